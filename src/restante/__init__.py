@@ -1,0 +1,3 @@
+"""Restante: a POP3 server for Python."""
+
+__version__ = "0.1.0"

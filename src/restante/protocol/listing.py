@@ -1,0 +1,112 @@
+"""A listing: what one session sees of a maildrop, in message-number order.
+
+It is made when the maildrop is opened and never changes, so message-numbers cannot
+shift under a client (RFC 1939 §8: numbers are fixed for the session). What the
+session marks as deleted is kept beside it, by the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import NewType
+
+MessageNumber = NewType("MessageNumber", int)
+"""1-based position in a listing. Never 0."""
+
+UniqueId = NewType("UniqueId", str)
+"""1 to 70 characters of 0x21 to 0x7E, unique in its maildrop for ever (RFC 1939 §7)."""
+
+MAX_UNIQUE_ID = 70
+
+
+def valid_unique_id(text: str) -> bool:
+    """Whether RFC 1939 §7 lets `text` be a unique-id."""
+    return 1 <= len(text) <= MAX_UNIQUE_ID and text.isascii() and all("!" <= c <= "~" for c in text)
+
+
+def as_unique_id(text: str) -> UniqueId:
+    """`text` itself if it may be a unique-id, else a stable digest of it that may."""
+    if valid_unique_id(text):
+        return UniqueId(text)
+    digest = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return UniqueId("h" + digest[:48])
+
+
+def distinct_unique_ids(texts: Iterable[str]) -> list[UniqueId]:
+    """Unique-ids for `texts`, in order; the second of two equals gets a digest of its own.
+
+    The answer depends on nothing but the sequence, so the same duplicates are told
+    apart in the same way in every session.
+    """
+    taken: set[str] = set()
+    result = []
+    for text in texts:
+        unique_id = as_unique_id(text)
+        copy = 1
+        while unique_id in taken:
+            copy += 1
+            unique_id = as_unique_id(f"{text}\0{copy}")
+        taken.add(unique_id)
+        result.append(unique_id)
+    return result
+
+
+class Listing:
+    """Unique-ids and octets of a maildrop's messages, in message-number order.
+
+    unique_ids: `UniqueId`s, distinct and valid (see `distinct_unique_ids`).
+    octets: sizes in octets, as RFC 1939 §11 counts them.
+    ascii_octets: for the messages whose header a client without UTF8 gets downgraded,
+        their size in that form, by message-number; see `Facts.ascii_octets`.
+    """
+
+    __slots__ = ("_blocks", "ascii_octets", "octets", "total", "unique_ids")
+
+    def __init__(
+        self,
+        unique_ids: Sequence[str],
+        octets: Sequence[int],
+        ascii_octets: Mapping[int, int] | None = None,
+    ) -> None:
+        if len(unique_ids) != len(octets):
+            raise ValueError("a listing needs one size for each unique-id")
+        self.unique_ids = unique_ids
+        self.octets = octets
+        self.ascii_octets = dict(ascii_octets or {})
+        self.total = sum(octets)
+        self._blocks: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self.unique_ids)
+
+    def size(self, number: int, utf8: bool = True) -> int:
+        """Octets of message `number` for a client that has, or has not, said UTF8."""
+        octets = self.octets[number - 1]
+        return octets if utf8 else self.ascii_octets.get(number, octets)
+
+    def total_size(self, utf8: bool = True) -> int:
+        """Octets of all messages for a client that has, or has not, said UTF8."""
+        if utf8 or not self.ascii_octets:
+            return self.total
+        return self.total + sum(n - self.octets[k - 1] for k, n in self.ascii_octets.items())
+
+    def scan_block(self, utf8: bool = True) -> bytes:
+        """All scan listings, CRLF after each (RFC 1939 §5 LIST). Kept once made."""
+        key = "scan8" if utf8 or not self.ascii_octets else "scan"
+        block = self._blocks.get(key)
+        if block is None:
+            sizes: Iterable[int] = self.octets
+            if key == "scan":
+                sizes = (self.size(n, utf8=False) for n in range(1, len(self) + 1))
+            block = "".join([f"{n} {size}\r\n" for n, size in enumerate(sizes, 1)]).encode("ascii")
+            self._blocks[key] = block
+        return block
+
+    def unique_id_block(self) -> bytes:
+        """All unique-id listings, CRLF after each (RFC 1939 §7 UIDL). Kept once made."""
+        block = self._blocks.get("uidl")
+        if block is None:
+            lines = [f"{n} {unique_id}\r\n" for n, unique_id in enumerate(self.unique_ids, 1)]
+            block = self._blocks["uidl"] = "".join(lines).encode("ascii")
+        return block
