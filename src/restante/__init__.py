@@ -1,3 +1,65 @@
-"""Restante: a POP3 server for Python."""
+"""Restante: a POP3 server for Python.
+
+    from restante import Maildir, Pop3Server
+
+    with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
+        ...
+"""
+
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.sqlite import SqliteAccounts
+from restante.accounts.static import StaticAccounts
+from restante.maildrops.contract import (
+    CommitFailed,
+    Content,
+    Maildrop,
+    MaildropInUse,
+    MaildropStore,
+    MessageGone,
+    MessageInfo,
+    StoreError,
+)
+from restante.maildrops.maildir import Maildir
+from restante.maildrops.memory import MemoryStore
+from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
+from restante.protocol.errors import Pop3Error
+from restante.protocol.replies import Err, MultiLine, Ok, Reply
+from restante.protocol.states import State
+from restante.server.client import ClientSession
+from restante.server.listeners import Listener
+from restante.server.server import Pop3Server
+from restante.server.tls import Certificate, TlsSettings
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Account",
+    "AccountError",
+    "AccountStore",
+    "Certificate",
+    "Claim",
+    "ClientSession",
+    "CommitFailed",
+    "Content",
+    "Err",
+    "Listener",
+    "Maildir",
+    "Maildrop",
+    "MaildropInUse",
+    "MaildropStore",
+    "MemoryStore",
+    "MessageGone",
+    "MessageInfo",
+    "MultiLine",
+    "Ok",
+    "PasswordClaim",
+    "Pop3Error",
+    "Pop3Server",
+    "Reply",
+    "SecretClaim",
+    "SqliteAccounts",
+    "State",
+    "StaticAccounts",
+    "StoreError",
+    "TlsSettings",
+]

@@ -67,6 +67,21 @@ class KnowsSchemes(Protocol):
 
 
 @runtime_checkable
+class KnowsHashing(Protocol):
+    """Add-on: the store can say how slow a check of its passwords is.
+
+    A login with an unknown name is then made as slow. A store without this is taken to
+    hold credentials of the default scheme.
+    """
+
+    def slowest_scheme(self) -> str | None:
+        """The scheme of the slowest kind that accounts hold; None when all are quick.
+
+        A plain function that answers at once: it is asked at each failing login.
+        """
+
+
+@runtime_checkable
 class Addressable(Protocol):
     """Add-on for mail coming in: finds the account that an address belongs to."""
 

@@ -7,6 +7,7 @@ session marks as deleted is kept beside it, by the session.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import NewType
@@ -19,10 +20,12 @@ UniqueId = NewType("UniqueId", str)
 
 MAX_UNIQUE_ID = 70
 
+_UNIQUE_ID = re.compile(rf"[!-~]{{1,{MAX_UNIQUE_ID}}}")
+
 
 def valid_unique_id(text: str) -> bool:
     """Whether RFC 1939 §7 lets `text` be a unique-id."""
-    return 1 <= len(text) <= MAX_UNIQUE_ID and text.isascii() and all("!" <= c <= "~" for c in text)
+    return _UNIQUE_ID.fullmatch(text) is not None
 
 
 def as_unique_id(text: str) -> UniqueId:

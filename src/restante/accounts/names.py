@@ -1,0 +1,103 @@
+"""Names and addresses: which may be given to accounts, and which are the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from unicodedata import category, normalize
+
+MAX_NAME = 255
+"""Characters of an account's name, maildrop or address; RFC 4616 §2 has clients send as much."""
+
+MAX_PASSWORD = 255
+"""Octets of a password that can be set: what every mechanism must carry (RFC 4616 §2)."""
+
+# Controls, surrogates, and the separators of lines and paragraphs.
+_UNFIT = {"Cc", "Cs", "Zl", "Zp"}
+
+
+class AccountExists(ValueError):
+    """The name or the address belongs to an account already."""
+
+
+class NoSuchAccount(ValueError):
+    """There is no account of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """How a store compares names and finds the account of an address.
+
+    Names compare after NFC normalisation, and case-folded if `case_insensitive`; what
+    follows the last "@" of a name is always case-folded, since domains are.
+
+    domains: whose mail the accounts get. Empty: of any domain.
+    """
+
+    case_insensitive: bool
+    domains: frozenset[str] = frozenset()
+
+    def key(self, name: str) -> str:
+        """The same for names that are the same."""
+        local, at, domain = normalize("NFC", name).rpartition("@")
+        if not at:
+            local, domain = domain, ""
+        return (fold(local) if self.case_insensitive else local) + at + fold(domain)
+
+    def local_key(self, address: str) -> str | None:
+        """The key of the name that `address` stands for by its local part alone.
+
+        None when its domain is not one of ours.
+        """
+        local, at, domain = address.rpartition("@")
+        if at and (not self.domains or fold(domain) in self.domains):
+            return self.key(local)
+        return None
+
+
+def fold(text: str) -> str:
+    """`text` without differences of case and of composition."""
+    return normalize("NFC", normalize("NFC", text).casefold())
+
+
+def is_valid_name(name: str) -> bool:
+    """Whether an account may have this name: 1 to 255 characters, none of them a control
+    character or a separator of lines, no white space at either end.
+    """
+    if not 1 <= len(name) <= MAX_NAME or name != name.strip():
+        return False
+    return not any(category(character) in _UNFIT for character in name)
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """`name` in NFC. Raises ValueError, naming `what` it is, unless it is a valid name."""
+    if not is_valid_name(name):
+        raise ValueError(
+            f"{what} {name[:80]!r}: 1 to {MAX_NAME} characters, no control characters, "
+            "no white space at the ends"
+        )
+    return normalize("NFC", name)
+
+
+def check_address(address: str) -> str:
+    """`address` in NFC, or "" for none. Raises ValueError unless it is `local@domain`."""
+    if not address:
+        return ""
+    local, _, domain = address.rpartition("@")
+    if not local or not domain:
+        raise ValueError(f"e-mail address {address[:80]!r}: not of the form local@domain")
+    return check_name(address, "e-mail address")
+
+
+def check_password(password: str) -> str:
+    """`password`, if clients can send it. Raises ValueError, which doesn't quote it, if not."""
+    if not password:
+        raise ValueError("password: can't be empty")
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError:
+        raise ValueError("password: not Unicode text") from None
+    if size > MAX_PASSWORD:
+        raise ValueError(f"password: more than {MAX_PASSWORD} octets")
+    if any(character in password for character in "\r\n\0"):
+        raise ValueError("password: can't hold CR, LF or NUL")
+    return password

@@ -1,0 +1,180 @@
+"""Whom a message is for: an address becomes a local account, or a refusal.
+
+There is no third outcome: nothing is ever sent on, so nothing can be relayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import NamedTuple, TypeAlias
+
+from restante.accounts.contract import Account, AccountError, AccountStore, Addressable
+
+log = logging.getLogger(__name__)
+
+Lookup: TypeAlias = Callable[[str], Account | None]
+
+MAX_LOCAL_PART = 64
+"""Octets before the "@" (RFC 5321 §4.5.3.1.1)."""
+
+MAX_DOMAIN = 255
+"""Octets after the "@" (RFC 5321 §4.5.3.1.2)."""
+
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(?: +(.*))?', re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"(?:@(.+))?', re.DOTALL)
+
+
+class Refusal(NamedTuple):
+    """Why an address gets no mail, as SMTP and LMTP say it.
+
+    code: the reply code; status: the enhanced status code (RFC 3463). The text holds
+    nothing the peer sent.
+    """
+
+    code: int
+    status: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.status} {self.text}"
+
+
+BAD_ADDRESS = Refusal(553, "5.1.3", "bad address")
+UNKNOWN = Refusal(550, "5.1.1", "no such user here")
+DISABLED = Refusal(550, "5.2.1", "account disabled")
+FOREIGN = Refusal(550, "5.7.1", "relaying denied")
+UNCERTAIN = Refusal(451, "4.3.0", "accounts can't be looked up now, try again later")
+
+
+class Recipients:
+    """Finds the account that gets the mail for an address.
+
+    domains: the domains that are ours, in any case, as U-labels or A-labels. An address
+        in another one is refused. When empty, the domain of an address decides nothing.
+    catch_all: name or address of the account that gets mail for unknown users of our
+        domains; without one they are refused.
+    separator: what divides `joe+shop` when no account has that whole address; empty to
+        switch that off.
+    executor: where a plain `lookup_address` runs; the loop's own pool by default.
+
+    The whole address is tried first, then the one without its tag, then the catch-all.
+    What `local@domain` means, and whether an account's name is enough, the store decides.
+    A disabled account's mail is refused, and goes to nobody else.
+    `postmaster` (RFC 5321 §4.5.1), in any case, with or without domain, is the account
+    of that name, else the catch-all's. Where neither exists it is refused like every
+    unknown user: mail that nobody would read must not be accepted.
+    """
+
+    def __init__(
+        self,
+        accounts: Addressable,
+        *,
+        domains: Iterable[str] = (),
+        catch_all: str | None = None,
+        separator: str = "+",
+        executor: Executor | None = None,
+    ) -> None:
+        self._accounts = accounts
+        self._domains = frozenset(map(_domain_key, domains))
+        self._catch_all = catch_all
+        self._separator = separator
+        self._executor = executor
+        self._blocking = getattr(accounts, "blocking", True)
+
+    async def find(self, address: str) -> Account | Refusal:
+        """The account for `address` (a path of RFC 5321 §4.1.2, without its brackets)."""
+        parts = split_address(address)
+        if parts is None:
+            return BAD_ADDRESS
+        local, domain = parts
+        if self._domains and domain and _domain_key(domain) not in self._domains:
+            return FOREIGN
+        try:
+            for candidate in self._candidates(local, domain):
+                account = await self._lookup(candidate)
+                if account is not None:
+                    return DISABLED if account.disabled else account
+        except AccountError as error:
+            log.error("can't look up a recipient: %s", error)
+            return UNCERTAIN
+        return UNKNOWN
+
+    def _candidates(self, local: str, domain: str) -> Iterator[str]:
+        if local.lower() == "postmaster":
+            local = "postmaster"
+        locals_ = [local]
+        base = local.partition(self._separator)[0] if self._separator else local
+        if base and base != local:
+            locals_.append(base)
+        for name in locals_:
+            yield f"{name}@{domain.lower()}" if domain else name
+        if self._catch_all:
+            yield self._catch_all
+
+    async def _lookup(self, address: str) -> Account | None:
+        account = await self._ask(self._accounts.lookup_address, address)
+        if account is not None or not isinstance(self._accounts, AccountStore):
+            return account
+        # A store may leave disabled accounts out above; by name it still shows them.
+        for name in {address, address.rpartition("@")[0] or address}:
+            named = await self._ask(self._accounts.lookup, name)
+            if named is not None and named.disabled:
+                return named
+        return None
+
+    async def _ask(self, lookup: Lookup, name: str) -> Account | None:
+        if self._blocking and not inspect.iscoroutinefunction(lookup):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, lookup, name)
+        found = lookup(name)
+        return await found if inspect.isawaitable(found) else found
+
+
+def split_path(text: str) -> tuple[str, str] | None:
+    """The address and the parameters of a MAIL or RCPT argument, or None if malformed.
+
+    A path without its brackets is understood too; many senders written by hand do that.
+    """
+    text = text.strip(" ")
+    match = _PATH.fullmatch(text)
+    if match:
+        return match[1], match[2] or ""
+    address, _, parameters = text.partition(" ")
+    return None if not address or set(address) & set('<>"') else (address, parameters)
+
+
+def split_address(address: str) -> tuple[str, str] | None:
+    """Local part, unquoted, and domain ("" if there is none); None for what can't be one.
+
+    A source route is skipped (RFC 5321 appendix C). A quoted local part means the same as
+    the bare one (§4.1.2); one that holds "@" is refused, as it could pass for an address.
+    """
+    if not address.isprintable():  # control characters, and surrogates: octets not in UTF-8
+        return None
+    if address.startswith("@"):
+        address = address.partition(":")[2]
+    quoted = _QUOTED.fullmatch(address)
+    if quoted:
+        local, domain = re.sub(r"\\(.)", r"\1", quoted[1]), quoted[2] or ""
+    else:
+        local, at, domain = address.rpartition("@")
+        if not at:
+            local, domain = address, ""
+        if (at and not domain) or set(local) & set(' "<>(),;:\\'):
+            return None
+    if not local or "@" in local or set(domain) & set(' "<>@'):
+        return None
+    long = len(local.encode()) > MAX_LOCAL_PART or len(domain.encode()) > MAX_DOMAIN
+    return None if long else (local, domain)
+
+
+def _domain_key(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return domain.lower()

@@ -1,0 +1,93 @@
+"""Reading message files without being led astray, and making what is written last."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from restante.maildrops.contract import StoreError
+from restante.protocol.facts import Facts, Measure
+
+BLOCK = 256 * 1024
+
+# Not blocking, so that a FIFO lets itself be opened and then be recognised.
+_READ = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _READ |= getattr(os, _flag, 0)
+
+
+def open_regular(path: Path | str) -> tuple[int, os.stat_result]:
+    """Open a file for reading, if it is one: no link, no FIFO, no device.
+
+    Raises FileNotFoundError for all of these too, other OSErrors as they come.
+    """
+    try:
+        fd = os.open(path, _READ)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path)) from error
+        raise
+    about = os.fstat(fd)
+    if stat.S_ISREG(about.st_mode):
+        return fd, about
+    os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+
+
+def read_exactly(file: BinaryIO, size: int) -> bytes | None:
+    """All of `file` if it has `size` octets, else None."""
+    data = file.read(size + 1)
+    return data if len(data) == size else None
+
+
+def measure_file(path: str) -> tuple[int, int, Facts]:
+    """Size, modification time in ns and facts of a message file. Raises OSError."""
+    fd, about = open_regular(path)
+    try:
+        meter = Measure()
+        while block := os.read(fd, BLOCK):
+            meter.feed(block)
+    finally:
+        os.close(fd)
+    return about.st_size, about.st_mtime_ns, meter.finish()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last through a loss of power. Raises OSError."""
+    if os.name == "nt":  # folders can't be opened there, and needn't be
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path, fsync: bool) -> None:
+    """Make a folder and those above it, for the owner alone. Harmless if it is there."""
+    try:
+        folder.mkdir(0o700)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_folder(folder.parent, fsync)
+        make_folder(folder, fsync)
+        return
+    if fsync:
+        sync_folder(folder.parent)
+
+
+@contextmanager
+def as_store_error(doing: str) -> Iterator[None]:
+    """OSErrors become StoreErrors. What a person must mend is not temporary."""
+    try:
+        yield
+    except OSError as error:
+        lasting = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS)
+        temporary = error.errno not in lasting
+        raise StoreError(f"{doing}: {error}", temporary=temporary) from error

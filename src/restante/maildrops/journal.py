@@ -1,0 +1,71 @@
+"""Facts of messages that were delivered since the index was last saved.
+
+Whoever delivers has measured the message already and adds a line here, so that the next
+session need not read it. Lines are added without a lock and may be lost or torn: each
+carries a checksum, and what is not found here is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from restante.maildrops.files import open_regular
+from restante.protocol.facts import Facts
+
+JOURNAL_FILE = "restante.facts"
+MAX_JOURNAL = 8 * 1024 * 1024
+"""Octets. A maildrop that gets mail and is never opened doesn't grow a journal for ever."""
+
+
+class Delivered(NamedTuple):
+    """A delivered message: octets as stored, modification time in ns, facts."""
+
+    size: int
+    mtime: int
+    facts: Facts
+
+
+def note(folder: Path, base: str, delivered: Delivered) -> None:
+    """Add a line for the message `base`. Failing to is no error."""
+    facts = delivered.facts
+    numbers = (delivered.size, delivered.mtime, facts.octets, facts.header_end)
+    text = " ".join(map(str, (*numbers, int(facts.crlf), int(facts.needs_stuffing))))
+    line = f"{text} {facts.ascii_octets} {base}".encode()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with suppress(OSError):
+        fd = os.open(folder / JOURNAL_FILE, flags, 0o600)
+        try:
+            if os.fstat(fd).st_size < MAX_JOURNAL:
+                os.write(fd, b"%08x %s\n" % (zlib.crc32(line), line))
+        finally:
+            os.close(fd)
+
+
+def read_journal(folder: Path) -> dict[str, Delivered]:
+    """What has been noted, by base name."""
+    try:
+        fd, _ = open_regular(folder / JOURNAL_FILE)
+        with os.fdopen(fd, "rb") as file:
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    noted = {}
+    for line in lines:
+        crc, _, text = line.partition(b" ")
+        if crc != b"%08x" % zlib.crc32(text) or text.count(b" ") != 7:
+            continue
+        *numbers, base = text.split(b" ")
+        size, mtime, octets, header_end, crlf, dots, ascii_octets = map(int, numbers)
+        facts = Facts(octets, header_end, bool(crlf), bool(dots), ascii_octets)
+        noted[base.decode("ascii", "replace")] = Delivered(size, mtime, facts)
+    return noted
+
+
+def clear(folder: Path) -> None:
+    """Forget everything: the index has it. Failing to is no error."""
+    with suppress(OSError):
+        (folder / JOURNAL_FILE).unlink()

@@ -1,0 +1,213 @@
+"""Maildrops as Maildirs: a folder each, a file for every message.
+
+Other programs may deliver into the same folders and read from them at the same time
+(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing: it reads
+new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
+for itself are files named `restante.…` beside new/, cur/ and tmp/.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+from typing import ClassVar, Literal, NamedTuple
+
+from restante.accounts.contract import Account
+from restante.maildrops.contract import Incoming, Maildrop, StoreError
+from restante.maildrops.dovecot import read_uidlist
+from restante.maildrops.files import as_store_error
+from restante.maildrops.incoming import MaildirIncoming
+from restante.maildrops.index import UNTRUSTED, Rows, Stamp, load
+from restante.maildrops.leases import Lease
+from restante.maildrops.location import Place, refuse_if_case_is_ignored
+from restante.maildrops.names import base_name
+from restante.maildrops.opened import OpenedMaildir
+from restante.maildrops.pins import pins_stamp, read_pins, write_pins
+from restante.maildrops.survey import (
+    assign_unique_ids,
+    clean_tmp,
+    folder_times,
+    make_maildir,
+    survey,
+)
+from restante.protocol.listing import Listing, valid_unique_id
+
+REMEMBERED = 200_000
+"""Messages whose facts are kept in memory between sessions, some 60 MB at most."""
+
+TICK = 2_000_000_000
+"""Nanoseconds within which a folder may change twice and show the same time: the coarsest
+clock of a file system in use (FAT)."""
+
+REVIEW = -2
+"""In `Stamp.new`: some file was seen to have changed in place, so look at each one."""
+
+
+class Snapshot(NamedTuple):
+    """A maildrop as it was found. saved: the index on the disk says the same."""
+
+    stamp: Stamp
+    rows: Rows
+    listing: Listing
+    saved: bool
+
+
+class Maildir:
+    """A store of maildrops in Maildir format.
+
+    root: the folder above all maildrops.
+    template: where each lies below it; see `restante.maildrops.location.Place`.
+    unique_ids: "own" takes them from the files' names; "dovecot" gives the messages that
+        Dovecot knows those its POP3 server gave them (`pop3_uidl_format` untouched), so
+        that clients needn't download them again. Once given, either kind stays.
+    fsync: make deliveries and removals last through a loss of power before telling of
+        them. Pinned unique-ids always do.
+    """
+
+    blocking: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        template: str = "{user}",
+        unique_ids: Literal["own", "dovecot"] = "own",
+        fsync: bool = True,
+    ) -> None:
+        if unique_ids not in ("own", "dovecot"):
+            raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
+        self._place = Place(Path(root).absolute(), template)
+        self._ids = 1 if unique_ids == "dovecot" else 0
+        self._fsync = fsync
+        self._recent: OrderedDict[Path, Snapshot] = OrderedDict()
+        self._lock = Lock()
+
+    def folder(self, account: Account) -> Path:
+        """Where the account's maildrop lies. Raises StoreError for an impossible name."""
+        return self._place.folder(account.maildrop_name)
+
+    def open(self, account: Account) -> Maildrop:
+        """Lease and open the account's maildrop, making its folders if need be.
+
+        Raises MaildropInUse, StoreError.
+        """
+        folder = self.folder(account)
+        with as_store_error("opening"):
+            lease = self._lease(folder)
+            try:
+                refuse_if_case_is_ignored(folder, account.maildrop_name)
+                snapshot = self._snapshot(folder, lease)
+            except BaseException:
+                lease.release()
+                raise
+        return OpenedMaildir(
+            folder,
+            lease,
+            snapshot.rows,
+            snapshot.listing,
+            snapshot.stamp,
+            saved=snapshot.saved,
+            fsync=self._fsync,
+            changed_in_place=lambda: self._forget(folder),
+        )
+
+    def receive(self, account: Account) -> Incoming:
+        """Begin a message for the account's maildrop. Raises StoreError."""
+        folder = self.folder(account)
+        incoming = MaildirIncoming(folder, self._fsync)
+        try:
+            refuse_if_case_is_ignored(folder, account.maildrop_name)
+        except BaseException:
+            incoming.abort()
+            raise
+        return incoming
+
+    def pin(self, account: Account, unique_ids: Mapping[str, str]) -> None:
+        """Give messages unique-ids from elsewhere, for ever; durable when it returns.
+
+        unique_ids: by file name, with or without flags; the messages may come later.
+        Raises ValueError for an id that RFC 1939 §7 doesn't allow or that two messages
+        would have, MaildropInUse during a session, StoreError.
+        """
+        pins = {base_name(name): unique_id for name, unique_id in unique_ids.items()}
+        for unique_id in pins.values():
+            if not valid_unique_id(unique_id):
+                raise ValueError(f"not a unique-id: {unique_id!r}")
+        folder = self.folder(account)
+        with as_store_error("pinning"):
+            lease = self._lease(folder)
+            try:
+                merged = {**read_pins(folder), **pins}
+                if len(set(merged.values())) != len(merged):
+                    raise ValueError("a unique-id for two messages")
+                write_pins(folder, pins)
+            finally:
+                lease.release()
+
+    def _lease(self, folder: Path) -> Lease:
+        try:
+            return Lease(folder)
+        except FileNotFoundError:
+            make_maildir(folder, self._fsync)
+            return Lease(folder)
+
+    def _stamp(self, folder: Path) -> Stamp:
+        return Stamp(*folder_times(folder, self._fsync), *pins_stamp(folder), self._ids)
+
+    def _snapshot(self, folder: Path, lease: Lease) -> Snapshot:
+        stamp = self._stamp(folder)
+        with self._lock:
+            recent = self._recent.get(folder)
+        if recent is None or recent.stamp != stamp:
+            saved = load(folder)
+            if saved is not None and saved[0] == stamp:
+                recent = Snapshot(stamp, saved[1], saved[1].listing(), saved=True)
+            else:
+                known = saved or (recent and (recent.stamp, recent.rows))
+                recent = self._look_through(folder, lease, stamp, known or None)
+        self._remember(folder, recent)
+        return recent
+
+    def _look_through(
+        self, folder: Path, lease: Lease, stamp: Stamp, known: tuple[Stamp, Rows] | None
+    ) -> Snapshot:
+        before = lease.clock() - TICK
+        clean_tmp(folder)
+        old_stamp, old = known or (None, None)
+        rows, complete = survey(folder, old, old_stamp is not None and old_stamp.new == REVIEW)
+        if old_stamp is None or old_stamp.ids != self._ids:
+            rows.unique_ids = [""] * len(rows)
+        pins = read_pins(folder)
+        foreign = read_uidlist(folder) if self._ids else None
+        if to_pin := assign_unique_ids(rows, pins, foreign):
+            self._pin_given(folder, to_pin, rows, len(pins))
+        new, cur = (
+            time if complete and time < before else UNTRUSTED for time in (stamp.new, stamp.cur)
+        )
+        stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
+        return Snapshot(stamp, rows, rows.listing(), saved=False)
+
+    def _pin_given(self, folder: Path, to_pin: dict[str, str], rows: Rows, count: int) -> None:
+        crowded = count > 2 * len(rows) + 1000
+        alive = [base_name(name) for name in rows.names] if crowded else None
+        try:
+            write_pins(folder, to_pin, alive)
+        except OSError as error:
+            raise StoreError(f"unique-ids can't be kept: {error}") from error
+
+    def _remember(self, folder: Path, snapshot: Snapshot) -> None:
+        """Keep the last opened maildrops in memory, as many as their messages allow."""
+        with self._lock:
+            self._recent[folder] = snapshot._replace(saved=True)
+            self._recent.move_to_end(folder)
+            total = sum(len(kept.rows) + 10 for kept in self._recent.values())
+            while total > REMEMBERED and self._recent:
+                _, dropped = self._recent.popitem(last=False)
+                total -= len(dropped.rows) + 10
+
+    def _forget(self, folder: Path) -> None:
+        with self._lock:
+            self._recent.pop(folder, None)

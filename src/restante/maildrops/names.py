@@ -1,0 +1,51 @@
+"""Names of message files in a Maildir: what they tell, and how new ones are made."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import time
+from itertools import count
+from secrets import token_hex
+
+from restante.protocol.listing import UniqueId, as_unique_id
+
+# Windows has no ":" in file names; programs there put one of two others before the flags.
+_FLAGS = re.compile(r"[;!][12]," if sys.platform == "win32" else ":")
+_SIZES = re.compile(r",[SW]=\d+(?=,|\Z)")
+_TIME = re.compile(r"([0-9]+)(?:\.[^.]*?M([0-9]+))?")
+_counter = count(1)
+
+
+def base_name(name: str) -> str:
+    """A file's name without its flags: it stays the same as long as the message lives."""
+    flags = _FLAGS.search(name)
+    return name[: flags.start()] if flags else name
+
+
+def own_unique_id(base: str) -> UniqueId:
+    """The unique-id that a base name gives: itself, without the sizes (`,S=` and `,W=`) that
+    some programs add later, where RFC 1939 §7 allows it."""
+    return as_unique_id(_SIZES.sub("", base) if "=" in base else base)
+
+
+def delivery_order(base: str) -> tuple[int, int, str]:
+    """Sorts messages by their time of delivery: seconds, microseconds, then by name."""
+    found = _TIME.match(base)
+    if found is None:
+        return 0, 0, base
+    seconds, micros = found.groups()
+    return int(seconds), int(micros or 0), base
+
+
+def new_name() -> str:
+    """A base name, without sizes, that no other delivery on any host makes.
+
+    Short enough to be a unique-id as it is.
+    """
+    micros = time.time_ns() // 1000
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
+    parts = f"M{micros % 1_000_000:06d}P{os.getpid()}Q{next(_counter)}R{token_hex(4)}"
+    return f"{micros // 1_000_000}.{parts}.{host}"[:70]

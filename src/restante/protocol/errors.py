@@ -1,0 +1,32 @@
+"""The peer's errors, and the one that user code raises to answer the peer."""
+
+from __future__ import annotations
+
+
+class Pop3Error(Exception):
+    """Raised in a handler or hook: the command is answered `-ERR [code] text`.
+
+    text: one line for the peer; anything that can't stand in a status line is replaced.
+    code: a response code without brackets, such as `SYS/TEMP` (RFC 2449 §8, RFC 3206).
+    """
+
+    def __init__(self, text: str, code: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+class ProtocolError(Exception):
+    """The peer sent something that can't be understood; the text tells it what.
+
+    values: what the text's placeholders stand for.
+    """
+
+    def __init__(self, text: str, **values: object) -> None:
+        super().__init__(text)
+        self.text = text
+        self.values = values
+
+
+class LineTooLong(ProtocolError):
+    """A line passed its bound. Where the next one begins is unknown, so the peer must go."""

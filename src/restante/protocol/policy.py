@@ -1,0 +1,95 @@
+"""What a listener's sessions may do: decided by the operator, the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from restante.protocol.claims import Claim
+from restante.protocol.commands import CommandTable
+from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS, MAX_LINE
+from restante.protocol.replies import Continue
+
+TlsMode: TypeAlias = Literal["none", "implicit", "starttls", "starttls_required"]
+UseAuth: TypeAlias = Literal["pop", "sasl", "both"]
+HeaderPolicy: TypeAlias = Literal["downgrade", "refuse", "as-is"]
+
+
+class Mechanism(Protocol):
+    """One SASL exchange, seen from the session (RFC 4422)."""
+
+    def step(self, response: bytes | None) -> Continue | Claim:
+        """Take the peer's response, decoded; None when it sent no initial one.
+
+        Raises ValueError, whose text the peer may read, when the response is malformed.
+        """
+
+
+class MechanismInfo(Protocol):
+    """What a session must know to announce a mechanism and to begin an exchange."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def plaintext(self) -> bool: ...
+    @property
+    def needs_secret(self) -> bool: ...
+    @property
+    def make(self) -> Callable[[Any], Mechanism]: ...
+
+
+@dataclass(slots=True)
+class Policy:
+    """Settings of the protocol.
+
+    tls: how this listener speaks TLS. tls_port: named to clients that need TLS.
+    plaintext: passwords may cross a connection without TLS, whoever the peer is.
+    use_auth: log in by USER, PASS and APOP; by AUTH; or by both.
+    shared_secrets: some account may hold a secret for APOP and CRAM-MD5.
+    mechanisms: by upper-case name. mechanism_context: given to each exchange.
+    expire_days: None announces `EXPIRE NEVER`. login_delay: in seconds.
+    utf8: announce UTF8; it is understood in any case.
+    utf8_headers: what a client that has not said UTF8 gets of a message with UTF-8 in its
+        header: the header in ASCII, `-ERR [UTF8]`, or the message as it is.
+    asks: effects that somebody listens to: `delete`, `reset`.
+    """
+
+    commands: CommandTable = field(default_factory=CommandTable)
+    mechanisms: Mapping[str, MechanismInfo] = field(default_factory=dict)
+    mechanism_context: object = None
+    tls: TlsMode = "none"
+    tls_port: int | None = None
+    plaintext: bool = False
+    use_auth: UseAuth = "both"
+    shared_secrets: bool = False
+    implementation: str = "Restante"
+    expire_days: int | None = None
+    login_delay: int = 0
+    utf8: bool = True
+    utf8_headers: HeaderPolicy = "downgrade"
+    max_line: int = MAX_LINE
+    max_bad_commands: int = MAX_BAD_COMMANDS
+    max_failed_logins: int = MAX_FAILED_LOGINS
+    asks: set[str] = field(default_factory=set)
+
+    def mechanisms_for(self, secure: bool) -> list[MechanismInfo]:
+        """The mechanisms that a session can use now.
+
+        secure: a password may be sent as it is.
+        """
+        if self.use_auth == "pop" or "AUTH" not in self.commands:
+            return []
+        return [
+            info
+            for info in self.mechanisms.values()
+            if (secure or not info.plaintext) and (self.shared_secrets or not info.needs_secret)
+        ]
+
+    def offers_user(self, secure: bool) -> bool:
+        """Whether USER and PASS are answered."""
+        return secure and self.use_auth != "sasl"
+
+    def offers_apop(self) -> bool:
+        """Whether APOP is answered, so that the greeting needs a timestamp."""
+        return self.shared_secrets and self.use_auth != "sasl" and "APOP" in self.commands

@@ -1,0 +1,158 @@
+"""A message's bytes on their way out: line ends made CRLF, lines that start with "." stuffed.
+
+All of RETR and TOP passes here, so there is one place where a message could be cut
+short or changed (RFC 1939 §3). What comes out doesn't depend on where the blocks that
+go in were cut. The rule for line ends stands in `restante.protocol.facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from restante.protocol.downgrade import downgrade_header
+from restante.protocol.facts import Facts, blank_line_end
+from restante.protocol.limits import MAX_DOWNGRADED_HEADER
+
+TERMINATOR = b".\r\n"
+
+
+class WireEncoder:
+    """Turns stored bytes into the wire form of a multi-line reply's body.
+
+    facts: when known, spares the work that they show to be unnecessary.
+    """
+
+    __slots__ = ("_at_line_start", "_held_cr", "_normalise", "_stuff")
+
+    def __init__(self, facts: Facts | None = None) -> None:
+        self._normalise = facts is None or not facts.crlf
+        self._stuff = facts is None or facts.needs_stuffing
+        self._held_cr = False
+        self._at_line_start = True
+
+    def feed(self, block: bytes) -> bytes:
+        """The wire form of `block`, but for an octet that depends on what follows."""
+        if self._normalise:
+            block = self._with_crlf(block)
+        if not block:
+            return block
+        starts_line, self._at_line_start = self._at_line_start, block.endswith(b"\n")
+        if self._stuff:
+            if b"\n." in block:
+                block = block.replace(b"\n.", b"\n..")
+            if starts_line and block.startswith(b"."):
+                block = b"." + block
+        return block
+
+    def _with_crlf(self, block: bytes) -> bytes:
+        if self._held_cr and block:
+            block = b"\r" + block
+            self._held_cr = False
+        if block.endswith(b"\r"):  # whether it belongs to a line end, the next block tells
+            block = block[:-1]
+            self._held_cr = True
+        if b"\r" in block:
+            block = block.replace(b"\r\n", b"\n")
+        return block.replace(b"\n", b"\r\n")
+
+    def finish(self, empty: bool) -> bytes:
+        """What ends the reply: a last line end where one is missing, and the terminator.
+
+        empty: no octet was fed; such a message is one empty line.
+        """
+        if self._held_cr:
+            return b"\r\r\n" + TERMINATOR
+        return TERMINATOR if self._at_line_start and not empty else b"\r\n" + TERMINATOR
+
+
+class BodyEncoder:
+    """The whole way of a message from the store to the wire.
+
+    facts: see `WireEncoder`.
+    top_lines: send the header, the blank line and this many lines of the body
+        (RFC 1939 §7 TOP); None sends everything.
+    downgrade: give the header in ASCII (RFC 6856 §2.1).
+    """
+
+    __slots__ = ("_body_lines", "_empty", "_header", "_in_header", "_tail", "_wire", "complete")
+
+    def __init__(
+        self, facts: Facts | None = None, top_lines: int | None = None, downgrade: bool = False
+    ) -> None:
+        self._wire = WireEncoder(None if downgrade else facts)
+        self._body_lines = top_lines
+        self._header: bytearray | None = bytearray() if downgrade else None
+        self._in_header = top_lines is not None or downgrade
+        self._tail = b"\n"
+        self._empty = True
+        self.complete = False
+        """No further block is needed: TOP has its lines."""
+
+    def feed(self, block: bytes) -> bytes:
+        """The octets to send for the next stored block."""
+        if self.complete or not block:
+            return b""
+        self._empty = False
+        if not self._in_header:
+            return self._wire.feed(block if self._body_lines is None else self._cut(block))
+        end = blank_line_end(self._tail, block)
+        self._tail = (self._tail + block[-2:])[-2:]
+        if end < 0:
+            return self._wire.feed(self._hold(block))
+        self._in_header = False
+        head, body = block[:end], block[end:]
+        out = self._wire.feed(self._release(head))
+        if self._body_lines is not None:
+            body = self._cut(body)
+        return out + self._wire.feed(body)
+
+    def _hold(self, block: bytes) -> bytes:
+        if self._header is None:
+            return block
+        self._header += block
+        return self._release(b"") if len(self._header) > MAX_DOWNGRADED_HEADER else b""
+
+    def _release(self, head: bytes) -> bytes:
+        if self._header is None:
+            return head
+        header, self._header = bytes(self._header) + head, None
+        # A header past the bound was not measured for downgrading either: it goes as it is.
+        return downgrade_header(header) if len(header) <= MAX_DOWNGRADED_HEADER else header
+
+    def _cut(self, body: bytes) -> bytes:
+        assert self._body_lines is not None
+        lines = body.count(b"\n")
+        if lines < self._body_lines:
+            self._body_lines -= lines
+            return body
+        self.complete = True
+        if not self._body_lines:
+            return b""
+        rest = body.split(b"\n", self._body_lines)[-1]
+        return body[: len(body) - len(rest)]
+
+    def finish(self) -> bytes:
+        """The octets that end the reply, its terminator included."""
+        held = self._wire.feed(self._release(b""))
+        return held + self._wire.finish(self._empty)
+
+
+def wire_blocks(
+    blocks: Iterable[bytes],
+    facts: Facts | None = None,
+    top_lines: int | None = None,
+    downgrade: bool = False,
+) -> Iterator[bytes]:
+    """The body of a multi-line reply for the message that `blocks` make up."""
+    encoder = BodyEncoder(facts, top_lines, downgrade)
+    for block in blocks:
+        if out := encoder.feed(block):
+            yield out
+        if encoder.complete:
+            break
+    yield encoder.finish()
+
+
+def stuffed_lines(lines: Iterable[bytes]) -> bytes:
+    """Whole lines, without line ends in them, as the body of a multi-line reply."""
+    return b"".join([(b"." + line if line.startswith(b".") else line) + b"\r\n" for line in lines])

@@ -1,0 +1,431 @@
+"""One connection: bytes between a transport and a session, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from restante.protocol.effects import Effect, StartTls
+from restante.protocol.errors import LineTooLong, Pop3Error
+from restante.protocol.limits import MAX_AUTH_LINE, MAX_PENDING_INPUT
+from restante.protocol.redaction import safe_line
+from restante.protocol.replies import Body, Continue, Err, Ok, Reply
+from restante.protocol.session import Outcome, Session
+from restante.server.client import ClientSession
+from restante.server.perform import Performer
+from restante.server.sending import encoded_whole, send_body
+
+if TYPE_CHECKING:
+    from restante.server.listeners import Listener
+    from restante.server.server import Pop3Server
+
+log = logging.getLogger("restante.server")
+
+LINGER_SECONDS = 2.0
+"""How long a peer that is being refused may go on sending before the connection is cut."""
+
+MAX_LINGER = 16 * 1024 * 1024
+"""Octets such a peer may send meanwhile; they are thrown away."""
+
+FLUSH_AT = 256 * 1024
+"""Octets of replies gathered for one write."""
+
+
+class Connection(asyncio.Protocol):
+    """Drives one `Session` from a transport.
+
+    Commands that need nothing done are answered within `data_received`, all replies of
+    one read in one write. Everything else runs in one task, during which lines wait.
+    """
+
+    def __init__(self, server: Pop3Server, listener: Listener) -> None:
+        self.server = server
+        self.listener = listener
+        self.lost = False
+        self.session: Session
+        self.client: ClientSession
+        self._performer: Performer
+        self._transport: asyncio.Transport
+        self._task: asyncio.Task[None] | None = None
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._arrived: asyncio.Future[None] | None = None
+        self._reading = True
+        self._greeted = False
+        self._lingering = -1  # octets thrown away so far, once the peer has been refused
+        self._close_wanted = False
+        self._eof = False
+        self._since = time.monotonic()  # of the last command, or the last progress
+        self._unsent = 0
+
+    # Transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        tls = transport.get_extra_info("ssl_object") is not None
+        address = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
+        policy = self.listener.policy
+        self.session = Session(
+            policy,
+            tls=tls,
+            trusted=is_local(address[0]),
+            timestamp=self.server.new_timestamp() if policy.offers_apop() else None,
+        )
+        self.client = ClientSession(self, self.session, self.server.new_id(), address)
+        self._performer = Performer(self)
+        self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
+        refusal = self.server.admit(self)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif self.server.events.heard("accept_connection"):
+            self._start(self._welcome())
+        else:
+            self._greet()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering >= 0:
+            self._lingering += len(data)
+            if self._lingering > MAX_LINGER:
+                self._transport.abort()
+            return
+        self.session.feed(data)
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+        if self._task is None and self._greeted:
+            self._pump()
+        self._pace_reading()
+
+    def eof_received(self) -> bool:
+        # A client that has said everything may still be reading its replies.
+        self._eof = True
+        if self._task is None and self._greeted:
+            self._pump()
+        return self._transport.get_extra_info("ssl_object") is None
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        if self._task is None and self._greeted and self._lingering < 0:
+            self._pump()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        self._writable.set()
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_exception(ConnectionResetError("client has left"))
+        self.server.spawn(self._bury())
+
+    async def _bury(self) -> None:
+        """After the end: let the work in hand stop, give the lease back, tell who listens."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        discarded = len(self.session.deleted)
+        if self._performer.holds_maildrop:
+            if discarded:
+                log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
+            try:
+                await self._performer.release()
+            except Exception as error:
+                await self.server.events.report(error, self.client, "closing a maildrop")
+        self.server.forget(self)
+        await self.server.events.tell("close_connection", self.client)
+
+    # The beginning
+
+    async def _welcome(self) -> None:
+        try:
+            answers = await self.server.events.ask("accept_connection", self.client)
+        except Pop3Error as error:
+            self._refuse(Err(_literal(error.text), error.code))
+            return
+        except Exception as error:
+            self._refuse(await self._performer.failure(error))
+            return
+        if any(answer is False for answer in answers):
+            self._refuse(Err("connection refused"))
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self._greeted = True
+        self._reply(self.session.greeting())
+        self._flush()
+
+    def _refuse(self, refusal: Reply) -> None:
+        self.session.closing = True
+        self._reply(refusal)
+        self._flush()
+        self._linger()
+
+    # Lines in, replies out
+
+    def _pump(self) -> None:
+        """Answer the lines that are there, until one needs something done."""
+        session = self.session
+        watched = self.server.watches_commands
+        try:
+            while self._may_go_on and (line := session.take_line()) is not None:
+                self._since = time.monotonic()
+                if watched:
+                    self._start(self._answer_watched(line))
+                    return
+                outcome = self._receive(line)
+                if isinstance(outcome, Effect) or not self._reply(outcome):
+                    self._start(self._answer(outcome))
+                    return
+        except LineTooLong as error:
+            self._refuse(session.give_up(error))
+            return
+        self._flush()
+        if session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
+            self._close()
+
+    @property
+    def _may_go_on(self) -> bool:
+        """The client takes its replies, and nobody wants the connection ended."""
+        return self._writable.is_set() and not self._close_wanted
+
+    def _receive(self, line: bytes) -> Outcome:
+        """Hand a line to the session, and to the debug log if it is wanted there."""
+        if self.server.transcript.active:
+            self.server.transcript.received(self.client, self._safe(line))
+        return self.session.receive(line)
+
+    def _safe(self, line: bytes) -> str:
+        commands = self.session.policy.commands
+        return safe_line(line, commands, in_exchange=self.session.in_exchange)
+
+    def _reply(self, reply: Reply) -> bool:
+        """Put a reply among the bytes to go; False for a body that must be streamed."""
+        whole = b""
+        if isinstance(reply, Body):
+            body = encoded_whole(reply, self.server.batch_size)
+            if body is None:
+                return False
+            whole = body
+        status = self.session.wording.encode(reply)
+        if self.server.transcript.active and status:
+            self.server.transcript.sent(self.client, _first_line(status, reply))
+        self._put(status + whole)
+        return True
+
+    def _put(self, data: bytes) -> None:
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size >= FLUSH_AT:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._out_size = 0
+            self._transport.write(data)
+
+    def _pace_reading(self) -> None:
+        """Read ahead of the work in hand, but not without bound."""
+        # Inside an exchange one line may be that long before it can be taken.
+        bound = MAX_PENDING_INPUT if self._task is not None else MAX_AUTH_LINE + 2
+        wanted = len(self.session.lines) <= bound and not self.lost
+        if wanted != self._reading and not self._transport.is_closing():
+            self._reading = wanted
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
+
+    # Work that takes time
+
+    def _start(self, work: Any) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work(work))
+
+    async def _work(self, work: Any) -> None:
+        try:
+            await work
+        except ConnectionError:
+            self._transport.abort()
+        except Exception as error:
+            # Nothing sensible can be sent any more: half a message may be on the wire.
+            await self.server.events.report(error, self.client, f"in session {self.client.id}")
+            self._transport.abort()
+        finally:
+            self._task = None
+            self._since = time.monotonic()
+        if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
+            return
+        self._pump()
+        self._pace_reading()
+
+    async def _answer_watched(self, line: bytes) -> None:
+        await self.server.events.tell("receive_command", self.client, self._safe(line))
+        await self._answer(self._receive(line))
+
+    async def _answer(self, outcome: Outcome) -> None:
+        """Perform effects until there is a reply, and send that."""
+        while isinstance(outcome, Effect):
+            if isinstance(outcome, StartTls):
+                await self._start_tls()
+                outcome = self.session.resume(None)
+                continue
+            try:
+                result = await self._performer.perform(outcome)
+            except Exception as error:
+                result = await self._performer.failure(error)
+                if not isinstance(result, Err):
+                    raise
+            outcome = self.session.resume(result)
+        await self._send(outcome)
+
+    async def perform(self, effect: Effect) -> object:
+        """Perform an effect for a handler's `default`."""
+        if isinstance(effect, StartTls):
+            await self._start_tls()
+            return None
+        try:
+            return await self._performer.perform(effect)
+        except Exception as error:
+            return await self._performer.failure(error)
+
+    async def ask_peer(self, challenge: Continue) -> bytes:
+        """Send a challenge and wait for the response, for a handler's `default`."""
+        await self._send(challenge)
+        self._flush()
+        while (line := self.session.take_response()) is None:
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        if self.server.transcript.active:
+            self.server.transcript.received(self.client, "****")
+        return line
+
+    async def _send(self, reply: Reply) -> None:
+        if self.server.events.heard("send_response"):
+            status = self.session.wording.encode(reply)
+            await self.server.events.tell("send_response", self.client, _first_line(status, reply))
+        if self._reply(reply):
+            return
+        assert isinstance(reply, Body)
+        status = self.session.wording.encode(reply)
+        if self.server.transcript.active:
+            self.server.transcript.sent(self.client, _first_line(status, reply))
+        self._put(status)
+        self._flush()
+        await send_body(reply, self, self.server.batch_size, self.server.call_store)
+
+    def write(self, data: bytes) -> None:
+        """Send a block of a message."""
+        if self.lost or self._transport.is_closing():
+            raise ConnectionResetError("client has left")
+        self._transport.write(data)
+
+    async def ready(self) -> None:
+        """Wait until the client has taken enough for more to be written."""
+        await self._writable.wait()
+
+    async def _start_tls(self) -> None:
+        context = self.server.tls_context()
+        self._put(self.session.wording.encode(Ok("begin TLS")))
+        # From here on, what arrives belongs to the handshake.
+        self._transport.pause_reading()
+        self._flush()
+        try:
+            transport = await self._loop().start_tls(
+                self._transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=self.server.settings.handshake_timeout,
+            )
+        except OSError as error:
+            log.info("session %s: TLS handshake failed: %s", self.client.id, error)
+            transport = None
+        if transport is None:
+            # The transport has been taken from us, so nobody else tells us of its end.
+            self._transport.abort()
+            self.connection_lost(None)
+            raise ConnectionResetError("no TLS, no session")
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
+
+    @staticmethod
+    def _loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    # The end
+
+    def request_close(self) -> None:
+        """End the connection after the reply in hand. From any thread."""
+        self.server.call_soon(self._request_close)
+
+    def _request_close(self) -> None:
+        self._close_wanted = True
+        if self._task is None and not self.lost:
+            self._close()
+
+    def _close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _linger(self) -> None:
+        """Close so that the last reply arrives: a close with unread input would destroy it."""
+        self._lingering = 0
+        self.session.lines.clear()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._loop().call_later(LINGER_SECONDS, self._transport.close)
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self._transport.abort()
+
+    def check_time(self, now: float) -> None:
+        """Close if the peer has been silent, or has not read, for too long.
+
+        RFC 1939 §3: an autologout sends nothing and removes nothing.
+        """
+        settings = self.server.settings
+        unsent = self._transport.get_write_buffer_size()
+        if unsent:
+            if unsent != self._unsent:
+                self._since = now
+            elif now - self._since > settings.stall_timeout:
+                log.info("session %s: closed, the client does not read", self.client.id)
+                self._transport.abort()
+        elif (self._task is None or self._arrived_pending) and now - self._since > (
+            settings.idle_timeout
+        ):
+            log.info("session %s: closed, idle", self.client.id)
+            self._transport.close()
+        self._unsent = unsent
+
+    @property
+    def _arrived_pending(self) -> bool:
+        return self._arrived is not None and not self._arrived.done()
+
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The client's verified certificate, if it gave one."""
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return (tls.getpeercert() or None) if tls is not None else None
+
+
+def is_local(address: str) -> bool:
+    """Whether a peer is on this machine, so that no network sees its password."""
+    if address.startswith("::ffff:"):
+        address = address.removeprefix("::ffff:")
+    return not address or address.startswith("127.") or address == "::1"
+
+
+def _first_line(status: bytes, reply: Reply) -> str:
+    if isinstance(reply, Continue):
+        return "+ ****" if reply.data else "+"
+    return status.split(b"\r\n", 1)[0].decode("utf-8", "replace")
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")

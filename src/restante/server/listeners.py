@@ -1,0 +1,33 @@
+"""Where a server listens, and how it speaks TLS there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from restante.protocol.policy import Policy, TlsMode
+
+TLS_MODES: tuple[TlsMode, ...] = ("none", "implicit", "starttls", "starttls_required")
+
+
+@dataclass(slots=True)
+class Listener:
+    """One address that a server listens on.
+
+    port: 0 lets the system choose; `address` tells which, once the server listens.
+    tls: `none`; `implicit` from the first octet (RFC 8314); `starttls` allows STLS
+        (RFC 2595), `starttls_required` answers nothing of worth before it.
+    backlog: connections that the system may hold ready.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 110
+    tls: TlsMode = "none"
+    backlog: int = 1024
+    address: tuple[str, int] | None = field(default=None, init=False)
+    policy: Policy = field(default_factory=Policy, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tls not in TLS_MODES:
+            raise ValueError(f"tls={self.tls!r}: allowed are {', '.join(TLS_MODES)}")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port={self.port}: allowed are 0 to 65535")

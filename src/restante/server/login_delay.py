@@ -1,0 +1,33 @@
+"""LOGIN-DELAY: how soon an account may log in again (RFC 2449 §6.5, §8.1.1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class LoginDelay:
+    """Remembers when each account last logged in.
+
+    seconds: the delay; 0 lets everybody in at any time. clock: seconds, monotonic.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._last: dict[str, float] = {}
+        self._swept = clock()
+
+    def wait_for(self, name: str) -> float:
+        """Seconds until `name` may log in; 0 if now, and then this login counts."""
+        if self.seconds <= 0:
+            return 0.0
+        now = self._clock()
+        if now - self._swept > self.seconds:
+            self._last = {k: at for k, at in self._last.items() if now - at < self.seconds}
+            self._swept = now
+        since = now - self._last.get(name, now - self.seconds)
+        if since < self.seconds:
+            return self.seconds - since
+        self._last[name] = now
+        return 0.0

@@ -1,0 +1,292 @@
+"""Effects performed: the session's wishes meet accounts, maildrops and handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from restante.accounts.contract import Account, AccountError
+from restante.maildrops.contract import (
+    CommitFailed,
+    Content,
+    Maildrop,
+    MaildropInUse,
+    MessageGone,
+    StoreError,
+)
+from restante.protocol.claims import Claim
+from restante.protocol.effects import (
+    Authenticate,
+    CallHandler,
+    Commit,
+    Delete,
+    Effect,
+    Fetch,
+    OpenMaildrop,
+    Reset,
+)
+from restante.protocol.errors import Pop3Error, ProtocolError
+from restante.protocol.facts import measure
+from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
+from restante.protocol.session import Steps
+from restante.server.events import is_async
+from restante.server.threads import call_and_lend
+
+if TYPE_CHECKING:
+    from restante.server.connection import Connection
+
+access_log = logging.getLogger("restante.access")
+
+REFUSED = Err("authentication failed", "AUTH")
+IN_USE = Err("maildrop is in use by another session", "IN-USE")
+TRY_LATER = Err("temporary failure: try again later", "SYS/TEMP")
+NEEDS_OPERATOR = Err("the server's operator must look into this", "SYS/PERM")
+GONE = Err("message was removed from elsewhere")
+
+
+class Performer:
+    """Performs the effects of one connection, and holds its maildrop."""
+
+    __slots__ = ("_connection", "_maildrop", "_server")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._server = connection.server
+        self._maildrop: Maildrop | None = None
+
+    def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
+        """The work that gives the effect's result. Exceptions are for `failure`."""
+        match effect:
+            case Fetch():
+                return self._fetch(effect)
+            case Authenticate():
+                return self._authenticate(effect.claim)
+            case OpenMaildrop():
+                return self._open(cast(Account, effect.account))
+            case Commit():
+                return self._commit(effect)
+            case Delete():
+                return self._delete(effect)
+            case Reset():
+                return self._server.events.tell("reset", self._connection.client)
+            case CallHandler():
+                return self._call_handler(effect)
+        raise AssertionError(f"not performed here: {effect}")
+
+    async def failure(self, error: Exception) -> Err:
+        """What the peer is told of an exception, after those who should know were told."""
+        match error:
+            case Pop3Error():
+                return Err(error.text.replace("{", "{{").replace("}", "}}"), error.code)
+            case ProtocolError():
+                return Err(error.text, values=error.values)
+            case MaildropInUse():
+                return IN_USE
+            case MessageGone():
+                return GONE
+        reference = await self._server.events.report(
+            error, self._connection.client, f"in session {self._connection.client.id}"
+        )
+        if isinstance(error, CommitFailed):
+            code = "SYS/TEMP" if error.temporary else "SYS/PERM"
+            values = {"count": error.remaining, "reference": reference}
+            return Err("{count} deleted messages not removed (ref {reference})", code, values)
+        if isinstance(error, StoreError):
+            return TRY_LATER if error.temporary else NEEDS_OPERATOR
+        if isinstance(error, AccountError):
+            return TRY_LATER
+        values = {"reference": reference}
+        return Err("internal error (ref {reference})", "SYS/TEMP", values)
+
+    # Logging in
+
+    async def _authenticate(self, claim: Claim) -> Account | Err:
+        try:
+            account = await self._decide(claim)
+        except Pop3Error as error:
+            await self._refused(claim)
+            return await self.failure(error)
+        if account is None:
+            await self._refused(claim)
+            return REFUSED
+        wait = self._server.login_delay.wait_for(account.name)
+        if wait > 0:
+            values = {"seconds": max(1, round(wait))}
+            return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
+        return account
+
+    async def _decide(self, claim: Claim) -> Account | None:
+        events, client = self._server.events, self._connection.client
+        if not events.heard("authenticate"):
+            return await self._ask_accounts(claim)
+        account: Account | None = None
+        for handler in events.listeners("authenticate"):
+            default = self._default_for(handler, lambda: self._ask_accounts(claim))
+            answer = await events.call(handler, client, claim, default)
+            # Only an explicit yes lets anybody in; every listener must say it.
+            if isinstance(answer, Account):
+                account = answer
+            elif answer is True:
+                known = await self._server.lookup_account(claim.name)
+                account = account or known or Account(claim.name)
+            else:
+                return None
+        return None if account is None or account.disabled else account
+
+    async def _ask_accounts(self, claim: Claim) -> Account | None:
+        account = await self._server.lookup_account(claim.name)
+        verifier = self._server.verifier
+        in_place = not getattr(self._server.accounts, "blocking", True)
+        if in_place and verifier.is_cheap(account, claim):
+            agreed = verifier.check(account, claim)
+        else:
+            agreed = await self._server.hashing.run(verifier.check, account, claim)
+        return account if agreed is True else None
+
+    async def _refused(self, claim: Claim) -> None:
+        access_log.warning(
+            "login failed: account=%r peer=%s mechanism=%s",
+            claim.name,
+            self._connection.client.peer_ip or "unix",
+            claim.mechanism,
+        )
+        await asyncio.sleep(self._server.settings.failure_delay)
+
+    async def _open(self, account: Account) -> object:
+        maildrop = await self._server.call_store(self._server.store.open, account)
+        self._maildrop = maildrop
+        if self._connection.lost:
+            # The client left while we waited: nobody else would give the lease back.
+            await self.release()
+            return TRY_LATER
+        try:
+            await self._announce_maildrop(account, maildrop)
+        except BaseException:
+            await self.release()
+            raise
+        access_log.info(
+            "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
+            account.name,
+            self._connection.client.peer_ip or "unix",
+            "yes" if self._connection.client.tls else "no",
+            len(maildrop.listing),
+            maildrop.listing.total,
+            self._connection.client.id,
+        )
+        return maildrop.listing
+
+    async def _announce_maildrop(self, account: Account, maildrop: Maildrop) -> None:
+        if not self._server.events.heard("mailbox_info"):
+            return
+        session = self._connection.session
+        session.account, session.listing = account, maildrop.listing
+        try:
+            await self._server.events.ask("mailbox_info", self._connection.client)
+        except BaseException:
+            session.forget_maildrop()
+            raise
+
+    # Messages
+
+    async def _fetch(self, effect: Fetch) -> Content:
+        if self._server.events.heard("retrieve"):
+            client = self._connection.client
+            for answer in await self._server.events.ask("retrieve", client, effect.number):
+                if isinstance(answer, bytes | bytearray):
+                    return Content(bytes(answer), measure([bytes(answer)]))
+        assert self._maildrop is not None
+        content: Content = await self._server.call_store(self._maildrop.fetch, effect.number)
+        return content
+
+    async def _delete(self, effect: Delete) -> Err | None:
+        client = self._connection.client
+        for answer in await self._server.events.ask("delete", client, effect.number):
+            if answer is False:
+                return Err("message may not be deleted")
+        return None
+
+    async def _commit(self, effect: Commit) -> None:
+        maildrop = self._maildrop
+        assert maildrop is not None
+        try:
+            if effect.numbers:
+                await self._server.call_store(maildrop.commit, effect.numbers)
+                name = self._connection.session.account.name
+                access_log.info(
+                    "deleted: account=%r messages=%d session=%s",
+                    name, len(effect.numbers), self._connection.client.id,
+                )  # fmt: skip
+        finally:
+            await self.release()
+
+    async def release(self) -> None:
+        """Close the maildrop, which gives its lease back. Harmless when repeated."""
+        maildrop, self._maildrop = self._maildrop, None
+        if maildrop is not None:
+            await self._server.call_store(maildrop.close)
+
+    @property
+    def holds_maildrop(self) -> bool:
+        """Whether a lease is still to be given back."""
+        return self._maildrop is not None
+
+    # Handlers
+
+    async def _call_handler(self, effect: CallHandler) -> Reply:
+        handler = effect.spec.handler
+        assert handler is not None
+
+        async def run_default(argument: str = effect.argument) -> Reply:
+            spec = replace(effect.spec, handler=None)
+            steps = self._connection.session.run(spec, argument.encode("utf-8"))
+            return await self._drive(steps) if isinstance(steps, Generator) else steps
+
+        default = self._default_for(handler, run_default)
+        client = self._connection.client
+        return as_reply(await self._server.events.call(handler, client, effect.argument, default))
+
+    def _default_for(
+        self, handler: Callable[..., Any], work: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> Callable[..., Any]:
+        """`work` as `handler` can call it: to be awaited, or waiting on its worker thread."""
+        if is_async(handler):
+            return work
+        loop = asyncio.get_running_loop()
+
+        def call(*args: Any) -> Any:
+            return call_and_lend(loop, work(*args))
+
+        return call
+
+    async def _drive(self, steps: Steps) -> Reply:
+        """Run a command's steps to their reply, within a handler's call of `default`."""
+        result: object = None
+        while True:
+            try:
+                outcome = steps.send(result)
+            except StopIteration as end:
+                return cast(Reply, end.value)
+            if isinstance(outcome, Continue):
+                result = await self._connection.ask_peer(outcome)
+            else:
+                result = await self._connection.perform(outcome)
+
+
+def as_reply(answer: object) -> Reply:
+    """What a command's handler returned, as a reply. Raises TypeError for what can't be one."""
+    match answer:
+        case Ok() | Err() | MultiLine() | Prepared() | Body() | Silent():
+            return answer
+        case None:
+            return Ok()
+        case str():
+            return Ok("{text}", {"text": answer})
+        case list() | tuple():
+            return MultiLine("", [str(line) for line in answer])
+    raise TypeError(
+        f"a command's handler returned {type(answer).__name__};"
+        " it may return a reply (Ok, Err, MultiLine …), text, a list of lines, or None"
+    )

@@ -1,0 +1,87 @@
+"""A message on its way to the client: read in blocks, encoded, sent no faster than it is taken."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, BinaryIO, Protocol, cast
+
+from restante.maildrops.contract import Content, Source
+from restante.protocol.replies import Body
+from restante.protocol.stuffing import BodyEncoder
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class Sink(Protocol):
+    """Where the blocks go."""
+
+    def write(self, data: bytes) -> None: ...
+
+    async def ready(self) -> None:
+        """Wait until the client has taken enough for more to be written."""
+
+
+def encoded_whole(body: Body, limit: int) -> bytes | None:
+    """The whole reply body when it is at hand and no longer than `limit` octets, else None."""
+    source = body.content.source
+    if not isinstance(source, bytes) or len(source) > limit:
+        return None
+    encoder = _encoder(body)
+    return encoder.feed(source) + encoder.finish()
+
+
+async def send_body(body: Body, sink: Sink, batch_size: int, call: Call) -> int:
+    """Send a message after its status line; give the octets sent.
+
+    batch_size: octets read, and so written, at a time: one block is in flight.
+    call: runs a function that may block. Whatever the store raises comes through: what was
+    sent by then can't be taken back, so the connection must not go on.
+    """
+    encoder = _encoder(body)
+    sent = 0
+    source = body.content.source
+    try:
+        async for block in _blocks(source, batch_size, call):
+            if out := encoder.feed(block):
+                sink.write(out)
+                sent += len(out)
+                await sink.ready()
+            if encoder.complete:
+                break
+    finally:
+        await _close(source, call)
+    end = encoder.finish()
+    sink.write(end)
+    return sent + len(end)
+
+
+def _encoder(body: Body) -> BodyEncoder:
+    content: Content = body.content
+    return BodyEncoder(content.facts, body.top_lines, body.downgrade)
+
+
+async def _blocks(source: Source, size: int, call: Call) -> AsyncIterator[bytes]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        for at in range(0, len(source), size):
+            yield bytes(source[at : at + size])
+    elif hasattr(source, "read"):
+        file = cast(BinaryIO, source)
+        while block := await call(file.read, size):
+            yield block
+    elif hasattr(source, "__aiter__"):
+        async for block in cast(AsyncIterator[bytes], source):
+            yield block
+    else:
+        blocks = iter(source)
+        while (block := await call(next, blocks, None)) is not None:
+            yield block
+
+
+async def _close(source: Source, call: Call) -> None:
+    close = getattr(source, "aclose", None) or getattr(source, "close", None)
+    if close is None:
+        return
+    result = close() if inspect.isasyncgen(source) else await call(close)
+    if inspect.isawaitable(result):
+        await result

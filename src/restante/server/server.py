@@ -1,0 +1,417 @@
+"""Pop3Server: the component that an application embeds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+import os
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from restante.accounts.contract import Account, AccountStore, KnowsSchemes
+from restante.accounts.static import StaticAccounts
+from restante.accounts.verify import Verifier
+from restante.maildrops.contract import MaildropStore, OpensMaildrops
+from restante.maildrops.simple import SimpleMaildrops
+from restante.protocol.commands import CommandTable
+from restante.protocol.policy import Policy, TlsMode
+from restante.protocol.replies import Err
+from restante.protocol.states import BOTH, State
+from restante.sasl import MECHANISMS
+from restante.sasl.contract import MechanismContext
+from restante.server.connection import Connection
+from restante.server.events import Dispatcher, Events, Handler, is_async
+from restante.server.listeners import Listener
+from restante.server.login_delay import LoginDelay
+from restante.server.runner import LoopThread
+from restante.server.settings import Settings
+from restante.server.threads import WorkerThreads
+from restante.server.tls import Certificate, TlsSettings
+from restante.server.transcript import Transcript
+
+F = TypeVar("F", bound=Handler)
+
+SWEEP_SECONDS = 1.0
+"""How often time limits are looked at, and whether accounts have got secrets for APOP."""
+
+
+class Pop3Server(Events):
+    """A POP3 server over an application's own mail.
+
+    accounts: who may log in: a mapping of names to passwords, or a store of accounts.
+    store: where mail is: a `MaildropStore` of three methods, or one that opens maildrops.
+    host, port, tls: where to listen and how; or `listeners` for more than one address.
+    certificate: for TLS; `tls_settings` instead, for several certificates or client ones.
+    case_insensitive: names in the mapping compare without regard to letter case.
+    settings: everything else; see `Settings`.
+
+    Use it as a context manager or with `start` and `stop` from any thread, or with
+    `serve` (or `open` and `close`) inside an event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        accounts: AccountStore | Mapping[str, str],
+        store: OpensMaildrops | MaildropStore,
+        host: str = "127.0.0.1",
+        port: int = 110,
+        tls: TlsMode = "none",
+        listeners: Sequence[Listener] | None = None,
+        certificate: Certificate | None = None,
+        tls_settings: TlsSettings | None = None,
+        case_insensitive: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.settings = Settings(**settings)
+        self.listeners = list(listeners) if listeners else [Listener(host, port, tls)]
+        if isinstance(accounts, Mapping):
+            accounts = StaticAccounts(accounts, case_insensitive=case_insensitive)
+        elif case_insensitive:
+            raise ValueError("case_insensitive goes with a mapping; a store has its own way")
+        self.accounts: AccountStore = accounts
+        self.verifier = Verifier(accounts)
+        low, high = self.settings.min_threads, self.settings.max_threads
+        self.workers = WorkerThreads("worker", low, high)
+        self.storage = WorkerThreads("storage", low, high)
+        self.hashing = WorkerThreads("hashing", 0, max(1, (os.cpu_count() or 2) - 1))
+        self.store: OpensMaildrops = (
+            store
+            if isinstance(store, OpensMaildrops)
+            else SimpleMaildrops(store, self._call_custom)
+        )
+        self._inline_store = not getattr(self.store, "blocking", True)
+        self.commands = CommandTable()
+        self._asks: set[str] = set()
+        self.events = Dispatcher(self, self.workers, self._asks)
+        self.transcript = Transcript()
+        self.login_delay = LoginDelay(self.settings.login_delay)
+        self.hostname = self.settings.hostname or socket.gethostname() or "localhost"
+        self.tls_settings = tls_settings
+        if tls_settings is None and certificate is not None:
+            self.tls_settings = TlsSettings(certificate)
+        self._check_tls()
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._empty: asyncio.Event | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._thread: LoopThread | None = None
+        self._ids = itertools.count(1)
+
+    def _check_tls(self) -> None:
+        wanted = [each.tls for each in self.listeners if each.tls != "none"]
+        if wanted and self.tls_settings is None:
+            raise ValueError(f"tls={wanted[0]!r} needs certificate=Certificate(chain, key)")
+
+    # What applications register
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Decorator: call the function at `event`; see `Events` for their names."""
+
+        def register(handler: F) -> F:
+            self.events.add(event, handler)
+            return handler
+
+        return register
+
+    def command(
+        self,
+        verb: str,
+        *,
+        states: Sequence[State] | None = None,
+        capability: str | None = None,
+    ) -> Callable[[F], F]:
+        """Decorator: let the function answer `verb`, in place of a built-in or as a new one.
+
+        It is called with the session, the argument as text, and `default`, which does what
+        the built-in command does and gives its reply. It returns a reply, text, or lines.
+        states, capability: for a new command, where it is answered, and its line in CAPA.
+        """
+
+        def register(handler: F) -> F:
+            if verb in self.commands and states is None and capability is None:
+                self.commands.replace(verb, handler)
+            else:
+                where = BOTH if states is None else frozenset(states)
+                self.commands.add(verb, handler, states=where, capability=capability)
+            return handler
+
+        return register
+
+    # Life
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each listener, while the server listens."""
+        return [each.address for each in self.listeners if each.address is not None]
+
+    @property
+    def port(self) -> int:
+        """The first listener's port, while the server listens."""
+        return self.addresses[0][1]
+
+    @property
+    def sessions(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
+
+    def start(self) -> None:
+        """Listen, in a thread of the server's own; return once it does.
+
+        Raises OSError when an address can't be had, RuntimeError when already started.
+        """
+        if self._loop is not None:
+            raise RuntimeError("the server is started already")
+        self._thread = LoopThread()
+        try:
+            self._thread.run(self.open())
+        except BaseException:
+            self._thread.stop()
+            self._thread = None
+            raise
+
+    def stop(self) -> None:
+        """Stop, from any thread: replies in flight are finished, within `drain_seconds`.
+
+        Inside `serve` it only asks for the end; `serve` returns when it has come.
+        """
+        if self._thread is not None:
+            thread, self._thread = self._thread, None
+            thread.run(self.close())
+            thread.stop()
+        elif self._stopping is not None:
+            self.call_soon(self._stopping.set)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def serve(self) -> None:
+        """Listen and answer until `stop` is called or the task is cancelled."""
+        await self.open()
+        assert self._stopping is not None
+        try:
+            await self._stopping.wait()
+        finally:
+            await asyncio.shield(self.close())
+
+    async def open(self) -> None:
+        """Listen, in the running loop. Raises OSError when an address can't be had."""
+        if self._loop is not None:
+            raise RuntimeError("the server is started already")
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        for threads in (self.workers, self.storage, self.hashing):
+            threads.start()
+        try:
+            await self._refresh_policies()
+            for listener in self.listeners:
+                self._set_policy(listener.policy, listener)
+                await self._listen(listener)
+            for listener in self.listeners:
+                self._set_policy(listener.policy, listener)  # now that all ports are known
+        except BaseException:
+            await self._shut()
+            raise
+        self._sweeper = self._loop.create_task(self._sweep())
+        await self.events.tell("start")
+
+    async def _listen(self, listener: Listener) -> None:
+        assert self._loop is not None
+        context = self.tls_context() if listener.tls == "implicit" else None
+        timeout = self.settings.handshake_timeout if context is not None else None
+        server = await self._loop.create_server(
+            lambda: Connection(self, listener),
+            listener.host,
+            listener.port,
+            backlog=listener.backlog,
+            ssl=context,
+            ssl_handshake_timeout=timeout,
+        )
+        self._servers.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
+        listener.address = (host, port)
+
+    async def close(self) -> None:
+        """Stop listening, finish replies in flight, end all sessions. Harmless when repeated."""
+        if self._loop is None:
+            return
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.request_close()
+        if self._connections:
+            self._empty = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), self.settings.drain_seconds)
+        for connection in list(self._connections):
+            connection.abort()
+        await self._shut()
+        await self.events.tell("stop")
+        await self._loop.run_in_executor(None, self.workers.stop)
+        self._loop = None
+        if self._stopping is not None:
+            self._stopping.set()
+
+    async def _shut(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        # Connections cut just now still give their leases back.
+        limit = time.monotonic() + 5.0
+        while self._tasks and time.monotonic() < limit:
+            await asyncio.wait(list(self._tasks), timeout=limit - time.monotonic())
+        for listener in self.listeners:
+            listener.address = None
+        assert self._loop is not None
+        for threads in (self.storage, self.hashing):
+            await self._loop.run_in_executor(None, threads.stop)
+
+    # What connections ask for
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The context for a new handshake."""
+        assert self.tls_settings is not None
+        return self.tls_settings.context
+
+    @property
+    def batch_size(self) -> int:
+        """Octets of a message that are read and written at a time."""
+        return self.settings.batch_size
+
+    @property
+    def watches_commands(self) -> bool:
+        """Whether each command and reply is told to somebody."""
+        return self.events.heard("receive_command") or self.events.heard("send_response")
+
+    def new_id(self) -> str:
+        """A connection's name in the logs."""
+        return f"{os.getpid():x}-{next(self._ids):x}"
+
+    def new_timestamp(self) -> bytes:
+        """A greeting's timestamp for APOP, `<digits.digits@host>`, never given twice."""
+        number = secrets.randbits(63)
+        return f"<{number}.{time.time_ns()}@{self.hostname}>".encode("ascii", "replace")
+
+    def admit(self, connection: Connection) -> Err | None:
+        """Count a new connection in, or say why not."""
+        refusal = None
+        if self._stopping is None or self._loop is None or not self._servers:
+            refusal = Err("server is stopping", "SYS/TEMP")
+        elif len(self._connections) >= self.settings.max_connections:
+            refusal = Err("too many connections: try again later", "SYS/TEMP")
+        self._connections.add(connection)
+        return refusal
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+        if not self._connections and self._empty is not None:
+            self._empty.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done that outlives its connection; `close` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have `function` called on the event loop. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(function)
+
+    async def call_store(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the store or of what it opened, where it may wait."""
+        if is_async(function):
+            return await function(*args)
+        if self._inline_store:
+            result = function(*args)
+        else:
+            result = await self.storage.run(function, *args)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _call_custom(self, function: Callable[..., Any], *args: Any) -> Any:
+        if is_async(function):
+            return await function(*args)
+        result = await self.storage.run(function, *args)
+        return await result if inspect.isawaitable(result) else result
+
+    async def lookup_account(self, name: str) -> Account | None:
+        """The account of that name. Raises AccountError when the store can't tell."""
+        lookup: Callable[[str], Any] = self.accounts.lookup
+        if not is_async(lookup) and getattr(self.accounts, "blocking", True):
+            account = await self.workers.run(lookup, name)
+        else:
+            account = lookup(name)
+        if inspect.isawaitable(account):
+            account = await account
+        return account if isinstance(account, Account) else None
+
+    # Time
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.monotonic()
+            for connection in list(self._connections):
+                connection.check_time(now)
+            try:
+                await self._refresh_policies()
+            except Exception as error:
+                await self.events.report(error, None, "asking the accounts for their schemes")
+
+    async def _refresh_policies(self) -> None:
+        """What changes while the server runs: whether APOP and CRAM-MD5 are of use."""
+        if isinstance(self.accounts, KnowsSchemes):
+            shared = await self.workers.run(self.accounts.has_shared_secrets)
+            for listener in self.listeners:
+                listener.policy.shared_secrets = shared
+
+    def _set_policy(self, policy: Policy, listener: Listener) -> None:
+        settings = self.settings
+        implicit = [each.address for each in self.listeners if each.tls == "implicit"]
+        policy.tls_port = implicit[0][1] if implicit and implicit[0] else None
+        policy.commands = self.commands
+        policy.mechanisms = MECHANISMS
+        policy.mechanism_context = MechanismContext(self.hostname)
+        policy.tls = listener.tls
+        policy.plaintext = settings.allow_plaintext
+        policy.use_auth = settings.use_auth
+        policy.expire_days = settings.expire_days
+        policy.login_delay = settings.login_delay
+        policy.utf8 = settings.utf8
+        policy.utf8_headers = settings.utf8_headers
+        policy.asks = self._asks

@@ -1,0 +1,89 @@
+"""A server's settings, checked when they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import get_args
+
+from restante.protocol.limits import MIN_IDLE_SECONDS
+from restante.protocol.policy import HeaderPolicy, UseAuth
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "use_auth": get_args(UseAuth),
+    "utf8_headers": get_args(HeaderPolicy),
+}
+_AT_LEAST: dict[str, float] = {
+    "min_threads": 0,
+    "max_threads": 1,
+    "batch_size": 512,
+    "stall_timeout": 0.01,
+    "handshake_timeout": 0.01,
+    "failure_delay": 0,
+    "login_delay": 0,
+    "max_connections": 1,
+    "drain_seconds": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything about a server that is a number or a choice.
+
+    use_auth: log in by USER, PASS and APOP (`pop`), by AUTH (`sasl`), or by `both`.
+    allow_plaintext: accept passwords without TLS from peers that are not on this machine.
+    min_threads, max_threads: worker threads kept warm, and active at once, for plain
+        handlers; as many again for stores.
+    batch_size: octets of a message that are read and written at a time.
+    idle_timeout: seconds without a command after which a session is closed; RFC 1939 §3
+        wants ten minutes or more, so less is refused unless `short_idle` says it is meant.
+    stall_timeout: seconds in which a client must have taken something of what is sent.
+    handshake_timeout: seconds that a TLS handshake may take.
+    failure_delay: seconds before a refused login is answered.
+    login_delay: seconds between logins of an account (`LOGIN-DELAY`); 0 is none.
+    expire_days: announced as EXPIRE; None means that mail is never removed unasked.
+    utf8: announce UTF8 (RFC 6856). utf8_headers: see `restante.protocol.policy.Policy`.
+    hostname: this server's name in APOP timestamps and challenges; None asks the system.
+    max_connections: open at once; the next is refused with `[SYS/TEMP]`.
+    drain_seconds: how long `stop` lets replies in flight take.
+
+    Raises ValueError naming the setting, its value and what is allowed.
+    """
+
+    use_auth: UseAuth = "both"
+    allow_plaintext: bool = False
+    min_threads: int = 2
+    max_threads: int = 32
+    batch_size: int = 64 * 1024
+    idle_timeout: float = MIN_IDLE_SECONDS
+    short_idle: bool = False
+    stall_timeout: float = 300.0
+    handshake_timeout: float = 60.0
+    failure_delay: float = 1.0
+    login_delay: int = 0
+    expire_days: int | None = None
+    utf8: bool = True
+    utf8_headers: HeaderPolicy = "downgrade"
+    hostname: str | None = None
+    max_connections: int = 10_000
+    drain_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        known = {each.name for each in fields(self)}
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
+        for name, least in _AT_LEAST.items():
+            assert name in known
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name}={value!r}: allowed is {least:g} or more")
+        if self.min_threads > self.max_threads:
+            raise ValueError(
+                f"min_threads={self.min_threads}: allowed is up to max_threads={self.max_threads}"
+            )
+        if self.idle_timeout < MIN_IDLE_SECONDS and not self.short_idle:
+            raise ValueError(
+                f"idle_timeout={self.idle_timeout:g}: allowed is {MIN_IDLE_SECONDS:g} seconds or"
+                " more (RFC 1939 §3); short_idle=True lifts this for tests"
+            )

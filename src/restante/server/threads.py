@@ -1,0 +1,150 @@
+"""Worker threads: a bounded pool that keeps some threads warm."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Job = Callable[[], None]
+
+_lender: ContextVar[SimpleQueue[Job | None] | None] = ContextVar("lender", default=None)
+
+
+class WorkerThreads:
+    """Runs plain functions, at most `maximum` at once, the rest in order of arrival.
+
+    minimum: threads started at once and kept in anticipation.
+    maximum: threads, and so functions, that are active at the same time.
+    idle_seconds: a thread above the minimum ends after so long without work.
+
+    `concurrent.futures` has no minimum and never gives a thread back, hence this.
+    """
+
+    def __init__(self, name: str, minimum: int, maximum: int, idle_seconds: float = 10.0) -> None:
+        if not 0 <= minimum <= maximum or maximum < 1:
+            raise ValueError(f"{name}: need 0 <= minimum <= maximum, and a maximum of 1 or more")
+        self.name = name
+        self.minimum = minimum
+        self.maximum = maximum
+        self.idle_seconds = idle_seconds
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._stopped = False
+
+    @property
+    def count(self) -> int:
+        """Threads that are there now."""
+        return len(self._threads)
+
+    def start(self) -> None:
+        """Start the threads that are kept warm."""
+        with self._changed:
+            self._stopped = False
+            while len(self._threads) < self.minimum:
+                self._add_thread()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Let running functions end, drop waiting ones; wait at most `timeout` seconds."""
+        with self._changed:
+            self._stopped = True
+            self._jobs.clear()
+            threads = list(self._threads)
+            self._changed.notify_all()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have `function` called on a thread. Raises RuntimeError after `stop`."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._changed:
+            if self._stopped:
+                raise RuntimeError(f"{self.name}: worker threads are stopped")
+            self._jobs.append(job)
+            if self._idle < len(self._jobs) and len(self._threads) < self.maximum:
+                self._add_thread()
+            self._changed.notify()
+        return future
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` on a thread and wait for its result.
+
+        Under `call_and_lend` it runs on the thread that waits there instead.
+        """
+        lender = _lender.get()
+        if lender is None:
+            return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        lender.put(job)
+        return await asyncio.wrap_future(future)
+
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"restante-{self.name}", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            job()
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while not self._jobs:
+                if self._stopped:
+                    self._threads.discard(threading.current_thread())
+                    return None
+                self._idle += 1
+                called = self._changed.wait(self.idle_seconds)
+                self._idle -= 1
+                if not called and not self._jobs and len(self._threads) > self.minimum:
+                    self._threads.discard(threading.current_thread())
+                    return None
+            return self._jobs.popleft()
+
+
+def call_and_lend(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """From a worker thread: have `work` done on the loop, and wait for its result.
+
+    Plain functions that `work` needs run on the waiting thread itself, so that handlers
+    calling their defaults can't use up all threads and wait for each other.
+    """
+    jobs: SimpleQueue[Job | None] = SimpleQueue()
+
+    async def lending() -> T:
+        _lender.set(jobs)
+        return await work
+
+    future = asyncio.run_coroutine_threadsafe(lending(), loop)
+    future.add_done_callback(lambda _: jobs.put(None))
+    while (job := jobs.get()) is not None:
+        job()
+    return future.result()

@@ -1,0 +1,125 @@
+"""TLS contexts: certificates by name, client certificates, reload without dropping anyone."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+ClientCertificates: TypeAlias = Literal["none", "ask", "require"]
+NameHook: TypeAlias = Callable[[str | None], ssl.SSLContext | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain and its private key, PEM files.
+
+    key: may be left out when the chain's file holds it too. password: of the key.
+    """
+
+    chain: str | PathLike[str]
+    key: str | PathLike[str] | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def files(self) -> list[Path]:
+        """The files that it is read from."""
+        return [Path(self.chain)] + ([Path(self.key)] if self.key is not None else [])
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Read the files. Raises OSError or ssl.SSLError; the context is then as before."""
+        key = fspath(self.key) if self.key is not None else None
+        # A password of "" stops OpenSSL from asking on the terminal.
+        context.load_cert_chain(fspath(self.chain), key, password=self.password or "")
+
+
+class TlsSettings:
+    """What a server needs to speak TLS. One set of contexts serves all its listeners.
+
+    certificate: for clients that name no server, or one that has no certificate here.
+    by_name: further certificates by server name (SNI, RFC 6066 §3); `*.example.org`
+        serves one label in the star's place.
+    client_certificates: don't ask, ask, or require one signed by `client_ca`.
+    name_hook: called with the server name asked for; its context goes before the others.
+
+    Raises OSError or ssl.SSLError when a file can't be used, ValueError when a client
+    certificate is wanted and no `client_ca` says whose.
+    """
+
+    def __init__(
+        self,
+        certificate: Certificate,
+        *,
+        by_name: Mapping[str, Certificate] | None = None,
+        client_certificates: ClientCertificates = "none",
+        client_ca: str | PathLike[str] | None = None,
+        name_hook: NameHook | None = None,
+    ) -> None:
+        if client_certificates != "none" and client_ca is None:
+            raise ValueError("client certificates need client_ca: the authorities to trust")
+        self._client_certificates = client_certificates
+        self._client_ca = client_ca
+        self._name_hook = name_hook
+        self._default = certificate
+        self._by_name = {name.lower(): each for name, each in (by_name or {}).items()}
+        self._contexts = {name: self._context(each) for name, each in self._by_name.items()}
+        self.context = self._context(certificate)
+        self.context.sni_callback = self._choose
+        self._seen = self._stamps()
+
+    def _context(self, certificate: Certificate) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if self._client_certificates != "none":
+            assert self._client_ca is not None
+            context.load_verify_locations(fspath(self._client_ca))
+            required = self._client_certificates == "require"
+            context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        certificate.load_into(context)
+        return context
+
+    def _choose(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if self._name_hook is not None and (context := self._name_hook(name)) is not None:
+            tls.context = context
+            return
+        if name is None:
+            return
+        name = name.lower().rstrip(".")
+        found = self._contexts.get(name)
+        if found is None:
+            found = self._contexts.get("*." + name.partition(".")[2])
+        if found is not None:
+            tls.context = found
+
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        files = [*self._default.files(), *(f for c in self._by_name.values() for f in c.files())]
+        return [_stamp(path) for path in files]
+
+    def changed(self) -> bool:
+        """Whether a certificate's file is another than when it was last read."""
+        return self._stamps() != self._seen
+
+    def reload(self) -> None:
+        """Read all files again. New handshakes use the new certificates, sessions go on.
+
+        Raises OSError or ssl.SSLError when a file can't be used; everything that could
+        not be read stays as it was.
+        """
+        self._seen = self._stamps()
+        # Tried on a fresh context first: a key that doesn't fit must not spoil a living one.
+        for certificate in (self._default, *self._by_name.values()):
+            self._context(certificate)
+        self._default.load_into(self.context)
+        for name, certificate in self._by_name.items():
+            certificate.load_into(self._contexts[name])
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,77 @@
+"""The debug log: commands received and replies sent, with secrets left out.
+
+Records go to the logger `restante.protocol` at level DEBUG with `client`, `peer`,
+`account`, `direction` and `line` as attributes, so a JSON formatter has them apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from restante.server.client import ClientSession
+
+log = logging.getLogger("restante.protocol")
+
+
+class Transcript:
+    """Decides whose dialogue is logged. May be changed while sessions run, from any thread.
+
+    everything: log every session.
+    accounts: log these accounts, by name. addresses: log these peers, by IP address.
+    """
+
+    def __init__(self) -> None:
+        self.everything = False
+        self.accounts: frozenset[str] = frozenset()
+        self.addresses: frozenset[str] = frozenset()
+        self.active = False
+        """Whether any session might be logged: what the hot path looks at."""
+
+    def choose(
+        self,
+        *,
+        everything: bool = False,
+        accounts: frozenset[str] = frozenset(),
+        addresses: frozenset[str] = frozenset(),
+    ) -> None:
+        """Log these and no others from now on."""
+        self.accounts = frozenset(name.casefold() for name in accounts)
+        self.addresses = addresses
+        self.everything = everything
+        self.active = everything or bool(accounts) or bool(addresses)
+
+    def wants(self, client: ClientSession) -> bool:
+        """Whether this client's dialogue is logged."""
+        if self.everything or client.peer_ip in self.addresses:
+            return True
+        return client.account is not None and client.account.name.casefold() in self.accounts
+
+    def received(self, client: ClientSession, line: str) -> None:
+        """Log a line of the client's."""
+        self._write(client, "C", line)
+
+    def sent(self, client: ClientSession, line: str) -> None:
+        """Log the first line of a reply."""
+        self._write(client, "S", line)
+
+    def _write(self, client: ClientSession, direction: str, line: str) -> None:
+        if not self.wants(client):
+            return
+        account = client.account.name if client.account else "-"
+        log.debug(
+            "%s %s %s %s: %s",
+            client.id,
+            client.peer_ip or "unix",
+            account,
+            direction,
+            line,
+            extra={
+                "client": client.id,
+                "peer": client.peer_ip,
+                "account": account,
+                "direction": direction,
+                "line": line,
+            },
+        )
