@@ -19,61 +19,35 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
-from restante.protocol.capabilities import capabilities
-from restante.protocol.claims import ApopClaim, Claim, PasswordClaim
+from restante.protocol import authorization, negotiation, transaction
 from restante.protocol.commands import (
-    Apop,
-    Auth,
-    Command,
     CommandSpec,
-    Dele,
-    Lang,
-    List,
-    Pass,
-    Retr,
-    Top,
-    Uidl,
-    User,
     check_octets,
     read_command,
     split,
     text_of,
 )
 from restante.protocol.effects import (
-    Authenticate,
     CallHandler,
-    Commit,
-    Delete,
     Effect,
-    Fetch,
-    OpenMaildrop,
-    Reset,
-    StartTls,
 )
 from restante.protocol.errors import LineTooLong, ProtocolError
-from restante.protocol.languages import DEFAULT_LANGUAGE, LANGUAGES, find_language
 from restante.protocol.limits import MAX_AUTH_LINE
 from restante.protocol.lines import LineBuffer
 from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.policy import Policy
 from restante.protocol.replies import (
-    Body,
     Continue,
     Err,
-    MultiLine,
     Ok,
-    Prepared,
     Reply,
-    Silent,
     Wording,
 )
-from restante.protocol.responses import decode_response
 from restante.protocol.states import BEFORE_TLS, State
 
 Outcome: TypeAlias = Reply | Effect
 Steps: TypeAlias = Generator[Effect | Continue, Any, Reply]
 
-NO_SUCH_MESSAGE = Err("no such message")
 EMPTY = Listing((), ())
 
 
@@ -107,9 +81,9 @@ class Session:
         self.lines = LineBuffer()
         self._steps: Steps | None = None
         self._asked = False  # the steps wait for a line of the peer's
-        self._user: str | None = None
-        self._bad_commands = 0
-        self._failed_logins = 0
+        self.user: str | None = None
+        self.bad_commands = 0
+        self.failed_logins = 0
         self._deleted_octets = 0
 
     # What others may ask
@@ -192,12 +166,12 @@ class Session:
             if refusal is not None:
                 return self._bad(refusal)
             if spec.handler is not None:
-                self._bad_commands = 0
+                self.bad_commands = 0
                 return self._begin(self._handled(spec, text_of(argument)))
             outcome = self.run(spec, argument)
         except ProtocolError as error:
             return self._bad(Err(error.text, values=error.values))
-        self._bad_commands = 0
+        self.bad_commands = 0
         return self._begin(outcome) if isinstance(outcome, Generator) else outcome
 
     def run(self, spec: CommandSpec, argument: bytes) -> Reply | Steps:
@@ -248,254 +222,31 @@ class Session:
         return Err("already logged in")
 
     def _bad(self, reply: Err) -> Reply:
-        self._bad_commands += 1
-        if self._bad_commands >= self.policy.max_bad_commands:
+        self.bad_commands += 1
+        if self.bad_commands >= self.policy.max_bad_commands:
             self.closing = True
             return Err("too many bad commands")
         return reply
-
-    # AUTHORIZATION
-
-    def _capa(self, command: Command) -> Reply:
-        lines = capabilities(self.policy, tls=self.tls, secure=self.secure)
-        return MultiLine("capability list follows", lines)
-
-    def _user_command(self, command: User) -> Reply:
-        refusal = self._refuse_password_login()
-        if refusal is not None:
-            return refusal
-        self._user = command.name
-        return Ok("send PASS")
-
-    def _pass_command(self, command: Pass) -> Reply | Steps:
-        refusal = self._refuse_password_login()
-        if refusal is not None:
-            return refusal
-        if self._user is None:
-            return Err("send USER first")
-        name, self._user = self._user, None
-        return self._log_in(PasswordClaim(name, command.password))
-
-    def _refuse_password_login(self) -> Err | None:
-        if self.policy.use_auth == "sasl":
-            return Err("use AUTH")
-        return None if self.secure else self._refuse_plaintext()
-
-    def _refuse_plaintext(self) -> Err:
-        """A password was about to cross the wire in the clear: say where it may."""
-        port = self.policy.tls_port
-        if self.policy.tls.startswith("starttls"):
-            if port is None:
-                return Err("password not accepted without TLS: send STLS first")
-            return Err(
-                "password not accepted without TLS: send STLS first, or use port {port}",
-                values={"port": port},
-            )
-        if port is not None:
-            return Err("password not accepted without TLS: use port {port}", values={"port": port})
-        return Err("password not accepted without TLS, which this server does not offer")
-
-    def _apop_command(self, command: Apop) -> Reply | Steps:
-        if self.timestamp is None or not self.policy.offers_apop():
-            return Err("APOP is not available")
-        return self._log_in(ApopClaim(command.name, self.timestamp, command.digest))
-
-    def _auth_command(self, command: Auth) -> Reply | Steps:
-        offered = {info.name: info for info in self.policy.mechanisms_for(self.secure)}
-        if command.mechanism is None:
-            return MultiLine("mechanisms follow", list(offered))
-        info = offered.get(command.mechanism)
-        if info is not None:
-            return self._exchange(info.make(self.policy.mechanism_context), command)
-        hidden = self.policy.mechanisms.get(command.mechanism)
-        if hidden is not None and hidden.plaintext and self.policy.use_auth != "pop":
-            return self._refuse_plaintext()
-        return Err("mechanism is not available")
-
-    def _exchange(self, mechanism: Any, command: Auth) -> Steps:
-        try:
-            response: bytes | None = None
-            if command.initial_response is not None:
-                initial = command.initial_response
-                response = b"" if initial == b"=" else decode_response(initial)
-            outcome = mechanism.step(response)
-            while isinstance(outcome, Continue):
-                line: bytes = yield outcome
-                if line == b"*":
-                    return Err("authentication cancelled")
-                outcome = mechanism.step(decode_response(line))
-        except ValueError as error:
-            return Err(str(error))
-        return (yield from self._log_in(outcome))
-
-    def _log_in(self, claim: Claim) -> Steps:
-        account = yield Authenticate(claim)
-        if isinstance(account, Err):
-            self._failed_logins += 1
-            self.closing = self._failed_logins >= self.policy.max_failed_logins
-            return account
-        listing = yield OpenMaildrop(account)
-        if isinstance(listing, Err):
-            return listing
-        self.account = account
-        self.listing = listing
-        self.state = State.TRANSACTION
-        return self._messages()
-
-    def _messages(self) -> Ok:
-        return Ok("{count} messages", {"count": self.active_count})
-
-    def _stls(self, command: Command) -> Reply | Steps:
-        if self.tls:
-            return Err("TLS is active already")
-        if not self.policy.tls.startswith("starttls"):
-            return Err("STLS is not available")
-        if len(self.lines):
-            # Somebody's bytes would be taken for the client's own after the handshake.
-            self.lines.clear()
-            self.closing = True
-            return Err("nothing may follow STLS before the handshake")
-        return self._start_tls()
-
-    def _start_tls(self) -> Steps:
-        yield StartTls()
-        self.tls = True
-        # RFC 2595 §4: what was said before TLS might not be the client's.
-        self._user = None
-        self.wording = Wording()
-        self._bad_commands = 0
-        self.lines.clear()
-        return Silent()
-
-    def _lang(self, command: Lang) -> Reply:
-        if command.tag is None:
-            lines = [f"{tag} {name}" for tag, name in LANGUAGES.items()]
-            return MultiLine("language list follows", lines)
-        tag = DEFAULT_LANGUAGE if command.tag == "*" else find_language(command.tag)
-        if tag is None:
-            return Err("language is not available: LANG lists those that are")
-        self.wording.language = tag
-        return Ok("{tag} language changed", {"tag": tag})
-
-    def _utf8(self, command: Command) -> Reply:
-        self.wording.utf8 = True
-        return Ok("UTF8 on")
-
-    # TRANSACTION
-
-    def _stat(self, command: Command) -> Reply:
-        return Ok(f"{self.active_count} {self.active_size}")
-
-    def _list(self, command: List) -> Reply:
-        if command.number is not None:
-            if not self._there(command.number):
-                return NO_SUCH_MESSAGE
-            return Ok(f"{command.number} {self.size(command.number)}")
-        block = self.listing.scan_block(self.full_headers)
-        return Prepared("{count} messages", self._without_deleted(block), self._count())
-
-    def _uidl(self, command: Uidl) -> Reply:
-        if command.number is not None:
-            if not self._there(command.number):
-                return NO_SUCH_MESSAGE
-            return Ok(f"{command.number} {self.listing.unique_ids[command.number - 1]}")
-        block = self.listing.unique_id_block()
-        return Prepared("{count} messages", self._without_deleted(block), self._count())
-
-    def _count(self) -> dict[str, object]:
-        return {"count": self.active_count}
-
-    def _without_deleted(self, block: bytes) -> bytes:
-        if not self.deleted:
-            return block
-        lines = block.split(b"\r\n")
-        gone = {number - 1 for number in self.deleted}
-        return b"\r\n".join([line for at, line in enumerate(lines) if at not in gone])
-
-    def _there(self, number: MessageNumber) -> bool:
-        return number <= len(self.listing) and number not in self.deleted
-
-    def _retr(self, command: Retr) -> Reply | Steps:
-        return self._fetch(command.number, None)
-
-    def _top(self, command: Top) -> Reply | Steps:
-        return self._fetch(command.number, command.lines)
-
-    def _fetch(self, number: MessageNumber, top_lines: int | None) -> Reply | Steps:
-        if not self._there(number):
-            return NO_SUCH_MESSAGE
-        downgrade = not self.wording.utf8 and number in self.listing.ascii_octets
-        if downgrade and self.policy.utf8_headers == "refuse":
-            return Err("message has UTF-8 in its header: send UTF8 first", "UTF8")
-        downgrade = downgrade and self.policy.utf8_headers == "downgrade"
-        return self._send(number, top_lines, downgrade)
-
-    def _send(self, number: MessageNumber, top_lines: int | None, downgrade: bool) -> Steps:
-        content = yield Fetch(number, top_lines)
-        if isinstance(content, Err):
-            return content
-        if top_lines is not None:
-            return Body("top of message follows", content, top_lines, downgrade)
-        return Body("{octets} octets", content, None, downgrade, {"octets": self.size(number)})
-
-    def _dele(self, command: Dele) -> Reply | Steps:
-        number = command.number
-        if not self._there(number):
-            return NO_SUCH_MESSAGE
-        if "delete" in self.policy.asks:
-            return self._ask_delete(number)
-        self.deleted.add(number)
-        return Ok("marked")
-
-    def _ask_delete(self, number: MessageNumber) -> Steps:
-        refusal = yield Delete(number)
-        if isinstance(refusal, Err):
-            return refusal
-        self.deleted.add(number)
-        return Ok("marked")
-
-    def _noop(self, command: Command) -> Reply:
-        return Ok()
-
-    def _rset(self, command: Command) -> Reply | Steps:
-        self.deleted.clear()
-        return self._tell_reset() if "reset" in self.policy.asks else self._messages()
-
-    def _tell_reset(self) -> Steps:
-        yield Reset()
-        return self._messages()
-
-    # UPDATE
-
-    def _quit(self, command: Command) -> Reply | Steps:
-        self.closing = True
-        return Ok("bye") if self.state is State.AUTHORIZATION else self._update()
-
-    def _update(self) -> Steps:
-        self.state = State.UPDATE
-        refusal = yield Commit(tuple(sorted(self.deleted)))
-        # RFC 1939 §6: -ERR when some messages marked as deleted were not removed.
-        return refusal if isinstance(refusal, Err) else Ok("bye")
 
 
 Action: TypeAlias = Callable[[Session, Any], Reply | Steps]
 
 ACTIONS: dict[str, Action] = {
-    "CAPA": Session._capa,
-    "USER": Session._user_command,
-    "PASS": Session._pass_command,
-    "APOP": Session._apop_command,
-    "AUTH": Session._auth_command,
-    "STLS": Session._stls,
-    "LANG": Session._lang,
-    "UTF8": Session._utf8,
-    "QUIT": Session._quit,
-    "STAT": Session._stat,
-    "LIST": Session._list,
-    "UIDL": Session._uidl,
-    "RETR": Session._retr,
-    "TOP": Session._top,
-    "DELE": Session._dele,
-    "NOOP": Session._noop,
-    "RSET": Session._rset,
+    "USER": authorization.user,
+    "PASS": authorization.pass_,
+    "APOP": authorization.apop,
+    "AUTH": authorization.auth,
+    "CAPA": negotiation.capa,
+    "STLS": negotiation.stls,
+    "LANG": negotiation.lang,
+    "UTF8": negotiation.utf8,
+    "STAT": transaction.stat,
+    "LIST": transaction.list_,
+    "UIDL": transaction.uidl,
+    "RETR": transaction.retr,
+    "TOP": transaction.top,
+    "DELE": transaction.dele,
+    "NOOP": transaction.noop,
+    "RSET": transaction.rset,
+    "QUIT": transaction.quit_,
 }

@@ -1,0 +1,107 @@
+"""Logging in: USER, PASS, APOP and AUTH, all of which end in a claim that others decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from restante.protocol.claims import ApopClaim, Claim, PasswordClaim
+from restante.protocol.commands import Apop, Auth, Pass, User
+from restante.protocol.effects import Authenticate, OpenMaildrop
+from restante.protocol.policy import Mechanism
+from restante.protocol.replies import Continue, Err, MultiLine, Ok, Reply
+from restante.protocol.responses import decode_response
+from restante.protocol.states import State
+from restante.protocol.transaction import message_count
+
+if TYPE_CHECKING:
+    from restante.protocol.session import Session, Steps
+
+
+def user(session: Session, command: User) -> Reply:
+    refusal = _refuse_password_login(session)
+    if refusal is not None:
+        return refusal
+    session.user = command.name
+    return Ok("send PASS")
+
+
+def pass_(session: Session, command: Pass) -> Reply | Steps:
+    refusal = _refuse_password_login(session)
+    if refusal is not None:
+        return refusal
+    if session.user is None:
+        return Err("send USER first")
+    name, session.user = session.user, None
+    return _log_in(session, PasswordClaim(name, command.password))
+
+
+def _refuse_password_login(session: Session) -> Err | None:
+    if session.policy.use_auth == "sasl":
+        return Err("use AUTH")
+    return None if session.secure else _refuse_plaintext(session)
+
+
+def _refuse_plaintext(session: Session) -> Err:
+    """A password was about to cross the wire in the clear: say where it may."""
+    port = session.policy.tls_port
+    if session.policy.tls.startswith("starttls"):
+        if port is None:
+            return Err("password not accepted without TLS: send STLS first")
+        return Err(
+            "password not accepted without TLS: send STLS first, or use port {port}",
+            values={"port": port},
+        )
+    if port is not None:
+        return Err("password not accepted without TLS: use port {port}", values={"port": port})
+    return Err("password not accepted without TLS, which this server does not offer")
+
+
+def apop(session: Session, command: Apop) -> Reply | Steps:
+    if session.timestamp is None or not session.policy.offers_apop():
+        return Err("APOP is not available")
+    return _log_in(session, ApopClaim(command.name, session.timestamp, command.digest))
+
+
+def auth(session: Session, command: Auth) -> Reply | Steps:
+    offered = {info.name: info for info in session.policy.mechanisms_for(session.secure)}
+    if command.mechanism is None:
+        return MultiLine("mechanisms follow", list(offered))
+    info = offered.get(command.mechanism)
+    if info is not None:
+        return _exchange(session, info.make(session.policy.mechanism_context), command)
+    hidden = session.policy.mechanisms.get(command.mechanism)
+    if hidden is not None and hidden.plaintext and session.policy.use_auth != "pop":
+        return _refuse_plaintext(session)
+    return Err("mechanism is not available")
+
+
+def _exchange(session: Session, mechanism: Mechanism, command: Auth) -> Steps:
+    try:
+        response: bytes | None = None
+        if command.initial_response is not None:
+            initial = command.initial_response
+            response = b"" if initial == b"=" else decode_response(initial)
+        outcome = mechanism.step(response)
+        while isinstance(outcome, Continue):
+            line: bytes = yield outcome
+            if line == b"*":
+                return Err("authentication cancelled")
+            outcome = mechanism.step(decode_response(line))
+    except ValueError as error:
+        return Err(str(error))
+    return (yield from _log_in(session, outcome))
+
+
+def _log_in(session: Session, claim: Claim) -> Steps:
+    account = yield Authenticate(claim)
+    if isinstance(account, Err):
+        session.failed_logins += 1
+        session.closing = session.failed_logins >= session.policy.max_failed_logins
+        return account
+    listing = yield OpenMaildrop(account)
+    if isinstance(listing, Err):
+        return listing
+    session.account = account
+    session.listing = listing
+    session.state = State.TRANSACTION
+    return message_count(session)
