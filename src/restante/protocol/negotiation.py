@@ -39,7 +39,6 @@ def _start_tls(session: Session) -> Steps:
     session.user = None
     session.wording = Wording()
     session.bad_commands = 0
-    session.lines.clear()
     return Silent()
 
 

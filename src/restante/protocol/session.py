@@ -84,7 +84,6 @@ class Session:
         self.user: str | None = None
         self.bad_commands = 0
         self.failed_logins = 0
-        self._deleted_octets = 0
 
     # What others may ask
 

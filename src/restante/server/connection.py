@@ -12,7 +12,7 @@ from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_PENDING_INPUT
 from restante.protocol.redaction import safe_line
-from restante.protocol.replies import Body, Continue, Err, Ok, Reply
+from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.server.client import ClientSession
 from restante.server.perform import Performer
@@ -180,6 +180,9 @@ class Connection(asyncio.Protocol):
                     self._start(self._answer_watched(line))
                     return
                 outcome = self._receive(line)
+                if isinstance(outcome, StartTls):
+                    # At once: whatever arrives from here on belongs to the handshake.
+                    self._transport.pause_reading()
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
@@ -305,6 +308,8 @@ class Connection(asyncio.Protocol):
         return line
 
     async def _send(self, reply: Reply) -> None:
+        if isinstance(reply, Silent):
+            return
         if self.server.events.heard("send_response"):
             status = self.session.wording.encode(reply)
             await self.server.events.tell("send_response", self.client, _first_line(status, reply))
@@ -330,9 +335,8 @@ class Connection(asyncio.Protocol):
 
     async def _start_tls(self) -> None:
         context = self.server.tls_context()
-        self._put(self.session.wording.encode(Ok("begin TLS")))
-        # From here on, what arrives belongs to the handshake.
         self._transport.pause_reading()
+        self._reply(Ok("begin TLS"))
         self._flush()
         try:
             transport = await self._loop().start_tls(
