@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -104,23 +106,12 @@ def test_a_reply_for_each_recipient_after_data() -> None:
     drive = Drive(failing=frozenset({"ann"}))
     drive.feed(HELLO + b"RCPT TO:<nobody>\r\nRCPT TO:<ann>\r\nRCPT TO:<joe2>\r\nDATA\r\n")
     drive.feed(as_data(b"hello\r\n"))
-    assert drive.codes[-7:] == [
+    assert drive.codes[-8:-3] == [
         "250 2.1.5",
         "550 5.1.1",
         "250 2.1.5",
         "250 2.1.5",
         "354 end w",
-        "250 2.0.0",
-        "451 4.3.0",
-    ] or drive.codes[-8:] == [
-        "250 2.1.5",
-        "550 5.1.1",
-        "250 2.1.5",
-        "250 2.1.5",
-        "354 end w",
-        "250 2.0.0",
-        "451 4.3.0",
-        "250 2.0.0",
     ]
     assert drive.codes[-3:] == ["250 2.0.0", "451 4.3.0", "250 2.0.0"]
 
@@ -143,7 +134,7 @@ def test_a_pipelined_dialogue_is_the_same_at_every_split(body: bytes, cuts: list
     whole.feed(wire)
     split = Drive()
     places = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
-    for a, b in zip(places, places[1:], strict=False):
+    for a, b in pairwise(places):
         split.feed(wire[a:b])
     octets = Drive()
     for n in range(len(wire)):

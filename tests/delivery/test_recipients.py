@@ -10,16 +10,8 @@ from restante.accounts.contract import Account, AccountError
 from restante.accounts.static import StaticAccounts
 from restante.delivery.recipients import Recipients, Refusal, split_address, split_path
 
-ACCOUNTS = StaticAccounts(
-    {
-        "joe": "x",
-        "sales+eu": "x",
-        "joe bloggs": "x",
-        "gone": Account("gone", disabled=True),
-        "rest": "x",
-        "chef@example.com": "x",
-    }
-)
+NAMES = ("joe", "sales+eu", "joe bloggs", "rest", "chef@example.com")
+ACCOUNTS = StaticAccounts([*map(Account, NAMES), Account("gone", disabled=True)])
 OURS = ("example.org", "bücher.example")
 
 

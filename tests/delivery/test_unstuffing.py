@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_any_message_survives_stuffing_at_every_split(body: bytes, cuts: list[in
     """F1"""
     wire = as_data(body) + b"QUIT\r\n"
     places = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
-    blocks = [wire[a:b] for a, b in zip(places, places[1:], strict=False)]
+    blocks = [wire[a:b] for a, b in pairwise(places)]
     expected = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
     assert unstuff(blocks) == (expected, b"QUIT\r\n")
     assert unstuff([wire[n : n + 1] for n in range(len(wire))]) == (expected, b"QUIT\r\n")

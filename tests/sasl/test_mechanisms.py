@@ -90,7 +90,7 @@ class TestPlain:
     )
     def test_malformed_responses_are_refused(self, response: bytes) -> None:
         """A2: CR, LF and NUL inside credentials never get further."""
-        with pytest.raises(MechanismError, match="^malformed response: "):
+        with pytest.raises(MechanismError, match=r"^malformed response: "):
             exchange("PLAIN", response)
 
 
@@ -121,7 +121,7 @@ class TestLogin:
     )
     def test_malformed_responses_are_refused(self, responses: tuple[bytes | None, ...]) -> None:
         """A2"""
-        with pytest.raises(MechanismError, match="^malformed response: "):
+        with pytest.raises(MechanismError, match=r"^malformed response: "):
             exchange("LOGIN", *responses)
 
 
@@ -179,7 +179,7 @@ class TestCramMd5:
         ],
     )
     def test_malformed_responses_are_refused(self, response: bytes) -> None:
-        with pytest.raises(MechanismError, match="^malformed response: "):
+        with pytest.raises(MechanismError, match=r"^malformed response: "):
             exchange("CRAM-MD5", None, response)
 
     def test_a_host_name_beyond_ascii_gives_an_ascii_challenge(self) -> None:

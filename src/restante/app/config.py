@@ -26,13 +26,15 @@ class Problem:
     """One mistake.
 
     place: the file, variable or flag it is in. key: dotted. value: as text, "" when it is
-    secret or there is none. text: what is wrong, and what is allowed.
+    secret or there is none. text: what is wrong, and what is allowed. warning: it can be
+    lived with.
     """
 
     place: str
     key: str
     value: str
     text: str
+    warning: bool = False
 
     def __str__(self) -> str:
         given = f" = {self.value}" if self.value else ""
@@ -113,15 +115,17 @@ def read(
     server = tree.setdefault("server", {})
     if isinstance(server, dict):
         server.setdefault("data", base / "data")
+    if file is None and isinstance(tls := tree.setdefault("tls", {}), dict):
+        tls.setdefault("development", "certificate" not in tls)
     while True:
         try:
             settings = Settings.model_validate(tree)
         except ValidationError as error:
-            for details in error.errors(include_url=False, include_context=False):
-                key = _key_of(details["loc"])
-                problem = _problem(tree, key, details["type"], _source(sources, key) or str(file))
-                if problem not in problems:
-                    problems.append(problem)
+            wrong = {_key_of(each["loc"]): each["type"] for each in error.errors(include_url=False)}
+            for key, kind in wrong.items():
+                place = _source(sources, key) or str(file or "")
+                problems.append(_problem(tree, key, kind, place))
+            for key in wrong:
                 _drop(tree, key)
         else:
             return Loaded(settings, file, tuple(problems), sources)
@@ -341,7 +345,7 @@ def _drop(tree: Any, key: Key) -> None:
             key = key[: i + 1]
             break
     for part in key[:-1]:
-        tree = tree[part]
+        tree = tree.get(part, {})
     tree.pop(key[-1], None)
 
 

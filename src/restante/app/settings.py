@@ -64,6 +64,7 @@ class Pop3Section(Section):
     max_connections: int = setting(10000, "a whole number from 1", ge=1)
     idle_timeout: float = setting(600.0, "seconds, 600 or more", ge=MIN_IDLE_SECONDS)
     stall_timeout: float = setting(300.0, SECONDS, gt=0)
+    handshake_timeout: float = setting(60.0, SECONDS, gt=0)
     failure_delay: float = setting(1.0, "seconds from 0 to 60", ge=0, le=60)
     login_delay: int = setting(0, "whole seconds, 0 or more", ge=0)
     expire_days: int | None = setting(None, "days, 0 or more", ge=0)
@@ -116,7 +117,9 @@ class LmtpSection(Section):
 
 class MaildropsSection(Section):
     root: Path | None = setting(None, FOLDER)
-    template: str = setting("{user}", "a relative path with {user}, {domain} or both", min_length=1)
+    template: str = setting(
+        "{user}", "a relative path with {user} or {name}, and {domain} if wanted", min_length=1
+    )
     unique_ids: Literal["own", "dovecot"] = setting("own", '"own" or "dovecot"')
     fsync: bool = setting(True, FLAG)
 

@@ -251,13 +251,13 @@ def _eml_files(path: Path) -> list[Path]:
 
 
 def _mbox(path: Path, quoting: str) -> Iterator[SourceMessage]:
-    for number, (start, end) in enumerate(_mbox_places(path), 1):
+    for number, (start, end, after) in enumerate(_mbox_places(path), 1):
         first = _after_line(path, start)
-        yield SourceMessage(f"{path}, message {number}", end - start, path, first, end, quoting)
+        yield SourceMessage(f"{path}, message {number}", after - start, path, first, end, quoting)
 
 
-def _mbox_places(path: Path) -> Iterator[tuple[int, int]]:
-    """Where each message's From_ line begins and its last octet ends."""
+def _mbox_places(path: Path) -> Iterator[tuple[int, int, int]]:
+    """Where each message's From_ line begins, the message ends, and the next one's begins."""
     with path.open("rb") as file:
         start = offset = 0  # of the message that is looked for; of `data` in the file
         data, last = b"", False
@@ -270,13 +270,14 @@ def _mbox_places(path: Path) -> Iterator[tuple[int, int]]:
             for match in _SEPARATOR.finditer(data):
                 if match.start() >= limit:
                     break
-                yield start, offset + match.start() + 1
-                start = offset + match.end()
+                after = offset + match.end()
+                yield start, offset + match.start() + 1, after
+                start = after
             keep = 0 if last else limit
             offset, data = offset + keep, data[keep:]
         size = offset + len(data)
         if size > start:
-            yield start, size - _final_blank_line(data)
+            yield start, size - _final_blank_line(data), size
 
 
 def _final_blank_line(data: bytes) -> int:

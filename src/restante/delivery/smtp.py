@@ -124,7 +124,9 @@ class SmtpConnection(SMTP):
 
     def finish(self) -> None:
         self._finishing = True
-        if not self._receiving and self.transport is not None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        if not self._receiving:
             self._writer.write(b"421 4.3.2 going down, try again later\r\n")
             self.transport.close()
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from restante.maildrops.contract import StoreError
 from restante.protocol.facts import Facts, Measure
@@ -45,8 +45,16 @@ def read_exactly(file: BinaryIO, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
-def measure_file(path: str) -> tuple[int, int, Facts]:
-    """Size, modification time in ns and facts of a message file. Raises OSError."""
+class Measured(NamedTuple):
+    """A message file: octets as stored, modification time in ns, facts."""
+
+    size: int
+    mtime: int
+    facts: Facts
+
+
+def measure_file(path: str) -> Measured:
+    """What there is to know of a message file. Raises OSError."""
     fd, about = open_regular(path)
     try:
         meter = Measure()
@@ -54,7 +62,7 @@ def measure_file(path: str) -> tuple[int, int, Facts]:
             meter.feed(block)
     finally:
         os.close(fd)
-    return about.st_size, about.st_mtime_ns, meter.finish()
+    return Measured(about.st_size, about.st_mtime_ns, meter.finish())
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from restante.maildrops.contract import StoreError
-from restante.maildrops.files import as_store_error, sync_folder
-from restante.maildrops.journal import Delivered, note
+from restante.maildrops.files import Measured, as_store_error, sync_folder
+from restante.maildrops.journal import note
 from restante.maildrops.names import new_name, own_unique_id
 from restante.maildrops.survey import folder_times, make_maildir
 from restante.protocol.facts import Facts, Measure
@@ -94,7 +94,7 @@ class MaildirIncoming:
         about = os.fstat(self._file.fileno())
         self._file.close()
         base = f"{self._name},S={about.st_size}"
-        note(self._folder, base, Delivered(about.st_size, about.st_mtime_ns, self._meter.finish()))
+        note(self._folder, base, Measured(about.st_size, about.st_mtime_ns, self._meter.finish()))
         target = self._folder / "new" / base
         move_without_overwriting(self._draft, target)
         if self._fsync:

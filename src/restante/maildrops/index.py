@@ -26,6 +26,12 @@ IN_CUR, CRLF, DOTS, TWICE = 1, 2, 4, 8
 same file was seen under a second name too."""
 
 UNTRUSTED = -1
+REVIEW = -2
+"""In `Stamp.new`: some file was seen to have changed in place, so look at each one."""
+
+TICK = 2_000_000_000
+"""Nanoseconds within which a folder may change twice and show the same time: the coarsest
+clock of a file system in use (FAT)."""
 
 _MAGIC = b"restidx1" if sys.byteorder == "little" else b"1xditser"
 _HEAD = struct.Struct("=8sI5q4Q")

@@ -11,9 +11,8 @@ import os
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from restante.maildrops.files import open_regular
+from restante.maildrops.files import Measured, open_regular
 from restante.protocol.facts import Facts
 
 JOURNAL_FILE = "restante.facts"
@@ -21,15 +20,7 @@ MAX_JOURNAL = 8 * 1024 * 1024
 """Octets. A maildrop that gets mail and is never opened doesn't grow a journal for ever."""
 
 
-class Delivered(NamedTuple):
-    """A delivered message: octets as stored, modification time in ns, facts."""
-
-    size: int
-    mtime: int
-    facts: Facts
-
-
-def note(folder: Path, base: str, delivered: Delivered) -> None:
+def note(folder: Path, base: str, delivered: Measured) -> None:
     """Add a line for the message `base`. Failing to is no error."""
     facts = delivered.facts
     numbers = (delivered.size, delivered.mtime, facts.octets, facts.header_end)
@@ -45,7 +36,7 @@ def note(folder: Path, base: str, delivered: Delivered) -> None:
             os.close(fd)
 
 
-def read_journal(folder: Path) -> dict[str, Delivered]:
+def read_journal(folder: Path) -> dict[str, Measured]:
     """What has been noted, by base name."""
     try:
         fd, _ = open_regular(folder / JOURNAL_FILE)
@@ -61,7 +52,7 @@ def read_journal(folder: Path) -> dict[str, Delivered]:
         *numbers, base = text.split(b" ")
         size, mtime, octets, header_end, crlf, dots, ascii_octets = map(int, numbers)
         facts = Facts(octets, header_end, bool(crlf), bool(dots), ascii_octets)
-        noted[base.decode("ascii", "replace")] = Delivered(size, mtime, facts)
+        noted[base.decode("ascii", "replace")] = Measured(size, mtime, facts)
     return noted
 
 

@@ -69,7 +69,7 @@ class Lease:
     def _is_in_place(self) -> bool:
         mine = os.fstat(self._fd)
         try:
-            there = os.stat(self._path)
+            there = self._path.stat()
         except FileNotFoundError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

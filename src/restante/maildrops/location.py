@@ -81,7 +81,9 @@ class Place:
             raise StoreError("the name needs user and domain for this template", temporary=False)
         values = {"name": maildrop_name, "user": user if self._split else maildrop_name}
         values["domain"] = domain
-        encoded = {field: folder_name(value) for field, value in values.items() if field in self._used}
+        encoded = {
+            field: folder_name(value) for field, value in values.items() if field in self._used
+        }
         return self._root.joinpath(*[part.format_map(encoded) for part in self._parts])
 
 

@@ -8,6 +8,7 @@ for itself are files named `restante.…` beside new/, cur/ and tmp/.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,11 +17,11 @@ from threading import Lock
 from typing import ClassVar, Literal, NamedTuple
 
 from restante.accounts.contract import Account
-from restante.maildrops.contract import Incoming, Maildrop, StoreError
+from restante.maildrops.contract import Incoming, Maildrop
 from restante.maildrops.dovecot import read_uidlist
 from restante.maildrops.files import as_store_error
 from restante.maildrops.incoming import MaildirIncoming
-from restante.maildrops.index import UNTRUSTED, Rows, Stamp, load
+from restante.maildrops.index import REVIEW, TICK, UNTRUSTED, Rows, Stamp, load
 from restante.maildrops.leases import Lease
 from restante.maildrops.location import Place, refuse_if_case_is_ignored
 from restante.maildrops.names import base_name
@@ -37,13 +38,6 @@ from restante.protocol.listing import Listing, valid_unique_id
 
 REMEMBERED = 200_000
 """Messages whose facts are kept in memory between sessions, some 60 MB at most."""
-
-TICK = 2_000_000_000
-"""Nanoseconds within which a folder may change twice and show the same time: the coarsest
-clock of a file system in use (FAT)."""
-
-REVIEW = -2
-"""In `Stamp.new`: some file was seen to have changed in place, so look at each one."""
 
 
 class Snapshot(NamedTuple):
@@ -177,7 +171,9 @@ class Maildir:
         before = lease.clock() - TICK
         clean_tmp(folder)
         old_stamp, old = known or (None, None)
-        rows, complete = survey(folder, old, old_stamp is not None and old_stamp.new == REVIEW)
+        review = old_stamp is not None and old_stamp.new == REVIEW
+        rows, moved, unreadable = survey(folder, old, review)
+        complete = not (moved or unreadable)
         if old_stamp is None or old_stamp.ids != self._ids:
             rows.unique_ids = [""] * len(rows)
         pins = read_pins(folder)
@@ -196,7 +192,8 @@ class Maildir:
         try:
             write_pins(folder, to_pin, alive)
         except OSError as error:
-            raise StoreError(f"unique-ids can't be kept: {error}") from error
+            if error.errno != errno.EROFS:  # what can't change keeps its ids
+                raise
 
     def _remember(self, folder: Path, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""

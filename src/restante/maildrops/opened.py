@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
 from restante.maildrops.files import as_store_error, open_regular, sync_folder
-from restante.maildrops.index import IN_CUR, REVIEW, TWICE, Rows, Stamp, save
+from restante.maildrops.index import IN_CUR, REVIEW, TICK, TWICE, Rows, Stamp, save
 from restante.maildrops.leases import Lease
 from restante.maildrops.names import base_name
-from restante.maildrops.survey import SUBFOLDERS, list_files
+from restante.maildrops.survey import SUBFOLDERS, scan
 from restante.protocol.listing import Listing, MessageNumber
 
 SMALL = 64 * 1024
@@ -48,16 +48,152 @@ class OpenedMaildir(Maildrop):
         self._saved = saved
         self._fsync = fsync
         self._changed_in_place = changed_in_place
-        self._moved = _Moved(folder, rows)
+        self._files = _Files(folder, rows)
 
     def fetch(self, number: MessageNumber) -> Content:
         """The message, and its facts unless its file has been changed since."""
         row = number - 1
         with as_store_error("fetching"):
             fd, about = self._open(row)
-            with suppress_nothing(os.fdopen(fd, "rb")) as file:
-                pass
-        return Content(file)
+            known = (self._rows.sizes[row], self._rows.mtimes[row])
+            facts = self._rows.facts(row)
+            unchanged = (about.st_size, about.st_mtime_ns) == known
+            file = os.fdopen(fd, "rb")
+            if about.st_size > SMALL:
+                content = Content(file, facts if unchanged else None)
+            else:
+                with file:
+                    data = file.read()
+                unchanged = unchanged and len(data) == about.st_size
+                content = Content(data, facts if unchanged else None)
+        if not unchanged:
+            self._stamp = self._stamp._replace(new=REVIEW)
+            self._saved = False
+            self._changed_in_place()
+        return content
+
+    def _open(self, row: int) -> tuple[int, os.stat_result]:
+        with suppress(FileNotFoundError):
+            return open_regular(self._files.path(row))
+        self._files.refresh()
+        for path in self._files.elsewhere(row):
+            with suppress(FileNotFoundError):
+                return open_regular(path)
+        raise MessageGone(f"{self._files.path(row)} is gone")
+
+    def commit(self, numbers: Sequence[MessageNumber]) -> None:
+        """Unlink the files of these messages, wherever other programs moved them."""
+        rows = sorted({number - 1 for number in numbers})
+        if not rows:
+            return
+        if not self._lease.holds():
+            raise CommitFailed(f"{self._folder}: the lease was lost", len(rows))
+        failures: dict[int, OSError] = {}
+        missing = []
+        for row in rows:
+            gone = _unlink(self._files.path(row), row, failures)
+            if gone or self._rows.marks[row] & TWICE:
+                missing.append(row)
+        self._unlink_moved(missing, failures)
+        try:
+            self._sync()
+        except OSError as error:
+            raise CommitFailed(f"removal is not durable: {error}", len(failures)) from error
+        if failures:
+            first = next(iter(failures.values()))
+            raise CommitFailed(f"could not remove: {first}", len(failures)) from first
+        if len(rows) == len(self._rows):
+            self._saved = True  # there is nothing left to be remembered
+            journal.clear(self._folder)
+
+    def _unlink_moved(self, missing: list[int], failures: dict[int, OSError]) -> None:
+        if not missing:
+            return
+        for _ in range(2):  # a file renamed while we look may escape one look
+            try:
+                self._files.scan()
+            except OSError as error:
+                failures.update(dict.fromkeys(missing, error))
+                return
+            for row in missing:
+                for path in self._files.elsewhere(row):
+                    _unlink(path, row, failures)
+
+    def _sync(self) -> None:
+        if self._fsync:
+            for sub in SUBFOLDERS:
+                with suppress(FileNotFoundError):
+                    sync_folder(self._folder / sub)
 
     def close(self) -> None:
         """Keep what was learnt, and give the lease back. Harmless when repeated."""
+        try:
+            if not self._saved and self._lease.holds():
+                save(self._folder, self._stamp, self._rows)
+                journal.clear(self._folder)
+        except OSError:
+            pass  # a file system that is full or not ours to write: we look again next time
+        finally:
+            self._saved = True
+            self._lease.release()
+
+
+def _unlink(path: str, row: int, failures: dict[int, OSError]) -> bool:
+    """Remove a file; whether it was gone. Other failures are put down under `row`."""
+    try:
+        os.unlink(path)  # noqa: PTH108 - for 100,000 files the plain call is worth it
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        failures[row] = error
+    return False
+
+
+class _Files:
+    """Where the messages' files lie, found again by base name when they were moved."""
+
+    def __init__(self, folder: Path, rows: Rows) -> None:
+        self._folder = folder
+        self._rows = rows
+        self._times: tuple[int, ...] = ()
+        self._by_base: dict[str, list[str]] = {}
+        self._shared: dict[str, list[int]] | None = None
+
+    def path(self, row: int) -> str:
+        """Where the file lay when the maildrop was opened."""
+        sub = SUBFOLDERS[bool(self._rows.marks[row] & IN_CUR)]
+        return f"{self._folder}/{sub}/{self._rows.names[row]}"
+
+    def elsewhere(self, row: int) -> list[str]:
+        """Where files with the message's base name were seen at the last scan."""
+        base = base_name(self._rows.names[row])
+        others = {self.path(other) for other in self._namesakes(base) if other != row}
+        return [path for path in self._by_base.get(base, ()) if path not in others]
+
+    def _namesakes(self, base: str) -> list[int]:
+        """The messages with this base name, if there are several."""
+        if self._shared is None:
+            rows_of: dict[str, list[int]] = {}
+            for row, name in enumerate(self._rows.names):
+                rows_of.setdefault(base_name(name), []).append(row)
+            self._shared = {base: rows for base, rows in rows_of.items() if len(rows) > 1}
+        return self._shared.get(base, [])
+
+    def refresh(self) -> None:
+        """Scan, unless nothing can have moved since the last time."""
+        times = self._folder_times()
+        if times != self._times or max(times, default=0) > time.time_ns() - TICK:
+            self.scan()
+            self._times = times
+
+    def scan(self) -> None:
+        """Look where all files lie now."""
+        self._by_base = {}
+        for in_cur, name in scan(self._folder):
+            path = f"{self._folder}/{SUBFOLDERS[in_cur]}/{name}"
+            self._by_base.setdefault(base_name(name), []).append(path)
+
+    def _folder_times(self) -> tuple[int, ...]:
+        with suppress(FileNotFoundError):
+            return tuple((self._folder / sub).stat().st_mtime_ns for sub in SUBFOLDERS)
+        return ()

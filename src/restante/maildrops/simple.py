@@ -88,18 +88,17 @@ class SimpleMaildrops:
         sizes: list[int] = []
         ascii_octets: dict[int, int] = {}
         for own_id, octets in await self.listed(account):
-            facts = self.known(account, own_id)
-            if facts is None and octets is None:
-                facts = await self._measured(account, own_id)
-                if facts is None:
-                    continue  # removed since it was listed
+            if octets is not None:
+                own_ids.append(own_id)
+                sizes.append(octets)
+                continue
+            facts = self.known(account, own_id) or await self._measured(account, own_id)
+            if facts is None:
+                continue  # removed since it was listed
             own_ids.append(own_id)
-            if octets is None:
-                assert facts is not None
-                octets = facts.octets
-                if facts.internationalised:
-                    ascii_octets[len(own_ids)] = facts.ascii_octets
-            sizes.append(octets)
+            sizes.append(facts.octets)
+            if facts.internationalised:
+                ascii_octets[len(own_ids)] = facts.ascii_octets
         return own_ids, sizes, ascii_octets
 
     def known(self, account: Account, own_id: str) -> Facts | None:

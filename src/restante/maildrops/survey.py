@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restante.maildrops.contract import StoreError
-from restante.maildrops.files import make_folder, measure_file
+from restante.maildrops.files import Measured, make_folder, measure_file
 from restante.maildrops.index import IN_CUR, TWICE, Rows
 from restante.maildrops.journal import read_journal
 from restante.maildrops.names import base_name, delivery_order, own_unique_id
 from restante.protocol.listing import as_unique_id
 
 SUBFOLDERS = ("new", "cur")
+TRIES = 3
+"""How often a maildrop is looked through while others move files in it."""
+
 TMP_SECONDS = 36 * 3600
 """Age at which a file in tmp/ is a delivery that failed: what the Maildir convention says."""
 
@@ -37,10 +40,15 @@ class Found(NamedTuple):
 
 
 class Surveyed(NamedTuple):
-    """rows: the messages. complete: none had to be left out."""
+    """rows: the messages.
+
+    moved: some were moved while we looked, so that others may have been missed.
+    unreadable: some had to be left out.
+    """
 
     rows: Rows
-    complete: bool
+    moved: bool
+    unreadable: bool
 
 
 def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
@@ -73,24 +81,30 @@ def _folder_time(folder: Path) -> int:
     return about.st_mtime_ns
 
 
-def list_files(folder: Path) -> list[Found]:
-    """The files of all messages, in message-number order.
+def scan(folder: Path) -> list[tuple[int, str]]:
+    """The files of all messages: 1 for those in cur/, else 0, and their names. Any order.
 
     new/ is listed before cur/, because that is the way messages are moved: one may then
     be seen twice, but not missed.
     """
-    found = []
+    files = []
     for in_cur, sub in enumerate(SUBFOLDERS):
         try:
             entries = os.scandir(folder / sub)
         except FileNotFoundError:
             continue
         with entries:
-            found += [
-                Found(base_name(entry.name), in_cur, entry.name)
+            files += [
+                (in_cur, entry.name)
                 for entry in entries
                 if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
             ]
+    return files
+
+
+def list_files(folder: Path) -> list[Found]:
+    """The files of all messages, in message-number order."""
+    found = [Found(base_name(name), in_cur, name) for in_cur, name in scan(folder)]
     found.sort(key=lambda file: (delivery_order(file.base), file.in_cur, file.name))
     return _told_apart(folder, found)
 
@@ -126,12 +140,30 @@ def survey(folder: Path, old: Rows | None, review: bool) -> Surveyed:
     review: hold the known ones against their files' sizes and times.
     Unique-ids are taken over from `old`, and left empty for new messages.
     """
-    known: dict[str, int | None] = {}
-    for row, name in enumerate(old.names if old else ()):
-        base = base_name(name)
-        known[base] = None if base in known else row
     noted = read_journal(folder)
-    rows, complete = Rows(), True
+    for _ in range(TRIES):
+        times = _times(folder)
+        result = _survey_once(folder, old, review, noted)
+        if not result.moved and times == _times(folder):
+            break
+        old, review = result.rows, False
+    return result
+
+
+def _times(folder: Path) -> list[int]:
+    with suppress(FileNotFoundError):
+        return [(folder / sub).stat().st_mtime_ns for sub in SUBFOLDERS]
+    return []
+
+
+def _survey_once(
+    folder: Path, old: Rows | None, review: bool, noted: Mapping[str, Measured]
+) -> Surveyed:
+    known: dict[str, int | None] = {}
+    for at, name in enumerate(old.names if old else ()):
+        base = base_name(name)
+        known[base] = None if base in known else at
+    rows, moved, unreadable = Rows(), False, False
     for file in list_files(folder):
         path = f"{folder}/{SUBFOLDERS[file.in_cur]}/{file.name}"
         marks = IN_CUR * file.in_cur | TWICE * file.twice
@@ -140,20 +172,25 @@ def survey(folder: Path, old: Rows | None, review: bool) -> Surveyed:
             rows.copy(old, row, file.name, marks)
             continue
         try:
-            about = os.lstat(path)
-            delivered = noted.get(file.base)
-            if delivered is None or delivered[:2] != (about.st_size, about.st_mtime_ns):
-                size, mtime, facts = measure_file(path)
-            else:
-                size, mtime, facts = delivered
+            size, mtime, facts = _learn(path, noted.get(file.base))
+        except FileNotFoundError:
+            moved = True
+            continue
         except OSError as error:
-            complete = False  # moved while we looked, or nothing we may read: another time
-            if not isinstance(error, FileNotFoundError):
-                log.warning("left out of its maildrop: %s", error)
+            unreadable = True
+            log.warning("left out of its maildrop: %s", error)
             continue
         rows.add(file.name, marks, size, mtime, facts)
         rows.unique_ids.append("" if row is None or old is None else old.unique_ids[row])
-    return Surveyed(rows, complete)
+    return Surveyed(rows, moved, unreadable)
+
+
+def _learn(path: str, noted: Measured | None) -> Measured:
+    if noted is not None:
+        about = os.lstat(path)
+        if (about.st_size, about.st_mtime_ns) == (noted.size, noted.mtime):
+            return noted
+    return measure_file(path)
 
 
 def _changed(path: str, old: Rows, row: int) -> bool:

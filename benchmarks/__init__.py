@@ -1,0 +1,1 @@
+"""Measures Restante beside other POP3 servers: `python -m benchmarks --help`."""

@@ -1,0 +1,60 @@
+"""What the first start makes: folders, a development certificate, a first account."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+from restante.accounts.names import AccountExists
+from restante.accounts.sqlite import SqliteAccounts
+from restante.app.cert import make_certificate
+from restante.app.config import Loaded
+from restante.app.files import make_private_folder
+from restante.app.settings import Settings
+
+FIRST_ACCOUNT = "me"
+
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
+
+
+def new_password() -> str:
+    """A password of 99 bits that can be read out and typed."""
+    groups = ("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+    return "-".join(groups)
+
+
+def make_folders(settings: Settings) -> None:
+    """The data folder and the one with the mail, for their owner only. Raises OSError."""
+    make_private_folder(settings.server.data)
+    make_private_folder(settings.mail_folder)
+
+
+def make_development_certificate(settings: Settings) -> bool:
+    """Make it if it is wanted and isn't there; tell whether it was made. Raises OSError."""
+    if settings.tls.certificate is not None or not settings.tls.development:
+        return False
+    certificate, key = settings.development_certificate
+    if certificate.exists() and key.exists():
+        return False
+    names = ["localhost", settings.server.hostname or socket.gethostname()]
+    make_certificate(certificate, key, names, replace=True)
+    return True
+
+
+def make_first_account(loaded: Loaded) -> str | None:
+    """Where nothing is configured and there are no accounts yet: make one.
+
+    Gives its password, to be shown this once; None when none was made.
+    """
+    settings = loaded.settings
+    if loaded.file is not None or settings.accounts.kind != "sqlite":
+        return None
+    if settings.accounts_file.exists():
+        return None
+    password = new_password()
+    try:
+        with SqliteAccounts(settings.accounts_file) as accounts:
+            accounts.add(FIRST_ACCOUNT, password)
+    except AccountExists:  # another server was started at the same moment
+        return None
+    return password

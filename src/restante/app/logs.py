@@ -1,0 +1,83 @@
+"""The log: one line a record, for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Literal
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def one_line(text: str) -> str:
+    """`text` with everything escaped that could end the line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(map(_escape, text))
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+class HumanFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00.123 INFO restante.server: text`. A traceback follows on that line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created).astimezone()
+        head = f"{when:%Y-%m-%d %H:%M:%S}.{int(record.msecs):03d}"
+        text = f"{head} {record.levelname} {record.name}: {record.getMessage()}"
+        if record.exc_info:
+            text += " | " + self.formatException(record.exc_info)
+        return one_line(text)
+
+
+class JsonFormatter(logging.Formatter):
+    """An object a line: time, level, logger, message, and each extra attribute as a field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD:
+                fields[name] = value
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        # ASCII only: JSON's own escapes keep control characters off the line.
+        return json.dumps(fields, default=str)
+
+
+def configure(
+    *, format: Literal["human", "json"] = "human", level: str = "info", file: Path | None = None
+) -> logging.Handler:
+    """Send the log to `file`, else to standard error. Raises OSError.
+
+    The file is opened anew when it has been renamed or removed, as logrotate does.
+    """
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        handler = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # Which dialogues are logged is decided before a record is made, not by a level.
+    logging.getLogger("restante.protocol").setLevel(logging.DEBUG)
+    # aiosmtpd logs what peers send, passwords included.
+    for name in ("mail.log", "mail.debug"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return handler

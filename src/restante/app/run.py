@@ -1,0 +1,196 @@
+"""`restante serve`: from a configuration to a running server, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from restante import __version__
+from restante.app import first_start, logs
+from restante.app.checks import check
+from restante.app.config import ConfigError, Loaded
+from restante.app.files import write_file
+from restante.app.service import Endpoint, Service
+
+log = logging.getLogger("restante.app")
+
+_TLS_WORDS = {
+    "none": "",
+    "implicit": "TLS from the start",
+    "starttls": "TLS by {command}",
+    "starttls_required": "TLS by {command}, required",
+}
+
+
+def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None = None) -> None:
+    """Run the server until a signal ends it.
+
+    ready_file: gets, once all addresses are listened on, a JSON object that lists them.
+    Raises ConfigError, StartError, OSError.
+    """
+    settings = loaded.settings
+    errors = [problem for problem in (found := check(loaded)) if not problem.warning]
+    if errors:
+        raise ConfigError(errors)
+    first_start.make_folders(settings)
+    logs.configure(
+        format=settings.log.format, level=settings.log.level, file=settings.log.file
+    )
+    for problem in found:
+        log.warning("%s", problem)
+    if first_start.make_development_certificate(settings):
+        log.info("made a development certificate in %s", settings.development_certificate[0])
+    password = first_start.make_first_account(loaded)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(loaded, reread, ready_file, password))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(
+    loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None, password: str | None
+) -> None:
+    service = Service(loaded, reread)
+    stopping = asyncio.Event()
+    _heed_signals(service, stopping)
+    if password is not None:
+        print(_first_account(loaded, password), flush=True)
+    await service.open()
+    try:
+        print(_welcome(loaded, service.endpoints, password), flush=True)
+        if ready_file is not None:
+            write_file(ready_file, _ready(service.endpoints))
+        _tell_systemd("READY=1")
+        await stopping.wait()
+    finally:
+        _tell_systemd("STOPPING=1")
+        await service.close()
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+    log.info("stopped")
+
+
+def _heed_signals(service: Service, stopping: asyncio.Event) -> None:
+    def stop(number: int) -> None:
+        if stopping.is_set():
+            log.warning("second signal: ending at once")
+            logging.shutdown()
+            os._exit(128 + number)
+        log.info("%s: stopping", signal.Signals(number).name)
+        stopping.set()
+
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            _on_signal(getattr(signal, name), stop)
+    if hasattr(signal, "SIGHUP"):
+        _on_signal(signal.SIGHUP, lambda _: service.reload())
+
+
+def _on_signal(number: signal.Signals, function: Callable[[int], None]) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, function, number)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda n, _: loop.call_soon_threadsafe(function, n) and None)
+
+
+def _tell_systemd(state: str) -> None:
+    """The service manager's notification protocol; nothing where there is none."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(state.encode(), address)
+    except OSError as error:
+        log.warning("the service manager can't be told %s: %s", state, error)
+
+
+def _ready(endpoints: list[Endpoint]) -> bytes:
+    listed = [
+        {
+            "protocol": each.protocol.lower(),
+            "tls": each.tls,
+            "host": each.host,
+            "port": each.port,
+            "path": str(each.path) if each.path else None,
+        }
+        for each in endpoints
+    ]
+    return json.dumps({"pid": os.getpid(), "listening": listed}).encode() + b"\n"
+
+
+def command_name() -> str:
+    """How this program can be called again from where the user is."""
+    found = shutil.which("restante")
+    called = Path(sys.argv[0])
+    if found and called.exists() and Path(found).samefile(called):
+        return "restante"
+    try:
+        return str(called.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(called)
+
+
+def _options(loaded: Loaded) -> str:
+    """The options that lead another command to the same accounts."""
+    if loaded.file is not None:
+        return f"--config {loaded.file}"
+    try:
+        return f"--data {loaded.settings.server.data.relative_to(Path.cwd())}"
+    except ValueError:
+        return f"--data {loaded.settings.server.data}"
+
+
+def _first_account(loaded: Loaded, password: str) -> str:
+    name = first_start.FIRST_ACCOUNT
+    return (
+        f"First account: {name}, password {password}\n"
+        f"It is shown this once. To change it: {command_name()} user passwd {name}"
+        f" {_options(loaded)}\n"
+    )
+
+
+def _welcome(loaded: Loaded, endpoints: list[Endpoint], password: str | None) -> str:
+    lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
+    for each in endpoints:
+        command = "STLS" if each.protocol == "POP3" else "STARTTLS"
+        words = _TLS_WORDS[each.tls].format(command=command)
+        lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
+    if trial := _trial(endpoints, password):
+        lines += ["", "Try it:", *(f"  {line}" for line in trial)]
+    return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"
+
+
+def _trial(endpoints: list[Endpoint], password: str | None) -> list[str]:
+    """Lines that send a message and read it, where that works as they are."""
+    found = {(each.protocol, each.tls): each.address for each in reversed(endpoints)}
+    smtp = found.get(("SMTP", "starttls")) or found.get(("SMTP", "none"))
+    pop3 = found.get(("POP3", "starttls")) or found.get(("POP3", "none"))
+    name = first_start.FIRST_ACCOUNT if password else "NAME"
+    lines = []
+    if smtp:
+        lines.append(
+            f"printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp}"
+            f" --mail-from you@example.org --mail-rcpt {name}@localhost --upload-file -"
+        )
+    if pop3:
+        lines.append(f"curl --user {name}{':' + password if password else ''} pop3://{pop3}/1")
+    return lines

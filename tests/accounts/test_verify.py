@@ -1,0 +1,211 @@
+"""The decision: only what proves the account lets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import md5
+from typing import cast
+
+import pytest
+
+from restante.accounts import verify as module
+from restante.accounts.contract import Account, AccountError
+from restante.accounts.schemes import hash_password, verify
+from restante.accounts.static import StaticAccounts
+from restante.accounts.verify import Verifier
+from restante.protocol.claims import ApopClaim, Claim, PasswordClaim
+from restante.sasl.cram_md5 import CramMd5Claim
+
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
+
+JOE = Account("joe", ("{PLAIN}geheim",))
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The credentials that are checked, as they are checked."""
+    seen: list[str] = []
+
+    def watched(credential: str, password: str) -> bool:
+        seen.append(credential)
+        return verify(credential, password)
+
+    monkeypatch.setattr(module, "verify", watched)
+    module._decoy.cache_clear()
+    return seen
+
+
+class Knows:
+    """A store that says how slow it is."""
+
+    def __init__(self, scheme: str | None) -> None:
+        self.scheme = scheme
+
+    def lookup(self, name: str) -> Account | None:
+        return None
+
+    def slowest_scheme(self) -> str | None:
+        return self.scheme
+
+
+def apop(secret: str) -> ApopClaim:
+    digest = md5(b"<1.2@h>" + secret.encode()).hexdigest()
+    return ApopClaim("joe", b"<1.2@h>", digest)
+
+
+@pytest.mark.parametrize("scheme", ["ARGON2ID", "SCRYPT", "PLAIN"])
+def test_the_right_password_is_a_yes(scheme: str) -> None:
+    account = Account("joe", (hash_password("geheim", scheme),))
+    verifier = Verifier()
+    assert verifier.check(account, PasswordClaim("joe", "geheim")) is True
+    assert verifier.check(account, PasswordClaim("joe", "Geheim")) is False
+
+
+def test_any_credential_may_match() -> None:
+    account = Account("joe", ("{MD5}x", hash_password("one", "SCRYPT"), "{PLAIN}two"))
+    verifier = Verifier()
+    assert verifier.check(account, PasswordClaim("joe", "one"))
+    assert verifier.check(account, PasswordClaim("joe", "two"))
+    assert not verifier.check(account, PasswordClaim("joe", "x"))
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A claim whose answer is not True, though it counts as true."""
+
+    name: str = "joe"
+    mechanism: str = "ODD"
+
+    def holds_for(self, secret: bytes) -> bool:
+        return cast(bool, "yes")
+
+
+@pytest.mark.parametrize(
+    ("account", "claim"),
+    [
+        (None, PasswordClaim("joe", "geheim")),
+        (None, PasswordClaim("joe", "")),
+        (None, apop("geheim")),
+        (None, apop("-")),
+        (None, apop("")),
+        (JOE, PasswordClaim("joe", "")),
+        (JOE, PasswordClaim("joe", "geheim ")),
+        (JOE, PasswordClaim("joe", "{PLAIN}geheim")),
+        (JOE, apop("Geheim")),
+        (JOE, ApopClaim("joe", b"<1.2@h>", "")),
+        (JOE, ApopClaim("joe", b"<1.2@h>", "é" * 32)),
+        (JOE, CramMd5Claim("joe", b"<1.2@h>", "0" * 32)),
+        (JOE, Odd()),
+        (JOE, None),
+        (JOE, object()),
+        (Account("joe"), PasswordClaim("joe", "geheim")),
+        (Account("joe"), apop("-")),
+        (Account("joe", ("geheim",)), PasswordClaim("joe", "geheim")),
+        (Account("joe", ("{PLAIN}",)), PasswordClaim("joe", "")),
+        (Account("joe", ("{PLAIN}",)), apop("")),
+        (Account("joe", ("{PLAIN}",)), apop("-")),
+        (Account("joe", ("{NT}geheim",)), PasswordClaim("joe", "geheim")),
+        (Account("joe", ("{NT}geheim",)), apop("geheim")),
+        (Account("joe", ("{PLAIN}geheim",), disabled=True), PasswordClaim("joe", "geheim")),
+        (Account("joe", ("{PLAIN}geheim",), disabled=True), apop("geheim")),
+        (JOE, PasswordClaim("joe", "geheim", "PLAIN", authzid="root")),
+        (JOE, PasswordClaim("joe", "geheim", "PLAIN", authzid="Joe")),
+        (JOE, PasswordClaim("joe", "geheim", "PLAIN", authzid="joe ")),
+    ],
+)
+def test_everything_else_is_a_no(account: Account | None, claim: Claim) -> None:
+    """A10: fail closed."""
+    for store in (None, Knows(None), Knows("SCRYPT")):
+        assert Verifier(store).check(account, claim) is False
+
+
+def test_a_secret_is_needed_in_the_clear_for_a_digest() -> None:
+    verifier = Verifier()
+    hashed = Account("joe", (hash_password("geheim"),))
+    both = Account("joe", (hash_password("geheim"), "{PLAIN}geheim"))
+    assert verifier.check(both, apop("geheim")) is True
+    assert verifier.check(hashed, apop("geheim")) is False
+
+
+def test_secrets_are_utf8_in_digests() -> None:
+    assert Verifier().check(Account("joe", ("{PLAIN}größer",)), apop("größer")) is True
+
+
+@pytest.mark.parametrize("authzid", ["", "JOE", "joe"])
+def test_one_may_act_as_oneself(authzid: str) -> None:
+    """An authzid equal to the login name, as typed or as the store has it, is normal."""
+    claim = PasswordClaim("JOE", "geheim", "PLAIN", authzid)
+    assert Verifier().check(JOE, claim) is True
+
+
+def test_one_may_act_as_oneself_in_another_composition() -> None:
+    zoe = Account("Zo\u00eb", ("{PLAIN}geheim",))
+    claim = PasswordClaim("Zo\u00eb", "geheim", "PLAIN", authzid="Zoe\u0308")
+    assert Verifier().check(zoe, claim) is True
+
+
+WRONG = PasswordClaim("joe", "wrong")
+SLOW = Account("joe", ("{SCRYPT}$ln=2,r=8,p=1$AAAA$AAAAAAAAAAAAAAAAAAAAAAAA",))
+
+
+@pytest.mark.parametrize("account", [None, Account("joe"), JOE, SLOW])
+@pytest.mark.parametrize("scheme", ["ARGON2ID", "SCRYPT"])
+def test_a_refusal_costs_one_slow_check_whoever_it_is(
+    checks: list[str], account: Account | None, scheme: str
+) -> None:
+    """The time doesn't tell whether the account exists."""
+    assert not Verifier(Knows(scheme)).check(account, WRONG)
+    slow = [credential for credential in checks if not credential.startswith("{PLAIN}")]
+    assert len(slow) == 1
+    assert account is SLOW or slow[0].startswith(f"{{{scheme}}}")
+
+
+def test_a_disabled_account_takes_as_long_as_any(checks: list[str]) -> None:
+    account = Account("joe", (hash_password("geheim"),), disabled=True)
+    assert not Verifier().check(account, PasswordClaim("joe", "geheim"))
+    assert checks == list(account.credentials)
+
+
+def test_a_store_that_doesnt_say_is_taken_to_hash(checks: list[str]) -> None:
+    class Silent:
+        def lookup(self, name: str) -> Account | None:
+            return None
+
+    assert not Verifier(Silent()).check(None, WRONG)
+    assert [credential[:10] for credential in checks] == ["{ARGON2ID}"]
+
+
+def test_where_all_is_quick_nothing_slow_is_done(checks: list[str]) -> None:
+    store = StaticAccounts({"joe": "geheim"})
+    verifier = Verifier(store)
+    for account in (None, store.lookup("joe")):
+        assert verifier.is_cheap(account, WRONG)
+        assert not verifier.check(account, WRONG)
+    assert checks == ["{PLAIN}geheim"]
+
+
+def test_what_may_be_slow_is_not_cheap() -> None:
+    fast, slow = Verifier(Knows(None)), Verifier(Knows("SCRYPT"))
+    assert not fast.is_cheap(SLOW, WRONG)
+    for account in (None, JOE, SLOW):
+        assert not slow.is_cheap(account, WRONG)
+        assert slow.is_cheap(account, apop("geheim"))
+
+
+def test_the_decoy_follows_the_store() -> None:
+    store = StaticAccounts({"joe": "geheim"})
+    verifier = Verifier(store)
+    assert verifier.is_cheap(None, WRONG)
+    store.add(Account("ann", (hash_password("x", "SCRYPT"),)))
+    assert not verifier.is_cheap(None, WRONG)
+    store.remove("ann")
+    assert verifier.is_cheap(None, WRONG)
+
+
+def test_a_store_that_cant_tell_is_not_a_no() -> None:
+    class Broken(Knows):
+        def slowest_scheme(self) -> str | None:
+            raise AccountError("gone")
+
+    with pytest.raises(AccountError):
+        Verifier(Broken(None)).check(None, WRONG)

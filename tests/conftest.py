@@ -1,0 +1,67 @@
+"""What all tests share, and what none may leave behind."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from restante import Certificate
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority for tests, its certificate for localhost, and trust in it.
+
+    file: the authority's own certificate, PEM.
+    """
+
+    file: Path
+    certificate: Certificate
+
+    def client_context(self) -> ssl.SSLContext:
+        """A client's context that trusts this authority and nothing else."""
+        return ssl.create_default_context(cafile=self.file)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The tests' certificate authority; its certificate names localhost and 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("authority")
+    ca = trustme.CA()
+    issued = ca.issue_cert("localhost", "127.0.0.1")
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    return Authority(folder / "ca.pem", Certificate(folder / "server.pem"))
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + GRACE_SECONDS
+    while left := set(threading.enumerate()) - before:
+        if time.monotonic() > deadline:
+            pytest.fail(f"threads left running: {sorted(thread.name for thread in left)}")
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    yield
+    if not hasattr(os, "waitid"):
+        return
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return
+    pytest.fail("a process that a test started was left behind")

@@ -1,0 +1,571 @@
+"""SMTP on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import shutil
+import smtplib
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+
+from restante.accounts.contract import Account, AccountError
+from restante.delivery import Intake, Recipients
+from restante.delivery.lmtp import lmtp_protocol
+from restante.delivery.smtp import smtp_protocol
+from restante.maildrops.maildir import Maildir
+from tests.corpus import NASTY, wire_form
+from tests.delivery.helpers import (
+    ACCOUNTS,
+    SECRET_FAULT,
+    FakeStore,
+    Peer,
+    as_data,
+    intake_for,
+    listening,
+    serving,
+    until,
+)
+
+TO_JOE = ("EHLO mta", "MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", NASTY)
+async def test_the_corpus_is_stored_octet_for_octet(name: str) -> None:
+    """F1, F2, F3: lines of 100 KB, NUL, 8-bit, lone CR and bare LF included."""
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        for message in (wire_form(NASTY[name]), NASTY[name]):
+            await peer.say(*TO_JOE)
+            assert await peer.data(as_data(message)) == "250 2.0.0 delivered"
+        await peer.close()
+    wire, raw = wire_form(NASTY[name]), NASTY[name]
+    ended = raw if not raw or raw.endswith(b"\r\n") else raw + b"\r\n"
+    assert store.mail("joe") == [wire, ended]
+
+
+@pytest.mark.asyncio
+async def test_from_smtp_and_lmtp_into_a_maildir(tmp_path: Path) -> None:
+    store = Maildir(tmp_path)
+    corpus = {name: wire_form(message) for name, message in NASTY.items()}
+    for protocol, hello in ((smtp_protocol, "EHLO x"), (lmtp_protocol, "LHLO x")):
+        intake = Intake(recipients=Recipients(ACCOUNTS), store=store)
+        async with listening(protocol(intake), intake) as port:
+            peer = await Peer.connect(port)
+            await peer.say(hello)
+            for message in corpus.values():
+                await peer.say(*TO_JOE[1:])
+                assert (await peer.data(as_data(message))).startswith("250 ")
+            await peer.close()
+    maildrop = store.open(Account("joe"))
+    octets = [len(message) for message in corpus.values()]
+    assert list(maildrop.listing.octets) == octets * 2
+    maildrop.close()
+    stored = sorted(path.read_bytes() for path in tmp_path.glob("joe/[nc][eu][wr]/*"))
+    assert stored == sorted([*corpus.values()] * 2)
+
+
+def test_the_room_opens_without_aiosmtpd() -> None:
+    code = "import sys, restante.delivery; sys.exit('aiosmtpd' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.asyncio
+async def test_thirty_megabytes() -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    message = (
+        b"Subject: x\r\n\r\n" + b".a line with a dot before it, some 50 octets long\r\n" * 600_000
+    )
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE)
+        assert (await peer.data(as_data(message))).startswith("250 ")
+        await peer.close()
+    assert store.mail("joe") == [message]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\r\n\0.\r\n"]
+)
+async def test_nothing_is_smuggled_in(end: bytes) -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    smuggled = b"MAIL FROM:<evil@b>\r\nRCPT TO:<ann@example.org>\r\nDATA\r\nevil"
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE)
+        assert (await peer.data(b"hello" + end + smuggled + b"\r\n.\r\n")).startswith("250 ")
+        assert (await peer.say("NOOP")).startswith("250 ")
+        await peer.close()
+    assert store.mail("ann") == []
+    (message,) = store.mail("joe")
+    assert message.endswith(smuggled + b"\r\n")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [1, 3, 7, 100_000])
+async def test_a_pipelined_dialogue_in_pieces_of_any_size(size: int) -> None:
+    """F11; what follows the end of the data is the next command."""
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO mta")
+        lines = "\r\n".join(TO_JOE[1:]) + "\r\nDATA\r\n"
+        dialogue = (lines.encode() + as_data(b".hello\r\n")) * 2 + b"QUIT\r\n"
+        for start in range(0, len(dialogue), size):
+            await peer.send(dialogue[start : start + size])
+            await asyncio.sleep(0)
+        replies = [(await peer.reply())[:3] for _ in range(9)]
+        assert await peer.reply() == ""
+        await peer.close()
+    assert replies == ["250", "250", "354", "250"] * 2 + ["221"]
+    assert store.mail("joe") == [b".hello\r\n"] * 2
+
+
+@pytest.mark.asyncio
+async def test_what_ehlo_offers() -> None:
+    intake = intake_for(FakeStore(), max_octets=1000)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        assert (await peer.say("EHLO mta")).splitlines() == [
+            "250-mail.example.org",
+            "250-SIZE 1000",
+            "250-8BITMIME",
+            "250-SMTPUTF8",
+            "250-PIPELINING",
+            "250 HELP",
+        ]
+        assert (await peer.say("AUTH PLAIN AGEAYg==")).startswith("538 ")
+        assert (await peer.say("STARTTLS")).startswith("454 ")
+        await peer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("path", "reply"),
+    [
+        ("<joe@example.org>", "250 2.1.5"),
+        ("<JOE+shop@EXAMPLE.org>", "550 5.1.1"),
+        ("<joe+shop@EXAMPLE.org>", "250 2.1.5"),
+        ("<jürgen@example.org>", "250 2.1.5"),
+        ("<whoever@example.org>", "550 5.1.1"),
+        ("<bob@example.org>", "550 5.2.1"),
+        ("<joe@elsewhere.net>", "550 5.7.1"),
+        ("<joe%elsewhere.net@example.org>", "550 5.1.1"),
+        ("<@example.org:joe@elsewhere.net>", "550 5.7.1"),
+        ('<"joe@elsewhere.net"@example.org>', "553 5.1.3"),
+        ("<joe@example.org> NOTIFY=NEVER", "555 RCPT "),
+        ("<joe", "553 5.1.3"),
+        ("<>", "553 5.1.3"),
+        (b"RCPT TO:<\xff@example.org>", "553 5.1.3"),
+    ],
+)
+async def test_recipients_are_judged_at_once_and_nothing_is_relayed(
+    path: str | bytes, reply: str
+) -> None:
+    intake = intake_for(FakeStore())
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO x", "MAIL FROM:<>")
+        line = path if isinstance(path, bytes) else f"RCPT TO:{path}"
+        assert (await peer.say(line)).startswith(reply)
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_catch_all_and_postmaster() -> None:
+    store = FakeStore()
+    recipients = Recipients(ACCOUNTS, domains=["example.org"], catch_all="ann")
+    intake = intake_for(store, recipients=recipients)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO x", "MAIL FROM:<>", "RCPT TO:<who@example.org>")
+        assert (await peer.say("RCPT TO:<Postmaster>")).startswith("250 ")
+        assert (await peer.data(b"x\r\n.\r\n")).startswith("250 ")
+        await peer.close()
+    assert store.mail("ann") == [b"x\r\n"]
+
+
+@pytest.mark.asyncio
+async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None:
+    class Down:
+        def lookup_address(self, address: str) -> Account | None:
+            raise AccountError("ldap://secret")
+
+    intake = intake_for(FakeStore(), recipients=Recipients(Down()))
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        answer = await peer.say(*TO_JOE)
+        assert answer.startswith("451 4.3.0")
+        assert "secret" not in answer
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_too_many_recipients() -> None:
+    intake = intake_for(FakeStore(), max_recipients=2)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        assert (await peer.say(*TO_JOE, TO_JOE[2])).startswith("250 ")
+        assert (await peer.say(TO_JOE[2])).startswith("452 4.5.3")
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_sizes() -> None:
+    store = FakeStore()
+    intake = intake_for(store, max_octets=1000)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        assert (await peer.say("EHLO x", "MAIL FROM:<a@b> SIZE=1001")).startswith("552 ")
+        await peer.say(*TO_JOE)
+        assert (await peer.data(as_data(b"x" * 200_000))).startswith("552 5.3.4")
+        await peer.say(*TO_JOE)
+        assert (await peer.data(as_data(b"." * 998 + b"\r\n"))).startswith("250 ")
+        await peer.close()
+    assert store.mail("joe") == [b"." * 998 + b"\r\n"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("step", ["receive", "write", "commit"])
+async def test_one_reply_for_all_and_nobody_has_it_when_one_fails(step: str) -> None:
+    """The message is taken to its end before the reply, so it can't be read as commands."""
+    store = FakeStore(**{f"joe_{step}": SECRET_FAULT})
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE, "RCPT TO:<ann@example.org>")
+        answer = await peer.data(as_data(b"x" * 300_000 + b"\r\nRSET\r\n"))
+        assert answer.startswith("451 4.3.0 not delivered (ref ")
+        assert "secret" not in answer
+        assert (await peer.say("NOOP")).startswith("250 ")
+        await peer.close()
+    assert store.mail("joe") == store.mail("ann") == []
+
+
+@pytest.mark.asyncio
+async def test_durable_before_the_250_and_never_on_the_loop() -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE, "DATA")
+        store.gate.clear()
+        await peer.send(b"x\r\n.\r\n")
+        answer = asyncio.create_task(peer.reply())
+        other = await Peer.connect(port)
+        assert (await other.say("NOOP")).startswith("250 ")
+        assert not answer.done()
+        store.gate.set()
+        assert (await answer).startswith("250 ")
+        assert store.events[-1] == "joe commit"
+        await other.close()
+        await peer.close()
+    assert "MainThread" not in store.threads
+
+
+@pytest.mark.asyncio
+async def test_a_lost_connection_delivers_nothing() -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE, "DATA")
+        await peer.send(b"half a mess")
+        await until(lambda: "joe write" in store.events)
+        await peer.close()
+        await until(lambda: intake.connections == 0)
+    assert store.mail("joe") == []
+
+
+@pytest.mark.asyncio
+async def test_an_exception_shows_a_reference_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def lookup_address(self, address: str) -> Account | None:
+            raise RuntimeError("password of the database")
+
+    intake = intake_for(FakeStore(), recipients=Recipients(Broken()))
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        answer = await peer.say(*TO_JOE)
+        await peer.close()
+    assert answer.startswith("451 4.3.0 internal error (ref ")
+    assert "password" not in answer
+    assert answer.removesuffix(")").rpartition(" ")[2] in caplog.text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("data", [False, True])
+async def test_a_peer_that_sends_a_byte_now_and_then_is_sent_away(data: bool) -> None:
+    """L2"""
+    intake = intake_for(FakeStore(), timeout=0.15)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        if data:
+            await peer.say(*TO_JOE, "DATA")
+        while intake.connections:
+            peer.writer.write(b"N")
+            await asyncio.sleep(0.02)
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_endless_command_lines_are_refused_and_not_kept() -> None:
+    """L3"""
+    intake = intake_for(FakeStore())
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        assert (await peer.say(b"x" * 2_000_000)).startswith("500 ")
+        assert (await peer.say(b"VRFY \xff")).startswith("50")
+        assert (await peer.say("NOOP")).startswith("250 ")
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_one_connection_too_many() -> None:
+    """L4"""
+    intake = intake_for(FakeStore(), max_connections=1)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"EHLO x\r\n")
+        assert (await reader.readline()).startswith(b"421 4.3.2 too many")
+        await Peer(reader, writer).close()
+        assert intake.connections == 1
+        await peer.close()
+        await until(lambda: intake.connections == 0)
+        await (await Peer.connect(port)).close()
+
+
+@pytest.mark.asyncio
+async def test_stop_lets_a_message_in_flight_finish() -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        idle, busy = await Peer.connect(port), await Peer.connect(port)
+        await busy.say(*TO_JOE, "DATA")
+        stopping = asyncio.create_task(intake.stop(5))
+        assert (await idle.reply()).startswith("421 4.3.2")
+        await busy.send(b"x\r\n.\r\n")
+        assert (await busy.reply()).startswith("250 ")
+        await stopping
+        await idle.close()
+        await busy.close()
+    assert store.mail("joe") == [b"x\r\n"]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context
+
+
+@contextmanager
+def served(store: FakeStore, **settings: object) -> Iterator[int]:
+    def make() -> tuple[Callable[[], asyncio.Protocol], Intake]:
+        intake = intake_for(store, trace=True)
+        return smtp_protocol(intake, **settings), intake  # type: ignore[arg-type]
+
+    with serving(make) as port:
+        yield port
+
+
+def check(name: str, password: str) -> bool:
+    if name == "down":
+        raise AccountError("secret")
+    return (name, password) == ("joe", "s3cret pass")
+
+
+async def acheck(name: str, password: str) -> bool:
+    return check(name, password)
+
+
+def test_starttls_then_login_then_mail(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    store = FakeStore()
+    with (
+        served(store, tls=server_tls, authenticate=acheck) as port,
+        smtplib.SMTP("127.0.0.1", port, timeout=10) as client,
+    ):
+        client.ehlo("me")
+        assert client.has_extn("starttls")
+        assert not client.has_extn("auth")
+        client.starttls(context=client_tls)
+        client.ehlo("me")
+        assert not client.has_extn("starttls")
+        client.login("joe", "s3cret pass")
+        client.sendmail("a@b", ["joe@example.org"], wire_form(NASTY["several-megabytes"]))
+    (message,) = store.mail("joe")
+    assert b"by mail.example.org with ESMTPSA; " in message
+    assert message.startswith(b"Return-Path: <a@b>\r\nDelivered-To: joe@example.org\r\n")
+    assert message.endswith(b"\r\n" + wire_form(NASTY["several-megabytes"]))
+
+
+def test_required_tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    with (
+        served(FakeStore(), tls=server_tls, require_tls=True) as port,
+        smtplib.SMTP("127.0.0.1", port, timeout=10) as client,
+    ):
+        client.ehlo("me")
+        assert client.mail("a@b")[0] == 530
+        client.starttls(context=client_tls)
+        client.ehlo("me")
+        assert client.mail("a@b")[0] == 250
+
+
+@pytest.mark.asyncio
+async def test_plaintext_behind_starttls_is_never_obeyed(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    """A7: all that was said before TLS is forgotten, all that was sent ahead is discarded."""
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake, tls=server_tls), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO plain", "MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>")
+        injected = b"EHLO evil\r\nMAIL FROM:<evil@b>\r\nRCPT TO:<joe@example.org>\r\n"
+        await peer.send(b"STARTTLS\r\n" + injected)
+        assert (await peer.reply()).startswith("220 ")
+        await peer.writer.start_tls(client_tls, server_hostname="localhost")
+        assert (await peer.say("DATA")).startswith("503 ")
+        assert (await peer.say("MAIL FROM:<x@y>")).startswith("503 ")
+        await peer.close()
+    assert store.events == []
+
+
+@pytest.mark.asyncio
+async def test_a_failed_handshake_ends_that_connection_only(server_tls: ssl.SSLContext) -> None:
+    """A8"""
+    intake = intake_for(FakeStore())
+    async with listening(smtp_protocol(intake, tls=server_tls), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO x", "STARTTLS")
+        await peer.send(b"this is no ClientHello\r\n" * 10)
+        await until(lambda: intake.connections == 0)
+        await peer.close()
+        other = await Peer.connect(port)
+        assert "STARTTLS" in await other.say("EHLO x")
+        await other.close()
+
+
+def b64(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("lines", "reply"),
+    [
+        (["AUTH PLAIN " + b64(b"\0joe\0s3cret pass")], "235 2.7.0"),
+        (["AUTH PLAIN", b64(b"joe\0joe\0s3cret pass")], "235 2.7.0"),
+        (["AUTH LOGIN", b64(b"joe"), b64(b"s3cret pass")], "235 2.7.0"),
+        (["AUTH LOGIN " + b64(b"joe"), b64(b"s3cret pass")], "235 2.7.0"),
+        (["AUTH PLAIN " + b64(b"ann\0joe\0s3cret pass")], "535 5.7.8"),
+        (["AUTH PLAIN " + b64(b"\0joe\0wrong")], "535 5.7.8"),
+        (["AUTH PLAIN " + b64(b"\0joe\0s3cret pass\0")], "501 5.5.2"),
+        (["AUTH PLAIN " + b64(b"\0joe\0s3cret\r\n")], "501 5.5.2"),
+        (["AUTH PLAIN " + b64(b"\0\xff\0x")], "535 5.7.8"),
+        (["AUTH PLAIN " + b64(b"joe")], "501 5.5.2"),
+        (["AUTH PLAIN ="], "501 5.5.2"),
+        (["AUTH PLAIN !!!"], "501 5.5.2"),
+        (["AUTH PLAIN", "*"], "501 "),
+        (["AUTH LOGIN", b64(b"joe"), "*"], "501 "),
+        (["AUTH PLAIN " + b64(b"\0down\0x")], "454 4.7.0"),
+        (["AUTH CRAM-MD5"], "504 "),
+    ],
+)
+async def test_auth(lines: list[str], reply: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A2, A10, A11"""
+    caplog.set_level(logging.DEBUG)
+    intake = intake_for(FakeStore())
+    factory = smtp_protocol(intake, authenticate=check, auth_without_tls=True)
+    async with listening(factory, intake) as port:
+        peer = await Peer.connect(port)
+        assert "250-AUTH LOGIN PLAIN" in await peer.say("EHLO x")
+        assert (await peer.say(*lines)).startswith(reply)
+        assert (await peer.say("NOOP")).startswith("250 ")
+        await peer.close()
+    assert "s3cret" not in caplog.text
+    assert b64(b"\0joe\0s3cret pass") not in caplog.text
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", [None, 1, "yes", "coroutine-truthy"])
+async def test_only_an_explicit_yes_logs_in(answer: object) -> None:
+    """A10"""
+    intake = intake_for(FakeStore())
+    factory = smtp_protocol(
+        intake,
+        authenticate=lambda name, password: answer,  # type: ignore[arg-type,return-value]
+        auth_without_tls=True,
+    )
+    async with listening(factory, intake) as port:
+        peer = await Peer.connect(port)
+        assert (await peer.say("EHLO x", "AUTH PLAIN " + b64(b"\0a\0b"))).startswith("535 ")
+        await peer.close()
+
+
+@pytest.mark.asyncio
+async def test_guessing_passwords_ends_the_connection() -> None:
+    intake = intake_for(FakeStore())
+    factory = smtp_protocol(intake, authenticate=check, auth_without_tls=True)
+    async with listening(factory, intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO x")
+        answers = [await peer.say("AUTH PLAIN " + b64(b"\0joe\0no")) for _ in range(11)]
+        assert answers[-1].startswith("421 ")
+        await peer.close()
+
+
+def test_a_login_gives_no_right_to_relay() -> None:
+    with (
+        served(FakeStore(), authenticate=check, auth_without_tls=True) as port,
+        smtplib.SMTP("127.0.0.1", port, timeout=10) as client,
+    ):
+        client.login("joe", "s3cret pass")
+        client.mail("joe@example.org")
+        assert client.rcpt("someone@elsewhere.net")[0] == 550
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks is not installed")
+def test_swaks_delivers_pipelined() -> None:
+    store = FakeStore()
+    with served(store) as port:
+        command = ["swaks", "--server", f"127.0.0.1:{port}", "--from", "a@b", "--pipeline"]
+        command += ["--to", "joe@example.org,ann@example.org", "--body", ".dot\n..dots"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    (message,) = store.mail("joe")
+    assert b"\r\n.dot\r\n..dots\r\n" in message
+    assert len(store.mail("ann")) == 1

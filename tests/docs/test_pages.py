@@ -1,0 +1,150 @@
+"""The pages tell the truth: their code runs, their names exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import poplib
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import restante
+from restante.protocol.commands import CommandTable
+from restante.server.client import Mailbox
+from restante.server.events import EVENTS, Events
+from restante.server.server import Pop3Server
+from restante.server.settings import Settings
+from restante.server.transcript import Transcript
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def python_of(page: Path) -> str:
+    return "\n".join(BLOCK.findall(page.read_text()))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
+def connect(port: int) -> poplib.POP3:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return poplib.POP3("127.0.0.1", port, timeout=10)
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def test_the_readme_example_serves_a_client(tmp_path: Path) -> None:
+    port = free_port()
+    code = python_of(ROOT / "README.md").replace("1110", str(port))
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        client = connect(port)
+        client.user("joe")
+        client.pass_("secret")
+        assert client.list()[1] == []
+        client.quit()
+        output, _ = process.communicate("\n", timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert "LIST by joe" in output
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES[1:] if python_of(page)], ids=lambda page: page.name
+)
+def test_a_page_runs(page: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", python_of(page)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_all_settings_and_events_are_in_the_embedding_guide() -> None:
+    text = (ROOT / "docs" / "embedding.md").read_text()
+    signature = inspect.signature(Pop3Server.__init__)
+    names = {each.name for each in fields(Settings)} | set(signature.parameters)
+    for name in names - {"self", "settings"} | set(EVENTS):
+        assert f"`{name}`" in text, name
+    table = text.split("## All settings")[1]
+    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]+)\|", table, re.M))))
+    assert documented == names - {"self", "settings"}
+
+
+def test_defaults_in_the_embedding_guide_are_the_real_ones() -> None:
+    table = (ROOT / "docs" / "embedding.md").read_text().split("## All settings")[1]
+    told: dict[str, str] = {}
+    for names, values in re.findall(r"^\| (`[^|]+) \| ([^|]+?) \|", table, re.M):
+        told.update(zip(re.findall(r"`(\w+)`", names), values.split(", "), strict=False))
+    for each in fields(Settings):
+        if each.name == "hostname":
+            continue
+        value = told[each.name].strip("`")
+        assert str(each.default) == value or float(str(each.default)) == float(value), each.name
+
+
+CLASSES = {
+    "CommandTable": CommandTable,
+    "Events": Events,
+    "Mailbox": Mailbox,
+    "Settings": Settings,
+    "Transcript": Transcript,
+}
+
+
+def test_counterparts_exist() -> None:
+    text = (ROOT / "docs" / "clever.md").read_text()
+    cells = [row.split("|")[2] for row in text.splitlines() if row.startswith("| ")][1:]
+    spans = [span for cell in cells for span in re.findall(r"`([^`]+)`", cell)]
+    assert len(spans) > 40
+    for span in spans:
+        owner, _, member = re.sub(r"\(.*\)", "", span).partition(".")
+        if owner == "restante":
+            importlib.import_module(span)
+            continue
+        found = CLASSES.get(owner) or getattr(restante, owner)
+        if member:
+            assert hasattr(found, member) or member in inspect.get_annotations(found), span
+        if argument := re.search(r"\((\w+)=", span):
+            assert argument[1] in inspect.signature(found).parameters, span
+
+
+def test_every_event_has_its_row() -> None:
+    text = (ROOT / "docs" / "clever.md").read_text()
+    for event in EVENTS:
+        assert f"`Events.on_{event}`" in text, event

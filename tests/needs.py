@@ -1,0 +1,25 @@
+"""What a test needs from outside of Python, and what happens when it isn't there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+
+def need(program: str, *, package: str) -> str:
+    """The path of `program`. Without it the test is skipped; on CI, where scripts/test
+    installs the Debian package, it fails."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        missing(f"{program} is not installed (Debian package {package})")
+    return found
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of something that scripts/test installs; on CI, fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)

@@ -1,0 +1,188 @@
+"""A server with one maildrop for mail clients to fetch from, and what a client is to a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from restante import Account, ClientSession, Listener, Maildir, Pop3Server, StaticAccounts
+from restante.protocol.policy import UseAuth
+from tests.conftest import Authority
+
+Way = Literal["plain", "starttls", "implicit"]
+WAYS: tuple[Way, ...] = ("plain", "starttls", "implicit")
+
+NAME = "joe"
+PASSWORD = "secret"
+
+
+class Post:
+    """A server, the mail in its one account's maildrop, and the verbs that clients sent."""
+
+    def __init__(
+        self,
+        root: Path,
+        authority: Authority,
+        *,
+        credential: str = "{PLAIN}" + PASSWORD,
+        use_auth: UseAuth = "both",
+    ) -> None:
+        self.authority = authority
+        self.store = Maildir(root / "mail", fsync=False)
+        self.account = Account(NAME, (credential,))
+        self.verbs: list[str] = []
+        self._listeners = {
+            "plain": Listener(port=0),
+            "starttls": Listener(port=0, tls="starttls_required"),
+            "implicit": Listener(port=0, tls="implicit"),
+        }
+        # UTF-8 headers go out as they are: no client here says UTF8, and what it would get
+        # instead is another test's business.
+        self.server = Pop3Server(
+            accounts=StaticAccounts([self.account]),
+            store=self.store,
+            listeners=list(self._listeners.values()),
+            certificate=authority.certificate,
+            use_auth=use_auth,
+            utf8_headers="as-is",
+            failure_delay=0,
+        )
+        self.server.on("receive_command")(self._hear)
+
+    async def _hear(self, session: ClientSession, line: str) -> None:
+        words = line.upper().split()
+        self.verbs.append(" ".join(words[:2]) if words[:1] == ["AUTH"] else words[0])
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.server.stop()
+
+    def port(self, way: Way) -> int:
+        address = self._listeners[way].address
+        assert address is not None
+        return address[1]
+
+    def put(self, messages: Iterable[bytes]) -> None:
+        for message in messages:
+            incoming = self.store.receive(self.account)
+            incoming.write(message)
+            incoming.commit()
+
+    def count(self) -> int:
+        """Messages in the maildrop now."""
+        maildrop = self.store.open(self.account)
+        try:
+            return len(maildrop.listing.unique_ids)
+        finally:
+            maildrop.close()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """How a client is to fetch.
+
+    home: its folder: HOME, state from visit to visit. keep: leave the messages on the
+    server, and fetch only those that no visit from this home has had.
+    login: a peer's own word for a way to log in; None lets it choose.
+    """
+
+    post: Post
+    home: Path
+    way: Way = "plain"
+    keep: bool = True
+    login: str | None = None
+
+    @property
+    def port(self) -> int:
+        return self.post.port(self.way)
+
+    @property
+    def ca(self) -> Path:
+        return self.post.authority.file
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        ok: Iterable[int] = (0,),
+        timeout: float = 90,
+    ) -> str:
+        """Run a program at home; its output. Any exit status but `ok` fails the test."""
+        done = subprocess.run(
+            [str(word) for word in argv],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+            | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+        output = done.stdout.decode(errors="replace")
+        assert done.returncode in set(ok), f"{argv[0]}: exit {done.returncode}\n{output[-4000:]}"
+        return output
+
+
+class Peer(ABC):
+    """A mail client."""
+
+    name: str
+    ways: tuple[Way, ...] = WAYS
+    logins: tuple[tuple[str, str], ...] = ()
+    """Ways to log in: the peer's word for each, and the verb that then reaches the server."""
+
+    @abstractmethod
+    def require(self) -> None:
+        """Skip the test if the client isn't installed."""
+
+    @abstractmethod
+    def fetch(self, visit: Visit) -> list[bytes]:
+        """Fetch by `visit`: the messages as the client gives them, oldest first."""
+
+    def sees(self, wire: bytes) -> bytes | None:
+        """What the client makes of a message with CRLF line ends, by its documentation or
+        source; None for a message that it can't take."""
+        return wire
+
+
+@dataclass
+class Out:
+    """A folder that a client writes messages into, emptied by `take`."""
+
+    folder: Path
+    names: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+
+    def take(self) -> list[bytes]:
+        """The messages, in the order of their files' names."""
+        messages = []
+        for path in sorted(self.folder.iterdir()):
+            messages.append(path.read_bytes())
+            path.unlink()
+        return messages
+
+
+def differences(
+    peer: Peer, sent: Mapping[str, bytes], got: Sequence[bytes]
+) -> dict[str, tuple[bytes, bytes]]:
+    """Messages that came otherwise than they should: by name, the first octets that differ."""
+    found = {}
+    for (name, wire), message in zip(sent.items(), got, strict=True):
+        expected = peer.sees(wire)
+        assert expected is not None
+        if expected != message:
+            same = len(os.path.commonprefix([expected, message]))
+            found[name] = (expected[same - 10 : same + 40], message[same - 10 : same + 40])
+    return found

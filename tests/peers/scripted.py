@@ -1,0 +1,93 @@
+"""Clients that are libraries of other languages, each driven by a program in programs/.
+
+A program is told by POP_PORT, POP_WAY, POP_NAME, POP_PASSWORD, POP_LOGIN, POP_CA and
+POP_KEEP (empty or 1). It writes each message to out/NNNNNN by its number, octet for octet
+as the library gave it, adds its unique-id to the file `seen`, skips those in there at its
+start, deletes after fetching unless POP_KEEP, and ends with QUIT.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.needs import missing, need
+from tests.peers.harness import NAME, PASSWORD, WAYS, Out, Peer, Visit, Way
+
+PROGRAMS = Path(__file__).parent / "programs"
+NODE_MODULES = Path(sys.prefix) / "node" / "node_modules"
+JARS = [Path("/usr/share/java") / name for name in ("javax.mail.jar", "javax.activation.jar")]
+
+
+@dataclass(frozen=True)
+class Scripted(Peer):
+    """A library in another language."""
+
+    name: str
+    argv: tuple[str, ...]
+    package: str
+    ways: tuple[Way, ...] = WAYS
+    logins: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[Path, str], ...] = ()
+    seen_as: Callable[[bytes], bytes | None] = bytes
+
+    def require(self) -> None:
+        need(self.argv[0], package=self.package)
+        for path, package in self.files:
+            if not path.exists():
+                missing(f"{path.name} is not installed ({package})")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        self.talk(visit)
+        return out.take()
+
+    def talk(self, visit: Visit) -> str:
+        """Fetch; what the program printed."""
+        settings = {
+            "POP_PORT": str(visit.port),
+            "POP_WAY": visit.way,
+            "POP_NAME": NAME,
+            "POP_PASSWORD": PASSWORD,
+            "POP_LOGIN": visit.login or "",
+            "POP_CA": str(visit.ca),
+            "POP_KEEP": "1" if visit.keep else "",
+            "POP_MODULES": str(NODE_MODULES),
+        }
+        return visit.run(self.argv, env=settings)
+
+    def sees(self, wire: bytes) -> bytes | None:
+        return self.seen_as(wire)
+
+
+PERL = Scripted(
+    "perl-net-pop3",
+    ("perl", str(PROGRAMS / "fetch.pl")),
+    "perl, libio-socket-ssl-perl",
+    logins=(("login", "USER"), ("apop", "APOP"), ("auth", "AUTH CRAM-MD5")),
+)
+RUBY = Scripted(
+    "ruby-net-pop",
+    ("ruby", str(PROGRAMS / "fetch.rb")),
+    "ruby",
+    ways=("plain", "implicit"),
+    logins=(("", "USER"), ("APOP", "APOP")),
+)
+NODE = Scripted("node-sockets", ("node", str(PROGRAMS / "fetch.mjs")), "nodejs")
+NODE_POP3 = Scripted(
+    "node-pop3",
+    ("node", str(PROGRAMS / "fetch-package.mjs")),
+    "nodejs",
+    ways=("plain", "implicit"),
+    files=((NODE_MODULES / "node-pop3", "npm package"),),
+)
+JAVA = Scripted(
+    "java-mail",
+    ("java", "-cp", ":".join(map(str, JARS)), str(PROGRAMS / "Fetch.java")),
+    "default-jdk-headless",
+    logins=(("USER", "USER"), ("PLAIN", "AUTH PLAIN"), ("LOGIN", "AUTH LOGIN"), ("APOP", "APOP")),
+    files=tuple((jar, "libmail-java") for jar in JARS),
+)

@@ -1,0 +1,230 @@
+"""Clients that are programs of their own, and Python's poplib."""
+
+from __future__ import annotations
+
+import poplib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+from tests.needs import need
+from tests.peers.harness import NAME, PASSWORD, Out, Peer, Visit, Way
+
+
+class Poplib(Peer):
+    """Python's own. Exact, once its limit of 2,048 octets a line is raised (F10)."""
+
+    name = "poplib"
+    logins = (("USER", "USER"), ("APOP", "APOP"))
+
+    def require(self) -> None:
+        pass
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        state = visit.home / "seen"
+        seen = state.read_bytes().split() if state.exists() else []
+        messages = []
+        with mock.patch.object(poplib, "_MAXLINE", 1 << 30):
+            pop = self._connect(visit)
+            if visit.login == "APOP":
+                pop.apop(NAME, PASSWORD)
+            else:
+                pop.user(NAME)
+                pop.pass_(PASSWORD)
+            for number, unique_id in (line.split() for line in pop.uidl()[1]):
+                if unique_id not in seen:
+                    lines = pop.retr(int(number))[1]
+                    messages.append(b"".join(line + b"\r\n" for line in lines))
+                    seen.append(unique_id)
+                    if not visit.keep:
+                        pop.dele(int(number))
+            pop.quit()
+        state.write_bytes(b"\n".join(seen))
+        return messages
+
+    def _connect(self, visit: Visit) -> poplib.POP3:
+        context = visit.post.authority.client_context()
+        if visit.way == "implicit":
+            return poplib.POP3_SSL("localhost", visit.port, context=context, timeout=60)
+        pop = poplib.POP3("localhost", visit.port, timeout=60)
+        if visit.way == "starttls":
+            pop.stls(context)
+        return pop
+
+
+class Curl(Peer):
+    """curl fetches by number and knows no state: what it listed by UIDL is our state."""
+
+    name = "curl"
+    logins = (
+        ("AUTH=PLAIN", "AUTH PLAIN"),
+        ("AUTH=LOGIN", "AUTH LOGIN"),
+        ("AUTH=CRAM-MD5", "AUTH CRAM-MD5"),
+        ("AUTH=+APOP", "APOP"),
+    )
+
+    def require(self) -> None:
+        need("curl", package="curl")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        state = visit.home / "seen"
+        seen = state.read_text().split() if state.exists() else []
+        listed = self.talk(visit, [f'url = "{self.url(visit)}"', 'request = "UIDL"'])
+        pairs = [line.split() for line in listed.splitlines()]
+        fresh = [(int(number), unique_id) for number, unique_id in pairs if unique_id not in seen]
+        lines = [
+            f'url = "{self.url(visit)}{number}"\noutput = "out/{number:06}"' for number, _ in fresh
+        ]
+        if not visit.keep:
+            for number, _ in fresh:
+                lines += ["next", *self.options(visit), "list-only", 'request = "DELE"']
+                lines += [f'url = "{self.url(visit)}{number}"']
+        if fresh:
+            self.talk(visit, lines)
+        state.write_text("\n".join([*seen, *(unique_id for _, unique_id in fresh)]))
+        return out.take()
+
+    def url(self, visit: Visit) -> str:
+        scheme = "pop3s" if visit.way == "implicit" else "pop3"
+        return f"{scheme}://localhost:{visit.port}/"
+
+    def options(self, visit: Visit) -> list[str]:
+        """The settings of each connection, so that all URLs can share one."""
+        options = [f'user = "{NAME}:{PASSWORD}"', f'cacert = "{visit.ca}"', "fail"]
+        if visit.way == "starttls":
+            options.append("ssl-reqd")
+        if visit.login:
+            options.append(f'login-options = "{visit.login}"')
+        return options
+
+    def talk(self, visit: Visit, lines: Sequence[str], *extra: str) -> str:
+        """Run curl with these lines of a configuration file; its output."""
+        config = visit.home / "curlrc"
+        config.write_text("\n".join([*self.options(visit), *lines]) + "\n")
+        return visit.run(["curl", "-q", "-sS", "-m", "60", *extra, "-K", config])
+
+
+class Fetchmail(Peer):
+    """fetchmail fetches with TOP and hands each message to a command."""
+
+    name = "fetchmail"
+    logins = (("password", "USER"), ("cram-md5", "AUTH CRAM-MD5"), ("apop", "APOP"))
+
+    def require(self) -> None:
+        need("fetchmail", package="fetchmail")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        tls = {
+            "plain": "sslproto ''",
+            "starttls": f"sslproto 'tls1.2+' sslcertck sslcertfile '{visit.ca}'",
+            "implicit": f"ssl sslcertck sslcertfile '{visit.ca}'",
+        }[visit.way]
+        apop = visit.login == "apop"
+        config = visit.home / "fetchmailrc"
+        config.write_text(
+            f"set invisible\n"
+            f"poll localhost service {visit.port} protocol {'APOP' if apop else 'POP3'} uidl"
+            f" auth {visit.login if visit.login and not apop else 'password'} timeout 60\n"
+            f" user '{NAME}' password '{PASSWORD}' {'keep' if visit.keep else 'nokeep'}"
+            f" no rewrite no stripcr badheader accept {tls}\n"
+            f" mda '{_to_file(out.folder)}'\n"
+        )
+        config.chmod(0o600)
+        # 1: there was nothing to fetch.
+        command = ["fetchmail", "-f", config, "--idfile", visit.home / "ids", "--nosyslog"]
+        visit.run([*command, "--pidfile", visit.home / "pid"], ok=(0, 1))
+        return out.take()
+
+
+class Getmail(Peer):
+    """getmail6 delivers into a Maildir; it has no STLS."""
+
+    name = "getmail"
+    ways: tuple[Way, ...] = ("plain", "implicit")
+    logins = (("", "USER"), ("use_apop = true", "APOP"))
+
+    def require(self) -> None:
+        need("getmail", package="getmail6")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        tls = f"ca_certs = {visit.ca}" if visit.way == "implicit" else ""
+        kind = "SimplePOP3SSLRetriever" if visit.way == "implicit" else "SimplePOP3Retriever"
+        (visit.home / "getmailrc").write_text(
+            f"[retriever]\ntype = {kind}\nserver = localhost\nport = {visit.port}\n"
+            f"username = {NAME}\npassword = {PASSWORD}\n{visit.login or ''}\n{tls}\n"
+            f"[destination]\ntype = MDA_external\npath = /bin/sh\n"
+            f"arguments = ('-c', '{_to_file(out.folder)}')\n"
+            f"[options]\nread_all = false\ndelete = {str(not visit.keep).lower()}\n"
+            f"delivered_to = false\nreceived = false\nverbose = 0\n"
+        )
+        visit.run(["getmail", "--getmaildir", visit.home, "--rcfile", "getmailrc"])
+        return out.take()
+
+
+class Mpop(Peer):
+    """mpop pipelines all it can."""
+
+    name = "mpop"
+    logins = (
+        ("user", "USER"),
+        ("plain", "AUTH PLAIN"),
+        ("login", "AUTH LOGIN"),
+        ("cram-md5", "AUTH CRAM-MD5"),
+        ("apop", "APOP"),
+    )
+
+    def require(self) -> None:
+        need("mpop", package="mpop")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        self.talk(visit, f'delivery mda "{_to_file(out.folder)}"')
+        return out.take()
+
+    def talk(self, visit: Visit, *lines: str) -> str:
+        """Run mpop with these lines added to its configuration; its output."""
+        config = visit.home / "mpoprc"
+        settings = [
+            "account default",
+            "host localhost",
+            f"port {visit.port}",
+            f"user {NAME}",
+            f"password {PASSWORD}",
+            f"auth {visit.login or 'on'}",
+            f"keep {'on' if visit.keep else 'off'}",
+            f"uidls_file {visit.home / 'uidls'}",
+            "timeout 60",
+            "received_header off",
+            f"tls {'off' if visit.way == 'plain' else 'on'}",
+            f"tls_starttls {'on' if visit.way == 'starttls' else 'off'}",
+            *([] if visit.way == "plain" else [f"tls_trust_file {visit.ca}"]),
+            *lines,
+        ]
+        config.write_text("\n".join(settings) + "\n")
+        config.chmod(0o600)
+        return visit.run(["mpop", "-C", config, "--all-accounts"])
+
+
+class Fdm(Peer):
+    """fdm hands each message to a command."""
+
+    name = "fdm"
+    ways: tuple[Way, ...] = ("plain", "starttls", "implicit")
+
+    def require(self) -> None:
+        need("fdm", package="fdm")
+
+    def fetch(self, visit: Visit) -> list[bytes]:
+        out = Out(visit.home / "out")
+        config = visit.home / "fdm.conf"
+        config.write_text("")
+        return out.take()
+
+
+def _to_file(folder: Path) -> str:
+    """A command that puts its input into a new file, named so that the files' order stays."""
+    return f"cat > {folder}/$(date +%s%N)"
