@@ -200,11 +200,11 @@ def _read_top(argument: bytes) -> Top:
     words = argument.split()
     if len(words) != 2:
         raise ProtocolError("message-number and number of lines needed")
-    lines = words[1]
-    if not lines.isdigit():
+    if not words[1].isdigit():
         raise ProtocolError("argument must be a number")
+    lines = words[1].lstrip(b"0") or b"0"
     # As many lines as there could ever be: a larger number asks for nothing more.
-    return Top(_message_number(words[0]), int(lines[-18:]) if len(lines) <= 18 else 10**18)
+    return Top(_message_number(words[0]), int(lines) if len(lines) <= 18 else 10**18)
 
 
 READERS: dict[str, Callable[[bytes], Command]] = {

@@ -24,7 +24,7 @@ MAX_FAILED_LOGINS = 10
 """Refused logins on one connection before it is closed. A client that tries each
 announced mechanism in turn, twice, stays below it."""
 
-MAX_PENDING_INPUT = 64 * 1024
+MAX_PENDING_INPUT = 128 * 1024
 """Octets read ahead of the command being worked on. Clients pipeline (RFC 2449 §6.6); past
 this they wait in the network instead of in our memory. Never below what one line needs."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
-from restante.protocol.limits import MAX_AUTH_LINE, MAX_PENDING_INPUT
+from restante.protocol.limits import MAX_PENDING_INPUT
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
@@ -61,7 +61,8 @@ class Connection(asyncio.Protocol):
         self._close_wanted = False
         self._eof = False
         self._since = time.monotonic()  # of the last command, or the last progress
-        self._unsent = 0
+        self._written = 0
+        self._progress = (0, 0)
 
     # Transport's calls
 
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
         refusal = self.server.admit(self)
         if refusal is not None:
-            self._refuse(refusal)
+            self._turn_away(refusal)
         elif self.server.events.heard("accept_connection"):
             self._start(self._welcome())
         else:
@@ -115,6 +116,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         if self._task is None and self._greeted and self._lingering < 0:
             self._pump()
+            self._pace_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.lost:
@@ -146,13 +148,13 @@ class Connection(asyncio.Protocol):
         try:
             answers = await self.server.events.ask("accept_connection", self.client)
         except Pop3Error as error:
-            self._refuse(Err(_literal(error.text), error.code))
+            self._turn_away(Err(error.text, error.code))
             return
         except Exception as error:
-            self._refuse(await self._performer.failure(error))
+            self._turn_away(await self._performer.failure(error))
             return
         if any(answer is False for answer in answers):
-            self._refuse(Err("connection refused"))
+            self._turn_away(Err("connection refused"))
         else:
             self._greet()
 
@@ -161,11 +163,11 @@ class Connection(asyncio.Protocol):
         self._reply(self.session.greeting())
         self._flush()
 
-    def _refuse(self, refusal: Reply) -> None:
+    def _turn_away(self, refusal: Reply) -> None:
+        """Close without a greeting. At once: those turned away may be many."""
         self.session.closing = True
         self._reply(refusal)
-        self._flush()
-        self._linger()
+        self._close()
 
     # Lines in, replies out
 
@@ -187,7 +189,9 @@ class Connection(asyncio.Protocol):
                     self._start(self._answer(outcome))
                     return
         except LineTooLong as error:
-            self._refuse(session.give_up(error))
+            self._reply(session.give_up(error))
+            self._flush()
+            self._linger()
             return
         self._flush()
         if session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
@@ -237,9 +241,7 @@ class Connection(asyncio.Protocol):
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
-        # Inside an exchange one line may be that long before it can be taken.
-        bound = MAX_PENDING_INPUT if self._task is not None else MAX_AUTH_LINE + 2
-        wanted = len(self.session.lines) <= bound and not self.lost
+        wanted = len(self.session.lines) <= MAX_PENDING_INPUT and not self.lost
         if wanted != self._reading and not self._transport.is_closing():
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
@@ -273,27 +275,19 @@ class Connection(asyncio.Protocol):
     async def _answer(self, outcome: Outcome) -> None:
         """Perform effects until there is a reply, and send that."""
         while isinstance(outcome, Effect):
-            if isinstance(outcome, StartTls):
-                await self._start_tls()
-                outcome = self.session.resume(None)
-                continue
-            try:
-                result = await self._performer.perform(outcome)
-            except Exception as error:
-                result = await self._performer.failure(error)
-                if not isinstance(result, Err):
-                    raise
-            outcome = self.session.resume(result)
+            outcome = self.session.resume(await self.perform(outcome))
         await self._send(outcome)
 
     async def perform(self, effect: Effect) -> object:
-        """Perform an effect for a handler's `default`."""
+        """Perform an effect; a failure becomes the `Err` that the peer is told."""
         if isinstance(effect, StartTls):
             await self._start_tls()
             return None
         try:
             return await self._performer.perform(effect)
         except Exception as error:
+            if self.lost and isinstance(error, ConnectionResetError):
+                raise
             return await self._performer.failure(error)
 
     async def ask_peer(self, challenge: Continue) -> bytes:
@@ -328,6 +322,7 @@ class Connection(asyncio.Protocol):
         if self.lost or self._transport.is_closing():
             raise ConnectionResetError("client has left")
         self._transport.write(data)
+        self._written += len(data)
 
     async def ready(self) -> None:
         """Wait until the client has taken enough for more to be written."""
@@ -374,7 +369,12 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._flush()
-        self._transport.close()
+        self._close_transport()
+
+    def _close_transport(self) -> None:
+        # Closed a second time, asyncio's TLS transport fails whenever it is asked something.
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def _linger(self) -> None:
         """Close so that the last reply arrives: a close with unread input would destroy it."""
@@ -382,7 +382,7 @@ class Connection(asyncio.Protocol):
         self.session.lines.clear()
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._loop().call_later(LINGER_SECONDS, self._transport.close)
+        self._loop().call_later(LINGER_SECONDS, self._close_transport)
 
     def abort(self) -> None:
         """Cut the connection now."""
@@ -395,22 +395,22 @@ class Connection(asyncio.Protocol):
         """
         settings = self.server.settings
         unsent = self._transport.get_write_buffer_size()
-        if unsent:
-            if unsent != self._unsent:
-                self._since = now
-            elif now - self._since > settings.stall_timeout:
+        progress = (unsent, self._written)
+        if progress != self._progress:
+            self._progress = progress
+            self._since = now
+        elif unsent or not self._writable.is_set():
+            if now - self._since > settings.stall_timeout:
                 log.info("session %s: closed, the client does not read", self.client.id)
                 self._transport.abort()
-        elif (self._task is None or self._arrived_pending) and now - self._since > (
-            settings.idle_timeout
-        ):
+        elif self._waits_for_peer and now - self._since > settings.idle_timeout:
             log.info("session %s: closed, idle", self.client.id)
-            self._transport.close()
-        self._unsent = unsent
+            self._close_transport()
 
     @property
-    def _arrived_pending(self) -> bool:
-        return self._arrived is not None and not self._arrived.done()
+    def _waits_for_peer(self) -> bool:
+        """It is the peer's turn: no work is in hand, or that work has asked it something."""
+        return self._task is None or (self._arrived is not None and not self._arrived.done())
 
     def peer_certificate(self) -> dict[str, Any] | None:
         """The client's verified certificate, if it gave one."""
@@ -429,7 +429,3 @@ def _first_line(status: bytes, reply: Reply) -> str:
     if isinstance(reply, Continue):
         return "+ ****" if reply.data else "+"
     return status.split(b"\r\n", 1)[0].decode("utf-8", "replace")
-
-
-def _literal(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from secrets import token_hex
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ class Dispatcher:
 
     async def report(self, error: Exception, session: ClientSession | None, where: str) -> str:
         """Log an error and tell `server_error`. Gives the reference that the log shows."""
-        reference = f"{id(error) & 0xFFFF:04x}"
+        reference = token_hex(4)
         log.error("error %s (ref %s)", where, reference, exc_info=error)
         await self.tell("server_error", session, error)
         return reference

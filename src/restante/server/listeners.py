@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 
 from restante.protocol.policy import Policy, TlsMode
@@ -31,3 +32,15 @@ class Listener:
             raise ValueError(f"tls={self.tls!r}: allowed are {', '.join(TLS_MODES)}")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port={self.port}: allowed are 0 to 65535")
+
+
+def find_dead_peers(listening: socket.socket) -> None:
+    """Have the system notice within two minutes that a silent peer's machine is gone.
+
+    Its maildrop's lease is then free again, long before the idle timeout. Connections
+    take these options over from the socket that listens.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):  # not everywhere
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -26,8 +26,8 @@ class LoginDelay:
         if now - self._swept > self.seconds:
             self._last = {k: at for k, at in self._last.items() if now - at < self.seconds}
             self._swept = now
-        since = now - self._last.get(name, now - self.seconds)
-        if since < self.seconds:
-            return self.seconds - since
+        last = self._last.get(name)
+        if last is not None and now - last < self.seconds:
+            return self.seconds - (now - last)
         self._last[name] = now
         return 0.0

@@ -80,7 +80,7 @@ class Performer:
         """What the peer is told of an exception, after those who should know were told."""
         match error:
             case Pop3Error():
-                return Err(error.text.replace("{", "{{").replace("}", "}}"), error.code)
+                return Err(error.text, error.code)
             case ProtocolError():
                 return Err(error.text, values=error.values)
             case MaildropInUse():

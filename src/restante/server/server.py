@@ -28,7 +28,7 @@ from restante.sasl import MECHANISMS
 from restante.sasl.contract import MechanismContext
 from restante.server.connection import Connection
 from restante.server.events import Dispatcher, Events, Handler, is_async
-from restante.server.listeners import Listener
+from restante.server.listeners import Listener, find_dead_peers
 from restante.server.login_delay import LoginDelay
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
@@ -259,6 +259,8 @@ class Pop3Server(Events):
             ssl_handshake_timeout=timeout,
         )
         self._servers.append(server)
+        for each in server.sockets:
+            find_dead_peers(each)
         host, port = server.sockets[0].getsockname()[:2]
         listener.address = (host, port)
 

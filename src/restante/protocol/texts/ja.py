@@ -1,0 +1,102 @@
+"""Texts in Japanese."""
+
+TEXTS: dict[str, str] = {
+    "Restante ready{stamp}": "Restante 準備完了{stamp}",
+    "connection refused": "接続は拒否されました",
+    "server is stopping": "サーバーを停止しています",
+    "too many connections: try again later": "接続が多すぎます。後でやり直してください",
+    # Any command
+    "unknown command": "不明なコマンドです",
+    "empty command": "コマンドが空です",
+    "command has no default": "このコマンドには既定の動作がありません",
+    "log in first": "先にログインしてください",
+    "already logged in": "すでにログインしています",
+    "too many bad commands": "誤ったコマンドが多すぎます",
+    "TLS needed first: send STLS": "先に TLS が必要です。STLS を送ってください",
+    "control characters are not allowed": "制御文字は使えません",
+    "line of more than {limit} octets": "行が {limit} オクテットを超えています",
+    "argument is not UTF-8": "引数が UTF-8 ではありません",
+    "argument must be a number": "引数は数字でなければなりません",
+    "no argument allowed": "引数は指定できません",
+    "too many arguments": "引数が多すぎます",
+    "message-number missing": "メッセージ番号がありません",
+    "message-numbers start at 1": "メッセージ番号は 1 から始まります",
+    "message-number and number of lines needed": "メッセージ番号と行数が必要です",
+    "no such message": "そのメッセージはありません",
+    "temporary failure: try again later": "一時的な障害です。後でやり直してください",
+    "the server's operator must look into this": "サーバー管理者の対応が必要です",
+    "internal error (ref {reference})": "内部エラー (参照番号 {reference})",
+    # Logging in
+    "send PASS": "PASS を送ってください",
+    "send USER first": "先に USER を送ってください",
+    "use AUTH": "AUTH を使ってください",
+    "name missing": "名前がありません",
+    "name and digest needed": "名前とダイジェストが必要です",
+    "APOP is not available": "APOP は利用できません",
+    "mechanisms follow": "認証方式の一覧",
+    "mechanism is not available": "この認証方式は利用できません",
+    "authentication cancelled": "認証を中止しました",
+    "authentication failed": "認証に失敗しました",
+    "log in again in {seconds} seconds": "{seconds} 秒後にログインし直してください",
+    "maildrop is in use by another session": "メールボックスは他のセッションが使用中です",
+    "password not accepted without TLS: send STLS first": (
+        "TLS なしではパスワードを受け付けません。先に STLS を送ってください"
+    ),
+    "password not accepted without TLS: send STLS first, or use port {port}": (
+        "TLS なしではパスワードを受け付けません。先に STLS を送るか、ポート {port} を使ってください"
+    ),
+    "password not accepted without TLS: use port {port}": (
+        "TLS なしではパスワードを受け付けません。ポート {port} を使ってください"
+    ),
+    "password not accepted without TLS, which this server does not offer": (
+        "TLS なしではパスワードを受け付けませんが、このサーバーは TLS に対応していません"
+    ),
+    "malformed response: not base64": "応答の形式が不正です: base64 ではありません",
+    "malformed response: not UTF-8": "応答の形式が不正です: UTF-8 ではありません",
+    "malformed response: empty name or password": (
+        "応答の形式が不正です: 名前またはパスワードが空です"
+    ),
+    "malformed response: name or password too long": (
+        "応答の形式が不正です: 名前またはパスワードが長すぎます"
+    ),
+    "malformed response: CR, LF or NUL in name or password": (
+        "応答の形式が不正です: 名前またはパスワードに CR、LF、NUL が含まれています"
+    ),
+    "malformed response: PLAIN takes three parts": (
+        "応答の形式が不正です: PLAIN は三つの部分から成ります"
+    ),
+    "malformed response: CRAM-MD5 takes no initial response": (
+        "応答の形式が不正です: CRAM-MD5 に初期応答は付けられません"
+    ),
+    "malformed response: no digest in hex": (
+        "応答の形式が不正です: 16 進数のダイジェストがありません"
+    ),
+    # What client and server agree on
+    "capability list follows": "機能の一覧",
+    "begin TLS": "TLS を開始してください",
+    "TLS is active already": "TLS はすでに有効です",
+    "STLS is not available": "STLS は利用できません",
+    "nothing may follow STLS before the handshake": (
+        "ハンドシェイクの前に STLS の後へ何も送らないでください"
+    ),
+    "language list follows": "言語の一覧",
+    "{tag} language changed": "{tag} 言語を変更しました",
+    "language is not available: LANG lists those that are": (
+        "その言語は利用できません。利用できる言語は LANG で確認できます"
+    ),
+    "UTF8 on": "UTF8 を有効にしました",
+    # The mail
+    "{count} messages": "{count} 通のメッセージ",
+    "{octets} octets": "{octets} オクテット",
+    "top of message follows": "メッセージの先頭",
+    "marked": "削除の印を付けました",
+    "message may not be deleted": "このメッセージは削除できません",
+    "message was removed from elsewhere": "メッセージは他から削除されました",
+    "message has UTF-8 in its header: send UTF8 first": (
+        "メッセージのヘッダーに UTF-8 が含まれています。先に UTF8 を送ってください"
+    ),
+    "{count} deleted messages not removed (ref {reference})": (
+        "削除対象のうち {count} 通を削除できませんでした (参照番号 {reference})"
+    ),
+    "bye": "さようなら",
+}

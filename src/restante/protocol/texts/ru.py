@@ -1,0 +1,96 @@
+"""Texts in Russian. Numbers stand where no word must agree with them."""
+
+TEXTS: dict[str, str] = {
+    "Restante ready{stamp}": "Restante готов{stamp}",
+    "connection refused": "в соединении отказано",
+    "server is stopping": "сервер завершает работу",
+    "too many connections: try again later": "слишком много соединений: повторите позже",
+    # Any command
+    "unknown command": "неизвестная команда",
+    "empty command": "пустая команда",
+    "command has no default": "у команды нет действия по умолчанию",
+    "log in first": "сначала войдите",
+    "already logged in": "вход уже выполнен",
+    "too many bad commands": "слишком много ошибочных команд",
+    "TLS needed first: send STLS": "сначала нужен TLS: отправьте STLS",
+    "control characters are not allowed": "управляющие символы недопустимы",
+    "line of more than {limit} octets": "длина строки больше {limit} октетов",
+    "argument is not UTF-8": "аргумент не в UTF-8",
+    "argument must be a number": "аргумент должен быть числом",
+    "no argument allowed": "аргумент не допускается",
+    "too many arguments": "слишком много аргументов",
+    "message-number missing": "не указан номер сообщения",
+    "message-numbers start at 1": "номера сообщений начинаются с 1",
+    "message-number and number of lines needed": "нужны номер сообщения и число строк",
+    "no such message": "нет такого сообщения",
+    "temporary failure: try again later": "временный сбой: повторите позже",
+    "the server's operator must look into this": "требуется вмешательство администратора сервера",
+    "internal error (ref {reference})": "внутренняя ошибка (код {reference})",
+    # Logging in
+    "send PASS": "отправьте PASS",
+    "send USER first": "сначала отправьте USER",
+    "use AUTH": "используйте AUTH",
+    "name missing": "не указано имя",
+    "name and digest needed": "нужны имя и дайджест",
+    "APOP is not available": "APOP недоступен",
+    "mechanisms follow": "список механизмов",
+    "mechanism is not available": "механизм недоступен",
+    "authentication cancelled": "аутентификация отменена",
+    "authentication failed": "ошибка аутентификации",
+    "log in again in {seconds} seconds": "повторный вход возможен через {seconds} с",
+    "maildrop is in use by another session": "почтовый ящик занят другим сеансом",
+    "password not accepted without TLS: send STLS first": (
+        "пароль без TLS не принимается: сначала отправьте STLS"
+    ),
+    "password not accepted without TLS: send STLS first, or use port {port}": (
+        "пароль без TLS не принимается: сначала отправьте STLS или используйте порт {port}"
+    ),
+    "password not accepted without TLS: use port {port}": (
+        "пароль без TLS не принимается: используйте порт {port}"
+    ),
+    "password not accepted without TLS, which this server does not offer": (
+        "пароль без TLS не принимается, а TLS на этом сервере нет"
+    ),
+    "malformed response: not base64": "неверный ответ: не base64",
+    "malformed response: not UTF-8": "неверный ответ: не UTF-8",
+    "malformed response: empty name or password": "неверный ответ: имя или пароль пусты",
+    "malformed response: name or password too long": (
+        "неверный ответ: имя или пароль слишком длинны"
+    ),
+    "malformed response: CR, LF or NUL in name or password": (
+        "неверный ответ: CR, LF или NUL в имени или пароле"
+    ),
+    "malformed response: PLAIN takes three parts": "неверный ответ: в PLAIN три части",
+    "malformed response: CRAM-MD5 takes no initial response": (
+        "неверный ответ: в CRAM-MD5 нет начального ответа"
+    ),
+    "malformed response: no digest in hex": "неверный ответ: нет шестнадцатеричного дайджеста",
+    # What client and server agree on
+    "capability list follows": "список возможностей",
+    "begin TLS": "начинайте TLS",
+    "TLS is active already": "TLS уже включён",
+    "STLS is not available": "STLS недоступен",
+    "nothing may follow STLS before the handshake": (
+        "до рукопожатия TLS после STLS ничего быть не должно"
+    ),
+    "language list follows": "список языков",
+    "{tag} language changed": "{tag} язык изменён",
+    "language is not available: LANG lists those that are": (
+        "язык недоступен: список доступных даёт LANG"
+    ),
+    "UTF8 on": "UTF8 включён",
+    # The mail
+    "{count} messages": "сообщений: {count}",
+    "{octets} octets": "октетов: {octets}",
+    "top of message follows": "начало сообщения",
+    "marked": "помечено",
+    "message may not be deleted": "это сообщение нельзя удалить",
+    "message was removed from elsewhere": "сообщение удалено извне",
+    "message has UTF-8 in its header: send UTF8 first": (
+        "в заголовке сообщения UTF-8: сначала отправьте UTF8"
+    ),
+    "{count} deleted messages not removed (ref {reference})": (
+        "не удалено помеченных сообщений: {count} (код {reference})"
+    ),
+    "bye": "до свидания",
+}
