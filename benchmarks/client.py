@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
 from pathlib import Path
+from typing import Self
 
 from benchmarks.corpus import PASSWORD, Expected
 
 SECONDS = 20.0
+_NOT_STUFFED = re.compile(rb"\n\.[^.]")
+_NOT_CRLF = re.compile(rb"\r[^\n]|[^\r]\n")
 
 
 class Violation(Exception):
@@ -24,41 +28,146 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
             self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
-        self._held = b""
+        self._held = bytearray()
         self.received = 0
         self.status()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
     def send(self, *lines: str) -> None:
         """Send command lines in one write."""
         self._socket.sendall("".join(line + "\r\n" for line in lines).encode())
 
     def status(self) -> str:
-        """The text of a reply's first line, without `+OK`."""
-        while b"\n" not in self._held:
-            self._receive()
-        line, self._held = self._held.split(b"\n", 1)
-        if not line.startswith(b"+OK") or not line.endswith(b"\r") or line.count(b"\r") != 1:
-            raise Violation(f"a status line {line[:60]!r}")
-        return line[3:-1].decode().strip()
+        """The text of a single-line reply, without `+OK`."""
+        return self._until(b"\n")[4:-2].decode()
 
     def body(self) -> tuple[bytes, int]:
-        """A multi-line reply's rest, unstuffed, and in how many lines a dot was."""
+        """What a multi-line reply holds, unstuffed, and how many lines of it begin with a dot."""
+        data = self._until(b"\r\n.\r\n")[:-3]
+        if _NOT_STUFFED.search(data):
+            raise Violation("a dot that is not stuffed")
+        text = data[data.index(b"\n") + 1 :]
+        dots = data.count(b"\n.")
+        return (b"\n" + text).replace(b"\n..", b"\n.")[1:] if dots else text, dots
+
+    def leave(self) -> None:
+        """QUIT, and see that the server closes after its reply."""
+        self.send("QUIT")
+        self.end()
+
+    def end(self) -> None:
+        """The reply to QUIT, and nothing after it."""
         self.status()
-        blocks = [b"\r\n" + self._held]
-        while not (b"".join(blocks[-2:])[-5:] if blocks else b"").endswith(b"\r\n.\r\n"):
-            self._receive()
-            blocks.append(self._held)
-        data = b"".join(blocks)
-        self._held = b""
-        return _unstuffed(data)
+        if self._held or self._socket.recv(1):
+            raise Violation("octets after the reply to QUIT")
 
-    def _receive(self) -> None:
-        block = self._socket.recv(256 * 1024)
-        if not block:
-            raise Violation("closed in the middle")
-        self.received += len(block)
-        self._held += block
+    def _until(self, end: bytes) -> bytes:
+        seen = 0
+        while (at := self._held.find(end, seen)) < 0:
+            seen = max(0, len(self._held) - len(end))
+            block = self._socket.recv(256 * 1024)
+            if not block:
+                raise Violation("closed in the middle")
+            self.received += len(block)
+            self._held += block
+            if not b"+OK".startswith(self._held[:3]):
+                raise Violation(f"answered {bytes(self._held[:60])!r}")
+        at += len(end)
+        data = bytes(memoryview(self._held)[:at])
+        del self._held[:at]
+        if _NOT_CRLF.search(data):
+            raise Violation("a line that does not end in CRLF, or holds a CR")
+        return data
 
-    def close(self) -> None:
-        """Leave without QUIT."""
-        self._socket.close()
+
+def log_in(port: int, name: str, context: ssl.SSLContext | None = None) -> Client:
+    """A session in TRANSACTION."""
+    client = Client(port, context)
+    client.send(f"USER {name}")
+    client.status()
+    client.send(f"PASS {PASSWORD}")
+    client.status()
+    return client
+
+
+def converse(
+    port: int, script: str, name: str, expected: Expected, context: ssl.SSLContext | None
+) -> int:
+    """One whole session, as load.c has them; gives the octets received. Raises Violation."""
+    with log_in(port, name, context) as client:
+        if script in ("poll", "sync"):
+            client.send("STAT")
+            _agree("STAT", client.status(), f"{expected.messages} {expected.octets}")
+        if script == "sync":
+            client.send("UIDL")
+            unique_ids = _numbered(client.body()[0], expected.messages)
+            _agree("UIDL, different ones", len(set(unique_ids)), expected.messages)
+        if script == "pipelined":
+            numbers = range(1, expected.messages + 1)
+            client.send("LIST", *(f"RETR {number}" for number in numbers), "QUIT")
+        elif script != "poll":
+            client.send("LIST")
+        if script != "poll":
+            sizes = [int(size) for size in _numbered(client.body()[0], expected.messages)]
+            _agree("LIST, in all", sum(sizes), expected.octets)
+            if script in ("fetch", "pipelined"):
+                _fetch_all(client, sizes, expected.dots, ask=script == "fetch")
+        if script == "drain":
+            for number in range(1, expected.messages + 1):
+                client.send(f"DELE {number}")
+                client.status()
+        if script == "pipelined":
+            client.end()
+        else:
+            client.leave()
+        return client.received
+
+
+def _fetch_all(client: Client, sizes: list[int], expected_dots: int, *, ask: bool) -> None:
+    seen = 0
+    for number, size in enumerate(sizes, 1):
+        if ask:
+            client.send(f"RETR {number}")
+        message, dots = client.body()
+        _agree(f"RETR {number}", len(message), size)
+        seen += dots
+    _agree("dots at line beginnings", seen, expected_dots)
+
+
+def _numbered(text: bytes, count: int) -> list[str]:
+    pairs = [line.split(" ", 1) for line in text.decode().split("\r\n")[:-1]]
+    if [number for number, _ in pairs] != [str(number) for number in range(1, count + 1)]:
+        raise Violation(f"{len(pairs)} lines for {count} messages")
+    return [value for _, value in pairs]
+
+
+def _agree(what: str, seen: object, expected: object) -> None:
+    if seen != expected:
+        raise Violation(f"{what}: {seen}, not {expected}")
+
+
+def any_certificate() -> ssl.SSLContext:
+    """A context that takes the certificate made for the run. Never resumes a session."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def wait_for_greeting(port: int, log: Path, seconds: float = 15.0) -> None:
+    """Wait until a server that was just started answers."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            Client(port).leave()
+            return
+        except (OSError, Violation) as error:
+            if time.monotonic() > limit:
+                said = log.read_text()[-2000:] if log.exists() else ""
+                raise TimeoutError(f"no greeting on port {port}: {said}") from error
+            time.sleep(0.05)

@@ -16,15 +16,19 @@ from pathlib import Path
 from restante import Certificate, Listener, Maildir, Pop3Server, StaticAccounts
 
 
-async def serve(maildrops: Path, accounts: Path, certificate: Path, key: Path) -> None:
-    """Serve until SIGTERM."""
+def make_server(maildrops: Path, accounts: Path, certificate: Path, key: Path) -> Pop3Server:
+    """A server for the accounts in a file of lines `name:password`."""
     passwords = dict(line.split(":", 1) for line in accounts.read_text().splitlines())
-    server = Pop3Server(
+    return Pop3Server(
         accounts=StaticAccounts(passwords, case_insensitive=True),
         store=Maildir(maildrops),
         listeners=[Listener(port=0, tls="starttls"), Listener(port=0, tls="implicit")],
         certificate=Certificate(certificate, key),
     )
+
+
+async def serve(server: Pop3Server) -> None:
+    """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with server:
@@ -38,7 +42,7 @@ def main() -> None:
     logging.basicConfig(
         filename=access_log, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    work = serve(Path(maildrops), Path(accounts), Path(certificate), Path(key))
+    work = serve(make_server(*map(Path, (maildrops, accounts, certificate, key))))
     if loop == "uvloop":
         import uvloop  # noqa: PLC0415
 

@@ -26,9 +26,9 @@ def _status(pid: int) -> list[str] | None:
 def tree(pid: int) -> list[int]:
     """The process and all that descend from it."""
     parents: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _status(int(entry))):
-            parents.setdefault(int(fields[1]), []).append(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _status(int(entry.name))):
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
     found, waiting = [], [pid]
     while waiting:
         each = waiting.pop()

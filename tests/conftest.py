@@ -38,7 +38,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The tests' certificate authority; its certificate names localhost and 127.0.0.1."""
     folder = tmp_path_factory.mktemp("authority")
     ca = trustme.CA()
-    issued = ca.issue_cert("localhost", "127.0.0.1")
+    issued = ca.issue_cert("localhost", "127.0.0.1", common_name="localhost")
     ca.cert_pem.write_to_path(folder / "ca.pem")
     issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     return Authority(folder / "ca.pem", Certificate(folder / "server.pem"))

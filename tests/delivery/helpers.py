@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from restante.accounts.contract import Account
 from restante.accounts.static import StaticAccounts
 from restante.delivery import Intake, Recipients
+from restante.delivery.smtp import smtp_protocol
 from restante.maildrops.contract import Incoming, StoreError
 from restante.maildrops.memory import MemoryStore
 from restante.protocol.listing import UniqueId
@@ -181,3 +182,24 @@ async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def flood(writer: asyncio.StreamWriter, line: bytes) -> None:
+    """Ask and ask, and never read an answer, until the other side has had enough."""
+    try:
+        for _ in range(2000):
+            writer.write(line * 1000)
+            await writer.drain()
+    except OSError:
+        pass
+    await Peer(asyncio.StreamReader(), writer).close()
+
+
+@contextmanager
+def smtp_served(store: FakeStore, **settings: object) -> Iterator[int]:
+    def make() -> tuple[Callable[[], asyncio.Protocol], Intake]:
+        intake = intake_for(store, trace=True)
+        return smtp_protocol(intake, **settings), intake  # type: ignore[arg-type]
+
+    with serving(make) as port:
+        yield port

@@ -18,6 +18,7 @@ from tests.delivery.helpers import (
     FakeStore,
     Peer,
     as_data,
+    flood,
     intake_for,
     listening,
     serving,
@@ -147,25 +148,11 @@ async def test_a_peer_that_never_reads_is_dropped() -> None:
     intake = intake_for(FakeStore(), timeout=0.3)
     async with listening(lmtp_protocol(intake), intake) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=10)
-        sender = asyncio.create_task(_flood(writer))
+        sender = asyncio.create_task(flood(writer, b"LHLO x\r\n"))
         await until(lambda: intake.connections == 1)
         await until(lambda: intake.connections == 0)
         await sender
         assert reader is not None
-
-
-async def _flood(writer: asyncio.StreamWriter) -> None:
-    try:
-        for _ in range(2000):
-            writer.write(b"LHLO x\r\n" * 1000)
-            await writer.drain()
-    except OSError:
-        pass
-    writer.close()
-    try:
-        await writer.wait_closed()
-    except OSError:
-        return
 
 
 async def test_one_connection_too_many() -> None:

@@ -425,9 +425,7 @@ class TestCommit:
         maildrop.close()
         assert ids(store) == ["2.x", "3.x", "4.x"]
 
-    def test_the_folders_are_synced_once(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_folders_are_synced_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(1, 50):
             put(root, f"{number}.x", b"x\n")
         maildrop = opened(Maildir(root))

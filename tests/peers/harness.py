@@ -7,6 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal, Self
 
@@ -36,6 +37,7 @@ class Post:
         self.store = Maildir(root / "mail", fsync=False)
         self.account = Account(NAME, (credential,))
         self.verbs: list[str] = []
+        self._numbers = count(1)
         self._listeners = {
             "plain": Listener(port=0),
             "starttls": Listener(port=0, tls="starttls_required"),
@@ -71,10 +73,12 @@ class Post:
         return address[1]
 
     def put(self, messages: Iterable[bytes]) -> None:
+        """Lay messages into the maildrop, as another program would, in an order that no
+        clock decides."""
+        self.count()  # makes the folders
         for message in messages:
-            incoming = self.store.receive(self.account)
-            incoming.write(message)
-            incoming.commit()
+            name = f"{1_700_000_000 + next(self._numbers)}.M0P1.peers"
+            (self.store.folder(self.account) / "new" / name).write_bytes(message)
 
     def count(self) -> int:
         """Messages in the maildrop now."""

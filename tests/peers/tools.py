@@ -127,9 +127,9 @@ class Fetchmail(Peer):
         config.write_text(
             f"set invisible\n"
             f"poll localhost service {visit.port} protocol {'APOP' if apop else 'POP3'} uidl"
-            f" auth {visit.login if visit.login and not apop else 'password'} timeout 60\n"
+            f" auth {visit.login if visit.login and not apop else 'password'} timeout 60 bad-header accept\n"
             f" user '{NAME}' password '{PASSWORD}' {'keep' if visit.keep else 'nokeep'}"
-            f" no rewrite no stripcr badheader accept {tls}\n"
+            f" no rewrite no stripcr {tls}\n"
             f" mda '{_to_file(out.folder)}'\n"
         )
         config.chmod(0o600)
@@ -158,6 +158,7 @@ class Getmail(Peer):
             f"username = {NAME}\npassword = {PASSWORD}\n{visit.login or ''}\n{tls}\n"
             f"[destination]\ntype = MDA_external\npath = /bin/sh\n"
             f"arguments = ('-c', '{_to_file(out.folder)}')\n"
+            f"allow_root_commands = true\n"
             f"[options]\nread_all = false\ndelete = {str(not visit.keep).lower()}\n"
             f"delivered_to = false\nreceived = false\nverbose = 0\n"
         )
@@ -194,7 +195,7 @@ class Mpop(Peer):
             f"port {visit.port}",
             f"user {NAME}",
             f"password {PASSWORD}",
-            f"auth {visit.login or 'on'}",
+            f"auth {visit.login or 'user'}",
             f"keep {'on' if visit.keep else 'off'}",
             f"uidls_file {visit.home / 'uidls'}",
             "timeout 60",
@@ -226,5 +227,5 @@ class Fdm(Peer):
 
 
 def _to_file(folder: Path) -> str:
-    """A command that puts its input into a new file, named so that the files' order stays."""
-    return f"cat > {folder}/$(date +%s%N)"
+    """A shell command that puts its input into the folder's next file."""
+    return f"cat > {folder}/$(printf %06d $(ls {folder} | wc -l))"

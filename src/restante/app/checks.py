@@ -43,10 +43,7 @@ def _value(settings: Settings, key: str) -> str:
     """As in the file, for plain values that are no secrets."""
     value: object = settings
     for part in key.split("."):
-        if isinstance(value, list):
-            value = value[int(part)]
-        else:
-            value = getattr(value, part, None)
+        value = value[int(part)] if isinstance(value, list) else getattr(value, part, None)
     if isinstance(value, Path):
         return str(value)
     return toml_value(value) if isinstance(value, (str, int, float)) else ""

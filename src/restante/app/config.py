@@ -173,8 +173,8 @@ def _from_environ(environ: Mapping[str, str]) -> tuple[list[Override], list[Prob
         section, _, key = parts[0].partition("_")
         if key and section in Settings.model_fields:
             meant = f"{PREFIX}{section}__{key}".upper()
-            text = f"two underscores divide section and key: {meant}"
-            problems.append(Problem(name, f"{section}.{key}", "", text))
+            wrong = f"two underscores divide section and key: {meant}"
+            problems.append(Problem(name, f"{section}.{key}", "", wrong))
     return found, problems
 
 

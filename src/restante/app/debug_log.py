@@ -66,9 +66,7 @@ def read_choice(path: Path) -> Choice:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return Choice()
-    given = json.loads(text)
-    if not isinstance(given, dict):
-        raise ValueError("not a table")
+    given = _table(json.loads(text))
     return Choice(
         _time(given.get("everything", 0)),
         _times(given.get("accounts", {})),
@@ -99,6 +97,10 @@ def _time(value: Any) -> float:
 
 
 def _times(value: Any) -> dict[str, float]:
-    if not isinstance(value, dict):
-        raise ValueError("not a table")
-    return {name: _time(until) for name, until in value.items()}
+    return {name: _time(until) for name, until in _table(value).items()}
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError("not a table")

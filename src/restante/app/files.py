@@ -15,14 +15,14 @@ def make_private_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o600, replace: bool = True) -> None:
-    """Write `path`, durably and at once: nobody sees half of it.
+    """Write `path`, whole or not at all: nobody sees half of it.
 
     Raises FileExistsError when it is there and must not be replaced.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -37,6 +37,9 @@ class ReplaceableAccounts:
     def slowest_scheme(self) -> str | None:
         return self.current.slowest_scheme()
 
+    def list(self) -> tuple[Account, ...]:
+        return self.current.list()
+
 
 Accounts: TypeAlias = SqliteAccounts | ReplaceableAccounts
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -37,25 +38,27 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
     Raises ConfigError, StartError, OSError.
     """
     settings = loaded.settings
-    errors = [problem for problem in (found := check(loaded)) if not problem.warning]
-    if errors:
+    found = check(loaded)
+    if errors := [problem for problem in found if not problem.warning]:
         raise ConfigError(errors)
     first_start.make_folders(settings)
-    logs.configure(
-        format=settings.log.format, level=settings.log.level, file=settings.log.file
-    )
+    logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
         log.warning("%s", problem)
     if first_start.make_development_certificate(settings):
         log.info("made a development certificate in %s", settings.development_certificate[0])
     password = first_start.make_first_account(loaded)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(loaded, reread, ready_file, password))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(loaded, reread, ready_file, password))
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
@@ -72,7 +75,7 @@ async def _serve(
         print(_first_account(loaded, password), flush=True)
     await service.open()
     try:
-        print(_welcome(loaded, service.endpoints, password), flush=True)
+        print(_welcome(loaded, service, password), flush=True)
         if ready_file is not None:
             write_file(ready_file, _ready(service.endpoints))
         _tell_systemd("READY=1")
@@ -80,8 +83,6 @@ async def _serve(
     finally:
         _tell_systemd("STOPPING=1")
         await service.close()
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)
     log.info("stopped")
 
 
@@ -168,28 +169,30 @@ def _first_account(loaded: Loaded, password: str) -> str:
     )
 
 
-def _welcome(loaded: Loaded, endpoints: list[Endpoint], password: str | None) -> str:
+def _welcome(loaded: Loaded, service: Service, password: str | None) -> str:
     lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
-    for each in endpoints:
+    for each in service.endpoints:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
         lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
-    if trial := _trial(endpoints, password):
+    if trial := _trial(service, password):
         lines += ["", "Try it:", *(f"  {line}" for line in trial)]
     return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"
 
 
-def _trial(endpoints: list[Endpoint], password: str | None) -> list[str]:
+def _trial(service: Service, password: str | None) -> list[str]:
     """Lines that send a message and read it, where that works as they are."""
-    found = {(each.protocol, each.tls): each.address for each in reversed(endpoints)}
+    found = {(each.protocol, each.tls): each.address for each in reversed(service.endpoints)}
     smtp = found.get(("SMTP", "starttls")) or found.get(("SMTP", "none"))
     pop3 = found.get(("POP3", "starttls")) or found.get(("POP3", "none"))
-    name = first_start.FIRST_ACCOUNT if password else "NAME"
+    names = (account.name for account in service.accounts.list() if not account.disabled)
+    name = shlex.quote(next(names, "NAME"))
+    whole = name if "@" in name else f"{name}@localhost"
     lines = []
     if smtp:
         lines.append(
             f"printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp}"
-            f" --mail-from you@example.org --mail-rcpt {name}@localhost --upload-file -"
+            f" --mail-from you@example.org --mail-rcpt {whole} --upload-file -"
         )
     if pop3:
         lines.append(f"curl --user {name}{':' + password if password else ''} pop3://{pop3}/1")

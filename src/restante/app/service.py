@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.verify import Verifier
 from restante.app import parts
 from restante.app.config import ConfigError, Loaded
@@ -25,7 +26,6 @@ from restante.delivery.smtp import smtp_protocol
 from restante.protocol.claims import PasswordClaim
 from restante.server.listeners import Listener
 from restante.server.server import Pop3Server
-from restante.server.tls import TlsSettings
 
 log = logging.getLogger("restante.app")
 
@@ -212,7 +212,7 @@ class Service:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
-        if isinstance(self.accounts, parts.SqliteAccounts):
+        if isinstance(self.accounts, SqliteAccounts):
             self.accounts.close()
 
     # While it runs
@@ -253,9 +253,16 @@ class Service:
                 log.exception("watching files failed")
 
     def _renew_certificates(self, *, always: bool = False) -> None:
-        for tls in (self._tls, self._mail_tls):
-            if tls is not None and (always or tls.changed()):
-                _renew(tls)
+        found = [tls for tls in (self._tls, self._mail_tls) if tls is not None]
+        if not any(always or tls.changed() for tls in found):
+            return
+        try:
+            for tls in found:
+                tls.reload()
+        except OSError as error:  # ssl.SSLError is one
+            log.error("the new certificate can't be used, the old one goes on: %s", error)
+        else:
+            log.info("certificates loaded")
 
     def _heed_choice(self) -> None:
         """Log the dialogues that the control file asks for, as long as it does."""
@@ -295,15 +302,6 @@ def describe(choice: Choice) -> str:
         for what, until in times.items()
     )
     return ", ".join(shown) or "off"
-
-
-def _renew(tls: TlsSettings) -> None:
-    try:
-        tls.reload()
-    except OSError as error:  # ssl.SSLError is one
-        log.error("the new certificate can't be used, the old one goes on: %s", error)
-    else:
-        log.info("certificates loaded")
 
 
 def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, ListenerSection]:

@@ -117,9 +117,7 @@ class LmtpSection(Section):
 
 class MaildropsSection(Section):
     root: Path | None = setting(None, FOLDER)
-    template: str = setting(
-        "{user}", "a relative path with {user} or {name}, and {domain} if wanted", min_length=1
-    )
+    template: str = setting("{user}", "a relative path with {user} or {name}, maybe {domain}")
     unique_ids: Literal["own", "dovecot"] = setting("own", '"own" or "dovecot"')
     fsync: bool = setting(True, FLAG)
 

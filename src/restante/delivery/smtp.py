@@ -23,7 +23,7 @@ import logging
 import ssl
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from restante.accounts.contract import AccountError
 from restante.delivery.deliver import Delivery, Outcome, Recipient, Trace, new_reference
@@ -33,7 +33,7 @@ from restante.delivery.unstuffing import Unstuffing
 from restante.protocol.limits import MAX_FAILED_LOGINS
 
 try:
-    from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, TLSSetupException
+    from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, TLSSetupException, syntax
 except ImportError as error:
     raise ImportError("SMTP needs aiosmtpd: pip install 'restante[server]'") from error
 
@@ -103,9 +103,8 @@ class SmtpConnection(SMTP):
         if self.transport is None:
             refusal = self._intake.admit(self)
             if refusal is not None:
-                assert isinstance(transport, asyncio.Transport)
                 self._refused = True
-                transport.write(refusal)
+                cast(asyncio.Transport, transport).write(refusal)
                 transport.close()
                 return
         super().connection_made(transport)
@@ -131,9 +130,15 @@ class SmtpConnection(SMTP):
             self.transport.close()
 
     def drop(self) -> None:
-        transport = self._original_transport or self.transport
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.abort()
+        cast(asyncio.Transport, self._original_transport or self.transport).abort()
+
+    def _timeout_cb(self) -> None:
+        transport = cast(asyncio.Transport, self.transport)
+        if transport.is_closing() or transport.get_write_buffer_size():
+            self.drop()  # it reads nothing, so close() would wait for ever
+        else:
+            self._writer.write(b"421 4.4.2 timeout\r\n")
+            transport.close()
 
     def _create_envelope(self) -> Envelope:
         return _Envelope()
@@ -144,6 +149,17 @@ class SmtpConnection(SMTP):
             return None, None
         return path[0] or "<>", path[1]
 
+    @syntax("STARTTLS", when="tls_context")
+    async def smtp_STARTTLS(self, arg: str | None) -> None:
+        if self._tls_protocol is not None:
+            await self.push("503 5.5.1 TLS is on already")
+            return
+        await super().smtp_STARTTLS(arg or "")
+        if self._tls_protocol is not None and (self.session is None or self.session.ssl is None):
+            # asyncio reports a connection closed in mid-handshake as a success
+            raise TLSSetupException("closed during the handshake")
+
+    @syntax("DATA")
     async def smtp_DATA(self, arg: str | None) -> None:
         if await self.check_helo_needed():
             return
@@ -252,7 +268,7 @@ class _Handler:
         if isinstance(error, UnicodeError):  # octets that aren't UTF-8, to be repeated to the peer
             return "501 5.5.2 bad characters"
         if isinstance(error, TLSSetupException):
-            log.info("TLS handshake failed: %s", error.__cause__)
+            log.info("TLS handshake failed: %s", error.__cause__ or error)
             return "454 4.7.0 TLS not available"
         reference = new_reference()
         log.error("SMTP command failed (ref %s)", reference, exc_info=error)
@@ -280,7 +296,12 @@ class _Handler:
     async def _answer(self, server: Any, challenge: str, initial: list[str]) -> bytes | None:
         """The client's initial response or its answer; None when the peer has been told why not."""
         if not initial:
-            answer = await server.challenge_auth(challenge)
+            try:
+                answer = await server.challenge_auth(challenge)
+            except ValueError:  # longer than the reader takes; the rest of it is no command
+                await server.push("500 5.5.6 line too long")
+                server.transport.close()
+                return None
             return None if answer is MISSING else answer
         try:
             # RFC 4954 §4: "=" is an initial response of no octets

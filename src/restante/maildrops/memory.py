@@ -45,15 +45,19 @@ class MemoryStore:
                 unique_id = f"{self._series}.{next(self._counter)}"
             elif not valid_unique_id(unique_id):
                 raise ValueError(f"not a unique-id: {unique_id!r}")
-            elif (maildrop_name, unique_id) in self._named:
+            elif self._was_used(maildrop_name, unique_id):
                 raise ValueError(f"unique-id used before: {unique_id!r}")
-            else:
-                self._named.add((maildrop_name, unique_id))
             given = UniqueId(unique_id)
-            if given in self._messages.setdefault(maildrop_name, {}):
-                raise ValueError(f"unique-id used before: {unique_id!r}")
-            self._messages[maildrop_name][given] = entry
+            self._messages.setdefault(maildrop_name, {})[given] = entry
         return given
+
+    def _was_used(self, maildrop_name: str, unique_id: str) -> bool:
+        if unique_id.startswith(self._series):
+            return True
+        named = (maildrop_name, unique_id)
+        used = named in self._named
+        self._named.add(named)
+        return used
 
     def messages(self, maildrop_name: str) -> dict[UniqueId, bytes]:
         """The messages of a maildrop by unique-id, oldest first, as they were put in."""

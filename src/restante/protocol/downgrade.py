@@ -6,9 +6,8 @@ untouched, and a field that was ASCII stays octet for octet what it was. Of the 
 
 * text becomes encoded-words (RFC 2047), and so does every field not named below;
 * in address fields, display names and comments become encoded-words. A mailbox whose
-  address itself is not ASCII becomes a group without members, whose name is the whole
-  mailbox (RFC 6858 §2.1 leaves the form open): `=?utf-8?B?…?= :;`. So does a group with
-  such a mailbox in it;
+  address itself is not ASCII becomes, as in RFC 6857, a group without members, whose
+  name is the whole mailbox: `=?utf-8?B?…?= :;`. So does a group that has such a mailbox;
 * parameters of MIME fields become extended ones (RFC 2231): `filename*=utf-8''…`;
 * in a field's name, and in a line that is no field, each octet that is not ASCII becomes
   `=` and two hex digits.

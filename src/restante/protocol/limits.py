@@ -28,8 +28,9 @@ MAX_PENDING_INPUT = 128 * 1024
 """Octets read ahead of the command being worked on. Clients pipeline (RFC 2449 §6.6); past
 this they wait in the network instead of in our memory. Never below what one line needs."""
 
-MAX_DOWNGRADED_HEADER = 256 * 1024
-"""Octets of a header that is looked at for UTF-8 (RFC 6856). A longer one is no letter's."""
+MAX_DOWNGRADED_HEADER = 64 * 1024
+"""Octets of a header that is looked at for UTF-8 (RFC 6856). Far above any real one, and
+converting the worst of that size holds the event loop for a quarter of a second at most."""
 
 MIN_IDLE_SECONDS = 600.0
 """RFC 1939 §3: an autologout timer must be of at least ten minutes."""

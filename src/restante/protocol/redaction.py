@@ -7,6 +7,13 @@ from restante.protocol.commands import CommandTable, split
 HIDDEN = "****"
 _MAX_SHOWN = 200
 
+_MECHANISMS = {
+    *("ANONYMOUS", "CRAM-MD5", "DIGEST-MD5", "EXTERNAL", "GS2-KRB5", "GSS-SPNEGO", "GSSAPI"),
+    *("KERBEROS_V4", "LOGIN", "NTLM", "OAUTHBEARER", "PLAIN", "XOAUTH2"),
+    *(f"SCRAM-SHA-{size}{plus}" for size in (1, 256, 512) for plus in ("", "-PLUS")),
+}
+"""Names that clients are known to send."""
+
 
 def safe_line(line: bytes, table: CommandTable, *, in_exchange: bool) -> str:
     """`line` for logs, events and consoles, without anything that may be a secret.
@@ -26,11 +33,13 @@ def safe_line(line: bytes, table: CommandTable, *, in_exchange: bool) -> str:
         case "PASS":
             shown = HIDDEN
         case "APOP":
-            name, _, digest = shown.rpartition(" ")
-            shown = f"{name} {HIDDEN}" if name else digest and HIDDEN
+            name, _, digest = shown.strip().partition(" ")
+            shown = f"{name} {HIDDEN}" if digest else name and HIDDEN
         case "AUTH":
-            mechanism, _, response = shown.partition(" ")
-            shown = f"{mechanism} {HIDDEN}" if response else mechanism
+            mechanism, _, response = shown.strip().partition(" ")
+            # A response without a mechanism before it looks like a mechanism, but for this.
+            mechanism = mechanism.upper() if mechanism.upper() in _MECHANISMS else HIDDEN
+            shown = f"{mechanism} {HIDDEN}" if response else shown and mechanism
     return f"{spec.verb} {shown}" if shown else spec.verb
 
 

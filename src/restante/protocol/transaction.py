@@ -83,7 +83,10 @@ def _send(session: Session, number: MessageNumber, top_lines: int | None, downgr
         return content
     if top_lines is not None:
         return Body("top of message follows", content, top_lines, downgrade)
-    return Body("{octets} octets", content, None, downgrade, {"octets": session.size(number)})
+    octets = session.size(number)
+    if content.facts is not None:  # a hook may have put another message in its place
+        octets = content.facts.ascii_octets if downgrade else content.facts.octets
+    return Body("{octets} octets", content, None, downgrade, {"octets": octets})
 
 
 def dele(session: Session, command: Dele) -> Reply | Steps:

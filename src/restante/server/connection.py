@@ -96,8 +96,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
             return
         self.session.feed(data)
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
+        self._wake()
         if self._task is None and self._greeted:
             self._pump()
         self._pace_reading()
@@ -105,9 +104,14 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client that has said everything may still be reading its replies.
         self._eof = True
+        self._wake()
         if self._task is None and self._greeted:
             self._pump()
         return self._transport.get_extra_info("ssl_object") is None
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -194,7 +198,9 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         self._flush()
-        if session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
+        if session.closing and len(session.lines):
+            self._linger()
+        elif session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
             self._close()
 
     @property
@@ -254,11 +260,10 @@ class Connection(asyncio.Protocol):
     async def _work(self, work: Any) -> None:
         try:
             await work
-        except ConnectionError:
-            self._transport.abort()
         except Exception as error:
             # Nothing sensible can be sent any more: half a message may be on the wire.
-            await self.server.events.report(error, self.client, f"in session {self.client.id}")
+            if not (isinstance(error, ConnectionError) and self._transport.is_closing()):
+                await self.server.events.report(error, self.client, f"in session {self.client.id}")
             self._transport.abort()
         finally:
             self._task = None
@@ -286,7 +291,7 @@ class Connection(asyncio.Protocol):
         try:
             return await self._performer.perform(effect)
         except Exception as error:
-            if self.lost and isinstance(error, ConnectionResetError):
+            if isinstance(error, ConnectionResetError) and (self.lost or self._eof):
                 raise
             return await self._performer.failure(error)
 
@@ -294,11 +299,23 @@ class Connection(asyncio.Protocol):
         """Send a challenge and wait for the response, for a handler's `default`."""
         await self._send(challenge)
         self._flush()
+        try:
+            line = await self._next_response()
+        except LineTooLong as error:
+            self.session.give_up(error)
+            raise
+        shown = safe_line(line, self.session.policy.commands, in_exchange=True)
+        if self.server.transcript.active:
+            self.server.transcript.received(self.client, shown)
+        await self.server.events.tell("receive_command", self.client, shown)
+        return line
+
+    async def _next_response(self) -> bytes:
         while (line := self.session.take_response()) is None:
+            if self._eof:
+                raise ConnectionResetError("client has left")
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
-        if self.server.transcript.active:
-            self.server.transcript.received(self.client, "****")
         return line
 
     async def _send(self, reply: Reply) -> None:

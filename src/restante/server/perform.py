@@ -17,7 +17,7 @@ from restante.maildrops.contract import (
     MessageGone,
     StoreError,
 )
-from restante.protocol.claims import Claim
+from restante.protocol.claims import Claim, PasswordClaim
 from restante.protocol.effects import (
     Authenticate,
     CallHandler,
@@ -33,6 +33,7 @@ from restante.protocol.facts import measure
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
 from restante.server.events import is_async
+from restante.server.sending import begun
 from restante.server.threads import call_and_lend
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ class Performer:
     async def _ask_accounts(self, claim: Claim) -> Account | None:
         account = await self._server.lookup_account(claim.name)
         verifier = self._server.verifier
+        # A digest costs nothing; whether a password's check does, a store may have to look up.
         in_place = not getattr(self._server.accounts, "blocking", True)
+        in_place = in_place or not isinstance(claim, PasswordClaim)
         if in_place and verifier.is_cheap(account, claim):
             agreed = verifier.check(account, claim)
         else:
@@ -198,8 +201,9 @@ class Performer:
                 if isinstance(answer, bytes | bytearray):
                     return Content(bytes(answer), measure([bytes(answer)]))
         assert self._maildrop is not None
-        content: Content = await self._server.call_store(self._maildrop.fetch, effect.number)
-        return content
+        call = self._server.call_store
+        content: Content = await call(self._maildrop.fetch, effect.number)
+        return Content(await begun(content.source, call), content.facts)
 
     async def _delete(self, effect: Delete) -> Err | None:
         client = self._connection.client
@@ -220,7 +224,14 @@ class Performer:
                     name, len(effect.numbers), self._connection.client.id,
                 )  # fmt: skip
         finally:
+            await self._release_or_report()
+
+    async def _release_or_report(self) -> None:
+        """Close the maildrop; whether that goes well says nothing of what was removed."""
+        try:
             await self.release()
+        except Exception as error:
+            await self._server.events.report(error, self._connection.client, "closing a maildrop")
 
     async def release(self) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated."""
@@ -246,7 +257,12 @@ class Performer:
 
         default = self._default_for(handler, run_default)
         client = self._connection.client
-        return as_reply(await self._server.events.call(handler, client, effect.argument, default))
+        answer = await self._server.events.call(handler, client, effect.argument, default)
+        reply = as_reply(answer)
+        if not isinstance(reply, Prepared):
+            # What can't be encoded is the handler's error, and must not cost the connection.
+            self._connection.session.wording.encode(reply)
+        return reply
 
     def _default_for(
         self, handler: Callable[..., Any], work: Callable[..., Coroutine[Any, Any, Any]]

@@ -23,6 +23,9 @@ class LoopThread:
         try:
             self._loop.run_forever()
         finally:
+            for task in (left := asyncio.all_tasks(self._loop)):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
@@ -30,12 +33,14 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have `work` done on the loop; wait for it and give its result.
 
-        Raises RuntimeError when called on the loop's own thread, which would wait for itself.
+        Not for the loop's own thread, which would wait for itself: see `check_caller`.
         """
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError("called on the server's own event loop: use the async methods")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def check_caller(self) -> None:
+        """Raises RuntimeError on the loop's own thread."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("called on the server's own event loop: use the async methods")
 
     def stop(self) -> None:
         """End the loop and its thread."""

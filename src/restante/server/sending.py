@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, BinaryIO, Protocol, cast
 
 from restante.maildrops.contract import Content, Source
@@ -54,6 +55,38 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call) -> int:
     end = encoder.finish()
     sink.write(end)
     return sent + len(end)
+
+
+async def begun(source: Source, call: Call) -> Source:
+    """`source` with its first block read.
+
+    A generator finds out only then that there is no message, and while nothing has been
+    sent the peer can still be told so. Whatever the store raises comes through.
+    """
+    if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
+        return source
+    if hasattr(source, "__aiter__"):
+        blocks = aiter(cast(AsyncIterator[bytes], source))
+        return _resumed_async(await anext(blocks, b""), blocks)
+    plain = iter(source)
+    return _resumed(await call(next, plain, b""), plain)
+
+
+def _resumed(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    with contextlib.ExitStack() as stack:
+        if hasattr(rest, "close"):
+            stack.callback(rest.close)
+        yield first
+        yield from rest
+
+
+async def _resumed_async(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async with contextlib.AsyncExitStack() as stack:
+        if hasattr(rest, "aclose"):
+            stack.push_async_callback(rest.aclose)
+        yield first
+        async for block in rest:
+            yield block
 
 
 def _encoder(body: Body) -> BodyEncoder:

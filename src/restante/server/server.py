@@ -98,6 +98,8 @@ class Pop3Server(Events):
         if tls_settings is None and certificate is not None:
             self.tls_settings = TlsSettings(certificate)
         self._check_tls()
+        if self.tls_settings is not None:
+            self.tls_settings.add_name_hook(self._certificate_for)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._servers: list[asyncio.Server] = []
@@ -106,6 +108,8 @@ class Pop3Server(Events):
         self._empty: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._thread: LoopThread | None = None
+        self._accepting = False
+        self._closed = asyncio.Event()
         self._ids = itertools.count(1)
 
     def _check_tls(self) -> None:
@@ -186,6 +190,7 @@ class Pop3Server(Events):
         Inside `serve` it only asks for the end; `serve` returns when it has come.
         """
         if self._thread is not None:
+            self._thread.check_caller()
             thread, self._thread = self._thread, None
             thread.run(self.close())
             thread.stop()
@@ -231,6 +236,8 @@ class Pop3Server(Events):
             raise RuntimeError("the server is started already")
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._accepting = True
         for threads in (self.workers, self.storage, self.hashing):
             threads.start()
         try:
@@ -241,7 +248,9 @@ class Pop3Server(Events):
             for listener in self.listeners:
                 self._set_policy(listener.policy, listener)  # now that all ports are known
         except BaseException:
+            self._accepting = False
             await self._shut()
+            await self._end()
             raise
         self._sweeper = self._loop.create_task(self._sweep())
         await self.events.tell("start")
@@ -268,6 +277,10 @@ class Pop3Server(Events):
         """Stop listening, finish replies in flight, end all sessions. Harmless when repeated."""
         if self._loop is None:
             return
+        if not self._accepting:
+            await self._closed.wait()
+            return
+        self._accepting = False
         for server in self._servers:
             server.close()
         for connection in list(self._connections):
@@ -276,16 +289,21 @@ class Pop3Server(Events):
             self._empty = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), self.settings.drain_seconds)
-        for connection in list(self._connections):
-            connection.abort()
         await self._shut()
         await self.events.tell("stop")
+        await self._end()
+
+    async def _end(self) -> None:
+        assert self._loop is not None
+        assert self._stopping is not None
         await self._loop.run_in_executor(None, self.workers.stop)
         self._loop = None
-        if self._stopping is not None:
-            self._stopping.set()
+        self._stopping.set()
+        self._closed.set()
 
     async def _shut(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
@@ -309,6 +327,18 @@ class Pop3Server(Events):
         assert self.tls_settings is not None
         return self.tls_settings.context
 
+    def _certificate_for(self, name: str | None) -> ssl.SSLContext | None:
+        """What the handlers of `certificate` say; None when they fail, or have nothing to say."""
+        try:
+            answers = self.events.ask_in_place("certificate", name)
+        except Exception as error:
+            self.spawn(self._report_certificate(error))
+            return None
+        return next((each for each in answers if isinstance(each, ssl.SSLContext)), None)
+
+    async def _report_certificate(self, error: Exception) -> None:
+        await self.events.report(error, None, "in the handler of certificate")
+
     @property
     def batch_size(self) -> int:
         """Octets of a message that are read and written at a time."""
@@ -331,7 +361,7 @@ class Pop3Server(Events):
     def admit(self, connection: Connection) -> Err | None:
         """Count a new connection in, or say why not."""
         refusal = None
-        if self._stopping is None or self._loop is None or not self._servers:
+        if not self._accepting:
             refusal = Err("server is stopping", "SYS/TEMP")
         elif len(self._connections) >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
@@ -344,11 +374,12 @@ class Pop3Server(Events):
         if not self._connections and self._empty is not None:
             self._empty.set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have something done that outlives its connection; `close` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have `function` called on the event loop. From any thread."""
@@ -373,32 +404,39 @@ class Pop3Server(Events):
 
     async def lookup_account(self, name: str) -> Account | None:
         """The account of that name. Raises AccountError when the store can't tell."""
-        lookup: Callable[[str], Any] = self.accounts.lookup
-        if not is_async(lookup) and getattr(self.accounts, "blocking", True):
-            account = await self.workers.run(lookup, name)
-        else:
-            account = lookup(name)
-        if inspect.isawaitable(account):
-            account = await account
+        account = await self._ask_accounts(self.accounts.lookup, name)
         return account if isinstance(account, Account) else None
+
+    async def _ask_accounts(self, method: Callable[..., Any], *args: Any) -> Any:
+        if not is_async(method) and getattr(self.accounts, "blocking", True):
+            answer = await self.workers.run(method, *args)
+        else:
+            answer = method(*args)
+        return await answer if inspect.isawaitable(answer) else answer
 
     # Time
 
     async def _sweep(self) -> None:
+        refreshing: asyncio.Task[None] | None = None
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
             for connection in list(self._connections):
                 connection.check_time(now)
-            try:
-                await self._refresh_policies()
-            except Exception as error:
-                await self.events.report(error, None, "asking the accounts for their schemes")
+            if refreshing is None or refreshing.done():
+                # Not waited for: time limits hold while all worker threads are busy.
+                refreshing = self.spawn(self._refresh_or_report())
+
+    async def _refresh_or_report(self) -> None:
+        try:
+            await self._refresh_policies()
+        except Exception as error:
+            await self.events.report(error, None, "asking the accounts for their schemes")
 
     async def _refresh_policies(self) -> None:
         """What changes while the server runs: whether APOP and CRAM-MD5 are of use."""
         if isinstance(self.accounts, KnowsSchemes):
-            shared = await self.workers.run(self.accounts.has_shared_secrets)
+            shared = await self._ask_accounts(self.accounts.has_shared_secrets)
             for listener in self.listeners:
                 listener.policy.shared_secrets = shared
 

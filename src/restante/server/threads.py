@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -16,7 +17,20 @@ T = TypeVar("T")
 
 Job = Callable[[], None]
 
-_lender: ContextVar[SimpleQueue[Job | None] | None] = ContextVar("lender", default=None)
+
+class _Lender:
+    """A worker thread that waits, and runs jobs meanwhile.
+
+    lending: whether it still does. Read and changed on the event loop only. What was begun
+    by the work it waits for (tasks, callbacks) may outlive that and still know this lender.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self.lending = True
+
+
+_lender: ContextVar[_Lender | None] = ContextVar("lender", default=None)
 
 
 class WorkerThreads:
@@ -36,7 +50,7 @@ class WorkerThreads:
         self.minimum = minimum
         self.maximum = maximum
         self.idle_seconds = idle_seconds
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[Job, Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -55,15 +69,19 @@ class WorkerThreads:
                 self._add_thread()
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Let running functions end, drop waiting ones; wait at most `timeout` seconds."""
+        """Let running functions end, cancel waiting ones; wait at most `timeout` seconds."""
         with self._changed:
             self._stopped = True
+            waiting = [future for _, future in self._jobs]
             self._jobs.clear()
             threads = list(self._threads)
             self._changed.notify_all()
+        for future in waiting:
+            future.cancel()
+        limit = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                thread.join(max(0.0, limit - time.monotonic()))
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `function` called on a thread. Raises RuntimeError after `stop`."""
@@ -82,7 +100,7 @@ class WorkerThreads:
         with self._changed:
             if self._stopped:
                 raise RuntimeError(f"{self.name}: worker threads are stopped")
-            self._jobs.append(job)
+            self._jobs.append((job, future))
             if self._idle < len(self._jobs) and len(self._threads) < self.maximum:
                 self._add_thread()
             self._changed.notify()
@@ -94,7 +112,7 @@ class WorkerThreads:
         Under `call_and_lend` it runs on the thread that waits there instead.
         """
         lender = _lender.get()
-        if lender is None:
+        if lender is None or not lender.lending:
             return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
         future: Future[T] = Future()
 
@@ -104,7 +122,7 @@ class WorkerThreads:
             except BaseException as error:
                 future.set_exception(error)
 
-        lender.put(job)
+        lender.jobs.put(job)
         return await asyncio.wrap_future(future)
 
     def _add_thread(self) -> None:
@@ -128,7 +146,7 @@ class WorkerThreads:
                 if not called and not self._jobs and len(self._threads) > self.minimum:
                     self._threads.discard(threading.current_thread())
                     return None
-            return self._jobs.popleft()
+            return self._jobs.popleft()[0]
 
 
 def call_and_lend(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -137,14 +155,17 @@ def call_and_lend(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T])
     Plain functions that `work` needs run on the waiting thread itself, so that handlers
     calling their defaults can't use up all threads and wait for each other.
     """
-    jobs: SimpleQueue[Job | None] = SimpleQueue()
+    lender = _Lender()
 
     async def lending() -> T:
-        _lender.set(jobs)
-        return await work
+        _lender.set(lender)
+        try:
+            return await work
+        finally:
+            lender.lending = False
 
     future = asyncio.run_coroutine_threadsafe(lending(), loop)
-    future.add_done_callback(lambda _: jobs.put(None))
-    while (job := jobs.get()) is not None:
+    future.add_done_callback(lambda _: lender.jobs.put(None))
+    while (job := lender.jobs.get()) is not None:
         job()
     return future.result()

@@ -61,7 +61,7 @@ class TlsSettings:
             raise ValueError("client certificates need client_ca: the authorities to trust")
         self._client_certificates = client_certificates
         self._client_ca = client_ca
-        self._name_hook = name_hook
+        self._name_hooks = [name_hook] if name_hook is not None else []
         self._default = certificate
         self._by_name = {name.lower(): each for name, each in (by_name or {}).items()}
         self._contexts = {name: self._context(each) for name, each in self._by_name.items()}
@@ -82,9 +82,10 @@ class TlsSettings:
         return context
 
     def _choose(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        if self._name_hook is not None and (context := self._name_hook(name)) is not None:
-            tls.context = context
-            return
+        for hook in self._name_hooks:
+            if (context := hook(name)) is not None:
+                tls.context = context
+                return
         if name is None:
             return
         name = name.lower().rstrip(".")
@@ -93,6 +94,10 @@ class TlsSettings:
             found = self._contexts.get("*." + name.partition(".")[2])
         if found is not None:
             tls.context = found
+
+    def add_name_hook(self, hook: NameHook) -> None:
+        """Have `hook` asked too, after those that are there; see `name_hook`."""
+        self._name_hooks.append(hook)
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:
         files = [*self._default.files(), *(f for c in self._by_name.values() for f in c.files())]

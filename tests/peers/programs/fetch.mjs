@@ -34,8 +34,13 @@ async function until(find) {
   }
 }
 
+function after(mark) {
+  const at = buffered.indexOf(mark);
+  return at < 0 ? -1 : at + mark.length;
+}
+
 async function status() {
-  const line = await until(() => buffered.indexOf("\r\n") + 2 || -1);
+  const line = await until(() => after("\r\n"));
   const text = line.toString("latin1");
   if (!text.startsWith("+OK")) throw new Error(text);
   return text;
@@ -43,12 +48,8 @@ async function status() {
 
 async function body() {
   await status();
-  const end = () => {
-    if (buffered.length >= 3 && buffered.subarray(0, 3).equals(Buffer.from(".\r\n"))) return 3;
-    const at = buffered.indexOf("\r\n.\r\n");
-    return at < 0 ? -1 : at + 5;
-  };
-  const wire = (await until(end)).toString("latin1").slice(0, -3);
+  const whole = () => (buffered.subarray(0, 3).toString() === ".\r\n" ? 3 : after("\r\n.\r\n"));
+  const wire = (await until(whole)).toString("latin1").slice(0, -3);
   return wire.replace(/(^|\r\n)\./g, "$1");
 }
 

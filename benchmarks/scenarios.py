@@ -1,0 +1,46 @@
+"""What is measured: kinds of sessions, and the maildrops that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.corpus import Group
+
+BOX = Group("box", 8, (2500,) * 50)
+SMALL = Group("small", 8, (2000,) * 10)
+MIX = Group("mix", 4, (4_000,) * 5 + (30_000,) * 4 + (100_000,) * 2 + (460_000,))
+WIRE = Group("wire", 2, (20_000_000,))
+BARE = Group("bare", 2, (20_000_000,), crlf=False)
+IDLE_SIZES = (2000,)
+DRAIN_SIZES = (2000,) * 10
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of session.
+
+    group: the maildrops; None for fresh ones, filled again before each round.
+    sessions: in a round; quick_sessions: in quick mode.
+    """
+
+    name: str
+    about: str
+    script: str
+    group: Group | None
+    sessions: int
+    quick_sessions: int
+    concurrency: int = 8
+    tls: bool = False
+
+
+SCENARIOS = (
+    Scenario("poll", "poll (USER PASS STAT QUIT)", "poll", BOX, 2000, 400),
+    Scenario("sync", "sync (+UIDL LIST, 50 messages)", "sync", BOX, 1500, 300),
+    Scenario("fetch-small", "fetch 10 small messages", "fetch", SMALL, 1000, 200),
+    Scenario("pipelined", "the same pipelined", "pipelined", SMALL, 1000, 200),
+    Scenario("fetch-mix", "fetch a mix (about 0.8 MB)", "fetch", MIX, 400, 60, 4),
+    Scenario("fetch-large", "fetch large (20 MB), wire form", "fetch", WIRE, 30, 6, 2),
+    Scenario("fetch-bare", "the same, not in wire form", "fetch", BARE, 30, 6, 2),
+    Scenario("tls-poll", "TLS poll, full handshake", "poll", BOX, 500, 120, 4, tls=True),
+    Scenario("drain", "drain (delete 10)", "drain", None, 300, 80),
+)

@@ -1,0 +1,150 @@
+"""Facts: exact numbers, wherever the blocks are cut."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restante.protocol.downgrade import downgrade_header
+from restante.protocol.facts import Facts, Measure, blank_line_end, measure
+from restante.protocol.limits import MAX_DOWNGRADED_HEADER
+from tests.corpus import NASTY, wire_form
+
+pieces = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b".", b"..", b"x", b"\0", b"\xc3\xbc", b"To: a"]
+)
+messages = st.one_of(st.lists(pieces, max_size=16).map(b"".join), st.binary(max_size=40))
+
+INTERNATIONALISED = "Subject: Grüße aus Köln\nFrom: jörg@exämple.org\n\nbody ü\n".encode()
+
+
+def header_end(message: bytes) -> int:
+    """After the first line that is empty, looked for line by line."""
+    at = 0
+    for line in re.findall(rb"[^\n]*\n", message):
+        at += len(line)
+        if line in (b"\n", b"\r\n"):
+            return at
+    return len(message)
+
+
+def expected(message: bytes) -> Facts:
+    wire = wire_form(message)
+    header = message[: header_end(message)]
+    growth = len(wire_form(downgrade_header(header))) - len(wire_form(header)) if header else 0
+    dots = re.search(rb"(^|\n)\.", message) is not None
+    return Facts(len(wire), header_end(message), wire == message, dots, len(wire) + growth)
+
+
+def cut(message: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(message) + 1) for place in places), len(message)]
+    return [message[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_the_corpus(name: str) -> None:
+    message = NASTY[name]
+    assert measure([message]) == expected(message)
+    size = 65_536
+    blocks = [message[at : at + size] for at in range(0, len(message), size)]
+    assert measure(blocks) == expected(message)
+
+
+@given(messages)
+def test_f5_octets_and_all_the_rest(message: bytes) -> None:
+    assert measure([message]) == expected(message)
+
+
+@given(messages, st.lists(st.integers(0, 100), max_size=6))
+def test_f1_the_result_does_not_depend_on_the_cuts(message: bytes, places: list[int]) -> None:
+    assert measure(cut(message, places)) == measure([message])
+
+
+@pytest.mark.parametrize(
+    "message", [*[m for m in NASTY.values() if len(m) < 600], INTERNATIONALISED]
+)
+def test_every_split_in_two_and_octet_by_octet(message: bytes) -> None:
+    whole = measure([message])
+    for at in range(len(message) + 1):
+        assert measure([message[:at], message[at:]]) == whole
+    assert measure([message[at : at + 1] for at in range(len(message))]) == whole
+
+
+def test_an_empty_message_is_one_empty_line() -> None:
+    assert measure([]) == measure([b""]) == Facts(2, 0, False, False, 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "end"),
+    [
+        (b"A: b\n\nbody", 6),
+        (b"A: b\r\n\r\nbody", 8),
+        (b"A: b\r\n\nbody", 7),
+        (b"A: b\n\r\nbody", 7),
+        (b"\nbody", 1),
+        (b"\r\nbody", 2),
+        (b"A: b\n", 5),
+        (b"A: b", 4),
+        (b"A: b\r\r\n\r\nbody", 9),
+        (b"A: b\n\rbody\n\nmore", 12),
+        (b"", 0),
+    ],
+)
+def test_where_the_header_ends(message: bytes, end: int) -> None:
+    assert measure([message]).header_end == end
+
+
+def test_wire_ready_means_that_nothing_need_be_changed() -> None:
+    assert measure([b"A: b\r\n\r\nbody\r\n"]).wire_ready
+    assert not measure([b"A: b\r\n\r\n.body\r\n"]).wire_ready
+    assert not measure([b"A: b\n\nbody\n"]).wire_ready
+    assert not measure([b"A: b\r\n\r\nbody"]).wire_ready
+
+
+@given(messages)
+def test_wire_ready_bytes_are_the_wire_form(message: bytes) -> None:
+    facts = measure([message])
+    if facts.wire_ready:
+        assert wire_form(message) == message
+        assert b"\n." not in b"\n" + message
+
+
+def test_only_utf_8_in_the_header_makes_a_message_internationalised() -> None:
+    facts = measure([INTERNATIONALISED])
+    header = INTERNATIONALISED[: facts.header_end]
+    wire = wire_form(downgrade_header(header) + INTERNATIONALISED[facts.header_end :])
+    assert facts.ascii_octets == len(wire)
+    assert facts.internationalised == (len(wire) != facts.octets)
+    assert not measure([NASTY["eight-bit-body"]]).internationalised
+    assert not measure([NASTY["plain-lf"]]).internationalised
+
+
+@pytest.mark.parametrize("length", [MAX_DOWNGRADED_HEADER, MAX_DOWNGRADED_HEADER + 1])
+def test_a_header_past_the_bound_is_not_kept(length: int) -> None:
+    header = b"X: " + b"x" * (length - 5) + b"\n\n"
+    meter = Measure()
+    for at in range(0, length, 50_000):
+        meter.feed(header[at : at + 50_000])
+    assert (meter._header is None) == (length > MAX_DOWNGRADED_HEADER)
+    meter.feed(b"body\n" * 100_000)
+    assert meter.finish().header_end == length
+    assert len(meter._header or b"") <= MAX_DOWNGRADED_HEADER
+
+
+def test_nothing_grows_with_the_body() -> None:
+    meter = Measure()
+    meter.feed(b"A: b\n\n")
+    for _ in range(100):
+        meter.feed(b"x" * 10_000)
+    assert meter._header == b"A: b\n\n"
+
+
+def test_blank_line_end_looks_back_over_the_cut() -> None:
+    assert blank_line_end(b"\n", b"\nx") == 1
+    assert blank_line_end(b"a\n\r", b"\nx") == 1
+    assert blank_line_end(b"a\r\n", b"\r\nx") == 2
+    assert blank_line_end(b"a\n", b"x\n") == -1
+    assert blank_line_end(b"a\n", b"b\n\n\r\n") == 3
