@@ -214,15 +214,17 @@ class TestAddresses:
         assert self.lookup(maker)("joe@example.com") == "bob@example.net"
 
 
-def test_a_disabled_account_gets_no_mail(maker: Maker) -> None:
+def test_a_disabled_account_is_found_and_lets_nobody_in(maker: Maker) -> None:
     store = maker.store()
     if isinstance(store, SqliteAccounts):
         maker.add(store, "joe", "joe@example.org", keep_secret=True)
         store.disable("joe")
     else:
         store.add(Account("joe", ("{PLAIN}geheim",), email="joe@example.org", disabled=True))
-    assert store.lookup_address("joe@example.org") is None
-    assert store.lookup_address("joe@elsewhere.example") is None
+    for address in ("joe@example.org", "joe@elsewhere.example"):
+        found = store.lookup_address(address)
+        assert found is not None
+        assert found.disabled
     assert store.has_shared_secrets() is False
     account = store.lookup("joe")
     assert account is not None

@@ -311,7 +311,7 @@ def socket_venue(
         drain_seconds=1,
         **_settings(dialogue),
     )
-    is_local = mock.patch.object(connection, "is_local", lambda address: not dialogue.remote)
+    is_local = mock.patch.object(connection, "is_local", return_value=not dialogue.remote)
     # Inside TLS nobody can say "I have said all", so a refused client waits this long.
     linger = mock.patch.object(connection, "LINGER_SECONDS", 0.1)
     with is_local, linger, server:
@@ -360,7 +360,10 @@ class SocketLink(Link):
     def closed(self) -> bool:
         while self._receive():
             pass
-        return not self._in and self._socket.recv(1) == b""
+        try:
+            return not self._in and self._socket.recv(1) == b""
+        except TimeoutError:
+            return False
 
     def start_tls(self) -> None:
         assert not self._in, f"said before the handshake: {bytes(self._in)!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import poplib
 import re
 from collections.abc import Sequence
@@ -211,18 +212,29 @@ class Mpop(Peer):
 
 
 class Fdm(Peer):
-    """fdm hands each message to a command."""
+    """fdm keeps its state in a cache file; line ends become LF."""
 
     name = "fdm"
-    ways: tuple[Way, ...] = ("plain", "starttls", "implicit")
+    logins = (("no-apop", "USER"), ("", "APOP"))
 
     def require(self) -> None:
         need("fdm", package="fdm")
 
     def fetch(self, visit: Visit) -> list[bytes]:
         out = Out(visit.home / "out")
+        kind = "pop3s" if visit.way == "implicit" else "pop3"
+        words = [visit.login or "", "starttls" if visit.way == "starttls" else ""]
         config = visit.home / "fdm.conf"
-        config.write_text("")
+        config.write_text(
+            f'set lock-file "{visit.home}/lock"\nset no-received\nset verify-certificates\n'
+            f'set default-user "{getpass.getuser()}"\nset maximum-size 100M\n'
+            f'account "post" {kind} server "localhost" port {visit.port}\n'
+            f' user "{NAME}" pass "{PASSWORD}" new-only cache "{visit.home}/cache"'
+            f" {' '.join(words)} {'keep' if visit.keep else ''}\n"
+            f"match all action pipe \"{_to_file(out.folder)}\"\n"
+        )
+        config.chmod(0o600)
+        visit.run(["fdm", "-f", config, "fetch"], env={"SSL_CERT_FILE": str(visit.ca)})
         return out.take()
 
 

@@ -86,4 +86,7 @@ class Addressable(Protocol):
     """Add-on for mail coming in: finds the account that an address belongs to."""
 
     def lookup_address(self, address: str) -> Account | None:
-        """The account that receives mail for `address` (`local@domain`, or bare `local`)."""
+        """The account that `address` (`local@domain`, or bare `local`) belongs to, or None.
+
+        A disabled one too: its mail must be refused, not go to a catch-all.
+        """

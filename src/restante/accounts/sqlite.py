@@ -114,7 +114,7 @@ class SqliteAccounts:
         return self._by_key("name_key", name) if is_valid_name(name) else None
 
     def lookup_address(self, address: str) -> Account | None:
-        """The account that gets mail for `address`, or None. A disabled one gets none.
+        """The account that `address` belongs to, a disabled one too, or None.
 
         The rule is the one of `StaticAccounts`.
         """
@@ -123,7 +123,7 @@ class SqliteAccounts:
         account = self._by_key("email_key", address) or self._by_key("name_key", address)
         if account is None and (local := self._matching.local_key(address)):
             account = self._by_key("name_key", local)
-        return account if account and not account.disabled else None
+        return account
 
     def has_shared_secrets(self) -> bool:
         """Whether some account that may log in holds a `{PLAIN}` secret."""

@@ -94,14 +94,14 @@ class StaticAccounts:
         return self._by_name.get(self._matching.key(name)) if is_valid_name(name) else None
 
     def lookup_address(self, address: str) -> Account | None:
-        """The account that gets mail for `address`, or None. A disabled one gets none."""
+        """The account that `address` belongs to, a disabled one too, or None."""
         if not is_valid_name(address):
             return None
         key = self._matching.key(address)
         account = self._by_email.get(key) or self._by_name.get(key)
         if account is None:
             account = self._by_name.get(self._matching.local_key(address) or "")
-        return account if account and not account.disabled else None
+        return account
 
     def has_shared_secrets(self) -> bool:
         """Whether some account that may log in holds a `{PLAIN}` secret."""

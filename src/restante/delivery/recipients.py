@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
 
-from restante.accounts.contract import Account, AccountError, AccountStore, Addressable
+from restante.accounts.contract import Account, AccountError, Addressable
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Recipients:
             return FOREIGN
         try:
             for candidate in self._candidates(local, domain):
-                account = await self._lookup(candidate)
+                account = await self._ask(self._accounts.lookup_address, candidate)
                 if account is not None:
                     return DISABLED if account.disabled else account
         except AccountError as error:
@@ -115,17 +115,6 @@ class Recipients:
             yield f"{name}@{domain.lower()}" if domain else name
         if self._catch_all:
             yield self._catch_all
-
-    async def _lookup(self, address: str) -> Account | None:
-        account = await self._ask(self._accounts.lookup_address, address)
-        if account is not None or not isinstance(self._accounts, AccountStore):
-            return account
-        # A store may leave disabled accounts out above; by name it still shows them.
-        for name in {address, address.rpartition("@")[0] or address}:
-            named = await self._ask(self._accounts.lookup, name)
-            if named is not None and named.disabled:
-                return named
-        return None
 
     async def _ask(self, lookup: Lookup, name: str) -> Account | None:
         if self._blocking and not inspect.iscoroutinefunction(lookup):

@@ -32,7 +32,7 @@ def as_unique_id(text: str) -> UniqueId:
     """`text` itself if it may be a unique-id, else a stable digest of it that may."""
     if valid_unique_id(text):
         return UniqueId(text)
-    digest = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return UniqueId("h" + digest[:48])
 
 

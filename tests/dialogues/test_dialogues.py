@@ -1,0 +1,176 @@
+"""Plays every dialogue in every way that it is meant for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from restante.protocol.commands import READERS
+from tests.conftest import Authority
+from tests.dialogues.dovecot import Dovecot, DovecotVenue, running
+from tests.dialogues.runner import (
+    WAYS,
+    Dialogue,
+    DialogueError,
+    pipelined,
+    play,
+    read_dialogue,
+    unescape,
+)
+from tests.dialogues.venues import CoreVenue, socket_venue
+from tests.needs import need
+
+HERE = Path(__file__).parent
+DIALOGUES = [read_dialogue(path) for path in sorted(HERE.glob("*.pop"))]
+DOCUMENT = HERE.parents[1] / "docs" / "protocol.md"
+
+FIELD_NOTES = [
+    *("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8", "F9", "F11", "U2", "U3", "U4"),
+    *("D1", "D2", "D3", "D4", "D5", "L1", "L3", "L6", "L8"),
+    *("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A9", "A12", "A13"),
+]
+"""The rows of the field notes that a dialogue can show."""
+
+
+def ways(*wanted: str) -> list[object]:
+    return [
+        pytest.param(dialogue, way, id=f"{dialogue.name}-{way}")
+        for dialogue in DIALOGUES
+        for way in wanted
+        if way == "dovecot" or dialogue.refuses(way) is None
+    ]
+
+
+@pytest.mark.parametrize(("dialogue", "way"), ways("core", "core-pipelined", "core-bytes"))
+def test_core(dialogue: Dialogue, way: str) -> None:
+    """F11: however the octets arrive, the replies are the same and in order."""
+    venue = CoreVenue(dialogue, cut=1 if way == "core-bytes" else 0)
+    play(dialogue, venue, pipeline=way == "core-pipelined")
+
+
+@pytest.mark.parametrize(("dialogue", "way"), ways("socket", "socket-pipelined", "tls"))
+def test_socket(dialogue: Dialogue, way: str, authority: Authority) -> None:
+    with socket_venue(dialogue, authority, implicit=way == "tls") as venue:
+        play(dialogue, venue, pipeline=way == "socket-pipelined")
+
+
+@pytest.fixture(scope="session")
+def dovecot(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    program = need("dovecot", package="dovecot-pop3d")
+    if os.getuid() != 0:
+        pytest.skip("Dovecot starts its workers as other users, so this needs root")
+    with running(program, tmp_path_factory.mktemp("dovecot"), authority) as dovecot:
+        yield dovecot
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize(("dialogue", "way"), ways("dovecot"))
+def test_dovecot(dialogue: Dialogue, way: str, authority: Authority, dovecot: Dovecot) -> None:
+    if why := dialogue.refuses(way):
+        pytest.skip(why)
+    play(dialogue, DovecotVenue(dovecot, dialogue, authority))
+
+
+def test_there_are_at_least_a_hundred() -> None:
+    assert len(DIALOGUES) >= 100
+
+
+@pytest.mark.parametrize("row", FIELD_NOTES)
+def test_each_row_of_the_field_notes_that_a_dialogue_can_show_has_one(row: str) -> None:
+    assert any(re.search(rf"\b{row}\b", dialogue.comment) for dialogue in DIALOGUES)
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_each_command_is_said_before_login_and_after(verb: str) -> None:
+    before, after = set(), set()
+    for dialogue in DIALOGUES:
+        logged_in = False
+        for step in dialogue.steps:
+            if step.kind == "C" and re.match(rf"{verb}\b".encode(), step.data, re.IGNORECASE):
+                (after if logged_in else before).add(dialogue.name)
+            if step.kind == "S~" and step.data == rb"\+OK \d+ messages":
+                logged_in = True
+            if step.kind in ("RECONNECT", "DISCONNECT"):
+                logged_in = False
+    assert before
+    assert after
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=lambda dialogue: dialogue.name)
+def test_each_dialogue_says_what_it_shows(dialogue: Dialogue) -> None:
+    assert dialogue.comment
+    assert dialogue.steps
+    assert any(dialogue.refuses(way) is None for way in WAYS)
+
+
+def test_lines_have_no_blanks_at_their_end() -> None:
+    for path in HERE.glob("*.pop"):
+        for line in path.read_text("utf-8").splitlines():
+            assert line == line.rstrip(), path.name
+
+
+def test_the_document_names_dialogues_that_exist() -> None:
+    named = set(re.findall(r"`([a-z0-9-]+)\.pop`", DOCUMENT.read_text("utf-8")))
+    assert named
+    assert named <= {dialogue.name for dialogue in DIALOGUES}
+
+
+def test_every_dialogue_is_named_in_the_document() -> None:
+    named = set(re.findall(r"`([a-z0-9-]+)\.pop`", DOCUMENT.read_text("utf-8")))
+    assert {dialogue.name for dialogue in DIALOGUES} <= named
+
+
+# The format itself
+
+
+def written(tmp_path: Path, text: str) -> Dialogue:
+    path = tmp_path / "sample.pop"
+    path.write_text(text, "utf-8")
+    return read_dialogue(path)
+
+
+@pytest.mark.parametrize("line", ["X: what", "@maildrop none", "@tea", "@not dovecot", "SOMETHING"])
+def test_a_line_that_means_nothing_is_an_error_with_its_place(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DialogueError, match=r"sample\.pop:2"):
+        written(tmp_path, f"# a comment\n{line}\n")
+
+
+def test_a_wrong_reply_is_an_error_with_its_place(tmp_path: Path) -> None:
+    dialogue = written(tmp_path, "C: QUIT\nS: +OK farewell\n")
+    with pytest.raises(AssertionError, match=r"sample\.pop:2:\nexpected \+OK farewell\ncame"):
+        play(dialogue, CoreVenue(dialogue))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("C: NOPE\n", "unexpected at the end"),
+        ("C: NOPE\nCLOSED\n", "still open"),
+        ("C: NOPE\nS: -ERR unknown command\nS: +OK\n", "nothing came"),
+    ],
+)
+def test_too_much_and_too_little_are_errors(tmp_path: Path, text: str, complaint: str) -> None:
+    dialogue = written(tmp_path, text)
+    with pytest.raises(AssertionError, match=complaint):
+        play(dialogue, CoreVenue(dialogue))
+
+
+def test_lines_of_multi_line_replies_are_told_from_status_lines(tmp_path: Path) -> None:
+    dialogue = written(tmp_path, "S: +OK hello\nC: LIST\nS: +OK\nS: 1 5\nS: .\nS: +OK\nS: .\n")
+    assert [step.content for step in dialogue.steps] == [
+        *(False, False, False, True, True, False, True),
+    ]
+
+
+def test_pipelining_stops_where_something_must_be_heard_first(tmp_path: Path) -> None:
+    dialogue = written(tmp_path, "C: A\nS: +OK\nC: B\nS: +OK\nTLS\nC: C\nS: +OK\n2C: D\n")
+    order = [step.data[:1] for step in pipelined(dialogue.steps)]
+    assert order == [b"A", b"B", b"+", b"+", b"", b"C", b"+", b"D"]
+
+
+def test_escapes() -> None:
+    assert unescape(r"a\r\n\0\x7f\\n\té") == b"a\r\n\0\x7f\\n\t\xc3\xa9"
