@@ -209,3 +209,52 @@ def test_a_store_that_cant_tell_is_not_a_no() -> None:
 
     with pytest.raises(AccountError):
         Verifier(Broken(None)).check(None, WRONG)
+
+
+class Clock:
+    """A clock that the test turns."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_verified_password_is_remembered_for_a_while(checks: list[str]) -> None:
+    clock = Clock()
+    verifier = Verifier(remember=60, clock=clock)
+    account = Account("joe", (hash_password("geheim"),))
+    right, wrong = PasswordClaim("joe", "geheim"), PasswordClaim("joe", "falsch")
+    assert not verifier.is_cheap(account, right)
+    assert verifier.check(account, right)
+    checks.clear()
+    assert verifier.is_cheap(account, right)
+    assert verifier.check(account, right)
+    assert checks == []
+    assert not verifier.is_cheap(account, wrong)
+    assert not verifier.check(account, wrong)
+    assert checks != []
+    clock.now = 61
+    assert not verifier.is_cheap(account, right)
+
+
+def test_what_is_remembered_ends_with_the_credentials() -> None:
+    """A changed password is wrong at once, and so is one of a disabled account."""
+    verifier = Verifier()
+    old = Account("joe", (hash_password("geheim"),))
+    claim = PasswordClaim("joe", "geheim")
+    assert verifier.check(old, claim)
+    assert not verifier.check(Account("joe", (hash_password("neu"),)), claim)
+    assert not verifier.check(Account("joe", old.credentials, disabled=True), claim)
+    assert not verifier.check(old, PasswordClaim("joe", "geheim", authzid="ann"))
+    assert not verifier.check(Account("ann", old.credentials), PasswordClaim("ann", "falsch"))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restante.accounts.verify.MAX_REMEMBERED", 3)
+    monkeypatch.setattr("restante.accounts.verify.verify", lambda credential, password: True)
+    verifier = Verifier()
+    account = Account("joe", ("{ARGON2ID}x",))
+    for number in range(10):
+        assert verifier.check(account, PasswordClaim("joe", str(number)))
+    assert len(verifier._verified) == 3

@@ -113,7 +113,8 @@ class _Twice:
             each.write(block)
 
     def commit(self) -> UniqueId:
-        return [each.commit() for each in self._both][0]
+        first, _ = (each.commit() for each in self._both)
+        return first
 
     def abort(self) -> None:
         for each in self._both:
@@ -145,15 +146,18 @@ class AnswersBeforeRemoval(Faulty):
 
 
 class _Promising(_Wrapped):
+    _promised = False
+
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         def work() -> None:
             self.real.commit(numbers)
             self.real.close()
 
+        self._promised = True
         later(work)
 
     def close(self) -> None:
-        if threading.active_count() == 1:
+        if not self._promised:
             self.real.close()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +37,7 @@ disable_plaintext_auth = no
 auth_mechanisms = plain login cram-md5 apop
 auth_failure_delay = 0
 auth_username_chars =
+auth_username_format = %u
 ssl = yes
 ssl_cert = <{certificate}
 ssl_key = <{certificate}
@@ -71,12 +72,15 @@ class Dovecot:
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
+        self._given = 0
         self.port = port
 
     def give(self, messages: dict[str, bytes]) -> None:
         """Let joe have these messages and no others."""
         maildir = self._folder / "mail" / "joe"
-        shutil.rmtree(maildir, ignore_errors=True)
+        if maildir.exists():  # a session may still be writing there
+            self._given += 1
+            maildir.rename(self._folder / f"given-{self._given}")
         for name in ("cur", "new", "tmp"):
             (maildir / name).mkdir(parents=True)
             os.chown(maildir / name, NOBODY, NOBODY)
@@ -115,8 +119,17 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(program: str, folder: Path, authority: Authority) -> Iterator[Dovecot]:
-    """Dovecot in the foreground, as a child of ours, with nothing outside of `folder`."""
+def running(program: str, authority: Authority) -> Iterator[Dovecot]:
+    """Dovecot in the foreground, as a child of ours, with everything in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="dovecot-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # its workers run as other users and must get to theirs
+        with _started(program, folder, authority) as dovecot:
+            yield dovecot
+
+
+@contextlib.contextmanager
+def _started(program: str, folder: Path, authority: Authority) -> Iterator[Dovecot]:
     port = _free_port()
     users = [f"{name}:{{PLAIN}}{password}::::::" for name, password in PASSWORDS.items()]
     (folder / "users").write_text("\n".join(users) + "\n", "utf-8")
@@ -129,10 +142,6 @@ def running(program: str, folder: Path, authority: Authority) -> Iterator[Doveco
             folder=folder, port=port, nobody=NOBODY, certificate=authority.certificate.chain
         )
     )
-    # Its workers run as other users and must get to their folders.
-    for parent in (folder, *folder.parents):
-        if parent.stat().st_uid == os.getuid():
-            parent.chmod(parent.stat().st_mode | 0o011)
     process = subprocess.Popen(
         [program, "-F", "-c", str(config)],
         stdin=subprocess.DEVNULL,

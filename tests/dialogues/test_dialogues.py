@@ -59,11 +59,11 @@ def test_socket(dialogue: Dialogue, way: str, authority: Authority) -> None:
 
 
 @pytest.fixture(scope="session")
-def dovecot(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+def dovecot(authority: Authority) -> Iterator[Dovecot]:
     program = need("dovecot", package="dovecot-pop3d")
     if os.getuid() != 0:
         pytest.skip("Dovecot starts its workers as other users, so this needs root")
-    with running(program, tmp_path_factory.mktemp("dovecot"), authority) as dovecot:
+    with running(program, authority) as dovecot:
         yield dovecot
 
 
@@ -86,7 +86,8 @@ def test_each_row_of_the_field_notes_that_a_dialogue_can_show_has_one(row: str) 
 
 @pytest.mark.parametrize("verb", READERS)
 def test_each_command_is_said_before_login_and_after(verb: str) -> None:
-    before, after = set(), set()
+    before: set[str] = set()
+    after: set[str] = set()
     for dialogue in DIALOGUES:
         logged_in = False
         for step in dialogue.steps:

@@ -138,6 +138,7 @@ def test_l5_a_hundred_thousand_messages(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert loaded is not None
     assert used / count < 400
     assert min(times) < 0.5  # some 0.04 s when nothing else runs
 

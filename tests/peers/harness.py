@@ -6,7 +6,7 @@ import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Literal, Self
@@ -159,15 +159,12 @@ class Peer(ABC):
         return wire
 
 
-@dataclass
 class Out:
     """A folder that a client writes messages into, emptied by `take`."""
 
-    folder: Path
-    names: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(exist_ok=True)
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
 
     def take(self) -> list[bytes]:
         """The messages, in the order of their files' names."""
@@ -181,12 +178,15 @@ class Out:
 def differences(
     peer: Peer, sent: Mapping[str, bytes], got: Sequence[bytes]
 ) -> dict[str, tuple[bytes, bytes]]:
-    """Messages that came otherwise than they should: by name, the first octets that differ."""
+    """Messages that came otherwise than they should: by name, octets around the first
+    difference, as expected and as they came."""
     found = {}
     for (name, wire), message in zip(sent.items(), got, strict=True):
         expected = peer.sees(wire)
         assert expected is not None
         if expected != message:
-            same = len(os.path.commonprefix([expected, message]))
-            found[name] = (expected[same - 10 : same + 40], message[same - 10 : same + 40])
+            pairs = enumerate(zip(expected, message, strict=False))
+            at = next((at for at, (one, other) in pairs if one != other), 0)
+            at = max(0, at - 10)
+            found[name] = (expected[at : at + 50], message[at : at + 50])
     return found

@@ -32,7 +32,7 @@ class Scripted(Peer):
     ways: tuple[Way, ...] = WAYS
     logins: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
-    seen_as: Callable[[bytes], bytes | None] = bytes
+    sees_as: Callable[[bytes], bytes | None] = bytes
 
     def require(self) -> None:
         need(self.argv[0], package=self.package)
@@ -60,7 +60,21 @@ class Scripted(Peer):
         return visit.run(self.argv, env=settings)
 
     def sees(self, wire: bytes) -> bytes | None:
-        return self.seen_as(wire)
+        return self.sees_as(wire)
+
+
+def _with_lf(wire: bytes) -> bytes:
+    """Net::POP3 gives lines that end in LF."""
+    return wire.replace(b"\r\n", b"\n")
+
+
+def _still_stuffed(wire: bytes) -> bytes | None:
+    """node-pop3 leaves the stuffing in and the last line end off. It looks for the reply's
+    end in one block of input at a time, so only what arrives in one is safe with it (F4).
+    """
+    if len(wire) > 10_000:
+        return None
+    return re.sub(rb"(?:\A|(?<=\r\n))\.", b"..", wire).removesuffix(b"\r\n")
 
 
 PERL = Scripted(
@@ -68,6 +82,7 @@ PERL = Scripted(
     ("perl", str(PROGRAMS / "fetch.pl")),
     "perl, libio-socket-ssl-perl",
     logins=(("login", "USER"), ("apop", "APOP"), ("auth", "AUTH CRAM-MD5")),
+    sees_as=_with_lf,
 )
 RUBY = Scripted(
     "ruby-net-pop",
@@ -82,7 +97,8 @@ NODE_POP3 = Scripted(
     ("node", str(PROGRAMS / "fetch-package.mjs")),
     "nodejs",
     ways=("plain", "implicit"),
-    files=((NODE_MODULES / "node-pop3", "npm package"),),
+    files=((NODE_MODULES / "node-pop3", "npm"),),
+    sees_as=_still_stuffed,
 )
 JAVA = Scripted(
     "java-mail",

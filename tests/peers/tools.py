@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import poplib
 import re
 from collections.abc import Sequence
@@ -73,7 +72,7 @@ class Curl(Peer):
         state = visit.home / "seen"
         seen = state.read_text().split() if state.exists() else []
         listed = self.talk(visit, [f'url = "{self.url(visit)}"', 'request = "UIDL"'])
-        pairs = [line.split() for line in listed.splitlines()]
+        pairs = [line.split() for line in listed.splitlines() if line]
         fresh = [(int(number), unique_id) for number, unique_id in pairs if unique_id not in seen]
         lines = [
             f'url = "{self.url(visit)}{number}"\noutput = "out/{number:06}"' for number, _ in fresh
@@ -108,7 +107,11 @@ class Curl(Peer):
 
 
 class Fetchmail(Peer):
-    """fetchmail fetches with TOP and hands each message to a command."""
+    """fetchmail fetches with TOP and hands each message to a command.
+
+    It makes up a header for a message without one, puts in a missing blank line, drops
+    mbox's "From " line, and breaks long lines of the body.
+    """
 
     name = "fetchmail"
     logins = (("password", "USER"), ("cram-md5", "AUTH CRAM-MD5"), ("apop", "APOP"))
@@ -123,25 +126,37 @@ class Fetchmail(Peer):
             "starttls": f"sslproto 'tls1.2+' sslcertck sslcertfile '{visit.ca}'",
             "implicit": f"ssl sslcertck sslcertfile '{visit.ca}'",
         }[visit.way]
-        apop = visit.login == "apop"
+        protocol = "APOP" if visit.login == "apop" else "POP3"
+        auth = "cram-md5" if visit.login == "cram-md5" else "password"
         config = visit.home / "fetchmailrc"
         config.write_text(
             f"set invisible\n"
-            f"poll localhost service {visit.port} protocol {'APOP' if apop else 'POP3'} uidl"
-            f" auth {visit.login if visit.login and not apop else 'password'} timeout 60 bad-header accept\n"
+            f"poll localhost service {visit.port} protocol {protocol} uidl auth {auth}"
+            f" timeout 60 bad-header accept\n"
             f" user '{NAME}' password '{PASSWORD}' {'keep' if visit.keep else 'nokeep'}"
             f" no rewrite no stripcr {tls}\n"
             f" mda '{_to_file(out.folder)}'\n"
         )
         config.chmod(0o600)
-        # 1: there was nothing to fetch.
+        command: list[str | Path]
         command = ["fetchmail", "-f", config, "--idfile", visit.home / "ids", "--nosyslog"]
+        # Status 1: there was nothing to fetch.
         visit.run([*command, "--pidfile", visit.home / "pid"], ok=(0, 1))
         return out.take()
 
+    def sees(self, wire: bytes) -> bytes | None:
+        header, blank, body = wire.partition(b"\r\n\r\n")
+        if not header or not blank or header.startswith((b"\r\n", b"From ")):
+            return None
+        return wire if _longest_line(body) < 4096 else None
+
 
 class Getmail(Peer):
-    """getmail6 delivers into a Maildir; it has no STLS."""
+    """getmail6 hands each message to a command; it has no STLS.
+
+    It ends lines by LF, then takes each CR that is left for a line end too (Python's e-mail
+    package), adds a Return-Path, and lays an unusual header out anew.
+    """
 
     name = "getmail"
     ways: tuple[Way, ...] = ("plain", "implicit")
@@ -166,9 +181,16 @@ class Getmail(Peer):
         visit.run(["getmail", "--getmaildir", visit.home, "--rcfile", "getmailrc"])
         return out.take()
 
+    def sees(self, wire: bytes) -> bytes | None:
+        if not re.match(rb"(?:[\w-]+: [^\r\n]{1,70}\r\n)+\r\n", wire):
+            return None
+        with_lf = wire.replace(b"\r\n", b"\n")
+        return b"Return-Path: <unknown>\n" + re.sub(rb"\r\n?", b"\n", with_lf)
+
 
 class Mpop(Peer):
-    """mpop pipelines all it can."""
+    """mpop pipelines all it can. It writes LF line ends, and in lines that are longer than
+    its buffer some lone CRs are lost."""
 
     name = "mpop"
     logins = (
@@ -210,34 +232,16 @@ class Mpop(Peer):
         config.chmod(0o600)
         return visit.run(["mpop", "-C", config, "--all-accounts"])
 
-
-class Fdm(Peer):
-    """fdm keeps its state in a cache file; line ends become LF."""
-
-    name = "fdm"
-    logins = (("no-apop", "USER"), ("", "APOP"))
-
-    def require(self) -> None:
-        need("fdm", package="fdm")
-
-    def fetch(self, visit: Visit) -> list[bytes]:
-        out = Out(visit.home / "out")
-        kind = "pop3s" if visit.way == "implicit" else "pop3"
-        words = [visit.login or "", "starttls" if visit.way == "starttls" else ""]
-        config = visit.home / "fdm.conf"
-        config.write_text(
-            f'set lock-file "{visit.home}/lock"\nset no-received\nset verify-certificates\n'
-            f'set default-user "{getpass.getuser()}"\nset maximum-size 100M\n'
-            f'account "post" {kind} server "localhost" port {visit.port}\n'
-            f' user "{NAME}" pass "{PASSWORD}" new-only cache "{visit.home}/cache"'
-            f" {' '.join(words)} {'keep' if visit.keep else ''}\n"
-            f"match all action pipe \"{_to_file(out.folder)}\"\n"
-        )
-        config.chmod(0o600)
-        visit.run(["fdm", "-f", config, "fetch"], env={"SSL_CERT_FILE": str(visit.ca)})
-        return out.take()
+    def sees(self, wire: bytes) -> bytes | None:
+        if any(len(line) > 4000 and b"\r" in line for line in wire.split(b"\r\n")):
+            return None
+        return wire.replace(b"\r\n", b"\n")
 
 
 def _to_file(folder: Path) -> str:
     """A shell command that puts its input into the folder's next file."""
     return f"cat > {folder}/$(printf %06d $(ls {folder} | wc -l))"
+
+
+def _longest_line(text: bytes) -> int:
+    return max(map(len, text.split(b"\r\n")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,7 @@ def expected(message: bytes) -> Facts:
 
 def cut(message: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(message) + 1) for place in places), len(message)]
-    return [message[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [message[a:b] for a, b in pairwise(edges)]
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -139,7 +140,7 @@ def test_nothing_grows_with_the_body() -> None:
     meter.feed(b"A: b\n\n")
     for _ in range(100):
         meter.feed(b"x" * 10_000)
-    assert meter._header == b"A: b\n\n"
+    assert bytes(meter._header or b"") == b"A: b\n\n"
 
 
 def test_blank_line_end_looks_back_over_the_cut() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,9 @@ def drained(source: Source) -> bytes:
     assert not isinstance(source, AsyncIterator)
     if isinstance(source, bytes):
         return source
-    if hasattr(source, "read"):
+    if isinstance(source, BytesIO | BufferedReader):
         with source:
-            return bytes(source.read())
+            return source.read()
     return b"".join(source)
 
 

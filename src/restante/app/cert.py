@@ -24,7 +24,7 @@ def make_certificate(
     key: Path,
     names: Sequence[str] = ("localhost",),
     *,
-    days: int = DAYS,
+    days: float = DAYS,
     replace: bool = False,
 ) -> None:
     """Write an ECDSA P-256 certificate for `names` and this machine's own addresses.
@@ -60,13 +60,16 @@ def _dns_name(name: str) -> str:
     star, dot, rest = name.partition(".")
     prefix, host = ("*.", rest) if star == "*" and dot else ("", name)
     try:
-        return prefix + host.encode("idna").decode("ascii").lower()
+        encoded = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise ValueError(f"{name!r} is neither a host name nor an IP address") from None
+        encoded = ""
+    if not encoded:
+        raise ValueError(f"{name!r} is neither a host name nor an IP address")
+    return prefix + encoded
 
 
 def _sign(
-    key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], days: int
+    key: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], days: float
 ) -> x509.Certificate:
     first = str(names[0].value)[:_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, first)])

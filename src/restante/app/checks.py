@@ -152,10 +152,9 @@ def _expired(settings: Settings) -> Iterator[Finding]:
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
-    wanted = {
-        "server.data": settings.server.data,
-        "maildrops.root": settings.mail_folder,
-    }
+    wanted = {"server.data": settings.server.data}
+    if settings.maildrops.root is not None:
+        wanted["maildrops.root"] = settings.maildrops.root
     for key, file in (
         ("accounts.path", settings.accounts.path),
         ("log.file", settings.log.file),
@@ -236,7 +235,7 @@ def _readable_secrets(loaded: Loaded) -> list[Problem]:
     if not loaded.file.stat().st_mode & 0o004:
         return []
     text = "holds passwords and everybody on this machine may read it: chmod o= it"
-    return [Problem(str(loaded.file), "accounts.static", "", text, True)]
+    return [Problem(loaded.place("accounts"), "accounts.static", "", text, True)]
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (

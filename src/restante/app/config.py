@@ -38,8 +38,7 @@ class Problem:
 
     def __str__(self) -> str:
         given = f" = {self.value}" if self.value else ""
-        head = ": ".join(part for part in (self.place, self.key + given) if part)
-        return f"{head}: {self.text}"
+        return ": ".join(part for part in (self.place, self.key + given, self.text) if part)
 
 
 class ConfigError(Exception):
@@ -75,7 +74,7 @@ class Loaded:
     def place(self, key: str) -> str:
         """Where `key` was set, or would be."""
         parts: Key = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-        return _source(self.sources, parts) or (str(self.file) if self.file else "")
+        return _source(self.sources, parts) or _shown_path(self.file)
 
 
 def load(
@@ -109,8 +108,8 @@ def read(
     from_environ, problems = _from_environ(environ)
     sources: dict[Key, str] = {}
     for override in (*from_environ, *overrides):
-        _put(tree, override)
-        sources[override.key] = override.place
+        if _put(tree, override):
+            sources[override.key] = override.place
     base = file.parent if file else Path.cwd()
     server = tree.setdefault("server", {})
     if isinstance(server, dict):
@@ -123,7 +122,7 @@ def read(
         except ValidationError as error:
             wrong = {_key_of(each["loc"]): each["type"] for each in error.errors(include_url=False)}
             for key, kind in wrong.items():
-                place = _source(sources, key) or str(file or "")
+                place = _source(sources, key) or _shown_path(file)
                 problems.append(_problem(tree, key, kind, place))
             for key in wrong:
                 _drop(tree, key)
@@ -149,6 +148,12 @@ def parse_flag(text: str) -> Override:
     return Override("--set", key, value.strip())
 
 
+def _shown_path(file: Path | None) -> str:
+    if file is None:
+        return ""
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
 def _parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
@@ -158,7 +163,7 @@ def _parse(file: Path) -> dict[str, Any]:
         text = "isn't UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         text = f"isn't TOML: {error}"
-    raise ConfigError([Problem(str(file), "file", "", text)])
+    raise ConfigError([Problem(_shown_path(file), "", "", text)])
 
 
 def _from_environ(environ: Mapping[str, str]) -> tuple[list[Override], list[Problem]]:
@@ -190,7 +195,7 @@ def field_at(key: Key) -> FieldInfo | None:
         if model is None or part not in model.model_fields:
             return None
         field = model.model_fields[part]
-        model = _model_in(field.annotation)
+        model = model_in(field.annotation)
         in_table = _is_table(field)
     return field
 
@@ -205,7 +210,7 @@ def _types_in(annotation: Any) -> set[Any]:
     return found.union(*map(_types_in, parts)) if parts else found
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     for each in _types_in(annotation):
         if isinstance(each, type) and issubclass(each, BaseModel):
             return each
@@ -227,13 +232,14 @@ def _value(key: Key, text: str) -> Any:
     return text
 
 
-def _put(tree: dict[str, Any], override: Override) -> None:
+def _put(tree: dict[str, Any], override: Override) -> bool:
     for part in override.key[:-1]:
         below = tree.setdefault(part, {})
         if not isinstance(below, dict):
-            return  # the file has something else there, and that is reported
+            return False  # the file has something else there, and that is reported
         tree = below
     tree[override.key[-1]] = _value(override.key, override.text)
+    return True
 
 
 def _make_paths(model: type[BaseModel], tree: Any, base: Path) -> None:
@@ -242,7 +248,7 @@ def _make_paths(model: type[BaseModel], tree: Any, base: Path) -> None:
         return
     for name, field in model.model_fields.items():
         value = tree.get(name)
-        below = _model_in(field.annotation)
+        below = model_in(field.annotation)
         if below and isinstance(value, dict):
             for each in value.values() if _is_table(field) else [value]:
                 _make_paths(below, each, base)
@@ -254,7 +260,7 @@ def _key_of(location: Key) -> Key:
     """Where in the file an error is: pydantic's location without the parts it made up."""
     while location and isinstance(location[-1], str) and field_at(location) is None:
         above = field_at(location[:-1])
-        if len(location) == 1 or (above is not None and _model_in(above.annotation)):
+        if len(location) == 1 or (above is not None and model_in(above.annotation)):
             return location  # an unknown key
         location = location[:-1]
     return location
@@ -274,12 +280,12 @@ def _problem(tree: Mapping[str, Any], key: Key, kind: str, place: str) -> Proble
 def _suggestion(key: Key) -> str:
     *above, name = key
     field = field_at(tuple(above)) if above else None
-    model = Settings if not above else _model_in(field.annotation) if field else None
+    model = Settings if not above else model_in(field.annotation) if field else None
     names = list(model.model_fields) if model else []
     if close := get_close_matches(str(name), names, n=1):
         return f"; did you mean {'.'.join(map(str, [*above, close[0]]))}?"
     for section, each in Settings.model_fields.items():
-        below = _model_in(each.annotation)
+        below = model_in(each.annotation)
         if below and name in below.model_fields:
             return f"; did you mean {section}.{name}?"
     return f"; known here: {', '.join(names)}" if names else ""
@@ -291,7 +297,7 @@ def _shown(tree: Any, key: Key, field: FieldInfo) -> str:
             tree = tree[part]
         except (KeyError, IndexError, TypeError):
             return ""
-    if SecretStr in _types_in(field.annotation) or _model_in(field.annotation):
+    if SecretStr in _types_in(field.annotation) or model_in(field.annotation):
         return ""
     text = str(tree) if isinstance(tree, Path) else toml_value(tree)
     return text if len(text) <= 80 else text[:77] + "..."
@@ -324,11 +330,11 @@ def _bare(name: str) -> str:
 
 
 def _source(sources: Mapping[Key, str], key: Key) -> str | None:
-    while key:
-        if key in sources:
-            return sources[key]
-        key = key[:-1]
-    return None
+    for length in range(len(key), 0, -1):
+        if place := sources.get(key[:length]):
+            return place
+    # A whole table that only a flag or variable has begun.
+    return next((place for each, place in sources.items() if each[: len(key)] == key), None)
 
 
 def _drop(tree: Any, key: Key) -> None:

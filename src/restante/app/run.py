@@ -175,7 +175,8 @@ def _welcome(loaded: Loaded, service: Service, password: str | None) -> str:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
         lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
-    if trial := _trial(service, password):
+    # Only for trying out: a server in earnest has many accounts and nobody at the screen.
+    if loaded.file is None and (trial := _trial(service, password)):
         lines += ["", "Try it:", *(f"  {line}" for line in trial)]
     return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"
 

@@ -108,6 +108,13 @@ class Maildrop(ABC):
     def fetch(self, number: MessageNumber) -> Content | Awaitable[Content]:
         """The content of message `number`. Raises MessageGone or StoreError."""
 
+    def fetch_at_once(self, number: MessageNumber) -> Content | None:
+        """The same without waiting for anything, or None: then `fetch` is called.
+
+        For a message that is in memory, or small on a disk of this machine.
+        """
+        return None
+
     @abstractmethod
     def commit(self, numbers: Sequence[MessageNumber]) -> Awaitable[None] | None:
         """Remove these messages; durable when it returns (RFC 1939 §6).
@@ -120,6 +127,11 @@ class Maildrop(ABC):
         """Give the lease back. Harmless when repeated; removes nothing."""
 
 
+    def close_at_once(self) -> bool:
+        """Close without waiting for anything, or say False: then `close` is called."""
+        return False
+
+
 @runtime_checkable
 class OpensMaildrops(Protocol):
     """Add-on: the store makes snapshots and leases itself (Maildir, databases)."""
@@ -128,6 +140,17 @@ class OpensMaildrops(Protocol):
         """Lease and open the account's maildrop; an account without mail has an empty one.
 
         Raises MaildropInUse when the lease is taken, StoreError otherwise.
+        """
+
+
+@runtime_checkable
+class OpensAtOnce(Protocol):
+    """Add-on: an unchanged maildrop can be opened so quickly that no thread is needed."""
+
+    def open_at_once(self, account: Account) -> Maildrop | None:
+        """What `open` gives, without waiting for anything, or None: then `open` is called.
+
+        Raises MaildropInUse.
         """
 
 

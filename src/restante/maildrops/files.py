@@ -83,6 +83,8 @@ def make_folder(folder: Path, fsync: bool) -> None:
     except FileExistsError:
         return
     except FileNotFoundError:
+        if folder.parent == folder:  # a drive that isn't there
+            raise
         make_folder(folder.parent, fsync)
         make_folder(folder, fsync)
         return
@@ -92,10 +94,10 @@ def make_folder(folder: Path, fsync: bool) -> None:
 
 @contextmanager
 def as_store_error(doing: str) -> Iterator[None]:
-    """OSErrors become StoreErrors. What a person must mend is not temporary."""
+    """OSErrors become StoreErrors: temporary, for a person may mend most things in time, and
+    mail on its way in is then tried again instead of being refused."""
     try:
         yield
     except OSError as error:
-        lasting = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EROFS)
-        temporary = error.errno not in lasting
+        temporary = error.errno != errno.ENAMETOOLONG
         raise StoreError(f"{doing}: {error}", temporary=temporary) from error

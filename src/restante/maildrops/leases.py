@@ -77,7 +77,10 @@ class Lease:
     def holds(self) -> bool:
         """Whether the lease still excludes others: False after `release`, and when
         somebody removed the lock file."""
-        return self._fd >= 0 and self._is_in_place()
+        try:
+            return self._fd >= 0 and self._is_in_place()
+        except OSError:
+            return False
 
     def clock(self) -> int:
         """The file system's time in ns, by which it stamps files. It can differ from ours."""

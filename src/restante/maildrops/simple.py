@@ -236,12 +236,12 @@ def _drain(listed: Iterable[MessageInfo]) -> list[MessageInfo]:
 
 def _measure_plain(source: Source) -> Facts:
     meter = Measure()
-    for block in plain_blocks(source):
+    for block in _plain_blocks(source):
         meter.feed(block)
     return meter.finish()
 
 
-def plain_blocks(source: Source) -> Iterator[bytes]:
+def _plain_blocks(source: Source) -> Iterator[bytes]:
     """The blocks of any source but an async one."""
     assert not isinstance(source, AsyncIterator)
     if isinstance(source, bytes):

@@ -104,9 +104,12 @@ def scan(folder: Path) -> list[tuple[int, str]]:
 
 def list_files(folder: Path) -> list[Found]:
     """The files of all messages, in message-number order."""
-    found = [Found(base_name(name), in_cur, name) for in_cur, name in scan(folder)]
-    found.sort(key=lambda file: (delivery_order(file.base), file.in_cur, file.name))
-    return _told_apart(folder, found)
+    found = []
+    for in_cur, name in scan(folder):
+        base = base_name(name)
+        found.append((*delivery_order(base), in_cur, name))
+    found.sort()
+    return _told_apart(folder, [Found(base, cur, name) for _, _, base, cur, name in found])
 
 
 def _told_apart(folder: Path, files: list[Found]) -> list[Found]:

@@ -137,9 +137,10 @@ class Session:
         """
         if self.closing:
             return None
-        if self._asked or self.lines.starts_with(b"AUTH "):
-            return self.lines.take(MAX_AUTH_LINE)
-        return self.lines.take(self.policy.max_line)
+        limit = self.policy.max_line
+        if len(self.lines) > limit and (self._asked or self.lines.starts_with(b"AUTH ")):
+            limit = MAX_AUTH_LINE
+        return self.lines.take(limit)
 
     def take_response(self) -> bytes | None:
         """The next line while a handler's default is in a SASL exchange. Raises LineTooLong."""

@@ -14,6 +14,7 @@ from restante.protocol.limits import MAX_PENDING_INPUT
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
+from restante.server.at_once import LATER
 from restante.server.client import ClientSession
 from restante.server.perform import Performer
 from restante.server.sending import encoded_whole, send_body
@@ -129,22 +130,38 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(ConnectionResetError("client has left"))
-        self.server.spawn(self._bury())
+        if self._task is None and self._may_go_quietly():
+            self.server.forget(self)
+        else:
+            self.server.spawn(self._bury())
+
+    def _may_go_quietly(self) -> bool:
+        """Nothing is left to be done, but perhaps to give back a lease in place."""
+        if self.session.deleted or self.server.events.heard("close_connection"):
+            return False
+        try:
+            return self.server.at_once.close(self._performer)
+        except Exception:
+            return False
 
     async def _bury(self) -> None:
         """After the end: let the work in hand stop, give the lease back, tell who listens."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        discarded = len(self.session.deleted)
-        if self._performer.holds_maildrop:
-            if discarded:
-                log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
-            try:
-                await self._performer.release()
-            except Exception as error:
-                await self.server.events.report(error, self.client, "closing a maildrop")
+        await self._give_back()
         self.server.forget(self)
         await self.server.events.tell("close_connection", self.client)
+
+    async def _give_back(self) -> None:
+        """Release the maildrop, if it is still held: what was marked as deleted stays."""
+        if self._performer.maildrop is None:
+            return
+        if discarded := len(self.session.deleted):
+            log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
+        try:
+            await self._performer.release()
+        except Exception as error:
+            await self.server.events.report(error, self.client, "closing a maildrop")
 
     # The beginning
 
@@ -185,10 +202,7 @@ class Connection(asyncio.Protocol):
                 if watched:
                     self._start(self._answer_watched(line))
                     return
-                outcome = self._receive(line)
-                if isinstance(outcome, StartTls):
-                    # At once: whatever arrives from here on belongs to the handshake.
-                    self._transport.pause_reading()
+                outcome = self._perform_at_once(self._receive(line))
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
@@ -207,6 +221,19 @@ class Connection(asyncio.Protocol):
     def _may_go_on(self) -> bool:
         """The client takes its replies, and nobody wants the connection ended."""
         return self._writable.is_set() and not self._close_wanted
+
+    def _perform_at_once(self, outcome: Outcome) -> Outcome:
+        """Go on until there is a reply, or an effect that needs time."""
+        while isinstance(outcome, Effect):
+            if isinstance(outcome, StartTls):
+                # At once: whatever arrives from here on belongs to the handshake.
+                self._transport.pause_reading()
+                return outcome
+            result = self.server.at_once.perform(self._performer, outcome)
+            if result is LATER:
+                return outcome
+            outcome = self.session.resume(result)
+        return outcome
 
     def _receive(self, line: bytes) -> Outcome:
         """Hand a line to the session, and to the debug log if it is wanted there."""
@@ -397,6 +424,7 @@ class Connection(asyncio.Protocol):
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
         self.session.lines.clear()
+        self.server.spawn(self._give_back())  # the session is over: the next one may begin
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._loop().call_later(LINGER_SECONDS, self._close_transport)

@@ -30,6 +30,7 @@ from restante.protocol.effects import (
 )
 from restante.protocol.errors import Pop3Error, ProtocolError
 from restante.protocol.facts import measure
+from restante.protocol.listing import Listing
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
 from restante.server.events import is_async
@@ -51,12 +52,12 @@ GONE = Err("message was removed from elsewhere")
 class Performer:
     """Performs the effects of one connection, and holds its maildrop."""
 
-    __slots__ = ("_connection", "_maildrop", "_server")
+    __slots__ = ("_connection", "_server", "maildrop")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._server = connection.server
-        self._maildrop: Maildrop | None = None
+        self.maildrop: Maildrop | None = None
 
     def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
         """The work that gives the effect's result. Exceptions are for `failure`."""
@@ -160,7 +161,7 @@ class Performer:
 
     async def _open(self, account: Account) -> object:
         maildrop = await self._server.call_store(self._server.store.open, account)
-        self._maildrop = maildrop
+        self.maildrop = maildrop
         if self._connection.lost:
             # The client left while we waited: nobody else would give the lease back.
             await self.release()
@@ -170,6 +171,11 @@ class Performer:
         except BaseException:
             await self.release()
             raise
+        return self.opened(account, maildrop)
+
+    def opened(self, account: Account, maildrop: Maildrop) -> Listing:
+        """Hold an opened maildrop from here on, and log the login."""
+        self.maildrop = maildrop
         access_log.info(
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
             account.name,
@@ -200,9 +206,9 @@ class Performer:
             for answer in await self._server.events.ask("retrieve", client, effect.number):
                 if isinstance(answer, bytes | bytearray):
                     return Content(bytes(answer), measure([bytes(answer)]))
-        assert self._maildrop is not None
+        assert self.maildrop is not None
         call = self._server.call_store
-        content: Content = await call(self._maildrop.fetch, effect.number)
+        content: Content = await call(self.maildrop.fetch, effect.number)
         return Content(await begun(content.source, call), content.facts)
 
     async def _delete(self, effect: Delete) -> Err | None:
@@ -213,7 +219,7 @@ class Performer:
         return None
 
     async def _commit(self, effect: Commit) -> None:
-        maildrop = self._maildrop
+        maildrop = self.maildrop
         assert maildrop is not None
         try:
             if effect.numbers:
@@ -235,14 +241,9 @@ class Performer:
 
     async def release(self) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated."""
-        maildrop, self._maildrop = self._maildrop, None
+        maildrop, self.maildrop = self.maildrop, None
         if maildrop is not None:
             await self._server.call_store(maildrop.close)
-
-    @property
-    def holds_maildrop(self) -> bool:
-        """Whether a lease is still to be given back."""
-        return self._maildrop is not None
 
     # Handlers
 

@@ -26,6 +26,7 @@ from restante.protocol.replies import Err
 from restante.protocol.states import BOTH, State
 from restante.sasl import MECHANISMS
 from restante.sasl.contract import MechanismContext
+from restante.server.at_once import AtOnce
 from restante.server.connection import Connection
 from restante.server.events import Dispatcher, Events, Handler, is_async
 from restante.server.listeners import Listener, find_dead_peers
@@ -91,6 +92,7 @@ class Pop3Server(Events):
         self.commands = CommandTable()
         self._asks: set[str] = set()
         self.events = Dispatcher(self, self.workers, self._asks)
+        self.at_once = AtOnce(self)
         self.transcript = Transcript()
         self.login_delay = LoginDelay(self.settings.login_delay)
         self.hostname = self.settings.hostname or socket.gethostname() or "localhost"

@@ -8,49 +8,56 @@ const trust = { host: "localhost", servername: "localhost", ca: readFileSync(POP
 
 let socket = null;
 let buffered = Buffer.alloc(0);
+let arrived = [];
 let wake = () => {};
 
 function listen(to) {
   socket = to;
-  buffered = Buffer.alloc(0);
   socket.on("data", (data) => {
-    buffered = Buffer.concat([buffered, data]);
+    arrived.push(data);
     wake();
   });
   socket.on("error", (error) => { throw error; });
   socket.on("end", () => wake());
 }
 
-async function until(find) {
-  for (;;) {
-    const end = find();
-    if (end >= 0) {
-      const taken = buffered.subarray(0, end);
-      buffered = buffered.subarray(end);
-      return taken;
-    }
+async function more() {
+  if (!arrived.length) {
     if (socket.readableEnded) throw new Error("closed by the server");
     await new Promise((resolve) => { wake = resolve; });
   }
+  const blocks = arrived;
+  arrived = [];
+  return blocks;
 }
 
-function after(mark) {
-  const at = buffered.indexOf(mark);
-  return at < 0 ? -1 : at + mark.length;
+// Takes what comes before `end` and drops `end`.
+async function until(end) {
+  const blocks = [buffered];
+  for (;;) {
+    const tail = Buffer.concat(blocks.splice(-2));
+    blocks.push(tail);
+    const at = tail.indexOf(end);
+    if (at >= 0) {
+      buffered = tail.subarray(at + end.length);
+      blocks.push(blocks.pop().subarray(0, at));
+      return Buffer.concat(blocks).toString("latin1");
+    }
+    blocks.push(...await more());
+  }
 }
 
 async function status() {
-  const line = await until(() => after("\r\n"));
-  const text = line.toString("latin1");
-  if (!text.startsWith("+OK")) throw new Error(text);
-  return text;
+  const line = await until("\r\n");
+  if (!line.startsWith("+OK")) throw new Error(line);
 }
 
 async function body() {
   await status();
-  const whole = () => (buffered.subarray(0, 3).toString() === ".\r\n" ? 3 : after("\r\n.\r\n"));
-  const wire = (await until(whole)).toString("latin1").slice(0, -3);
-  return wire.replace(/(^|\r\n)\./g, "$1");
+  // Each line with the end of the one before it, so that an empty reply is like any other.
+  buffered = Buffer.concat([Buffer.from("\r\n"), buffered]);
+  const wire = await until("\r\n.\r\n");
+  return (wire + "\r\n").slice(2).replace(/^\.|(?<=\r\n)\./g, "");
 }
 
 const send = (...lines) => socket.write(lines.map((line) => line + "\r\n").join(""));
@@ -69,8 +76,7 @@ if (POP_WAY === "starttls") {
   send("STLS");
   await status();
   const plain = socket;
-  plain.removeAllListeners("data");
-  plain.removeAllListeners("end");
+  plain.removeAllListeners();
   listen(tls.connect({ ...trust, socket: plain }));
   await connected("secureConnect");
 }

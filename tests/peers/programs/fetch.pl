@@ -13,7 +13,7 @@ if ($ENV{POP_WAY} eq 'starttls') {
 }
 my $login = $ENV{POP_LOGIN} || 'login';
 my $count = $pop->$login($ENV{POP_NAME}, $ENV{POP_PASSWORD});
-defined $count or die 'not logged in: ' . $pop->message;
+$count or die 'not logged in: ' . $pop->message;
 print 'count ', $count + 0, "\n";
 my ($messages, $octets) = $pop->popstat;
 print "popstat $messages $octets\n";
@@ -25,6 +25,8 @@ my $ids = $pop->uidl;
 for my $number (sort { $a <=> $b } keys %$ids) {
     next if $seen{$ids->{$number}};
     my $lines = $pop->get($number) or die "no message $number: " . $pop->message;
+    # Inside TLS the lines come from another class, with their CR.
+    if ($ENV{POP_WAY} ne 'plain') { s/\r\n\z/\n/ for @$lines; }
     open my $file, '>:raw', sprintf('out/%06d', $number) or die;
     print $file @$lines;
     close $file or die;

@@ -1,0 +1,127 @@
+"""Effects performed in the call in which their command arrived, when they are quick enough.
+
+A task, and a change of threads, cost more than what most polls need: an account in memory,
+a maildrop that hasn't changed, a small message on a local disk. What is that quick is done
+here, in place; everything else, and everything that has a handler, is left for later.
+
+Quick is measured, not believed: when the storage takes longer than `SLOW_SECONDS` once, it
+is left to the storage threads for `REST_SECONDS`. So slow or network storage costs the
+other sessions one such moment in ten seconds at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from restante.accounts.contract import Account
+from restante.maildrops.contract import MaildropInUse, OpensAtOnce
+from restante.protocol.claims import Claim
+from restante.protocol.effects import Authenticate, Commit, Effect, Fetch, OpenMaildrop
+from restante.server.events import is_async
+from restante.server.perform import IN_USE
+
+if TYPE_CHECKING:
+    from restante.server.perform import Performer
+    from restante.server.server import Pop3Server
+
+T = TypeVar("T")
+
+LATER = object()
+"""The effect has to wait for something."""
+
+SLOW_SECONDS = 0.005
+REST_SECONDS = 10.0
+
+
+class AtOnce:
+    """Decides for one server what is done in place, and does it."""
+
+    def __init__(self, server: Pop3Server) -> None:
+        self._server = server
+        self._rested = 0.0  # when storage may be used in place again
+        lookup = server.accounts.lookup
+        self._accounts = not getattr(server.accounts, "blocking", True) and not is_async(lookup)
+        self._inline_store = not getattr(server.store, "blocking", True)
+        self._opens = isinstance(server.store, OpensAtOnce)
+
+    def perform(self, performer: Performer, effect: Effect) -> object:
+        """The effect's result, or LATER. What goes wrong here goes wrong there, and is told."""
+        try:
+            match effect:
+                case Authenticate():
+                    return self._authenticate(effect.claim)
+                case OpenMaildrop():
+                    return self._open(performer, cast(Account, effect.account))
+                case Fetch():
+                    return self._fetch(performer, effect)
+                case Commit():
+                    return self._commit(performer, effect)
+        except Exception:
+            return LATER
+        return LATER
+
+    def _authenticate(self, claim: Claim) -> object:
+        server = self._server
+        if not self._accounts or server.events.heard("authenticate"):
+            return LATER
+        account = server.accounts.lookup(claim.name)
+        if account is None or not server.verifier.is_cheap(account, claim):
+            return LATER
+        if server.verifier.check(account, claim) is not True or server.login_delay.seconds > 0:
+            return LATER
+        return account
+
+    def _open(self, performer: Performer, account: Account) -> object:
+        server = self._server
+        if server.events.heard("mailbox_info"):
+            return LATER
+        try:
+            if self._inline_store:
+                maildrop = cast(Any, server.store.open(account))
+            elif self._opens and self._may_try():
+                maildrop = self._timed(cast(OpensAtOnce, server.store).open_at_once, account)
+            else:
+                return LATER
+        except MaildropInUse:
+            return IN_USE
+        return LATER if maildrop is None else performer.opened(account, maildrop)
+
+    def _fetch(self, performer: Performer, effect: Fetch) -> object:
+        maildrop = performer.maildrop
+        if maildrop is None or self._server.events.heard("retrieve"):
+            return LATER
+        if self._inline_store:
+            return maildrop.fetch(effect.number)
+        if not self._may_try():
+            return LATER
+        content = self._timed(maildrop.fetch_at_once, effect.number)
+        return LATER if content is None else content
+
+    def _commit(self, performer: Performer, effect: Commit) -> object:
+        return LATER if effect.numbers or not self.close(performer) else None
+
+    def close(self, performer: Performer) -> bool:
+        """Give a lease back in place, if that is quick. True when it was."""
+        maildrop = performer.maildrop
+        if maildrop is None:
+            return True
+        if self._inline_store:
+            maildrop.close()
+        elif not self._may_try() or not self._timed(maildrop.close_at_once):
+            return False
+        performer.maildrop = None
+        return True
+
+    def _may_try(self) -> bool:
+        return time.monotonic() >= self._rested
+
+    def _timed(self, function: Callable[..., T], *args: Any) -> T:
+        begun = time.monotonic()
+        try:
+            return function(*args)
+        finally:
+            now = time.monotonic()
+            if now - begun > SLOW_SECONDS:
+                self._rested = now + REST_SECONDS

@@ -1,0 +1,104 @@
+"""One line a record, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from restante.app.logs import HumanFormatter, JsonFormatter, configure, one_line
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """The root logger as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("restante.protocol").setLevel(logging.NOTSET)
+    for name in ("mail.log", "mail.debug"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def record(text: str, **extra: object) -> logging.LogRecord:
+    made = logging.getLogger("restante.test").makeRecord(
+        "restante.test", logging.INFO, "file", 1, "%s", (text,), None, extra=extra
+    )
+    made.created = 0.25
+    made.msecs = 250
+    return made
+
+
+@given(st.text())
+def test_a_line_is_one_line_and_steers_no_terminal(text: str) -> None:
+    assert one_line(text).isprintable()
+    assert len(HumanFormatter().format(record(text)).splitlines()) == 1
+    line = JsonFormatter().format(record(text, line=text))
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["line"] == json.loads(line)["message"] == text
+
+
+def test_what_is_escaped_can_be_read() -> None:
+    assert one_line("a\r\n\x1b[2J\u2028\udc80b\u00e4") == r"a\r\n\x1b[2J\u2028\udc80b" + "\u00e4"
+
+
+def test_extra_attributes_are_fields_of_their_own() -> None:
+    fields = json.loads(JsonFormatter().format(record("x", account="joe", direction="C")))
+    assert fields == {
+        "time": "1970-01-01T00:00:00.250+00:00",
+        "level": "info",
+        "logger": "restante.test",
+        "message": "x",
+        "account": "joe",
+        "direction": "C",
+    }
+
+
+@pytest.mark.parametrize("formatter", [HumanFormatter(), JsonFormatter()])
+def test_a_traceback_stays_on_the_line(formatter: logging.Formatter) -> None:
+    made = record("x")
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        made.exc_info = sys.exc_info()
+    line = formatter.format(made)
+    assert "\n" not in line
+    assert "ValueError" in line
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_log_in_a_file_survives_its_renaming(folder: Path) -> None:
+    file = folder / "log"
+    configure(format="human", level="warning", file=file)
+    logging.getLogger("restante.x").warning("one")
+    file.rename(folder / "log.1")
+    logging.getLogger("restante.x").warning("two")
+    logging.getLogger("restante.x").info("three")
+    assert "one" in (folder / "log.1").read_text()
+    assert file.read_text().endswith(" WARNING restante.x: two\n")
+
+
+@pytest.mark.usefixtures("restored")
+def test_dialogues_are_logged_at_any_level_once_they_are_chosen(folder: Path) -> None:
+    configure(level="error", file=folder / "log")
+    logging.getLogger("restante.protocol").debug("C: STAT")
+    assert "C: STAT" in (folder / "log").read_text()
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_library_that_logs_what_peers_send_is_silenced(folder: Path) -> None:
+    configure(level="debug", file=folder / "log")
+    logging.getLogger("mail.log").error("PASS hush")
+    assert (folder / "log").read_text() == ""

@@ -1,0 +1,200 @@
+"""`restante deliver` and `restante import`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from restante.app.cli_mail import run_safely
+from restante.app.config import load
+from restante.app.parts import make_store
+from restante.maildrops.contract import Content
+from tests.app.support import COMMAND, environment, restante, write_config
+
+
+def messages(folder: Path, account: str = "joe") -> list[bytes]:
+    """What lies in a maildrop, as stored."""
+    new = folder / "data" / "mail" / account / "new"
+    return [each.read_bytes() for each in sorted(new.iterdir())] if new.is_dir() else []
+
+
+@pytest.fixture(autouse=True)
+def config(folder: Path) -> Path:
+    return write_config(folder, '[delivery]\ndomains = ["x.example"]\nsize_limit = 65536\n')
+
+
+BODIES = [
+    b"Subject: x\n\nhello\n",
+    b"Subject: x\r\n\r\n.\r\n..\r\n",
+    b"From: joe@x.example\n\nnot a From_ line",
+    b"Fro",
+    b"",
+    b"\x00\xff\r\r\n" * 100,
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_message_is_stored_as_it_came(folder: Path, body: bytes) -> None:
+    done = restante("deliver", "--to", "joe", cwd=folder, given=body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    (stored,) = messages(folder)
+    assert stored.replace(b"\r\n", b"\n").rstrip(b"\n") == body.replace(b"\r\n", b"\n").rstrip(
+        b"\n"
+    )
+
+
+def test_the_line_that_pipes_put_before_it_is_dropped(folder: Path) -> None:
+    given = b"From joe@x  Mon Jan  1 00:00:00 2026\nFrom: a\n\nFrom here\n>From there\n"
+    assert restante("deliver", "--to", "joe+tag@x.example", cwd=folder, given=given).returncode == 0
+    (stored,) = messages(folder)
+    assert stored.replace(b"\r\n", b"\n") == given.partition(b"\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--to", "nobody"], 67),
+        (["--to", "joe", "--to", "nobody@x.example"], 67),
+        (["--to", "joe@elsewhere.example"], 67),
+        (["--to", "a b"], 65),
+        (["--to", "joe", "--set", "delivery.separator=long"], 75),
+        (["--to", "joe", "--config", "no.toml"], 75),
+        (["--to", "joe", "--set", "maildrops.root=restante.toml/x"], 75),
+        (["--to", "joe", "--unknown-option"], 75),
+        ([], 75),
+    ],
+)
+def test_statuses_are_those_that_mail_servers_read(
+    folder: Path, arguments: list[str], status: int
+) -> None:
+    done = restante("deliver", *arguments, cwd=folder, given=b"x")
+    assert done.returncode == status
+    assert done.stderr
+    assert messages(folder) == []
+
+
+def test_a_disabled_account_gets_nothing(folder: Path) -> None:
+    flag = 'accounts.static={joe = {password = "x", disabled = true}}'
+    done = restante("deliver", "--to", "joe", "--set", flag, cwd=folder, given=b"x")
+    assert done.returncode in (67, 77)
+    assert messages(folder) == []
+
+
+def test_a_message_too_big_leaves_nothing_behind(folder: Path) -> None:
+    done = restante("deliver", "--to", "joe", cwd=folder, given=b"x" * 65537)
+    assert done.returncode == 65
+    assert b"delivery.size_limit" in done.stderr
+    assert messages(folder) == []
+    assert restante("deliver", "--to", "joe", cwd=folder, given=b"x" * 65536).returncode == 0
+
+
+def test_a_fault_of_ours_keeps_the_message_in_the_queue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fault() -> int:
+        raise RuntimeError("unforeseen")
+
+    assert run_safely(fault) == 75
+    assert "unforeseen" in capsys.readouterr().err
+    assert [run_safely(lambda status=status: status) for status in (0, 67, 1, 2)] == [0, 67, 75, 75]
+
+
+def test_without_its_libraries_the_command_names_the_extra_and_nothing_bounces(
+    folder: Path,
+) -> None:
+    program = (
+        "import sys; sys.modules['typer'] = None\n"
+        "from restante.app.entry import main; sys.exit(main())"
+    )
+    for arguments, status in ((["serve"], 2), (["deliver", "--to", "joe"], 75)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == status
+        assert done.stderr == b"restante: typer is missing: pip install 'restante[server]'\n"
+
+
+MBOX = b"From a Mon Jan  1 00:00:00 2026\nSubject: 1\n\none\n\nFrom b Mon Jan  1 00:00:00 2026\n\ntwo\n"
+
+
+def test_an_import_says_what_it_did_and_repeats_nothing(folder: Path) -> None:
+    (folder / "box").write_bytes(MBOX)
+    done = restante("import", "box", "--account", "joe", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"2 messages imported, ")
+    done = restante("import", "box", "--account", "joe", cwd=folder)
+    assert done.stdout == (
+        b"0 messages imported, 0 octets; 2 were imported before (--again repeats them)\n"
+    )
+    assert restante("import", "box", "--account", "joe", "--again", cwd=folder).returncode == 0
+    assert len(messages(folder)) == 4
+
+
+def test_imported_mail_is_read_by_pop3_as_it_was(folder: Path) -> None:
+    (folder / "one.eml").write_bytes(b"Subject: x\n\n.hello\n")
+    assert restante("import", "one.eml", "--account", "joe", cwd=folder).returncode == 0
+    settings = load(environ={}).settings
+    from restante.app.parts import make_accounts
+
+    account = make_accounts(settings).lookup("joe")
+    assert account is not None
+    maildrop = make_store(settings).open(account)
+    assert not hasattr(maildrop, "__await__")
+    try:
+        assert len(maildrop.listing) == 1  # type: ignore[union-attr]
+    finally:
+        maildrop.close()  # type: ignore[union-attr]
+    assert Content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["box", "--account", "nobody"], "no account 'nobody'"),
+        (["none", "--account", "joe"], "none"),
+        (["restante.toml", "--account", "joe", "--kind", "mbox"], "not an mbox"),
+        (["restante.toml", "--account", "joe", "--kind", "tar"], "none of auto"),
+    ],
+)
+def test_what_cannot_be_imported(folder: Path, arguments: list[str], says: str) -> None:
+    (folder / "box").write_bytes(MBOX)
+    done = restante("import", *arguments, cwd=folder)
+    assert done.returncode == 1
+    assert says in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_on_a_terminal_an_import_shows_octets_and_rate(folder: Path) -> None:
+    (folder / "box").write_bytes(MBOX * 50)
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "import", "box", "--account", "joe"],
+        cwd=folder,
+        env={**environment(), "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=its,
+    ) as process:
+        os.close(its)
+        shown = b""
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not block:
+                break
+            shown += block
+        assert process.wait(20) == 0
+    os.close(ours)
+    assert b"Importing" in shown
+    assert b"bytes" in shown or b"kB" in shown

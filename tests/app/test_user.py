@@ -1,0 +1,136 @@
+"""`restante user`: accounts in the database."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from restante.accounts.schemes import verify
+from restante.accounts.sqlite import SqliteAccounts
+from restante.app.cli import run
+from restante.app.first_start import new_password
+from tests.app.support import environment, restante, write_config
+
+
+def database(folder: Path) -> SqliteAccounts:
+    return SqliteAccounts(folder / "data" / "accounts.sqlite")
+
+
+def test_an_account_with_a_password_from_standard_input(folder: Path) -> None:
+    done = restante("user", "add", "joe", "--password-stdin", cwd=folder, given=b" a b \r\nx")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    with database(folder) as accounts:
+        (account,) = accounts.list()
+    (credential,) = account.credentials
+    assert credential.startswith("{ARGON2ID}")
+    assert verify(credential, " a b ")
+    if os.name == "posix":
+        assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
+
+
+def test_a_generated_password_is_shown_once_and_works(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--email", "joe@x.example", "--display-name", "Joe", "--maildrop", "box"]
+    assert run(["user", "add", "joe", "--generate", "--keep-secret", *options]) == 0
+    password = capsys.readouterr().out.strip()
+    with database(folder) as accounts:
+        (account,) = accounts.list()
+    assert f"{{PLAIN}}{password}" in account.credentials
+    assert (account.email, account.display_name, account.maildrop) == (
+        "joe@x.example",
+        "Joe",
+        "box",
+    )
+
+
+def test_generated_passwords_differ_and_are_long() -> None:
+    made = {new_password() for _ in range(100)}
+    assert len(made) == 100
+    assert {len(each) for each in made} == {23}
+
+
+def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["user", "add", "joe", "--generate", "--keep-secret"]) == 0
+    assert run(["user", "passwd", "JOE", "--generate"]) == 0
+    password = capsys.readouterr().out.splitlines()[-1]
+    with database(folder) as accounts:
+        assert f"{{PLAIN}}{password}" in accounts.list()[0].credentials
+    assert run(["user", "passwd", "joe", "--generate", "--forget-secret"]) == 0
+    assert run(["user", "disable", "joe"]) == 0
+    capsys.readouterr()
+    assert run(["user", "list"]) == 0
+    assert capsys.readouterr().out == "joe\t\t\tjoe\tARGON2ID\tdisabled\n"
+    assert run(["user", "enable", "joe"]) == 0
+    assert run(["user", "remove", "joe"]) == 0
+    assert run(["user", "list"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["add", "joe"], 2, "no terminal"),
+        (["add", "joe", "--generate", "--password-stdin"], 2, "exclude"),
+        (["add", "joe", "--password", "x"], 2, "No such option"),
+        (["add", "a\nb", "--generate"], 1, "control characters"),
+        (["add", "ann", "--generate"], 1, "exists"),
+        (["passwd", "nobody", "--generate"], 1, "no account 'nobody'"),
+        (["remove", "nobody"], 1, "no account 'nobody'"),
+        (["add", "joe", "--generate", "--set", "pop3.port=x"], 2, "--set: pop3.port"),
+    ],
+)
+def test_what_is_refused(folder: Path, arguments: list[str], status: int, says: str) -> None:
+    (folder / "data").mkdir()
+    with database(folder) as accounts:
+        accounts.add("ann", "x")
+    done = restante("user", *arguments, cwd=folder)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert says in done.stderr.decode()
+
+
+def test_an_empty_password_is_refused(folder: Path) -> None:
+    done = restante("user", "add", "joe", "--password-stdin", cwd=folder)
+    assert done.returncode == 1
+    assert b"password: can't be empty" in done.stderr
+
+
+def test_static_accounts_are_listed_but_changed_elsewhere(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(folder)
+    assert run(["user", "list"]) == 0
+    assert capsys.readouterr().out == "joe\t\t\tjoe\tPLAIN\t\n"
+    assert run(["user", "disable", "joe"]) == 2
+    assert "accounts.static" in capsys.readouterr().err
+
+
+def test_a_list_where_there_are_no_accounts_makes_none(folder: Path) -> None:
+    assert run(["user", "list"]) == 1
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_on_a_terminal_the_password_is_asked_for_twice_and_not_echoed(folder: Path) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        program = "from restante.app.cli import run; run(['user', 'add', 'joe'])"
+        os.execve(sys.executable, [sys.executable, "-c", program], environment())
+    seen = b""
+    for prompt in (b"Password: ", b"confirmation: "):
+        while prompt not in seen:
+            assert select.select([terminal], [], [], 20)[0]
+            seen += os.read(terminal, 1000)
+        os.write(terminal, b"typed\n")
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(terminal)
+    assert b"typed" not in seen
+    with database(folder) as accounts:
+        assert verify(accounts.list()[0].credentials[0], "typed")

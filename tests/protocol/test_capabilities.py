@@ -1,0 +1,86 @@
+"""CAPA (RFC 2449 §5): derived from commands, TLS, mechanisms and policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from restante.protocol.capabilities import capabilities
+from restante.protocol.policy import Policy
+from restante.sasl import MECHANISMS
+
+ALWAYS = {"RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "TOP", "UIDL", "LANG"}
+
+
+def said(*, tls: bool = False, secure: bool = True, **settings: Any) -> list[str]:
+    policy = Policy(mechanisms=MECHANISMS, **settings)
+    return capabilities(policy, tls=tls, secure=secure)
+
+
+def words(lines: list[str]) -> set[str]:
+    return {line.split()[0] for line in lines}
+
+
+@pytest.mark.parametrize("tls", ["none", "implicit", "starttls", "starttls_required"])
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_is_always_there_and_nothing_twice(tls: Any, secure: bool) -> None:
+    lines = said(tls=False, secure=secure) if tls == "none" else said(secure=secure)
+    assert words(lines) >= ALWAYS
+    assert len(words(lines)) == len(lines)
+
+
+def test_passwords_are_offered_where_they_may_be_sent() -> None:
+    assert "USER" in said(secure=True)
+    assert "USER" not in said(secure=False)
+    assert "SASL PLAIN LOGIN" in said(secure=True)
+    assert "SASL" not in words(said(secure=False))
+
+
+def test_challenge_mechanisms_are_offered_only_with_shared_secrets() -> None:
+    """A6"""
+    assert "SASL PLAIN LOGIN CRAM-MD5" in said(shared_secrets=True)
+    assert "SASL CRAM-MD5" in said(shared_secrets=True, secure=False)
+
+
+def test_use_auth() -> None:
+    assert "SASL" not in words(said(use_auth="pop"))
+    assert "USER" not in words(said(use_auth="sasl"))
+    assert {"SASL", "USER"} <= words(said(use_auth="both"))
+
+
+def offered_stls(mode: Any, tls: bool) -> bool:
+    policy = Policy(tls=mode)
+    return "STLS" in capabilities(policy, tls=tls, secure=tls)
+
+
+def test_stls_is_offered_until_tls_is_active() -> None:
+    assert offered_stls("starttls", tls=False)
+    assert offered_stls("starttls_required", tls=False)
+    assert not offered_stls("starttls", tls=True)
+    assert not offered_stls("none", tls=False)
+    assert not offered_stls("implicit", tls=True)
+
+
+def test_utf8_can_be_kept_quiet() -> None:
+    """A12"""
+    assert "UTF8 USER" in said()
+    assert "UTF8" not in words(said(utf8=False))
+
+
+def test_expire_login_delay_and_implementation() -> None:
+    lines = said(expire_days=30, login_delay=60, implementation="Ours 1.0")
+    assert {"EXPIRE 30", "LOGIN-DELAY 60", "IMPLEMENTATION Ours 1.0"} <= set(lines)
+    assert "EXPIRE NEVER" in said()
+
+
+def test_commands_added_renamed_and_removed_show_in_it() -> None:
+    policy = Policy(mechanisms=MECHANISMS)
+    policy.commands.add("XECHO", print, capability="XECHO loud")
+    policy.commands.add("XQUIET", print)
+    policy.commands.rename("TOP", "XTOP")
+    policy.commands.remove("UIDL")
+    policy.commands.remove("AUTH")
+    lines = capabilities(policy, tls=False, secure=True)
+    assert "XECHO loud" in lines
+    assert not {"XQUIET", "TOP", "XTOP", "UIDL", "SASL"} & words(lines)
