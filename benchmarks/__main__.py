@@ -29,7 +29,7 @@ from benchmarks.servers import (
 )
 
 DEFAULT_SERVERS = ("dovecot", "restante-uvloop", "restante-asyncio")
-MEMORY_ONLY = "dovecot-shared"
+MEMORY_ONLY = "dovecot-alone"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

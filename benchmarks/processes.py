@@ -67,7 +67,7 @@ def free_port() -> int:
         return port
 
 
-def start(command: Sequence[str | Path], core: int | None, log: Path) -> subprocess.Popen[str]:
+def start(command: Sequence[str | Path], core: int | None, log: Path) -> subprocess.Popen[bytes]:
     """Start a process, on one core if wanted; its standard error goes to `log`."""
     own = os.sched_getaffinity(0)
     with log.open("ab") as errors:
@@ -75,13 +75,13 @@ def start(command: Sequence[str | Path], core: int | None, log: Path) -> subproc
             if core is not None:  # inherited by the child, and by its children
                 os.sched_setaffinity(0, {core})
             return subprocess.Popen(
-                list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, text=True
+                list(map(str, command)), stdout=subprocess.DEVNULL, stderr=errors
             )
         finally:
             os.sched_setaffinity(0, own)
 
 
-def stop(process: subprocess.Popen[str], seconds: float = 10.0) -> None:
+def stop(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
     """End a process and those it has started, by their ids."""
     descendants = tree(process.pid)[1:]
     process.send_signal(signal.SIGTERM)
@@ -90,9 +90,6 @@ def stop(process: subprocess.Popen[str], seconds: float = 10.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    finally:
-        if process.stdout:
-            process.stdout.close()
     limit = time.monotonic() + 2.0
     while time.monotonic() < limit and any(_is_alive(pid) for pid in descendants):
         time.sleep(0.02)

@@ -62,7 +62,7 @@ def ratios(results: Results) -> dict[str, dict[str, float]]:
 
 def tables(results: Results) -> str:
     """Everything as text in columns."""
-    servers = results["servers"]
+    servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
     compared = ratios(results)
     parts = [
         _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
@@ -71,8 +71,14 @@ def tables(results: Results) -> str:
     ]
     if results["memory"]:
         title = "private memory, KiB an idle session"
+        servers = [name for name in results["servers"] if any_has(results["memory"], name)]
         parts.append(_table(title, servers, results, "private_kib", compared, kind="memory"))
     return "\n\n".join(parts)
+
+
+def any_has(figures: Results, server: str) -> bool:
+    """Whether a server was measured in some scenario."""
+    return any(server in by_server for by_server in figures.values())
 
 
 def _table(

@@ -10,6 +10,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pathlib import Path
 from benchmarks.client import wait_for_greeting
 from benchmarks.corpus import PASSWORD
 from benchmarks.processes import free_port, start, stop
+
+START_SECONDS = 20.0
 
 
 class Unavailable(Exception):
@@ -63,7 +66,7 @@ class Peer:
 
 PEERS = (
     Peer("dovecot", "Dovecot tuned for speed"),
-    Peer("dovecot-shared", "Dovecot tuned, many sessions in a process"),
+    Peer("dovecot-alone", "the same, but a process for each session"),
     Peer("dovecot-default", "Dovecot as Debian configures it"),
     Peer("restante-uvloop", "Restante on uvloop"),
     Peer("restante-asyncio", "Restante on the standard event loop"),
@@ -118,24 +121,59 @@ def running(peer: str, ground: Ground) -> Iterator[Running]:
 # Restante
 
 
+_RUN = "import sys; {hide}from restante.app.entry import main; main()"
+_HIDE_UVLOOP = "sys.modules['uvloop'] = None; "
+
+_SERVE = """
+[server]
+data = "{folder}/data"
+[pop3]
+port = 0
+tls_port = 0
+[smtp]
+port = "off"
+[lmtp]
+port = "off"
+[tls]
+certificate = "{certificate}"
+key = "{key}"
+[maildrops]
+root = "{maildrops}"
+[log]
+file = "{folder}/access.log"
+[accounts]
+kind = "static"
+[accounts.static]
+"""
+
+
 def _start_restante(
     peer: str, ground: Ground, folder: Path, log: Path
-) -> tuple[subprocess.Popen[str], tuple[int, int]]:
+) -> tuple[subprocess.Popen[bytes], tuple[int, int]]:
+    """`restante serve` as it comes: only places, ports and accounts are configured."""
     loop = peer.removeprefix("restante-")
     if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
         raise Unavailable("uvloop is not installed")
-    accounts = folder / "accounts"
-    accounts.write_text("".join(f"{name}:{PASSWORD}\n" for name in ground.names))
-    module = ("-m", "benchmarks.embedded", loop)
-    files = (ground.maildrops, accounts, ground.certificate, ground.key, folder / "access.log")
-    process = start((sys.executable, *module, *files), ground.core, log)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        stop(process)
-        raise Unavailable(f"it didn't start: {log.read_text()[-2000:]}")
-    plain, tls = json.loads(line)
-    return process, (plain, tls)
+    config, ready = folder / "restante.toml", folder / "ready.json"
+    text = _SERVE.format(
+        folder=folder,
+        certificate=ground.certificate,
+        key=ground.key,
+        maildrops=ground.maildrops,
+    )
+    config.write_text(text + "".join(f'{name} = "{PASSWORD}"\n' for name in ground.names))
+    config.chmod(0o600)
+    program = _RUN.format(hide="" if loop == "uvloop" else _HIDE_UVLOOP)
+    arguments = ("serve", "--config", config, "--ready-file", ready)
+    process = start((sys.executable, "-c", program, *arguments), ground.core, log)
+    limit = time.monotonic() + START_SECONDS
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > limit:
+            stop(process)
+            raise Unavailable(f"it didn't start: {log.read_text()[-2000:]}")
+        time.sleep(0.02)
+    ports = {each["tls"]: each["port"] for each in json.loads(ready.read_text())["listening"]}
+    return process, (ports["starttls"], ports["implicit"])
 
 
 # Dovecot
@@ -220,7 +258,7 @@ service auth {{
 
 def _start_dovecot(
     peer: str, ground: Ground, folder: Path, ports: tuple[int, int], log: Path
-) -> subprocess.Popen[str]:
+) -> subprocess.Popen[bytes]:
     program = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
     if program is None:
         raise Unavailable("dovecot is not installed")
@@ -231,7 +269,7 @@ def _start_dovecot(
     uid, gid = mail_user()
     mine = pwd.getpwuid(os.getuid()).pw_name
     root = os.getuid() == 0
-    shared = 200 if peer == "dovecot-shared" else 1
+    shared = 1 if peer == "dovecot-alone" else 200
     text = _COMMON + (_DEFAULT if peer == "dovecot-default" else _TUNED)
     config = folder / "dovecot.conf"
     services = ("anvil", "stats", "pop3-login", "imap-urlauth-login")

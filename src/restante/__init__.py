@@ -1,9 +1,9 @@
 """Restante: a POP3 server for Python.
 
-    from restante import Maildir, Pop3Server
+from restante import Maildir, Pop3Server
 
-    with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
-        ...
+with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
+    ...
 """
 
 from restante.accounts.contract import Account, AccountError, AccountStore

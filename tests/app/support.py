@@ -118,15 +118,20 @@ class Server:
     def login(self, name: str = "joe", password: str = PASSWORD) -> poplib.POP3:
         """A session without TLS."""
         client = poplib.POP3("127.0.0.1", self.port("pop3", "starttls"), timeout=20)
-        client.user(name)
-        client.pass_(password)
+        try:
+            client.user(name)
+            client.pass_(password)
+        except poplib.error_proto:
+            client.close()
+            raise
         return client
 
     def certificate(self) -> bytes | None:
         """What a new client is shown."""
         port = self.port("pop3", "implicit")
         client = poplib.POP3_SSL("127.0.0.1", port, context=client_context(), timeout=20)
-        shown: bytes | None = client.sock.getpeercert(binary_form=True)
+        assert isinstance(client.sock, ssl.SSLSocket)
+        shown = client.sock.getpeercert(binary_form=True)
         client.quit()
         return shown
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from restante.app.cert import make_certificate
 from restante.server.tls import Certificate, TlsSettings
-from tests.app.support import restante
+from tests.app.conftest import Call
 
 
 def made(folder: Path, *names: str, days: int = 365) -> x509.Certificate:
@@ -89,15 +89,15 @@ def test_what_is_no_name(folder: Path, name: str) -> None:
         made(folder, name)
 
 
-def test_the_command(folder: Path) -> None:
-    done = restante("cert", "--name", "mail.example", "--out", "tls", "--days", "3", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().splitlines() == [
+def test_the_command(call: Call) -> None:
+    done = call("cert", "--name", "mail.example", "--out", "tls", "--days", "3")
+    assert done.status == 0
+    assert done.out.splitlines() == [
         "[tls]",
         'certificate = "tls/certificate.pem"',
         'key = "tls/key.pem"',
     ]
-    done = restante("cert", "--out", "tls", cwd=folder)
-    assert (done.returncode, done.stdout) == (1, b"")
-    assert b"--force replaces it" in done.stderr
-    assert restante("cert", "--out", "tls", "--force", cwd=folder).returncode == 0
+    done = call("cert", "--out", "tls")
+    assert (done.status, done.out) == (1, "")
+    assert "--force replaces it" in done.err
+    assert call("cert", "--out", "tls", "--force").status == 0

@@ -121,7 +121,10 @@ def test_the_catch_all_is_looked_for_in_either_kind_of_accounts(folder: Path) ->
     (folder / "data").mkdir()
     with SqliteAccounts(folder / "data" / "accounts.sqlite") as accounts:
         accounts.add("ann", "x")
-    assert found(folder, DEVELOPMENT + "[delivery]\ncatch_all = 'ann'\n") == []
+        assert found(folder, DEVELOPMENT + "[delivery]\ncatch_all = 'ann'\n") == []
+        accounts.disable("ann")
+    (problem,) = found(folder, DEVELOPMENT + "[delivery]\ncatch_all = 'ann'\n")
+    assert "disabled" in problem.text
 
 
 def test_an_unknown_password_scheme_is_told_without_the_password(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from restante import __version__
 from restante.app.cli import app, run
+from tests.app.conftest import Call
 from tests.app.support import restante, write_config
 
 COMMANDS = ("serve", "user", "deliver", "import", "check-config", "cert", "log")
@@ -70,9 +71,11 @@ def test_check_config_shows_what_is_in_effect(
     assert run(["check-config", "--config", "shown.toml"]) == 0
 
 
-def test_serve_refuses_a_configuration_with_mistakes_and_makes_nothing(folder: Path) -> None:
+def test_serve_refuses_a_configuration_with_mistakes_and_makes_nothing(
+    folder: Path, call: Call
+) -> None:
     (folder / "restante.toml").write_text("[pop3]\nport = 'x'\n[delivery]\ncatch_all = 'z'\n")
-    done = restante("serve", cwd=folder)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert len(done.stderr.splitlines()) == 3
+    done = call("serve")
+    assert (done.status, done.out) == (2, "")
+    assert len(done.err.splitlines()) == 3
     assert {each.name for each in folder.iterdir()} == {"restante.toml"}

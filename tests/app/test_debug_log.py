@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from restante.app.debug_log import Choice, read_choice, write_choice
-from tests.app.support import restante
+from tests.app.conftest import Call
 
 
 def test_a_choice_is_read_as_it_was_written(folder: Path) -> None:
@@ -46,20 +46,19 @@ def test_a_damaged_file_is_an_error(folder: Path, text: str) -> None:
         read_choice(folder / "x")
 
 
-def test_the_commands(folder: Path) -> None:
-    on = restante("log", "on", "--account", "joe", "--address", "0:0::1", cwd=folder)
-    assert on.stdout.startswith(b"debug log: account joe until ")
+def test_the_commands(folder: Path, call: Call) -> None:
+    on = call("log", "on", "--account", "joe", "--address", "0:0::1")
+    assert on.out.startswith("debug log: account joe until ")
     given = json.loads((folder / "data" / "debug-log.json").read_text())
     assert 3500 < given["accounts"]["joe"] - time.time() < 3601
     assert list(given["addresses"]) == ["::1"]
-    assert restante("log", "show", cwd=folder).stdout == on.stdout
-    off = restante("log", "off", "--account", "joe", cwd=folder)
-    assert off.stdout.startswith(b"debug log: address ::1 until ")
-    assert restante("log", "off", cwd=folder).stdout == b"debug log: off\n"
+    assert call("log", "show").out == on.out
+    assert call("log", "off", "--account", "joe").out.startswith("debug log: address ::1 until ")
+    assert call("log", "off").out == "debug log: off\n"
 
 
 @pytest.mark.parametrize(
     "arguments", [[], ["--address", "nowhere"], ["--account", "a", "--minutes", "0"]]
 )
-def test_what_makes_no_choice_is_refused(folder: Path, arguments: list[str]) -> None:
-    assert restante("log", "on", *arguments, cwd=folder).returncode == 2
+def test_what_makes_no_choice_is_refused(call: Call, arguments: list[str]) -> None:
+    assert call("log", "on", *arguments).status == 2

@@ -38,7 +38,7 @@ def documented() -> dict[str, tuple[str, str]]:
 
 def existing(model: type[BaseModel] = Settings, above: str = "") -> dict[str, tuple[str, str]]:
     """The same as the models have it."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for name, field in model.model_fields.items():
         key = f"{above}{name}"
         below = model_in(field.annotation)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from restante.app.cli_mail import run_safely
-from restante.app.config import load
-from restante.app.parts import make_store
-from restante.maildrops.contract import Content
+from tests.app.conftest import Call
 from tests.app.support import COMMAND, environment, restante, write_config
 
 
@@ -39,18 +37,18 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_message_is_stored_as_it_came(folder: Path, body: bytes) -> None:
-    done = restante("deliver", "--to", "joe", cwd=folder, given=body)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+def test_a_message_is_stored_as_it_came(folder: Path, call: Call, body: bytes) -> None:
+    done = call("deliver", "--to", "joe", given=body)
+    assert done == (0, "", "")
     (stored,) = messages(folder)
     assert stored.replace(b"\r\n", b"\n").rstrip(b"\n") == body.replace(b"\r\n", b"\n").rstrip(
         b"\n"
     )
 
 
-def test_the_line_that_pipes_put_before_it_is_dropped(folder: Path) -> None:
+def test_the_line_that_pipes_put_before_it_is_dropped(folder: Path, call: Call) -> None:
     given = b"From joe@x  Mon Jan  1 00:00:00 2026\nFrom: a\n\nFrom here\n>From there\n"
-    assert restante("deliver", "--to", "joe+tag@x.example", cwd=folder, given=given).returncode == 0
+    assert call("deliver", "--to", "joe+tag@x.example", given=given).status == 0
     (stored,) = messages(folder)
     assert stored.replace(b"\r\n", b"\n") == given.partition(b"\n")[2]
 
@@ -70,27 +68,34 @@ def test_the_line_that_pipes_put_before_it_is_dropped(folder: Path) -> None:
     ],
 )
 def test_statuses_are_those_that_mail_servers_read(
-    folder: Path, arguments: list[str], status: int
+    folder: Path, call: Call, arguments: list[str], status: int
 ) -> None:
-    done = restante("deliver", *arguments, cwd=folder, given=b"x")
-    assert done.returncode == status
-    assert done.stderr
+    done = call("deliver", *arguments, given=b"x")
+    assert done.status == status
+    assert done.err
     assert messages(folder) == []
 
 
-def test_a_disabled_account_gets_nothing(folder: Path) -> None:
+def test_a_disabled_account_gets_nothing(folder: Path, call: Call) -> None:
     flag = 'accounts.static={joe = {password = "x", disabled = true}}'
-    done = restante("deliver", "--to", "joe", "--set", flag, cwd=folder, given=b"x")
-    assert done.returncode in (67, 77)
+    done = call("deliver", "--to", "joe", "--set", flag, given=b"x")
+    assert done.status == 77
     assert messages(folder) == []
 
 
-def test_a_message_too_big_leaves_nothing_behind(folder: Path) -> None:
-    done = restante("deliver", "--to", "joe", cwd=folder, given=b"x" * 65537)
-    assert done.returncode == 65
-    assert b"delivery.size_limit" in done.stderr
+def test_a_message_too_big_leaves_nothing_behind(folder: Path, call: Call) -> None:
+    done = call("deliver", "--to", "joe", given=b"x" * 65537)
+    assert done.status == 65
+    assert "delivery.size_limit" in done.err
     assert messages(folder) == []
-    assert restante("deliver", "--to", "joe", cwd=folder, given=b"x" * 65536).returncode == 0
+    assert call("deliver", "--to", "joe", given=b"x" * 65536).status == 0
+
+
+def test_a_real_pipe(folder: Path) -> None:
+    done = restante("deliver", "--to", "joe", cwd=folder, given=b"Subject: x\n\nhello\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert len(messages(folder)) == 1
+    assert restante("deliver", "--to", "nobody", cwd=folder, given=b"x").returncode == 67
 
 
 def test_a_fault_of_ours_keeps_the_message_in_the_queue(
@@ -101,7 +106,8 @@ def test_a_fault_of_ours_keeps_the_message_in_the_queue(
 
     assert run_safely(fault) == 75
     assert "unforeseen" in capsys.readouterr().err
-    assert [run_safely(lambda status=status: status) for status in (0, 67, 1, 2)] == [0, 67, 75, 75]
+    given = {0: 0, 67: 67, 1: 75, 2: 75}
+    assert {status: run_safely(partial(int, status)) for status in given} == given
 
 
 def test_without_its_libraries_the_command_names_the_extra_and_nothing_bounces(
@@ -123,37 +129,28 @@ def test_without_its_libraries_the_command_names_the_extra_and_nothing_bounces(
         assert done.stderr == b"restante: typer is missing: pip install 'restante[server]'\n"
 
 
-MBOX = b"From a Mon Jan  1 00:00:00 2026\nSubject: 1\n\none\n\nFrom b Mon Jan  1 00:00:00 2026\n\ntwo\n"
+FROM = b"From a Mon Jan  1 00:00:00 2026\n"
+MBOX = FROM + b"Subject: 1\n\none\n\n" + FROM + b"\ntwo\n"
 
 
-def test_an_import_says_what_it_did_and_repeats_nothing(folder: Path) -> None:
+def test_an_import_says_what_it_did_and_repeats_nothing(folder: Path, call: Call) -> None:
     (folder / "box").write_bytes(MBOX)
-    done = restante("import", "box", "--account", "joe", cwd=folder)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"2 messages imported, ")
-    done = restante("import", "box", "--account", "joe", cwd=folder)
-    assert done.stdout == (
-        b"0 messages imported, 0 octets; 2 were imported before (--again repeats them)\n"
+    done = call("import", "box", "--account", "joe")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith("2 messages imported, ")
+    done = call("import", "box", "--account", "joe")
+    assert done.out == (
+        "0 messages imported, 0 octets; 2 were imported before (--again repeats them)\n"
     )
-    assert restante("import", "box", "--account", "joe", "--again", cwd=folder).returncode == 0
+    assert call("import", "box", "--account", "joe", "--again").status == 0
     assert len(messages(folder)) == 4
 
 
-def test_imported_mail_is_read_by_pop3_as_it_was(folder: Path) -> None:
+def test_imported_mail_is_stored_as_it_was(folder: Path, call: Call) -> None:
     (folder / "one.eml").write_bytes(b"Subject: x\n\n.hello\n")
-    assert restante("import", "one.eml", "--account", "joe", cwd=folder).returncode == 0
-    settings = load(environ={}).settings
-    from restante.app.parts import make_accounts
-
-    account = make_accounts(settings).lookup("joe")
-    assert account is not None
-    maildrop = make_store(settings).open(account)
-    assert not hasattr(maildrop, "__await__")
-    try:
-        assert len(maildrop.listing) == 1  # type: ignore[union-attr]
-    finally:
-        maildrop.close()  # type: ignore[union-attr]
-    assert Content
+    assert call("import", "one.eml", "--account", "joe").status == 0
+    (stored,) = messages(folder)
+    assert stored.replace(b"\r\n", b"\n") == b"Subject: x\n\n.hello\n"
 
 
 @pytest.mark.parametrize(
@@ -165,16 +162,17 @@ def test_imported_mail_is_read_by_pop3_as_it_was(folder: Path) -> None:
         (["restante.toml", "--account", "joe", "--kind", "tar"], "none of auto"),
     ],
 )
-def test_what_cannot_be_imported(folder: Path, arguments: list[str], says: str) -> None:
+def test_what_cannot_be_imported(folder: Path, call: Call, arguments: list[str], says: str) -> None:
     (folder / "box").write_bytes(MBOX)
-    done = restante("import", *arguments, cwd=folder)
-    assert done.returncode == 1
-    assert says in done.stderr.decode()
-    assert len(done.stderr.splitlines()) == 1
+    done = call("import", *arguments)
+    assert done.status == 1
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
 def test_on_a_terminal_an_import_shows_octets_and_rate(folder: Path) -> None:
+    pty = pytest.importorskip("pty")
     (folder / "box").write_bytes(MBOX * 50)
     ours, its = pty.openpty()
     with subprocess.Popen(

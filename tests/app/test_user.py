@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import stat
 import sys
@@ -15,6 +14,7 @@ from restante.accounts.schemes import verify
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cli import run
 from restante.app.first_start import new_password
+from tests.app.conftest import Call
 from tests.app.support import environment, restante, write_config
 
 
@@ -86,19 +86,20 @@ def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]
         (["add", "joe", "--generate", "--set", "pop3.port=x"], 2, "--set: pop3.port"),
     ],
 )
-def test_what_is_refused(folder: Path, arguments: list[str], status: int, says: str) -> None:
+def test_what_is_refused(
+    folder: Path, call: Call, arguments: list[str], status: int, says: str
+) -> None:
     (folder / "data").mkdir()
     with database(folder) as accounts:
         accounts.add("ann", "x")
-    done = restante("user", *arguments, cwd=folder)
-    assert (done.returncode, done.stdout) == (status, b"")
-    assert says in done.stderr.decode()
+    done = call("user", *arguments)
+    assert (done.status, done.out) == (status, "")
+    assert says in done.err
 
 
-def test_an_empty_password_is_refused(folder: Path) -> None:
-    done = restante("user", "add", "joe", "--password-stdin", cwd=folder)
-    assert done.returncode == 1
-    assert b"password: can't be empty" in done.stderr
+def test_an_empty_password_is_refused(call: Call) -> None:
+    done = call("user", "add", "joe", "--password-stdin")
+    assert (done.status, done.err) == (1, "restante: password: can't be empty\n")
 
 
 def test_static_accounts_are_listed_but_changed_elsewhere(
@@ -118,6 +119,7 @@ def test_a_list_where_there_are_no_accounts_makes_none(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
 def test_on_a_terminal_the_password_is_asked_for_twice_and_not_echoed(folder: Path) -> None:
+    pty = pytest.importorskip("pty")
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from threading import Event
 from typing import Protocol
 
@@ -85,36 +85,37 @@ class Wire:
             yield line[1:] if line.startswith(b".") else line
 
 
-@contextmanager
-def connected(house: House, port: str) -> Iterator[tuple[Wire, int]]:
-    """A connection and its server's number. That it ends is a violation unless that was killed."""
+def converse(house: House, port: str, work: Callable[[Wire, int], None]) -> None:
+    """Do `work` with a connection and its server's number.
+
+    That the connection ends is a violation, unless its server was killed.
+    """
     number, ports = house.server()
-    wire = None
     try:
-        wire = Wire(ports[port])
-        yield wire, number
+        with closing(Wire(ports[port])) as wire:
+            work(wire, number)
     except Gone:
         if house.lives(number):
             house.ledger.violated(f"{port}: connection ended, though the server lives")
     except TimeoutError:
         house.ledger.violated(f"{port}: no answer")
-    finally:
-        if wire is not None:
-            wire.close()
 
 
 def deliver(house: House, port: str, chance: random.Random) -> None:
     """Deliver by "lmtp" or "smtp" until it is over."""
+
+    def work(wire: Wire, _: int) -> None:
+        _expect(house, wire.line(), b"220")
+        wire.send(b"LHLO client.example\r\n" if port == "lmtp" else b"EHLO client.example\r\n")
+        while not (line := wire.line()).startswith(b"250 "):
+            _expect(house, line, b"250")
+        for _ in range(chance.randint(1, 30)):
+            _deliver_one(house, wire, port, chance)
+            if house.over.wait(chance.random() * 0.01):
+                return
+
     while not house.over.is_set():
-        with connected(house, port) as (wire, _):
-            _expect(house, wire.line(), b"220")
-            wire.send(b"LHLO client.example\r\n" if port == "lmtp" else b"EHLO client.example\r\n")
-            while not (line := wire.line()).startswith(b"250 "):
-                _expect(house, line, b"250")
-            for _ in range(chance.randint(1, 30)):
-                _deliver_one(house, wire, port, chance)
-                if house.over.wait(chance.random() * 0.01):
-                    return
+        converse(house, port, work)
 
 
 def _deliver_one(house: House, wire: Wire, port: str, chance: random.Random) -> None:
@@ -159,8 +160,7 @@ class Reader:
     def go_on(self) -> None:
         """One session after the other until it is over."""
         while not self._house.over.wait(self._chance.random() * 0.005):
-            with connected(self._house, "pop3") as (wire, number):
-                self._session(wire, number)
+            converse(self._house, "pop3", self._session)
 
     def _session(self, wire: Wire, number: int) -> None:
         expected = self._ledger.must_be_listed(self._account)

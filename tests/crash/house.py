@@ -100,8 +100,8 @@ class House:
     def server(self) -> tuple[int, dict[str, int]]:
         """The number and the ports of the server that lives, now or soon."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ports is not None)
-            assert self._ports is not None
+            self._changed.wait_for(lambda: self._ports is not None, timeout=30)
+            assert self._ports is not None, "no server came"
             return self._number, self._ports
 
     def lives(self, number: int) -> bool:

@@ -28,7 +28,6 @@ listen = 127.0.0.1
 default_internal_user = dovecot
 default_login_user = dovenull
 first_valid_uid = 1
-mail_location = maildir:{folder}/mail/%n
 pop3_uidl_format = %f
 # RFC 1939 §4 wants the exclusive lock, which is off by default.
 pop3_lock_session = yes
@@ -48,8 +47,8 @@ passdb {{
   args = scheme=PLAIN username_format=%u {folder}/users
 }}
 userdb {{
-  driver = static
-  args = uid={nobody} gid={nobody} home={folder}/mail/%n
+  driver = passwd-file
+  args = username_format=%u {folder}/users
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -76,11 +75,9 @@ class Dovecot:
         self.port = port
 
     def give(self, messages: dict[str, bytes]) -> None:
-        """Let joe have these messages and no others."""
-        maildir = self._folder / "mail" / "joe"
-        if maildir.exists():  # a session may still be writing there
-            self._given += 1
-            maildir.rename(self._folder / f"given-{self._given}")
+        """Let joe have these messages and no others, in a Maildir that no session has seen."""
+        self._given += 1
+        maildir = self._maildir("joe")
         for name in ("cur", "new", "tmp"):
             (maildir / name).mkdir(parents=True)
             os.chown(maildir / name, NOBODY, NOBODY)
@@ -89,10 +86,25 @@ class Dovecot:
             path = maildir / "cur" / f"{name}:2,"
             path.write_bytes(message)
             os.chown(path, NOBODY, NOBODY)
+        self._write_users()
+
+    def _maildir(self, name: str) -> Path:
+        return self._folder / "mail" / f"{name}-{self._given}"
+
+    def _write_users(self) -> None:
+        fresh = self._folder / "users.new"
+        lines = [
+            f"{name}:{{PLAIN}}{password}:{NOBODY}:{NOBODY}::{self._folder}/mail::"
+            f"userdb_mail=maildir:{self._maildir(name)}\n"
+            for name, password in PASSWORDS.items()
+        ]
+        fresh.write_text("".join(lines), "utf-8")
+        os.utime(fresh, (self._given, self._given))  # by another time it knows another file
+        fresh.replace(self._folder / "users")
 
     def remove(self, unique_id: str) -> None:
         """Remove a message as another program would."""
-        (self._folder / "mail" / "joe" / "cur" / f"{unique_id}:2,").unlink()
+        (self._maildir("joe") / "cur" / f"{unique_id}:2,").unlink()
 
 
 class DovecotVenue(Venue):
@@ -131,16 +143,12 @@ def running(program: str, authority: Authority) -> Iterator[Dovecot]:
 @contextlib.contextmanager
 def _started(program: str, folder: Path, authority: Authority) -> Iterator[Dovecot]:
     port = _free_port()
-    users = [f"{name}:{{PLAIN}}{password}::::::" for name, password in PASSWORDS.items()]
-    (folder / "users").write_text("\n".join(users) + "\n", "utf-8")
     for part in ("run", "state", "mail"):
         (folder / part).mkdir()
     os.chown(folder / "mail", NOBODY, NOBODY)
     config = folder / "dovecot.conf"
     config.write_text(
-        CONFIG.format(
-            folder=folder, port=port, nobody=NOBODY, certificate=authority.certificate.chain
-        )
+        CONFIG.format(folder=folder, port=port, certificate=authority.certificate.chain)
     )
     process = subprocess.Popen(
         [program, "-F", "-c", str(config)],

@@ -5,6 +5,8 @@ section, and the row of the field notes (F1, U2 …) where there is one. Then co
 
     @maildrop letters       what joe's maildrop holds: `letters` (three of them) or `empty`
     @message Subject: x\n\n.dot\n     or these messages, one a directive, escapes as below
+    @unique-ids a b         what the messages are called by a store of three methods, which
+                            knows nothing of what POP3 allows; without it, letter-1 or message-1
     @accounts hashed        no account holds a secret that APOP or CRAM-MD5 could use
     @server use_auth=sasl tls=starttls    settings, as `Settings` and `Listener` name them;
                             tls_port=yes adds a listener for TLS from the first octet
@@ -55,7 +57,6 @@ from typing import Protocol
 
 WAYS = ("core", "core-pipelined", "core-bytes", "socket", "socket-pipelined", "tls", "dovecot")
 EVENTS = ("LOGIN", "TLS", "CLOSED", "DISCONNECT", "RECONNECT")
-DIRECTIVES = ("maildrop", "message", "accounts", "server", "peer", "broken", "only", "not")
 
 LETTERS = {
     "letter-1": b"From: anna@example.org\r\nSubject: one\r\n\r\nFirst line.\r\nSecond line.\r\n",
@@ -101,6 +102,7 @@ class Dialogue:
     name: str
     comment: str = ""
     maildrop: dict[str, bytes] = field(default_factory=lambda: dict(LETTERS))
+    unique_ids: tuple[str, ...] = ()
     hashed: bool = False
     remote: bool = False
     broken: str = ""
@@ -163,6 +165,8 @@ def _direct(dialogue: Dialogue, line: str, place: str) -> None:
                 dialogue.maildrop = {}
             number = len(dialogue.maildrop) + 1
             dialogue.maildrop[f"message-{number}"] = unescape(_expand(value))
+        case "unique-ids", _:
+            dialogue.unique_ids = tuple(_expand(value).split())
         case "accounts", "hashed":
             dialogue.hashed = True
         case "peer", "remote":

@@ -18,8 +18,10 @@ from restante import (
     Listener,
     Maildrop,
     MaildropInUse,
+    MaildropStore,
     MemoryStore,
     MessageGone,
+    MessageInfo,
     Pop3Server,
     StaticAccounts,
     StoreError,
@@ -104,6 +106,24 @@ class _Store(MemoryStore):
         if self._fault == "open":
             raise StoreError("damaged", temporary=False)
         return _Broken(super().open(account), self._fault) if self._fault else super().open(account)
+
+
+class _ThreeMethods(MaildropStore):
+    """joe's mail in a store that has its own idea of unique-ids."""
+
+    blocking = False
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._mail = list(zip(dialogue.unique_ids, dialogue.maildrop.values(), strict=True))
+
+    def list(self, account: Account) -> list[MessageInfo]:
+        return [MessageInfo(unique_id) for unique_id, _ in self._mail]
+
+    def read(self, account: Account, unique_id: str) -> bytes:
+        return dict(self._mail)[unique_id]
+
+    def delete(self, account: Account, unique_ids: Sequence[str]) -> None:
+        self._mail = [entry for entry in self._mail if entry[0] not in unique_ids]
 
 
 # The core alone
@@ -303,7 +323,7 @@ def socket_venue(
     store = _Store(dialogue)
     server = Pop3Server(
         accounts=accounts_of(dialogue),
-        store=store,
+        store=_ThreeMethods(dialogue) if dialogue.unique_ids else store,
         listeners=listeners,
         certificate=authority.certificate,
         failure_delay=0,

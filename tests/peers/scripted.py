@@ -80,8 +80,8 @@ def _still_stuffed(wire: bytes) -> bytes | None:
 PERL = Scripted(
     "perl-net-pop3",
     ("perl", str(PROGRAMS / "fetch.pl")),
-    "perl, libio-socket-ssl-perl",
-    logins=(("login", "USER"), ("apop", "APOP"), ("auth", "AUTH CRAM-MD5")),
+    "perl",
+    logins=(("login", "USER"), ("apop", "APOP"), ("auth", "AUTH PLAIN")),
     sees_as=_with_lf,
 )
 RUBY = Scripted(
@@ -104,6 +104,7 @@ JAVA = Scripted(
     "java-mail",
     ("java", "-cp", ":".join(map(str, JARS)), str(PROGRAMS / "Fetch.java")),
     "default-jdk-headless",
-    logins=(("USER", "USER"), ("PLAIN", "AUTH PLAIN"), ("LOGIN", "AUTH LOGIN"), ("APOP", "APOP")),
+    # LOGIN is its name for USER and PASS.
+    logins=(("LOGIN", "USER"), ("PLAIN", "AUTH PLAIN"), ("APOP", "APOP")),
     files=tuple((jar, "libmail-java") for jar in JARS),
 )

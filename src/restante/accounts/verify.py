@@ -50,7 +50,7 @@ class Verifier:
         remember: float = REMEMBER_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store = store
+        self._hashing = store if isinstance(store, KnowsHashing) else None
         self._remember = remember
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -115,8 +115,8 @@ class Verifier:
         return until is not None and self._clock() < until
 
     def _decoy_scheme(self) -> str | None:
-        if isinstance(self._store, KnowsHashing):
-            return self._store.slowest_scheme()
+        if self._hashing is not None:
+            return self._hashing.slowest_scheme()
         return default_scheme()
 
 

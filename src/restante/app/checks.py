@@ -216,9 +216,10 @@ def _exists(settings: Settings, name: str) -> bool:
     if settings.accounts.kind == "sqlite" and not settings.accounts_file.exists():
         return False
     try:
-        return parts.make_accounts(settings).lookup_address(name) is not None
+        account = parts.make_accounts(settings).lookup_address(name)
     except (ValueError, AccountError):
         return True  # what is wrong with the accounts is reported already
+    return account is not None and not account.disabled
 
 
 def _exposed(settings: Settings) -> Iterator[Finding]:

@@ -47,14 +47,14 @@ app.command("import")(cli_mail.import_)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and give its exit status."""
-    if arguments[:1] == ["deliver"]:
+    if list(arguments[:1]) == ["deliver"]:
         return cli_mail.run_safely(lambda: _run(arguments))
     return _run(arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        app(list(arguments))
+        app(list(arguments), prog_name="restante")
     except SystemExit as end:  # how the command line's own errors end, and everything else
         return end.code if isinstance(end.code, int) else 0
     except ConfigError as error:

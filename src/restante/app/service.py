@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -76,6 +77,9 @@ class Service:
         self._mail_tls = parts.make_tls(settings, client_certificates=False)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
+        # Apart and few: a check takes time and memory, and must not keep mail waiting.
+        self._hashing = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "restante-smtp-auth")
+        self._verifier = Verifier(self.accounts)
         self._intakes: list[Intake] = []
         self._servers: list[asyncio.Server] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -190,9 +194,13 @@ class Service:
         self._intakes.append(intake)
         return intake
 
-    def _authenticate(self, name: str, password: str) -> bool:
+    async def _authenticate(self, name: str, password: str) -> bool:
         claim = PasswordClaim(name, password, "SMTP")
-        return Verifier(self.accounts).check(self.accounts.lookup(name), claim)
+
+        def decide() -> bool:
+            return self._verifier.check(self.accounts.lookup(name), claim)
+
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, decide)
 
     async def close(self) -> None:
         """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
@@ -207,7 +215,8 @@ class Service:
             ends.append(self.pop3.close())
         await asyncio.gather(*ends)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._executor.shutdown)
+        for executor in (self._hashing, self._executor):
+            await loop.run_in_executor(None, executor.shutdown)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

@@ -126,7 +126,6 @@ class Maildrop(ABC):
     def close(self) -> Awaitable[None] | None:
         """Give the lease back. Harmless when repeated; removes nothing."""
 
-
     def close_at_once(self) -> bool:
         """Close without waiting for anything, or say False: then `close` is called."""
         return False

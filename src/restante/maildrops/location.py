@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 
@@ -74,6 +75,7 @@ class Place:
         self._split = "domain" in fields and "user" in fields
         self._needs_domain = "domain" in fields
 
+    @lru_cache(maxsize=4096)  # noqa: B019 - a store has one of these, for its whole life
     def folder(self, maildrop_name: str) -> Path:
         """Where the maildrop lies. Raises StoreError for a name that can have no folder."""
         user, at, domain = maildrop_name.rpartition("@")

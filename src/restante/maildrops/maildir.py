@@ -17,7 +17,7 @@ from threading import Lock
 from typing import ClassVar, Literal, NamedTuple
 
 from restante.accounts.contract import Account
-from restante.maildrops.contract import Incoming, Maildrop
+from restante.maildrops.contract import Incoming, Maildrop, StoreError
 from restante.maildrops.dovecot import read_uidlist
 from restante.maildrops.files import as_store_error
 from restante.maildrops.incoming import MaildirIncoming
@@ -77,6 +77,7 @@ class Maildir:
         self._ids = 1 if unique_ids == "dovecot" else 0
         self._fsync = fsync
         self._recent: OrderedDict[Path, Snapshot] = OrderedDict()
+        self._remembered = 0
         self._lock = Lock()
 
     def folder(self, account: Account) -> Path:
@@ -97,6 +98,37 @@ class Maildir:
             except BaseException:
                 lease.release()
                 raise
+        return self._opened(folder, lease, snapshot)
+
+    def open_at_once(self, account: Account) -> Maildrop | None:
+        """The same for a maildrop that is as it was when this process last had it open.
+
+        None for every other, and when anything is not as usual. Raises MaildropInUse.
+        """
+        folder = self.folder(account)
+        with self._lock:
+            recent = self._recent.get(folder)
+        if recent is None:
+            return None
+        try:
+            lease = Lease(folder)
+        except OSError:
+            return None
+        try:
+            if self._stamp(folder) == recent.stamp:
+                with self._lock:
+                    if folder in self._recent:
+                        self._recent.move_to_end(folder)
+                return self._opened(folder, lease, recent)
+        except (OSError, StoreError):
+            pass  # opening it on a thread tells what is wrong
+        except BaseException:
+            lease.release()
+            raise
+        lease.release()
+        return None
+
+    def _opened(self, folder: Path, lease: Lease, snapshot: Snapshot) -> OpenedMaildir:
         return OpenedMaildir(
             folder,
             lease,
@@ -198,13 +230,22 @@ class Maildir:
     def _remember(self, folder: Path, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
         with self._lock:
+            self._drop(folder)
             self._recent[folder] = snapshot._replace(saved=True)
-            self._recent.move_to_end(folder)
-            total = sum(len(kept.rows) + 10 for kept in self._recent.values())
-            while total > REMEMBERED and self._recent:
-                _, dropped = self._recent.popitem(last=False)
-                total -= len(dropped.rows) + 10
+            self._remembered += _weight(snapshot)
+            while self._remembered > REMEMBERED:
+                self._drop(next(iter(self._recent)))
 
     def _forget(self, folder: Path) -> None:
         with self._lock:
-            self._recent.pop(folder, None)
+            self._drop(folder)
+
+    def _drop(self, folder: Path) -> None:
+        snapshot = self._recent.pop(folder, None)
+        if snapshot is not None:
+            self._remembered -= _weight(snapshot)
+
+
+def _weight(snapshot: Snapshot) -> int:
+    """Messages that a snapshot counts for; one without any takes room too."""
+    return len(snapshot.rows) + 10

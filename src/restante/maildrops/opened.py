@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
@@ -54,23 +55,38 @@ class OpenedMaildir(Maildrop):
         """The message, and its facts unless its file has been changed since."""
         row = number - 1
         with as_store_error("fetching"):
-            fd, about = self._open(row)
-            known = (self._rows.sizes[row], self._rows.mtimes[row])
-            facts = self._rows.facts(row)
-            unchanged = (about.st_size, about.st_mtime_ns) == known
-            file = os.fdopen(fd, "rb")
-            if about.st_size > SMALL:
-                content = Content(file, facts if unchanged else None)
-            else:
-                with file:
-                    data = file.read()
-                unchanged = unchanged and len(data) == about.st_size
-                content = Content(data, facts if unchanged else None)
+            return self._content(row, *self._open(row))
+
+    def fetch_at_once(self, number: MessageNumber) -> Content | None:
+        """The message, if its file lies where it lay: read if it is small, else opened."""
+        row = number - 1
+        try:
+            return self._content(row, *open_regular(self._files.path(row)))
+        except OSError:
+            return None
+
+    def _content(self, row: int, fd: int, about: os.stat_result) -> Content:
+        known = (self._rows.sizes[row], self._rows.mtimes[row])
+        facts = self._rows.facts(row)
+        unchanged = (about.st_size, about.st_mtime_ns) == known
+        if about.st_size > SMALL:
+            content = Content(os.fdopen(fd, "rb"), facts if unchanged else None)
+        else:
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                data = _read_all(cast(BinaryIO, file), about.st_size)
+            unchanged = unchanged and len(data) == about.st_size
+            content = Content(data, facts if unchanged else None)
         if not unchanged:
             self._stamp = self._stamp._replace(new=REVIEW)
             self._saved = False
             self._changed_in_place()
         return content
+
+    def close_at_once(self) -> bool:
+        """Give the lease back, if nothing was learnt that is to be kept."""
+        if self._saved:
+            self._lease.release()
+        return self._saved
 
     def _open(self, row: int) -> tuple[int, os.stat_result]:
         with suppress(FileNotFoundError):
@@ -136,6 +152,14 @@ class OpenedMaildir(Maildrop):
         finally:
             self._saved = True
             self._lease.release()
+
+
+def _read_all(file: BinaryIO, size: int) -> bytes:
+    """All of a file that had `size` octets a moment ago."""
+    data = file.read(size + 1)
+    if len(data) == size:
+        return data
+    return data + file.read()
 
 
 def _unlink(path: str, row: int, failures: dict[int, OSError]) -> bool:

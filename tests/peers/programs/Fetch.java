@@ -32,10 +32,11 @@ class Fetch {
         settings.put(prefix + "ssl.checkserveridentity", "true");
         settings.put(prefix + "starttls.required", "" + env.get("POP_WAY").equals("starttls"));
         settings.put(prefix + "starttls.enable", "" + env.get("POP_WAY").equals("starttls"));
-        settings.put(prefix + "filecache.enable", "true");
-        if (!env.get("POP_LOGIN").isEmpty()) {
-            settings.put(prefix + "auth.mechanisms", env.get("POP_LOGIN"));
-            settings.put(prefix + "apop.enable", "" + env.get("POP_LOGIN").equals("APOP"));
+        String login = env.get("POP_LOGIN");
+        if (login.equals("APOP")) {
+            settings.put(prefix + "apop.enable", "true");
+        } else if (!login.isEmpty()) {
+            settings.put(prefix + "auth.mechanisms", login);
         }
         Store store = Session.getInstance(settings).getStore(protocol);
         store.connect(env.get("POP_NAME"), env.get("POP_PASSWORD"));

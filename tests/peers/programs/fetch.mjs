@@ -21,29 +21,31 @@ function listen(to) {
   socket.on("end", () => wake());
 }
 
-async function more() {
-  if (!arrived.length) {
+async function next() {
+  while (!arrived.length) {
     if (socket.readableEnded) throw new Error("closed by the server");
     await new Promise((resolve) => { wake = resolve; });
   }
-  const blocks = arrived;
-  arrived = [];
-  return blocks;
+  return arrived.shift();
 }
 
-// Takes what comes before `end` and drops `end`.
+// Takes what comes before `end`, and `end` itself, which is not given back.
 async function until(end) {
-  const blocks = [buffered];
-  for (;;) {
-    const tail = Buffer.concat(blocks.splice(-2));
-    blocks.push(tail);
-    const at = tail.indexOf(end);
+  const blocks = [];
+  let octets = 0;
+  let carried = Buffer.alloc(0);
+  for (let block = buffered; ; block = await next()) {
+    const joint = Buffer.concat([carried, block]);
+    blocks.push(block);
+    const at = joint.indexOf(end);
     if (at >= 0) {
-      buffered = tail.subarray(at + end.length);
-      blocks.push(blocks.pop().subarray(0, at));
-      return Buffer.concat(blocks).toString("latin1");
+      const all = Buffer.concat(blocks);
+      const stop = octets - carried.length + at;
+      buffered = all.subarray(stop + end.length);
+      return all.subarray(0, stop).toString("latin1");
     }
-    blocks.push(...await more());
+    octets += block.length;
+    carried = joint.subarray(-(end.length - 1));
   }
 }
 

@@ -1,0 +1,410 @@
+"""`restante serve` for real: start, signals, reload, the debug log, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import poplib
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from restante.app.cert import make_certificate
+from restante.app.cli import run
+from tests.app.support import (
+    PASSWORD,
+    Server,
+    client_context,
+    restante,
+    wait_until,
+    write_config,
+)
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "serve"
+unix = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    """A server with one static account, joe."""
+    write_config(folder, "[log]\nformat = 'json'\n")
+    with Server(folder) as running:
+        yield running
+
+
+def send(server: Server, body: bytes, to: str = "joe@localhost") -> None:
+    with smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as client:
+        client.sendmail("a@x.example", [to], body)
+
+
+def test_mail_in_by_smtp_and_lmtp_and_out_by_pop3_with_and_without_tls(server: Server) -> None:
+    send(server, b"Subject: 1\r\n\r\n.one\r\n")
+    with smtplib.LMTP("127.0.0.1", server.port("lmtp", "none")) as client:
+        client.sendmail("a@x.example", ["joe+tag@localhost"], b"Subject: 2\r\n\r\ntwo\r\n")
+    plain = server.login()
+    assert plain.retr(1)[1] == [b"Subject: 1", b"", b".one"]
+    plain.quit()
+    inside = poplib.POP3_SSL("127.0.0.1", server.port("pop3", "implicit"), context=client_context())
+    inside.user("joe")
+    inside.pass_(PASSWORD)
+    assert inside.retr(2)[1] == [b"Subject: 2", b"", b"two"]
+    inside.quit()
+    later = poplib.POP3("127.0.0.1", server.port("pop3", "starttls"))
+    later.stls(client_context())
+    later.user("joe")
+    later.pass_(PASSWORD)
+    assert later.stat() == (2, 39)
+    later.quit()
+
+
+def test_smtp_logs_in_with_the_same_accounts_when_asked_to(folder: Path) -> None:
+    write_config(folder, "[smtp]\nauth = true\ntls = 'starttls_required'\n")
+    with (
+        Server(folder) as server,
+        smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls_required")) as client,
+    ):
+        client.starttls(context=client_context())
+        with pytest.raises(smtplib.SMTPAuthenticationError):
+            client.login("joe", "wrong")
+        assert client.login("joe", PASSWORD)[0] == 235
+
+
+def test_the_first_start_makes_what_it_needs_and_the_second_shows_no_password(
+    folder: Path,
+) -> None:
+    with Server(folder) as server:
+        shown = server.out.read_text()
+        found = re.search(r"First account: me, password (\S+)", shown)
+        assert found
+        assert f"POP3  127.0.0.1:{server.port('pop3', 'starttls')}" in shown
+        assert shown.count("curl") == 2
+        send(server, b"Subject: x\r\n\r\nx\r\n", "me@localhost")
+        client = server.login("me", found[1])
+        assert client.stat() == (1, 17)
+        client.quit()
+        certificate = server.certificate()
+    if os.name == "posix":
+        modes = {
+            path: stat.S_IMODE((folder / path).stat().st_mode)
+            for path in ("data", "data/mail", "data/tls/key.pem", "data/accounts.sqlite")
+        }
+        assert modes == {
+            "data": 0o700,
+            "data/mail": 0o700,
+            "data/tls/key.pem": 0o600,
+            "data/accounts.sqlite": 0o600,
+        }
+    assert not (folder / "ready.json").exists()
+    with Server(folder) as server:
+        assert "password" not in server.out.read_text()
+        assert server.certificate() == certificate
+        client = server.login("me", found[1])
+        client.quit()
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_lines_to_try_work_as_they_are_shown(folder: Path) -> None:
+    with Server(folder) as server:
+        lines = [line for line in server.out.read_text().splitlines() if "curl" in line]
+        for line in lines:
+            done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=30, check=False)
+            assert done.returncode == 0, done.stderr
+        assert done.stdout == b"Subject: hello\r\n\r\nIt works.\r\n"
+
+
+def taken_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+taken = pytest.fixture(taken_port)
+
+
+@pytest.mark.parametrize(
+    ("flag", "key"),
+    [
+        ("--pop3-port", "pop3.port"),
+        ("--pop3s-port", "pop3.tls_port"),
+        ("--smtp-port", "smtp.port"),
+        ("--lmtp-port", "lmtp.port"),
+    ],
+)
+def test_a_port_that_cannot_be_had_is_named_with_its_key(
+    folder: Path, taken: int, flag: str, key: str
+) -> None:
+    write_config(folder)
+    ports = {"--pop3-port": "0", "--pop3s-port": "0", "--smtp-port": "0", "--lmtp-port": "0"}
+    flags = [text for pair in {**ports, flag: str(taken)}.items() for text in pair]
+    done = restante("serve", *flags, cwd=folder)
+    assert done.returncode == 1
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith(f"restante: {key} = {taken}: can't listen on 127.0.0.1: another")
+
+
+@unix
+def test_sigterm_finishes_a_reply_in_flight_and_refuses_new_sessions(server: Server) -> None:
+    size = 30_000_000
+    new = server.folder / "data" / "mail" / "joe" / "new"
+    server.login().quit()  # makes the maildrop
+    (new / "1.big").write_bytes(b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * (size // 100))
+    client = server.login()
+    client.sock.sendall(b"RETR 1\r\n")
+    received = client.sock.recv(1000)
+    server.signal(signal.SIGTERM)
+    server.wait_for_log("SIGTERM: stopping")
+    wait_until(lambda: not accepts(server.port("pop3", "starttls")), "refusal")
+    assert server.process.poll() is None
+    pieces = [received]
+    while block := client.sock.recv(1 << 20):
+        pieces.append(block)
+    reply = b"".join(pieces)
+    client.sock.close()
+    assert reply.endswith(b"xx\r\n.\r\n") or b"xx\r\n.\r\n-ERR" in reply
+    assert len(reply) > size
+    assert server.process.wait(10) == 0
+    assert "stopped" in server.log.read_text()
+
+
+def accepts(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            return client.recv(10).startswith(b"+OK")
+    except OSError:
+        return False
+
+
+@unix
+def test_the_end_comes_within_its_deadline_even_if_a_client_never_reads(folder: Path) -> None:
+    write_config(folder, "[server]\ndrain_seconds = 0.5\n")
+    with Server(folder) as server:
+        server.login().quit()
+        new = folder / "data" / "mail" / "joe" / "new"
+        (new / "1.big").write_bytes(b"x\r\n" * 10_000_000)
+        client = server.login()
+        client.sock.sendall(b"RETR 1\r\n")
+        client.sock.recv(10)
+        begun = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.process.wait(15) == 0
+        assert time.monotonic() - begun < 5
+        client.sock.close()
+
+
+@unix
+def test_a_second_signal_ends_at_once(folder: Path) -> None:
+    write_config(folder, "[server]\ndrain_seconds = 300\n")
+    with Server(folder) as server:
+        server.login().quit()
+        new = folder / "data" / "mail" / "joe" / "new"
+        (new / "1.big").write_bytes(b"x\r\n" * 10_000_000)
+        client = server.login()
+        client.sock.sendall(b"RETR 1\r\n")
+        client.sock.recv(10)
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("SIGTERM: stopping")
+        server.signal(signal.SIGINT)
+        assert server.process.wait(10) == 128 + signal.SIGINT
+        client.sock.close()
+
+
+@pytest.fixture
+def certified(folder: Path) -> Iterator[Server]:
+    """A server with a certificate in files."""
+    make_certificate(folder / "c.pem", folder / "k.pem")
+    file = folder / "restante.toml"
+    file.write_text(
+        f'[accounts]\nkind = "static"\nstatic = {{joe = "{PASSWORD}"}}\n'
+        '[tls]\ncertificate = "c.pem"\nkey = "k.pem"\n'
+    )
+    with Server(folder) as running:
+        yield running
+
+
+def renew(folder: Path) -> None:
+    make_certificate(folder / "c.pem", folder / "k.pem", replace=True)
+
+
+@unix
+def test_sighup_takes_a_new_certificate_while_a_tls_session_lives(certified: Server) -> None:
+    before = certified.certificate()
+    port = certified.port("pop3", "implicit")
+    old = poplib.POP3_SSL("127.0.0.1", port, context=client_context())
+    old.user("joe")
+    old.pass_(PASSWORD)
+    renew(certified.folder)
+    certified.signal(signal.SIGHUP)
+    wait_until(lambda: certified.certificate() != before, "the new certificate")
+    assert old.noop().startswith(b"+OK")
+    old.quit()
+
+
+def test_a_certificate_that_changes_is_taken_without_a_signal(certified: Server) -> None:
+    before = certified.certificate()
+    renew(certified.folder)
+    wait_until(lambda: certified.certificate() != before, "the new certificate")
+
+
+@unix
+@pytest.mark.parametrize("damage", ["junk", "other key", "missing"])
+def test_a_bad_new_certificate_is_told_and_the_old_goes_on(certified: Server, damage: str) -> None:
+    before = certified.certificate()
+    folder = certified.folder
+    if damage == "junk":
+        (folder / "c.pem").write_text("junk")
+    elif damage == "missing":
+        (folder / "c.pem").unlink()
+    else:
+        make_certificate(folder / "other.pem", folder / "k.pem", replace=True)
+    certified.signal(signal.SIGHUP)
+    certified.wait_for_log("the old one goes on")
+    assert certified.certificate() == before
+    renew(folder)
+    certified.signal(signal.SIGHUP)
+    wait_until(lambda: certified.certificate() != before, "the mended certificate")
+
+
+@unix
+def test_sighup_takes_static_accounts_anew(folder: Path) -> None:
+    file = write_config(folder)
+    with Server(folder) as server:
+        server.login().quit()
+        text = file.read_text()
+        file.write_text(text.replace("joe =", "ann =") + "login_delay = 1\n")
+        server.signal(signal.SIGHUP)
+        log = server.wait_for_log("heeded only after a restart")
+        assert "pop3.login_delay" in log
+        server.login("ann").quit()
+        with pytest.raises(poplib.error_proto):
+            server.login("joe")
+        file.write_text(text + "zzz = 1\n")
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("the configuration can't be used, the old one goes on")
+        server.login("ann").quit()
+
+
+def dialogue(server: Server) -> list[dict[str, str]]:
+    """The debug log's lines."""
+    records = [json.loads(line) for line in server.log.read_text().splitlines()]
+    return [each for each in records if each["logger"] == "restante.protocol"]
+
+
+def test_the_debug_log_is_switched_while_the_server_runs(server: Server) -> None:
+    client = server.login()
+    client.noop()
+    assert run(["log", "on", "--account", "joe"]) == 0
+    wait_until(lambda: client.noop() and dialogue(server), "lines of the dialogue")
+    first = dialogue(server)[0]
+    assert (first["account"], first["peer"], first["direction"]) == ("joe", "127.0.0.1", "C")
+    assert first["line"] == "NOOP"
+    assert run(["log", "off"]) == 0
+    server.wait_for_log("debug log: off")
+    before = len(dialogue(server))
+    client.noop()
+    client.quit()
+    assert len(dialogue(server)) == before
+
+
+def test_the_debug_log_of_an_address_has_no_password_and_ends_by_itself(server: Server) -> None:
+    assert run(["log", "on", "--address", "127.0.0.1", "--minutes", "0.06"]) == 0
+    server.wait_for_log("debug log: address 127.0.0.1 until")
+    server.login().quit()
+    lines = [each["line"] for each in dialogue(server) if each["direction"] == "C"]
+    assert lines == ["USER joe", "PASS ****", "QUIT"]
+    assert PASSWORD not in server.log.read_text()
+    server.wait_for_log("debug log: off")
+    before = len(dialogue(server))
+    server.login().quit()
+    assert len(dialogue(server)) == before
+
+
+def test_a_damaged_control_file_changes_nothing(server: Server) -> None:
+    (server.folder / "data" / "debug-log.json").write_text("{")
+    server.wait_for_log("what was chosen before goes on")
+    server.login().quit()
+    assert dialogue(server) == []
+
+
+def test_all_dialogues_are_logged_with_debug(folder: Path) -> None:
+    write_config(folder, "[log]\nformat = 'json'\nlevel = 'error'\n")
+    with Server(folder, "--debug") as server:
+        server.login().quit()
+        wait_until(lambda: dialogue(server), "lines of the dialogue")
+
+
+@unix
+def test_lmtp_on_a_unix_socket(folder: Path) -> None:
+    write_config(folder, "[lmtp]\nsocket = 'l'\n")
+    with Server(folder) as server:
+        assert stat.S_IMODE((folder / "l").stat().st_mode) == 0o660
+        with smtplib.LMTP(str(folder / "l")) as client:
+            client.sendmail("a@x.example", ["joe@localhost"], b"x\r\n")
+        client2 = server.login()
+        assert client2.stat()[0] == 1
+        client2.quit()
+    assert not (folder / "l").exists()
+
+
+@unix
+def test_the_service_manager_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(folder)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("n")
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "n"))
+        with Server(folder):
+            assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_many_senders_at_once_lose_nothing(server: Server) -> None:
+    threads = [
+        threading.Thread(target=send, args=(server, b"Subject: %d\r\n\r\nx\r\n" % i))
+        for i in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    client = server.login()
+    assert client.stat()[0] == 10
+    client.quit()
+
+
+@unix
+def test_the_script_says_which_python_it_needs(folder: Path) -> None:
+    for name in ("bash", "dirname", "cmp", "cut"):
+        found = shutil.which(name)
+        assert found
+        (folder / name).symlink_to(found)
+    environ = {"PATH": str(folder), "RESTANTE_HOME": str(folder)}
+
+    def says(python: str | None) -> str:
+        if python is not None:
+            (folder / "python3").write_text(f"#!{sys.executable}\n{python}")
+            (folder / "python3").chmod(0o755)
+        done = subprocess.run(
+            ["bash", str(SCRIPT)], env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "apt install python3 python3-venv" in says(None)
+    old = "import sys\nif '-V' in sys.argv: print('Python 3.9.2')\nsys.exit('-V' not in sys.argv)"
+    assert "Python 3.11 or newer is needed; python3 here is 3.9.2." in says(old)
+    bare = "import sys\nsys.exit('ensurepip' in sys.argv[-1])"
+    assert "apt install python3-venv" in says(bare)
+    assert not (folder / ".venv-serve").exists()
