@@ -26,17 +26,28 @@ class Client:
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if context is not None:
-            self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
         self._held = bytearray()
         self.received = 0
-        self.status()
+        try:
+            if context is not None:
+                self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
+            self.status()
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def log_in(self, name: str) -> None:
+        """From AUTHORIZATION to TRANSACTION."""
+        self.send(f"USER {name}")
+        self.status()
+        self.send(f"PASS {PASSWORD}")
+        self.status()
 
     def send(self, *lines: str) -> None:
         """Send command lines in one write."""
@@ -85,21 +96,12 @@ class Client:
         return data
 
 
-def log_in(port: int, name: str, context: ssl.SSLContext | None = None) -> Client:
-    """A session in TRANSACTION."""
-    client = Client(port, context)
-    client.send(f"USER {name}")
-    client.status()
-    client.send(f"PASS {PASSWORD}")
-    client.status()
-    return client
-
-
 def converse(
     port: int, script: str, name: str, expected: Expected, context: ssl.SSLContext | None
 ) -> int:
     """One whole session, as load.c has them; gives the octets received. Raises Violation."""
-    with log_in(port, name, context) as client:
+    with Client(port, context) as client:
+        client.log_in(name)
         if script in ("poll", "sync"):
             client.send("STAT")
             _agree("STAT", client.status(), f"{expected.messages} {expected.octets}")
@@ -164,7 +166,8 @@ def wait_for_greeting(port: int, log: Path, seconds: float = 15.0) -> None:
     limit = time.monotonic() + seconds
     while True:
         try:
-            Client(port).leave()
+            with Client(port) as client:
+                client.leave()
             return
         except (OSError, Violation) as error:
             if time.monotonic() > limit:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 PASSWORD = "clevertester"
-LONG_AGO = 1_700_000_000
-"""Time of the folders, so that no server takes them for just changed."""
+SENT = 1_700_000_000
+"""When the first message came, in seconds."""
+
+HOUR = 3600 * 10**9
+"""Nanoseconds by which folders are made older, so that no server takes them for just changed."""
 
 LINE = 72
 DOT_EVERY = 50
@@ -79,11 +82,12 @@ def fill(root: Path, group: Group) -> Expected:
             old.unlink()
         for number, wire in enumerate(wires):
             stored = wire if group.crlf else wire.replace(b"\r\n", b"\n")
-            unique = f"{LONG_AGO + number}.M{number}R{os.urandom(6).hex()}.host"
+            unique = f"{SENT + number}.M{number}R{os.urandom(6).hex()}.host"
             file = folder / "cur" / f"{unique},S={len(stored)},W={len(wire)}:2,S"
             file.write_bytes(stored)
         for sub in ("new", "cur"):
-            os.utime(folder / sub, (LONG_AGO, LONG_AGO))
+            changed = time.time_ns() - HOUR  # another time for each filling
+            os.utime(folder / sub, ns=(changed, changed))
     octets = sum(map(len, wires))
     return Expected(len(wires), octets, sum(wire.count(b"\r\n.") for wire in wires))
 
@@ -92,8 +96,3 @@ def give_to(root: Path, uid: int, gid: int) -> None:
     """Make the folders and files under `root` belong to a user."""
     for path in (root, *root.rglob("*")):
         os.chown(path, uid, gid, follow_symlinks=False)
-
-
-def remove(root: Path) -> None:
-    """Delete everything under `root`."""
-    shutil.rmtree(root, ignore_errors=True)

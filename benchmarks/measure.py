@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from benchmarks import corpus
-from benchmarks.client import any_certificate, log_in
+from benchmarks.client import Client, any_certificate
 from benchmarks.corpus import Expected, Group
 from benchmarks.load import Generator, Outcome, Work
 from benchmarks.processes import private_memory, processor_seconds
@@ -127,7 +127,8 @@ def memory_per_session(server: Running, sessions: int, *, tls: bool = False) -> 
         used = []
         for half in range(2):
             for number in range(half * sessions, (half + 1) * sessions):
-                held.enter_context(log_in(port, f"idle{number}", context))
+                client = held.enter_context(Client(port, context))
+                client.log_in(f"idle{number}")
             settled_seconds(server.pid)
             used.append(private_memory(server.pid))
     private, share = (

@@ -28,6 +28,8 @@ listen = 127.0.0.1
 default_internal_user = dovecot
 default_login_user = dovenull
 first_valid_uid = 1
+# A client's address, one of the loopback net, says which dialogue it plays.
+mail_location = maildir:{folder}/mail/%n-%r
 pop3_uidl_format = %f
 # RFC 1939 §4 wants the exclusive lock, which is off by default.
 pop3_lock_session = yes
@@ -47,8 +49,8 @@ passdb {{
   args = scheme=PLAIN username_format=%u {folder}/users
 }}
 userdb {{
-  driver = passwd-file
-  args = username_format=%u {folder}/users
+  driver = static
+  args = uid={nobody} gid={nobody} home={folder}/mail/%n-%r
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -67,44 +69,32 @@ service pop3-login {{
 
 
 class Dovecot:
-    """A running Dovecot with joe's Maildir."""
+    """A running Dovecot. Each dialogue has maildrops that no session has seen."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self._folder = folder
         self._given = 0
         self.port = port
 
-    def give(self, messages: dict[str, bytes]) -> None:
-        """Let joe have these messages and no others, in a Maildir that no session has seen."""
+    def give(self, messages: dict[str, bytes]) -> str:
+        """Let joe have these messages; the address that his client must come from."""
         self._given += 1
-        maildir = self._maildir("joe")
+        client = f"127.1.{self._given >> 8}.{self._given & 0xFF}"
+        maildir = self._maildir(client)
         for name in ("cur", "new", "tmp"):
             (maildir / name).mkdir(parents=True)
-            os.chown(maildir / name, NOBODY, NOBODY)
-        os.chown(maildir, NOBODY, NOBODY)
         for name, message in messages.items():
-            path = maildir / "cur" / f"{name}:2,"
-            path.write_bytes(message)
+            (maildir / "cur" / f"{name}:2,").write_bytes(message)
+        for path in (maildir, *maildir.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-        self._write_users()
+        return client
 
-    def _maildir(self, name: str) -> Path:
-        return self._folder / "mail" / f"{name}-{self._given}"
+    def _maildir(self, client: str) -> Path:
+        return self._folder / "mail" / f"joe-{client}"
 
-    def _write_users(self) -> None:
-        fresh = self._folder / "users.new"
-        lines = [
-            f"{name}:{{PLAIN}}{password}:{NOBODY}:{NOBODY}::{self._folder}/mail::"
-            f"userdb_mail=maildir:{self._maildir(name)}\n"
-            for name, password in PASSWORDS.items()
-        ]
-        fresh.write_text("".join(lines), "utf-8")
-        os.utime(fresh, (self._given, self._given))  # by another time it knows another file
-        fresh.replace(self._folder / "users")
-
-    def remove(self, unique_id: str) -> None:
+    def remove(self, client: str, unique_id: str) -> None:
         """Remove a message as another program would."""
-        (self._maildir("joe") / "cur" / f"{unique_id}:2,").unlink()
+        (self._maildir(client) / "cur" / f"{unique_id}:2,").unlink()
 
 
 class DovecotVenue(Venue):
@@ -115,13 +105,13 @@ class DovecotVenue(Venue):
     def __init__(self, dovecot: Dovecot, dialogue: Dialogue, authority: Authority) -> None:
         self._dovecot = dovecot
         self._trust = authority.client_context()
-        dovecot.give(dialogue.maildrop)
+        self._client = dovecot.give(dialogue.maildrop)
 
     def connect(self) -> Link:
-        return SocketLink(self._dovecot.port, self._trust)
+        return SocketLink(self._dovecot.port, self._trust, source=self._client)
 
     def remove(self, unique_id: str) -> None:
-        self._dovecot.remove(unique_id)
+        self._dovecot.remove(self._client, unique_id)
 
 
 def _free_port() -> int:
@@ -143,12 +133,16 @@ def running(program: str, authority: Authority) -> Iterator[Dovecot]:
 @contextlib.contextmanager
 def _started(program: str, folder: Path, authority: Authority) -> Iterator[Dovecot]:
     port = _free_port()
+    users = [f"{name}:{{PLAIN}}{password}::::::\n" for name, password in PASSWORDS.items()]
+    (folder / "users").write_text("".join(users), "utf-8")
     for part in ("run", "state", "mail"):
         (folder / part).mkdir()
     os.chown(folder / "mail", NOBODY, NOBODY)
     config = folder / "dovecot.conf"
     config.write_text(
-        CONFIG.format(folder=folder, port=port, certificate=authority.certificate.chain)
+        CONFIG.format(
+            folder=folder, port=port, nobody=NOBODY, certificate=authority.certificate.chain
+        )
     )
     process = subprocess.Popen(
         [program, "-F", "-c", str(config)],

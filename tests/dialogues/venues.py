@@ -339,7 +339,10 @@ def socket_venue(
 
 
 class SocketLink(Link):
-    """A client's socket. gone: returns when the server has seen that a client left."""
+    """A client's socket.
+
+    source: the client's own address. gone: returns when the server has seen that a client left.
+    """
 
     def __init__(
         self,
@@ -347,13 +350,14 @@ class SocketLink(Link):
         trust: ssl.SSLContext,
         *,
         implicit: bool = False,
+        source: str = "127.0.0.1",
         gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._trust = trust
         self._gone = gone
         self._in = bytearray()
         self._socket: socket.socket = socket.create_connection(
-            ("127.0.0.1", port), PATIENCE_SECONDS
+            ("127.0.0.1", port), PATIENCE_SECONDS, (source, 0)
         )
         if implicit:
             self.start_tls()

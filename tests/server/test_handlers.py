@@ -139,14 +139,14 @@ def test_wrapped_without_io(running: Pop3Server, use_async: bool) -> None:
     listed = wrapped(running, "LIST", use_async)
     with Client(running.port) as client:
         client.log_in()
-        assert client.ask("STAT") == b"+OK 2 300040"
-        assert client.fetch("LIST") == b"1 24\r\n2 300016\r\n"
-        assert client.ask("LIST 2") == b"+OK 2 300016"
+        assert client.ask("STAT") == b"+OK 2 300042"
+        assert client.fetch("LIST") == b"1 24\r\n2 300018\r\n"
+        assert client.ask("LIST 2") == b"+OK 2 300018"
         assert client.ask("LIST x") == b"-ERR argument must be a number"
         assert client.ask("LIST 3") == b"-ERR no such message"
         assert client.ask("DELE 1") == b"+OK marked"
-        assert client.fetch("LIST") == b"2 300016\r\n"
-    assert stat == [Ok("2 300040")]
+        assert client.fetch("LIST") == b"2 300018\r\n"
+    assert stat == [Ok("2 300042")]
     assert isinstance(listed[0], Prepared)
 
 
@@ -158,7 +158,7 @@ def test_wrapped_retr_and_top_stream_the_message(
     with Client(running.port) as client:
         client.log_in()
         assert client.fetch("RETR 1") == b"Subject: one\r\n\r\n.first\r\n"
-        assert len(client.fetch("RETR 2")) == 300_016
+        assert len(client.fetch("RETR 2")) == 300_018
         assert client.fetch("TOP 2 0") == b"Subject: two\r\n\r\n"
         assert client.ask("RETR 3") == b"-ERR no such message"
     assert [type(each) for each in answers] == [Body, Body, Err]
@@ -231,11 +231,11 @@ def test_wrapped_auth_runs_a_whole_exchange(
         assert client.ask("AUTH LOGIN") == b"+ VXNlcm5hbWU6"
         assert client.ask(name) == b"+ UGFzc3dvcmQ6"
         assert client.ask(password) == b"+OK 2 messages"
-        assert client.ask("STAT") == b"+OK 2 300040"
+        assert client.ask("STAT") == b"+OK 2 300042"
     with Client(running.port) as client:
         client.send(f"AUTH PLAIN\r\n{token}\r\nSTAT\r\nQUIT\r\n")  # all at once
         assert client.rest().split(b"\r\n")[:-1] == [
-            b"+ ", b"+OK 2 messages", b"+OK 2 300040", b"+OK bye",
+            b"+ ", b"+OK 2 messages", b"+OK 2 300042", b"+OK bye",
         ]  # fmt: skip
 
 

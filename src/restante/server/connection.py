@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
             await work
         except Exception as error:
             # Nothing sensible can be sent any more: half a message may be on the wire.
-            if not (isinstance(error, ConnectionError) and self._transport.is_closing()):
+            if not (isinstance(error, ConnectionError) and self._has_left):
                 await self.server.events.report(error, self.client, f"in session {self.client.id}")
             self._transport.abort()
         finally:
@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
         try:
             return await self._performer.perform(effect)
         except Exception as error:
-            if isinstance(error, ConnectionResetError) and (self.lost or self._eof):
+            if isinstance(error, ConnectionError) and self._has_left:
                 raise
             return await self._performer.failure(error)
 
@@ -451,6 +451,11 @@ class Connection(asyncio.Protocol):
         elif self._waits_for_peer and now - self._since > settings.idle_timeout:
             log.info("session %s: closed, idle", self.client.id)
             self._close_transport()
+
+    @property
+    def _has_left(self) -> bool:
+        """The peer says no more, or nothing can be said to it."""
+        return self.lost or self._eof or self._transport.is_closing()
 
     @property
     def _waits_for_peer(self) -> bool:

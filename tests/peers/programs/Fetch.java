@@ -1,5 +1,6 @@
 // Fetches by JavaMail; see ../scripted.py for what is expected of it.
 import com.sun.mail.pop3.POP3Folder;
+import java.io.BufferedOutputStream;
 import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -50,7 +51,7 @@ class Fetch {
                 continue;
             }
             Path path = Path.of(String.format("out/%06d", message.getMessageNumber()));
-            try (OutputStream out = Files.newOutputStream(path)) {
+            try (OutputStream out = new BufferedOutputStream(Files.newOutputStream(path))) {
                 message.writeTo(out);
             }
             Files.writeString(state, id + "\n", StandardOpenOption.CREATE, StandardOpenOption.APPEND);

@@ -1,0 +1,101 @@
+"""What an unchanged Maildir offers to callers that can't wait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restante.maildrops.contract import Content, Maildrop, MaildropInUse, OpensAtOnce
+from restante.maildrops.maildir import Maildir
+from restante.maildrops.opened import SMALL
+from restante.protocol.listing import MessageNumber
+from tests.maildrops.kit import ANNA, ids, put, read, settle
+from tests.stores.backends import drained
+
+ONE = MessageNumber(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Maildir:
+    """A store whose maildrop has been opened once and lies still."""
+    put(tmp_path, "1.M1P1.host", b"Subject: one\n\nfirst\n")
+    put(tmp_path, "2.M1P1.host", b"Subject: two\n\n" + b"x" * SMALL)
+    settle(tmp_path)
+    store = Maildir(tmp_path)
+    ids(store)
+    return store
+
+
+def at_once(store: Maildir) -> Maildrop:
+    maildrop = store.open_at_once(ANNA)
+    assert maildrop is not None
+    return maildrop
+
+
+def test_it_is_the_maildrop_that_open_gives(store: Maildir) -> None:
+    assert isinstance(store, OpensAtOnce)
+    before = ids(store)
+    maildrop = at_once(store)
+    assert list(maildrop.listing.unique_ids) == before
+    assert read(maildrop, 1) == b"Subject: one\n\nfirst\n"
+    assert maildrop.close_at_once()
+
+
+def test_a_maildrop_never_opened_must_wait(tmp_path: Path) -> None:
+    put(tmp_path, "1.M1P1.host", b"\n")
+    assert Maildir(tmp_path).open_at_once(ANNA) is None
+
+
+def test_a_changed_maildrop_must_wait_and_its_lease_is_free(store: Maildir, tmp_path: Path) -> None:
+    put(tmp_path, "3.M1P1.host", b"Subject: three\n\n")
+    assert store.open_at_once(ANNA) is None
+    assert len(ids(store)) == 3
+
+
+def test_it_holds_the_lease(store: Maildir) -> None:
+    """L1: exclusive, whichever way it was opened."""
+    maildrop = at_once(store)
+    with pytest.raises(MaildropInUse):
+        store.open(ANNA)
+    with pytest.raises(MaildropInUse):
+        store.open_at_once(ANNA)
+    assert maildrop.close_at_once()
+    assert at_once(store).close_at_once()
+
+
+def test_small_messages_are_read_and_large_ones_opened(store: Maildir) -> None:
+    maildrop = at_once(store)
+    small, large = (maildrop.fetch_at_once(MessageNumber(n)) for n in (1, 2))
+    assert isinstance(small, Content)
+    assert small.source == b"Subject: one\n\nfirst\n"
+    assert small.facts is not None
+    assert small.facts.octets == maildrop.listing.octets[0]
+    assert isinstance(large, Content)
+    assert drained(large.source) == b"Subject: two\n\n" + b"x" * SMALL
+    maildrop.close()
+
+
+def test_a_message_that_was_moved_must_wait(store: Maildir, tmp_path: Path) -> None:
+    maildrop = at_once(store)
+    folder = tmp_path / "anna"
+    (folder / "new" / "1.M1P1.host").rename(folder / "cur" / "1.M1P1.host:2,S")
+    assert maildrop.fetch_at_once(ONE) is None
+    assert read(maildrop, 1) == b"Subject: one\n\nfirst\n"
+    maildrop.close()
+
+
+def test_a_changed_file_loses_its_facts_and_is_looked_at_again(
+    store: Maildir, tmp_path: Path
+) -> None:
+    maildrop = at_once(store)
+    (tmp_path / "anna" / "new" / "1.M1P1.host").write_bytes(b"Subject: 1\n\n.longer than it was\n")
+    content = maildrop.fetch_at_once(ONE)
+    assert content is not None
+    assert content.facts is None
+    assert not maildrop.close_at_once()
+    maildrop.close()
+    assert store.open_at_once(ANNA) is None
+    again = store.open(ANNA)
+    assert again.listing.octets[0] == 35
+    again.close()
