@@ -38,6 +38,7 @@ except ImportError as error:
     raise ImportError("SMTP needs aiosmtpd: pip install 'restante[server]'") from error
 
 log = logging.getLogger(__name__)
+access_log = logging.getLogger("restante.access")
 
 Authenticate: TypeAlias = Callable[[str, str], bool | Awaitable[bool]]
 
@@ -284,14 +285,14 @@ class _Handler:
             return AuthResult(success=False, handled=False, message=_MALFORMED)
         if authzid not in (b"", name):
             return AuthResult(success=False, handled=False, message=_INVALID)
-        return await self._verify(name, password)
+        return await self._verify(server, "PLAIN", name, password)
 
     async def auth_LOGIN(self, server: Any, args: list[str]) -> AuthResult | None:
         name = await self._answer(server, "Username:", args[1:])
         if name is None:
             return None
         password = await self._answer(server, "Password:", [])
-        return None if password is None else await self._verify(name, password)
+        return None if password is None else await self._verify(server, "LOGIN", name, password)
 
     async def _answer(self, server: Any, challenge: str, initial: list[str]) -> bytes | None:
         """The client's initial response or its answer; None when the peer has been told why not."""
@@ -310,7 +311,9 @@ class _Handler:
             await server.push(_MALFORMED)
             return None
 
-    async def _verify(self, name: bytes, password: bytes) -> AuthResult:
+    async def _verify(
+        self, server: Any, mechanism: str, name: bytes, password: bytes
+    ) -> AuthResult:
         """Only an explicit True lets in; octets no password can hold never reach the accounts."""
         if self._authenticate is None or set(name + password) & set(b"\0\r\n"):
             return AuthResult(success=False, handled=False, message=_MALFORMED)
@@ -324,7 +327,14 @@ class _Handler:
             log.error("can't look up an account: %s", error)
             message = "454 4.7.0 temporary authentication failure"
             return AuthResult(success=False, handled=False, message=message)
-        return AuthResult(success=allowed, handled=False, message=None if allowed else _INVALID)
+        if allowed:
+            return AuthResult(success=True, handled=False, message=None)
+        peer = (server.session.peer or ("unix",))[0]
+        # The same line as a refused POP3 login, for whoever watches for them.
+        access_log.warning(
+            "login failed: account=%r peer=%s mechanism=SMTP-%s", texts[0], peer, mechanism
+        )
+        return AuthResult(success=False, handled=False, message=_INVALID)
 
     async def _ask(self, name: str, password: str) -> bool:
         authenticate = self._authenticate

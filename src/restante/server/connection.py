@@ -28,6 +28,10 @@ log = logging.getLogger("restante.server")
 LINGER_SECONDS = 2.0
 """How long a peer that is being refused may go on sending before the connection is cut."""
 
+TLS_GOODBYE_SECONDS = 2.0
+"""How long a peer may take to answer our close_notify. Several never do, and a session that
+is closed gives its lease back only then."""
+
 MAX_LINGER = 16 * 1024 * 1024
 """Octets such a peer may send meanwhile; they are thrown away."""
 
@@ -384,6 +388,7 @@ class Connection(asyncio.Protocol):
                 context,
                 server_side=True,
                 ssl_handshake_timeout=self.server.settings.handshake_timeout,
+                ssl_shutdown_timeout=TLS_GOODBYE_SECONDS,
             )
         except OSError as error:
             log.info("session %s: TLS handshake failed: %s", self.client.id, error)

@@ -27,7 +27,7 @@ from restante.protocol.states import BOTH, State
 from restante.sasl import MECHANISMS
 from restante.sasl.contract import MechanismContext
 from restante.server.at_once import AtOnce
-from restante.server.connection import Connection
+from restante.server.connection import TLS_GOODBYE_SECONDS, Connection
 from restante.server.events import Dispatcher, Events, Handler, is_async
 from restante.server.listeners import Listener, find_dead_peers
 from restante.server.login_delay import LoginDelay
@@ -260,14 +260,15 @@ class Pop3Server(Events):
     async def _listen(self, listener: Listener) -> None:
         assert self._loop is not None
         context = self.tls_context() if listener.tls == "implicit" else None
-        timeout = self.settings.handshake_timeout if context is not None else None
+        tls = context is not None
         server = await self._loop.create_server(
             lambda: Connection(self, listener),
             listener.host,
             listener.port,
             backlog=listener.backlog,
             ssl=context,
-            ssl_handshake_timeout=timeout,
+            ssl_handshake_timeout=self.settings.handshake_timeout if tls else None,
+            ssl_shutdown_timeout=TLS_GOODBYE_SECONDS if tls else None,
         )
         self._servers.append(server)
         for each in server.sockets:
@@ -312,7 +313,8 @@ class Pop3Server(Events):
         for server in self._servers:
             server.close()
         self._servers.clear()
-        # Connections cut just now still give their leases back.
+        await asyncio.sleep(0)  # connections cut just now hear of it
+        # They still give their leases back.
         limit = time.monotonic() + 5.0
         while self._tasks and time.monotonic() < limit:
             await asyncio.wait(list(self._tasks), timeout=limit - time.monotonic())
