@@ -21,7 +21,7 @@ def user(session: Session, command: User) -> Reply:
     refusal = _refuse_password_login(session)
     if refusal is not None:
         return refusal
-    session.user = command.name
+    session.user = session.claimed = command.name
     return Ok("send PASS")
 
 
@@ -93,6 +93,7 @@ def _exchange(session: Session, mechanism: Mechanism, command: Auth) -> Steps:
 
 
 def _log_in(session: Session, claim: Claim) -> Steps:
+    session.claimed = claim.name
     account = yield Authenticate(claim)
     if isinstance(account, Err):
         session.failed_logins += 1

@@ -81,7 +81,9 @@ class Session:
         self.lines = LineBuffer()
         self._steps: Steps | None = None
         self._asked = False  # the steps wait for a line of the peer's
-        self.user: str | None = None
+        self.user: str | None = None  # USER's, waiting for PASS
+        self.claimed: str | None = None
+        """The name that the peer last tried to log in with. It proves nothing."""
         self.bad_commands = 0
         self.failed_logins = 0
 

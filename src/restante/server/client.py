@@ -74,6 +74,11 @@ class ClientSession:
         return account
 
     @property
+    def claimed_name(self) -> str | None:
+        """The name that the client last tried to log in with. It proves nothing."""
+        return self._session.claimed
+
+    @property
     def tls(self) -> bool:
         """Whether the connection is inside TLS."""
         return self._session.tls

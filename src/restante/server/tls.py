@@ -30,6 +30,8 @@ class Certificate:
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Read the files. Raises OSError or ssl.SSLError; the context is then as before."""
+        for path in self.files():
+            path.open("rb").close()  # OpenSSL's own error doesn't say which file
         key = fspath(self.key) if self.key is not None else None
         # A password of "" stops OpenSSL from asking on the terminal.
         context.load_cert_chain(fspath(self.chain), key, password=self.password or "")

@@ -43,10 +43,11 @@ class Transcript:
         self.active = everything or bool(accounts) or bool(addresses)
 
     def wants(self, client: ClientSession) -> bool:
-        """Whether this client's dialogue is logged."""
+        """Whether this client's dialogue is logged: of an account, its failing logins too."""
         if self.everything or client.peer_ip in self.addresses:
             return True
-        return client.account is not None and client.account.name.casefold() in self.accounts
+        name = client.account.name if client.account else client.claimed_name
+        return name is not None and name.casefold() in self.accounts
 
     def received(self, client: ClientSession, line: str) -> None:
         """Log a line of the client's."""
