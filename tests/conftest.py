@@ -65,3 +65,30 @@ def _no_process_is_left() -> Iterator[None]:
     except ChildProcessError:
         return
     pytest.fail("a process that a test started was left behind")
+
+
+def forgotten(reporter: pytest.TerminalReporter) -> list[str]:
+    """Reasons of skips that must not be on CI, where scripts/test installs what tests need.
+
+    A test that can't run on every system gives a reason that begins with "only".
+    """
+    if os.environ.get("CI") != "true":
+        return []
+    reasons = []
+    for report in reporter.stats.get("skipped", []):
+        if isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if not reason.startswith("only"):
+                reasons.append(f"{report.nodeid}: {reason}")
+    return reasons
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and forgotten(reporter) and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason in forgotten(terminalreporter):
+        terminalreporter.write_line(f"FAILED: skipped on CI: {reason}", red=True)

@@ -23,7 +23,7 @@ PASSWORD = "secret"
 
 
 class Post:
-    """A server, the mail in its one account's maildrop, and the verbs that clients sent."""
+    """A server, the mail in its one account's maildrop, and the lines that clients sent."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Post:
         self.authority = authority
         self.store = Maildir(root / "mail", fsync=False)
         self.account = Account(NAME, (credential,))
-        self.verbs: list[str] = []
+        self.lines: list[str] = []
         self._numbers = count(1)
         self._listeners = {
             "plain": Listener(port=0),
@@ -57,8 +57,13 @@ class Post:
         self.server.on("receive_command")(self._hear)
 
     async def _hear(self, session: ClientSession, line: str) -> None:
-        words = line.upper().split()
-        self.verbs.append(" ".join(words[:2]) if words[:1] == ["AUTH"] else words[0])
+        self.lines.append(line)
+
+    @property
+    def verbs(self) -> list[str]:
+        """The verbs that clients sent; of AUTH, with the mechanism."""
+        split = [line.upper().split() for line in self.lines]
+        return [" ".join(words[: 2 if words[0] == "AUTH" else 1]) for words in split]
 
     def __enter__(self) -> Self:
         self.server.start()

@@ -119,7 +119,7 @@ class Fetchmail(Peer):
     def require(self) -> None:
         need("fetchmail", package="fetchmail")
 
-    def fetch(self, visit: Visit) -> list[bytes]:
+    def fetch(self, visit: Visit, *extra: str) -> list[bytes]:
         out = Out(visit.home / "out")
         tls = {
             "plain": "sslproto ''",
@@ -141,7 +141,7 @@ class Fetchmail(Peer):
         command: list[str | Path]
         command = ["fetchmail", "-f", config, "--idfile", visit.home / "ids", "--nosyslog"]
         # Status 1: there was nothing to fetch.
-        visit.run([*command, "--pidfile", visit.home / "pid"], ok=(0, 1))
+        visit.run([*command, "--pidfile", visit.home / "pid", *extra], ok=(0, 1))
         return out.take()
 
     def sees(self, wire: bytes) -> bytes | None:

@@ -100,6 +100,10 @@ class Client:
 
     def start_tls(self, context: ssl.SSLContext, name: str = "localhost") -> Self:
         assert self.ask("STLS") == b"+OK begin TLS"
+        return self.wrap(context, name)
+
+    def wrap(self, context: ssl.SSLContext, name: str = "localhost") -> Self:
+        """Make the handshake."""
         self.socket = context.wrap_socket(self.socket, server_hostname=name)
         return self
 

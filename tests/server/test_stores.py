@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pytest
@@ -396,17 +396,20 @@ def test_a_slow_store_does_not_hold_up_other_sessions(loop_kind: str) -> None:
             return self.letters[unique_id]
 
     accounts = {"slow": PASSWORD, NAME: PASSWORD}
-    with new_server(Slow(bytes, sizes=True), accounts) as server:
-        with Client(server.port) as slow, Client(server.port) as quick:
-            slow.log_in("slow").send("RETR 1\r\n")
-            entered.wait(10)
-            begun = time.monotonic()
-            quick.log_in()
-            assert quick.fetch("RETR 1") == wire_form(MAIL["a"])
-            assert time.monotonic() - begun < 5
-            gate.set()
-            assert slow.line().startswith(b"+OK")
-            assert slow.body() == wire_form(MAIL["a"])
+    with (
+        new_server(Slow(bytes, sizes=True), accounts) as server,
+        Client(server.port) as slow,
+        Client(server.port) as quick,
+    ):
+        slow.log_in("slow").send("RETR 1\r\n")
+        entered.wait(10)
+        begun = time.monotonic()
+        quick.log_in()
+        assert quick.fetch("RETR 1") == wire_form(MAIL["a"])
+        assert time.monotonic() - begun < 5
+        gate.set()
+        assert slow.line().startswith(b"+OK")
+        assert slow.body() == wire_form(MAIL["a"])
 
 
 def test_a_hundred_thousand_messages() -> None:
@@ -435,7 +438,7 @@ def test_unique_ids_that_rfc_1939_does_not_allow_are_mapped() -> None:
     """U2, U3"""
 
     class Odd(Letters):
-        def list(self, account: Account) -> Iterable[MessageInfo]:
+        def list(self, account: Account) -> Any:
             return [MessageInfo(each, 7) for each in ("x" * 300, "two words", "fine", "fine")]
 
         def read(self, account: Account, unique_id: str) -> BinaryIO:

@@ -88,7 +88,7 @@ def _exchange(session: Session, mechanism: Mechanism, command: Auth) -> Steps:
                 return Err("authentication cancelled")
             outcome = mechanism.step(decode_response(line))
     except ValueError as error:
-        return Err(str(error))
+        return _refused(session, Err(str(error)))
     return (yield from _log_in(session, outcome))
 
 
@@ -96,9 +96,7 @@ def _log_in(session: Session, claim: Claim) -> Steps:
     session.claimed = claim.name
     account = yield Authenticate(claim)
     if isinstance(account, Err):
-        session.failed_logins += 1
-        session.closing = session.failed_logins >= session.policy.max_failed_logins
-        return account
+        return _refused(session, account)
     listing = yield OpenMaildrop(account)
     if isinstance(listing, Err):
         return listing
@@ -106,3 +104,10 @@ def _log_in(session: Session, claim: Claim) -> Steps:
     session.listing = listing
     session.state = State.TRANSACTION
     return message_count(session)
+
+
+def _refused(session: Session, reply: Err) -> Err:
+    """Count a login that failed; after too many of them, the connection ends."""
+    session.failed_logins += 1
+    session.closing = session.failed_logins >= session.policy.max_failed_logins
+    return reply
