@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,13 @@ class Post:
         for message in messages:
             name = f"{1_700_000_000 + next(self._numbers)}.M0P1.peers"
             (self.store.folder(self.account) / "new" / name).write_bytes(message)
+
+    def wait_for_release(self) -> None:
+        """Wait until no session holds the maildrop."""
+        deadline = time.monotonic() + 10
+        while self.server.sessions:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
     def count(self) -> int:
         """Messages in the maildrop now."""

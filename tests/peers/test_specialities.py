@@ -52,6 +52,7 @@ def test_poplib_refuses_lines_over_2048_octets_unless_its_limit_is_raised(post: 
     with pytest.raises(poplib.error_proto, match="line too long"):
         pop.retr(1)
     pop.close()
+    post.wait_for_release()
     pop = poplib.POP3("127.0.0.1", post.port("plain"), timeout=30)
     pop.apop(NAME, PASSWORD)
     assert pop.stat() == (2, len(wire_form(NASTY["long-line"])) + len(wire_form(ONE)))
@@ -71,11 +72,10 @@ def test_curl_gives_an_initial_response_or_waits_to_be_asked(
     visit = Visit(post, tmp_path, login=f"AUTH={mechanism}")
     extra = ["--sasl-ir"] if at_once else []
     assert curl.talk(visit, [f'url = "{curl.url(visit)}1"'], *extra).encode() == wire_form(ONE)
-    turns = ["****"] if mechanism == "PLAIN" else ["****", "****"]
-    expected = ["CAPA", f"AUTH {mechanism}", *turns, "RETR 1", "QUIT"]
+    turns = [f"AUTH {mechanism}", *["****"] * (1 if mechanism == "PLAIN" else 2)]
     if at_once:
-        expected[1:3] = [f"AUTH {mechanism} ****"]
-    assert post.lines == expected
+        turns[:2] = [f"AUTH {mechanism} ****"]
+    assert post.lines == ["CAPA", *turns, "RETR 1", "QUIT"]
 
 
 def test_curl_logs_in_by_user_and_pass_where_only_a_hash_is_known(

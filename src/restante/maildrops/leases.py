@@ -32,7 +32,7 @@ class Lease:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / LOCK_FILE
+        self._path = f"{folder}/{LOCK_FILE}"
         while True:
             self._key: tuple[int, int, int] | None = None
             self._fd, self._writable = self._open(folder)
@@ -52,7 +52,7 @@ class Lease:
         except OSError as error:
             if error.errno != errno.EROFS:
                 raise
-        self._path = folder
+        self._path = str(folder)
         return os.open(folder, os.O_RDONLY), False
 
     def _take(self, folder: Path) -> None:
@@ -69,7 +69,7 @@ class Lease:
     def _is_in_place(self) -> bool:
         mine = os.fstat(self._fd)
         try:
-            there = self._path.stat()
+            there = os.stat(self._path)  # noqa: PTH116 - the plain call, at every login
         except FileNotFoundError:
             return False
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)

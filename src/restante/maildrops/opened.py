@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
@@ -72,8 +71,7 @@ class OpenedMaildir(Maildrop):
         if about.st_size > SMALL:
             content = Content(os.fdopen(fd, "rb"), facts if unchanged else None)
         else:
-            with os.fdopen(fd, "rb", buffering=0) as file:
-                data = _read_all(cast(BinaryIO, file), about.st_size)
+            data = _read_all(fd, about.st_size)
             unchanged = unchanged and len(data) == about.st_size
             content = Content(data, facts if unchanged else None)
         if not unchanged:
@@ -154,12 +152,17 @@ class OpenedMaildir(Maildrop):
             self._lease.release()
 
 
-def _read_all(file: BinaryIO, size: int) -> bytes:
-    """All of a file that had `size` octets a moment ago."""
-    data = file.read(size + 1)
-    if len(data) == size:
+def _read_all(fd: int, size: int) -> bytes:
+    """All of a file that had `size` octets a moment ago; closes it."""
+    try:
+        data = os.read(fd, size + 1)
+        if len(data) == size:  # as nearly always
+            return data
+        while block := os.read(fd, SMALL):
+            data += block
         return data
-    return data + file.read()
+    finally:
+        os.close(fd)
 
 
 def _unlink(path: str, row: int, failures: dict[int, OSError]) -> bool:

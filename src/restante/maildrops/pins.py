@@ -23,7 +23,7 @@ _SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 def pins_stamp(folder: Path) -> tuple[int, int]:
     """Modification time in ns and size of the file; zeros without one."""
     try:
-        about = os.lstat(folder / PINS_FILE)
+        about = os.lstat(f"{folder}/{PINS_FILE}")  # joining as text: every login comes here
     except FileNotFoundError:
         return 0, 0
     return about.st_mtime_ns, about.st_size

@@ -57,7 +57,7 @@ def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
     Raises StoreError when one of them is something else than a folder.
     """
     try:
-        return _folder_time(folder / "new"), _folder_time(folder / "cur")
+        return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
     except FileNotFoundError:
         try:
             make_maildir(folder, fsync)
@@ -65,7 +65,7 @@ def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
             if error.errno != errno.EROFS:
                 raise
             return 0, 0
-    return _folder_time(folder / "new"), _folder_time(folder / "cur")
+    return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
 
 
 def make_maildir(folder: Path, fsync: bool) -> None:
@@ -74,7 +74,7 @@ def make_maildir(folder: Path, fsync: bool) -> None:
         make_folder(folder / sub, fsync)
 
 
-def _folder_time(folder: Path) -> int:
+def _folder_time(folder: str) -> int:
     about = os.lstat(folder)
     if not stat.S_ISDIR(about.st_mode):
         raise StoreError(f"{folder} is not a folder (links are not followed)", temporary=False)

@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 
 from restante.protocol.policy import Policy, TlsMode
 
+_OPTIONS = (
+    ("TCP_KEEPIDLE", 60),
+    ("TCP_KEEPINTVL", 15),
+    ("TCP_KEEPCNT", 4),
+    ("TCP_NOTSENT_LOWAT", 256 * 1024),
+)
+
 TLS_MODES: tuple[TlsMode, ...] = ("none", "implicit", "starttls", "starttls_required")
 
 
@@ -34,13 +41,14 @@ class Listener:
             raise ValueError(f"port={self.port}: allowed are 0 to 65535")
 
 
-def find_dead_peers(listening: socket.socket) -> None:
+def watch_peers(listening: socket.socket) -> None:
     """Have the system notice within two minutes that a silent peer's machine is gone.
 
-    Its maildrop's lease is then free again, long before the idle timeout. Connections
-    take these options over from the socket that listens.
+    Its maildrop's lease is then free again, long before the idle timeout. And have it
+    take only so much of a message at a time that a slow reader's progress can be seen.
+    Connections take these options over from the socket that listens.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+    for option, value in _OPTIONS:
         if hasattr(socket, option):  # not everywhere
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -29,7 +29,7 @@ from restante.sasl.contract import MechanismContext
 from restante.server.at_once import AtOnce
 from restante.server.connection import TLS_GOODBYE_SECONDS, Connection
 from restante.server.events import Dispatcher, Events, Handler, is_async
-from restante.server.listeners import Listener, find_dead_peers
+from restante.server.listeners import Listener, watch_peers
 from restante.server.login_delay import LoginDelay
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
@@ -272,7 +272,7 @@ class Pop3Server(Events):
         )
         self._servers.append(server)
         for each in server.sockets:
-            find_dead_peers(each)
+            watch_peers(each)
         host, port = server.sockets[0].getsockname()[:2]
         listener.address = (host, port)
 

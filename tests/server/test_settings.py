@@ -1,0 +1,83 @@
+"""Settings, checked when they are given; login delay, by its clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from restante import Listener
+from restante.server.login_delay import LoginDelay
+from restante.server.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"use_auth": "none"}, "use_auth='none': allowed are pop, sasl, both"),
+        ({"utf8_headers": "drop"}, "utf8_headers='drop': allowed are downgrade, refuse, as-is"),
+        ({"min_threads": -1}, "min_threads=-1: allowed is 0 or more"),
+        ({"max_threads": 0}, "max_threads=0: allowed is 1 or more"),
+        ({"min_threads": 9, "max_threads": 3}, "min_threads=9: allowed is up to max_threads=3"),
+        ({"batch_size": 1}, "batch_size=1: allowed is 512 or more"),
+        ({"failure_delay": -0.5}, "failure_delay=-0.5: allowed is 0 or more"),
+        ({"max_connections": 0}, "max_connections=0: allowed is 1 or more"),
+        ({"idle_timeout": 60}, r"idle_timeout=60: allowed is 600 seconds or more \(RFC 1939"),
+    ],
+)
+def test_a_mistake_is_named_with_its_value_and_what_is_allowed(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**given)
+
+
+def test_the_defaults_are_allowed_and_a_short_idle_time_when_it_is_meant() -> None:
+    assert Settings().idle_timeout == 600
+    assert Settings(idle_timeout=0.5, short_idle=True).idle_timeout == 0.5
+
+
+def test_listeners_are_checked() -> None:
+    with pytest.raises(ValueError, match="tls='on'"):
+        Listener(tls="on")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="port=65536"):
+        Listener(port=65536)
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1, 3.3, 12345.678])
+@pytest.mark.parametrize("seconds", [1, 30, 900, 86_400])
+def test_the_first_login_is_free_and_the_next_waits(start: float, seconds: int) -> None:
+    """Also right after the machine has started, when its clock is younger than the delay."""
+    clock = Clock(start)
+    delay = LoginDelay(seconds, clock)
+    assert delay.wait_for("joe") == 0
+    assert delay.wait_for("ann") == 0
+    clock.now += seconds / 4
+    assert delay.wait_for("joe") == pytest.approx(seconds * 3 / 4)
+    clock.now += seconds * 0.76
+    assert delay.wait_for("joe") == 0
+    assert delay.wait_for("joe") == pytest.approx(seconds)
+
+
+def test_what_is_over_is_forgotten() -> None:
+    clock = Clock(100.0)
+    delay = LoginDelay(10, clock)
+    for number in range(1000):
+        delay.wait_for(f"user{number}")
+    clock.now += 11
+    delay.wait_for("late")
+    assert len(delay._last) == 1
+
+
+def test_no_delay_remembers_nobody() -> None:
+    delay = LoginDelay(0)
+    assert [delay.wait_for("joe") for _ in range(3)] == [0, 0, 0]
+    assert not delay._last
