@@ -14,17 +14,24 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     multiple,
     rule,
 )
 
 from restante.maildrops.memory import MemoryStore
+from restante.protocol.policy import Policy
 from tests.corpus import NASTY, wire_form
 
 NAME, PASSWORD = "joe", "secret  with blanks "
 MESSAGES = [message for message in NASTY.values() if message.isascii() and len(message) < 300]
-NUMBERS = st.integers(0, 6)
+NUMBERS = st.integers(0, 5)
+
+
+def be_patient(policy: Policy) -> None:
+    """Let a client be wrong as often as the rules make it: the model knows no bound."""
+    policy.max_bad_commands = policy.max_failed_logins = 1_000_000
 
 
 class Dialogue(Protocol):
@@ -92,6 +99,15 @@ class MaildropMachine(RuleBasedStateMachine):
         assert dict(self.store.messages(NAME)) == self.mail
 
     # Around the sessions
+
+    @initialize(target=clients, messages=st.lists(st.sampled_from(MESSAGES), max_size=4))
+    def begin_with_mail(self, messages: list[bytes]) -> object:
+        for message in messages:
+            self.deliver(message)
+        client = self.connect()
+        assert isinstance(client, Client)
+        self.log_in(client)
+        return client
 
     @rule(message=st.sampled_from(MESSAGES))
     def deliver(self, message: bytes) -> None:

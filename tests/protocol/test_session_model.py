@@ -10,7 +10,7 @@ from restante.protocol.replies import Err
 from restante.protocol.session import Session
 from restante.protocol.states import STATES, State
 from tests.protocol.driver import Driver, policy_for
-from tests.protocol.model import NAME, PASSWORD, MaildropMachine
+from tests.protocol.model import NAME, PASSWORD, MaildropMachine, be_patient
 
 ACCOUNTS = StaticAccounts({NAME: PASSWORD})
 
@@ -34,7 +34,9 @@ class InMemory:
 
 class InMemoryMachine(MaildropMachine):
     def dial(self) -> InMemory:
-        return InMemory(Driver(self.store, ACCOUNTS))
+        policy = policy_for(ACCOUNTS)
+        be_patient(policy)
+        return InMemory(Driver(self.store, ACCOUNTS, policy))
 
 
 InMemoryMachine.TestCase.settings = settings(
