@@ -17,7 +17,7 @@ HOUR = 3600 * 10**9
 
 LINE = 72
 DOT_EVERY = 50
-"""One line in so many begins with a dot, as it does in real mail at most."""
+"""One line in so many begins with a dot: more than in most mail."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Group:
 
     sizes: of the messages, in octets, roughly.
     crlf: the files are in wire form (CRLF line ends); else they have LF.
+    dots: some lines begin with a dot, as in text; in an attachment none do.
     """
 
     prefix: str
     accounts: int
     sizes: tuple[int, ...]
     crlf: bool = True
+    dots: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -48,7 +50,7 @@ class Expected:
     dots: int
 
 
-def message(number: int, size: int) -> bytes:
+def message(number: int, size: int, *, dots: bool = True) -> bytes:
     """A message of about `size` octets with CRLF line ends, always the same for a number."""
     chance = random.Random(number)
     head = (
@@ -65,7 +67,8 @@ def message(number: int, size: int) -> bytes:
     alphabet = "abcdefghijklmnopqrstuvwxyz     "
     paragraph = "".join(chance.choices(alphabet, k=LINE * DOT_EVERY))
     lines = [paragraph[at : at + LINE] for at in range(0, len(paragraph), LINE)]
-    lines[0] = "." + lines[0]
+    if dots:
+        lines[0] = "." + lines[0]
     body = "\r\n".join(lines) + "\r\n"
     wanted = max(0, size - len(head))
     return (head + body * (wanted // len(body)) + body[: wanted % len(body)] + "\r\n").encode()
@@ -73,7 +76,7 @@ def message(number: int, size: int) -> bytes:
 
 def fill(root: Path, group: Group) -> Expected:
     """Write the group's maildrops anew. What servers keep in them for themselves stays."""
-    wires = [message(number, size) for number, size in enumerate(group.sizes)]
+    wires = [message(number, size, dots=group.dots) for number, size in enumerate(group.sizes)]
     for name in group.names:
         folder = root / name
         for sub in ("tmp", "new", "cur"):

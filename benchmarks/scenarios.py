@@ -9,8 +9,8 @@ from benchmarks.corpus import Group
 BOX = Group("box", 8, (2500,) * 50)
 SMALL = Group("small", 8, (2000,) * 10)
 MIX = Group("mix", 4, (4_000,) * 5 + (30_000,) * 4 + (100_000,) * 2 + (460_000,))
-WIRE = Group("wire", 2, (20_000_000,))
-BARE = Group("bare", 2, (20_000_000,), crlf=False)
+WIRE = Group("wire", 2, (20_000_000,), dots=False)
+BARE = Group("bare", 2, (20_000_000,), crlf=False, dots=False)
 IDLE_SIZES = (2000,)
 DRAIN_SIZES = (2000,) * 10
 

@@ -269,7 +269,7 @@ def _start_dovecot(
     uid, gid = mail_user()
     mine = pwd.getpwuid(os.getuid()).pw_name
     root = os.getuid() == 0
-    shared = 1 if peer == "dovecot-alone" else 200
+    shared = 1 if peer == "dovecot-alone" else 1000
     text = _COMMON + (_DEFAULT if peer == "dovecot-default" else _TUNED)
     config = folder / "dovecot.conf"
     services = ("anvil", "stats", "pop3-login", "imap-urlauth-login")

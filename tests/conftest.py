@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from restante import Certificate
 
 GRACE_SECONDS = 5.0
+
+# A busy machine must not fail a property for being slow.
+settings.register_profile("restante", deadline=None)
+settings.load_profile("restante")
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class Performer:
         maildrop = await self._server.call_store(self._server.store.open, account)
         self.maildrop = maildrop
         if self._connection.lost:
-            # The client left while we waited: nobody else would give the lease back.
+            # The client left while we waited: that is no login.
             await self.release()
             return TRY_LATER
         try:
