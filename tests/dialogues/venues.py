@@ -236,10 +236,12 @@ class _CoreLink(Link):
         return account
 
     def _open(self, effect: OpenMaildrop) -> object:
+        account = cast(Account, effect.account)
         try:
-            self._maildrop = self._venue.store.open(cast(Account, effect.account))
+            self._maildrop = self._venue.store.open(account)
         except MaildropInUse:
             return IN_USE
+        self._venue.login_delay.count(account.name)
         return self._maildrop.listing
 
     def line(self) -> bytes | None:

@@ -27,6 +27,7 @@ from restante.protocol.states import State
 from tests.protocol.driver import TIMESTAMP, Driver, Exchange, policy_for
 
 NAME, PASSWORD = "joe", "secret"
+LOGIN = b"USER joe\r\nPASS secret\r\n"
 ACCOUNTS = StaticAccounts({NAME: PASSWORD})
 MESSAGES = [
     b"Subject: one\n\n.dot\nlast",
@@ -166,20 +167,19 @@ def seeds() -> list[bytes]:
     """Dialogues that reach every command, after the two octets that choose surroundings."""
     plain = base64.b64encode(f"\0{NAME}\0{PASSWORD}".encode())
     digest = md5(TIMESTAMP + PASSWORD.encode(), usedforsecurity=False).hexdigest().encode()
-    login = b"USER joe\r\nPASS secret\r\n"
     mail = b"STAT\r\nLIST\r\nUIDL 1\r\nRETR 2\r\nTOP 1 1\r\nDELE 3\r\nLIST\r\nRSET\r\n"
     mail += b"DELE 1\r\nQUIT\r\n"
     dialogues = [
-        b"CAPA\r\nAUTH\r\n" + login + mail,
-        b"utf8\r\n" + login + b"UTF8\r\nRETR 3\r\nLIST 3\r\nuidl\r\n",
-        login + b"RETR 3\r\nTOP 3 0\r\nRETR 4\r\nRETR 5\r\nTOP 5 99999999\r\nNOOP\r\nDELE 2\n",
+        b"CAPA\r\nAUTH\r\n" + LOGIN + mail,
+        b"utf8\r\n" + LOGIN + b"UTF8\r\nRETR 3\r\nLIST 3\r\nuidl\r\n",
+        LOGIN + b"RETR 3\r\nTOP 3 0\r\nRETR 4\r\nRETR 5\r\nTOP 5 99999999\r\nNOOP\r\nDELE 2\n",
         b"APOP joe " + digest + b"\r\n" + mail,
         b"AUTH PLAIN " + plain + b"\r\n" + mail,
         b"AUTH PLAIN\r\n" + plain + b"\r\nQUIT\r\n",
         b"AUTH LOGIN\r\nam9l\r\nc2VjcmV0\r\nSTAT\r\n",
         b"AUTH CRAM-MD5\r\n*\r\nAUTH CRAM-MD5\r\nam9lIDAw\r\nAUTH PLAIN =\r\n",
-        b"STLS\r\n" + login + mail,
-        b"LANG\r\nLANG de\r\nLANG xx\r\nUSER joe\r\nPASS wrong\r\nPASS again\r\n" + login,
+        b"STLS\r\n" + LOGIN + mail,
+        b"LANG\r\nLANG de\r\nLANG xx\r\nUSER joe\r\nPASS wrong\r\nPASS again\r\n" + LOGIN,
         b"A" * 2000 + b"\r\nNOOP\r\n",
         b"AUTH PLAIN " + b"A" * 100_000,
         b"\r\n\n \r\n\0\r\nUSER\r\nRETR 99999999999\r\nTOP 1\r\nLIST 0\r\nLIST -1\r\n",
@@ -188,13 +188,27 @@ def seeds() -> list[bytes]:
 
 
 def dialogue_files() -> list[bytes]:
-    """What the clients say in tests/dialogues, if it is there."""
+    """What the clients say in tests/dialogues, as near as a fuzzer needs it."""
     folder = Path(__file__).parent.parent / "dialogues"
-    found = []
-    for path in sorted(folder.glob("*.pop")):
-        said = re.findall(r"^C: ?(.*)$", path.read_text("utf-8"), re.MULTILINE)
-        found.append(b"\0\0" + "".join(line + "\r\n" for line in said).encode())
-    return found
+    scripts = [path.read_text("utf-8").splitlines() for path in sorted(folder.glob("*.pop"))]
+    return [b"\0\2" + b"".join(map(_said, script)) for script in scripts]
+
+
+def _said(line: str) -> bytes:
+    if line == "LOGIN":
+        return LOGIN
+    text = re.sub(r"\{b64 (.*?)\}", lambda found: _base64(found[1]), line[3:])
+    if line.startswith("C: "):
+        return text.encode() + b"\r\n"
+    return _unescaped(text) if line.startswith("C; ") else b""
+
+
+def _unescaped(text: str) -> bytes:
+    return text.encode().decode("unicode_escape").encode("latin-1")
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(_unescaped(text)).decode()
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:

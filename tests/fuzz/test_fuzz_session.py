@@ -36,7 +36,7 @@ def test_the_seeds_reach_what_they_are_for() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_mutated_dialogues(seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(150):
+    for _ in range(400):
         data = mutated(chance.choice(STARTS), chance)
         one_input(bytes([chance.randrange(256), chance.choice((0, 2, 2, 3, 4))]) + data[2:])
 

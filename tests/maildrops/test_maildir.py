@@ -20,6 +20,7 @@ from restante.maildrops.contract import (
     StoreError,
 )
 from restante.maildrops.maildir import Maildir
+from restante.maildrops.opened import SMALL
 from tests.corpus import NASTY, wire_form
 from tests.maildrops.kit import ANNA, commit, fetch, ids, opened, put, read, settle
 
@@ -501,14 +502,14 @@ def test_a_read_only_file_system_is_read(root: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_big_messages_come_as_files_and_small_ones_as_bytes(root: Path, store: Maildir) -> None:
-    put(root, "1.x", b"x" * 64 * 1024)
-    put(root, "2.x", b"x" * (64 * 1024 + 1))
+    put(root, "1.x", b"x" * SMALL)
+    put(root, "2.x", b"x" * (SMALL + 1))
     maildrop = opened(store)
     assert isinstance(fetch(maildrop, 1).source, bytes)
     source = fetch(maildrop, 2).source
     assert isinstance(source, BufferedReader)
     with source:
-        assert len(source.read()) == 64 * 1024 + 1
+        assert len(source.read()) == SMALL + 1
     maildrop.close()
 
 

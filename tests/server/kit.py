@@ -34,7 +34,7 @@ class Client:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             plain.settimeout(TIMEOUT)
             plain.connect(("127.0.0.1", port))
-            self.socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=name)
+            self.socket = plain if tls is None else _inside(tls, plain, name)
         except BaseException:
             plain.close()
             raise
@@ -104,7 +104,7 @@ class Client:
 
     def wrap(self, context: ssl.SSLContext, name: str = "localhost") -> Self:
         """Make the handshake."""
-        self.socket = context.wrap_socket(self.socket, server_hostname=name)
+        self.socket = _inside(context, self.socket, name)
         return self
 
     def rest(self) -> bytes:
@@ -140,6 +140,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _inside(context: ssl.SSLContext, plain: socket.socket, name: str) -> ssl.SSLSocket:
+    """TLS for a client to which an end without close_notify is an error."""
+    return context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
 
 
 def new_server(

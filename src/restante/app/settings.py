@@ -60,7 +60,7 @@ class Pop3Section(Section):
     allow_plaintext: bool = setting(False, FLAG)
     min_threads: int = setting(2, "a whole number from 0", ge=0)
     max_threads: int = setting(32, "a whole number from 1", ge=1)
-    batch_size: int = setting(65536, "octets, from 512 to 16777216", ge=512, le=1 << 24)
+    batch_size: int = setting(262144, "octets, from 512 to 16777216", ge=512, le=1 << 24)
     max_connections: int = setting(10000, "a whole number from 1", ge=1)
     idle_timeout: float = setting(600.0, "seconds, 600 or more", ge=MIN_IDLE_SECONDS)
     stall_timeout: float = setting(300.0, SECONDS, gt=0)

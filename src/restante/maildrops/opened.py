@@ -17,7 +17,7 @@ from restante.maildrops.names import base_name
 from restante.maildrops.survey import SUBFOLDERS, scan
 from restante.protocol.listing import Listing, MessageNumber
 
-SMALL = 64 * 1024
+SMALL = 256 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
 
 

@@ -69,9 +69,9 @@ class AtOnce:
         account = server.accounts.lookup(claim.name)
         if account is None or not server.verifier.is_cheap(account, claim):
             return LATER
-        if server.verifier.check(account, claim) is not True or server.login_delay.seconds > 0:
+        if server.verifier.check(account, claim) is not True:
             return LATER
-        return account
+        return LATER if server.login_delay.wait_for(account.name) > 0 else account
 
     def _open(self, performer: Performer, account: Account) -> object:
         server = self._server
@@ -80,8 +80,8 @@ class AtOnce:
         try:
             if self._inline_store:
                 maildrop = cast(Any, server.store.open(account))
-            elif self._opens and self._may_try():
-                maildrop = self._timed(cast(OpensAtOnce, server.store).open_at_once, account)
+            elif self._opens and self.may_use_storage():
+                maildrop = self.timed(cast(OpensAtOnce, server.store).open_at_once, account)
             else:
                 return LATER
         except MaildropInUse:
@@ -94,9 +94,9 @@ class AtOnce:
             return LATER
         if self._inline_store:
             return maildrop.fetch(effect.number)
-        if not self._may_try():
+        if not self.may_use_storage():
             return LATER
-        content = self._timed(maildrop.fetch_at_once, effect.number)
+        content = self.timed(maildrop.fetch_at_once, effect.number)
         return LATER if content is None else content
 
     def _commit(self, performer: Performer, effect: Commit) -> object:
@@ -109,15 +109,17 @@ class AtOnce:
             return True
         if self._inline_store:
             maildrop.close()
-        elif not self._may_try() or not self._timed(maildrop.close_at_once):
+        elif not self.may_use_storage() or not self.timed(maildrop.close_at_once):
             return False
         performer.maildrop = None
         return True
 
-    def _may_try(self) -> bool:
+    def may_use_storage(self) -> bool:
+        """Whether the storage has been quick of late."""
         return time.monotonic() >= self._rested
 
-    def _timed(self, function: Callable[..., T], *args: Any) -> T:
+    def timed(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of the storage in place, and see how long it takes."""
         begun = time.monotonic()
         try:
             return function(*args)

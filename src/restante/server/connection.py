@@ -251,21 +251,21 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        whole = b""
+        body: tuple[bytes, ...] = ()
         if isinstance(reply, Body):
-            body = encoded_whole(reply, self.server.batch_size)
-            if body is None:
+            whole = encoded_whole(reply, self.server.batch_size)
+            if whole is None:
                 return False
-            whole = body
+            body = whole
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, _first_line(status, reply))
-        self._put(status + whole)
+        self._put(status, *body)
         return True
 
-    def _put(self, data: bytes) -> None:
-        self._out.append(data)
-        self._out_size += len(data)
+    def _put(self, *parts: bytes) -> None:
+        self._out += parts
+        self._out_size += sum(map(len, parts))
         if self._out_size >= FLUSH_AT:
             self._flush()
 
@@ -363,7 +363,9 @@ class Connection(asyncio.Protocol):
             self.server.transcript.sent(self.client, _first_line(status, reply))
         self._put(status)
         self._flush()
-        await send_body(reply, self, self.server.batch_size, self.server.call_store)
+        await send_body(
+            reply, self, self.server.batch_size, self.server.call_store, self.server.at_once
+        )
 
     def write(self, data: bytes) -> None:
         """Send a block of a message."""

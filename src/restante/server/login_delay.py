@@ -19,15 +19,16 @@ class LoginDelay:
         self._swept = clock()
 
     def wait_for(self, name: str) -> float:
-        """Seconds until `name` may log in; 0 if now, and then this login counts."""
+        """Seconds until `name` may log in; 0 if now."""
+        last = self._last.get(name)
+        return 0.0 if last is None else max(0.0, self.seconds - (self._clock() - last))
+
+    def count(self, name: str) -> None:
+        """`name` has logged in, and has its maildrop: a refused login costs no delay."""
         if self.seconds <= 0:
-            return 0.0
+            return
         now = self._clock()
         if now - self._swept > self.seconds:
             self._last = {k: at for k, at in self._last.items() if now - at < self.seconds}
             self._swept = now
-        last = self._last.get(name)
-        if last is not None and now - last < self.seconds:
-            return self.seconds - (now - last)
         self._last[name] = now
-        return 0.0

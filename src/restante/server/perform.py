@@ -176,6 +176,7 @@ class Performer:
     def opened(self, account: Account, maildrop: Maildrop) -> Listing:
         """Hold an opened maildrop from here on, and log the login."""
         self.maildrop = maildrop
+        self._server.login_delay.count(account.name)
         access_log.info(
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
             account.name,

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
+import os
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from restante.maildrops.contract import Content, Source
 from restante.protocol.replies import Body
 from restante.protocol.stuffing import BodyEncoder
 
+if TYPE_CHECKING:
+    from restante.server.at_once import AtOnce
+
 Call = Callable[..., Awaitable[Any]]
+
+
+TURN = 1024 * 1024
+"""Octets that a client is sent before the others have their turn."""
 
 
 class Sink(Protocol):
@@ -23,31 +33,36 @@ class Sink(Protocol):
         """Wait until the client has taken enough for more to be written."""
 
 
-def encoded_whole(body: Body, limit: int) -> bytes | None:
-    """The whole reply body when it is at hand and no longer than `limit` octets, else None."""
+def encoded_whole(body: Body, limit: int) -> tuple[bytes, bytes] | None:
+    """The reply's body and its end, when it is at hand and no longer than `limit` octets."""
     source = body.content.source
     if not isinstance(source, bytes) or len(source) > limit:
         return None
     encoder = _encoder(body)
-    return encoder.feed(source) + encoder.finish()
+    return encoder.feed(source), encoder.finish()
 
 
-async def send_body(body: Body, sink: Sink, batch_size: int, call: Call) -> int:
+async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once: AtOnce) -> int:
     """Send a message after its status line; give the octets sent.
 
     batch_size: octets read, and so written, at a time: one block is in flight.
-    call: runs a function that may block. Whatever the store raises comes through: what was
+    call: runs a function that may block. at_once: decides when a file is read in place.
+    Whatever the store raises comes through: what was
     sent by then can't be taken back, so the connection must not go on.
     """
     encoder = _encoder(body)
-    sent = 0
+    sent = since_pause = 0
     source = body.content.source
     try:
-        async for block in _blocks(source, batch_size, call):
+        async for block in _blocks(source, batch_size, call, at_once):
             if out := encoder.feed(block):
                 sink.write(out)
                 sent += len(out)
+                since_pause += len(out)
                 await sink.ready()
+            if since_pause >= TURN:
+                await asyncio.sleep(0)  # a client that takes everything must not be the only one
+                since_pause = 0
             if encoder.complete:
                 break
     finally:
@@ -94,13 +109,18 @@ def _encoder(body: Body) -> BodyEncoder:
     return BodyEncoder(content.facts, body.top_lines, body.downgrade)
 
 
-async def _blocks(source: Source, size: int, call: Call) -> AsyncIterator[bytes]:
+async def _blocks(source: Source, size: int, call: Call, at_once: AtOnce) -> AsyncIterator[bytes]:
     if isinstance(source, bytes | bytearray | memoryview):
         for at in range(0, len(source), size):
             yield bytes(source[at : at + size])
     elif hasattr(source, "read"):
         file = cast(BinaryIO, source)
-        while block := await call(file.read, size):
+        on_disk = _is_regular_file(file)
+        while block := (
+            at_once.timed(file.read, size)
+            if on_disk and at_once.may_use_storage()
+            else await call(file.read, size)
+        ):
             yield block
     elif hasattr(source, "__aiter__"):
         async for block in cast(AsyncIterator[bytes], source):
@@ -109,6 +129,14 @@ async def _blocks(source: Source, size: int, call: Call) -> AsyncIterator[bytes]
         blocks = iter(source)
         while (block := await call(next, blocks, None)) is not None:
             yield block
+
+
+def _is_regular_file(file: BinaryIO) -> bool:
+    """Whether reading waits for a disk at most; a pipe or a socket may wait for ever."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 async def _close(source: Source, call: Call) -> None:

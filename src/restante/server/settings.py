@@ -53,7 +53,7 @@ class Settings:
     allow_plaintext: bool = False
     min_threads: int = 2
     max_threads: int = 32
-    batch_size: int = 64 * 1024
+    batch_size: int = 256 * 1024
     idle_timeout: float = MIN_IDLE_SECONDS
     short_idle: bool = False
     stall_timeout: float = 300.0
