@@ -321,10 +321,10 @@ def split(line: bytes) -> tuple[bytes, bytes]:
     return verb.upper(), argument
 
 
-def check_octets(verb: bytes, argument: bytes) -> None:
+def check_octets(line: bytes) -> None:
     """Refuse control characters; a password may hold a TAB. Raises ProtocolError."""
-    unwanted = _CONTROL_BUT_TAB if verb == b"PASS" else _CONTROL
-    if _CONTROL.search(verb) or unwanted.search(argument):
+    unwanted = _CONTROL_BUT_TAB if line[:5].upper() == b"PASS " else _CONTROL
+    if unwanted.search(line):
         raise ProtocolError("control characters are not allowed")
 
 

@@ -17,7 +17,8 @@ results, so each command reads from top to bottom.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+from types import GeneratorType
+from typing import Any, TypeAlias, cast
 
 from restante.protocol import authorization, negotiation, transaction
 from restante.protocol.commands import (
@@ -163,7 +164,7 @@ class Session:
         if spec is None:
             return self._bad(Err("unknown command") if verb else Err("empty command"))
         try:
-            check_octets(verb, argument)
+            check_octets(line)
             refusal = self._refuse(spec)
             if refusal is not None:
                 return self._bad(refusal)
@@ -174,7 +175,9 @@ class Session:
         except ProtocolError as error:
             return self._bad(Err(error.text, values=error.values))
         self.bad_commands = 0
-        return self._begin(outcome) if isinstance(outcome, Generator) else outcome
+        if isinstance(outcome, GeneratorType):  # quicker to tell than collections.abc.Generator
+            return self._begin(outcome)
+        return cast(Reply, outcome)
 
     def run(self, spec: CommandSpec, argument: bytes) -> Reply | Steps:
         """What the built-in command does: a reply, or steps that end in one.

@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer the lines that are there, until one needs something done."""
         session = self.session
-        watched = self.server.watches_commands
+        watched = self.server.events.watches_commands
         try:
             while self._may_go_on and (line := session.take_line()) is not None:
                 self._since = time.monotonic()

@@ -96,6 +96,8 @@ class Dispatcher:
 
     def __init__(self, owner: Events, threads: WorkerThreads, asks: set[str]) -> None:
         self._threads = threads
+        self.watches_commands = False
+        """Whether each command and reply is told to somebody."""
         self._asks = asks
         self._handlers: dict[str, list[Handler]] = {event: [] for event in EVENTS}
         for event in EVENTS:
@@ -108,6 +110,8 @@ class Dispatcher:
         if event not in self._handlers:
             raise ValueError(f"there is no event {event!r}; there are: {', '.join(EVENTS)}")
         self._handlers[event].append(handler)
+        if event in ("receive_command", "send_response"):
+            self.watches_commands = True
         if event in ("delete", "reset"):
             self._asks.add(event)
 

@@ -348,11 +348,6 @@ class Pop3Server(Events):
         """Octets of a message that are read and written at a time."""
         return self.settings.batch_size
 
-    @property
-    def watches_commands(self) -> bool:
-        """Whether each command and reply is told to somebody."""
-        return self.events.heard("receive_command") or self.events.heard("send_response")
-
     def new_id(self) -> str:
         """A connection's name in the logs."""
         return f"{os.getpid():x}-{next(self._ids):x}"
