@@ -1,0 +1,168 @@
+"""What is quick is done in place; what isn't, or has handlers, is left to threads and tasks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from restante import (
+    Account,
+    ClientSession,
+    Content,
+    Maildir,
+    Maildrop,
+    MaildropStore,
+    MessageInfo,
+    Pop3Server,
+)
+from restante.protocol.listing import MessageNumber
+from restante.server import at_once
+from tests.maildrops.kit import put, settle
+from tests.server.kit import NAME, PASSWORD, Client, new_server
+
+LOOP = "restante-loop"
+
+
+class Watched(Maildir):
+    """A Maildir that notes which thread it is opened on, and may be slow."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.threads: list[str] = []
+        self.pause = 0.0
+
+    def open(self, account: Account) -> Maildrop:
+        self.threads.append(threading.current_thread().name)
+        return super().open(account)
+
+    def open_at_once(self, account: Account) -> Maildrop | None:
+        maildrop = super().open_at_once(account)
+        if maildrop is not None:
+            time.sleep(self.pause)
+            self.threads.append(threading.current_thread().name)
+        return maildrop
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Watched:
+    put(tmp_path, "1.M1P1.host", b"Subject: one\n\n.first\n", user=NAME)
+    settle(tmp_path, user=NAME)
+    return Watched(tmp_path)
+
+
+@contextmanager
+def running(store: Any, **settings: Any) -> Iterator[Pop3Server]:
+    with new_server(store, **settings) as server:
+        yield server
+
+
+def visit(server: Pop3Server) -> None:
+    with Client(server.port) as client:
+        assert client.ask(f"USER {NAME}") == b"+OK send PASS"
+        assert client.ask(f"PASS {PASSWORD}") == b"+OK 1 messages"
+        assert client.ask("RETR 1").startswith(b"+OK")
+        assert client.lines()[-1] == b".first"
+        assert client.ask("QUIT") == b"+OK bye"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is not slow storage."""
+    monkeypatch.setattr(at_once, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(at_once, "REST_SECONDS", 1.5)
+
+
+def test_an_unchanged_maildrop_is_opened_on_the_loop(store: Watched) -> None:
+    with running(store) as server:
+        for _ in range(3):
+            visit(server)
+    first, *others = store.threads
+    assert first != LOOP
+    assert others == [LOOP, LOOP]
+
+
+def test_slow_storage_is_left_to_the_threads_for_a_while(store: Watched) -> None:
+    with running(store) as server:
+        visit(server)
+        store.pause = at_once.SLOW_SECONDS * 1.5
+        visit(server)
+        store.pause = 0.0
+        visit(server)
+        time.sleep(at_once.REST_SECONDS)
+        visit(server)
+    assert [name == LOOP for name in store.threads] == [False, True, False, True]
+
+
+def test_a_handler_is_heard_though_the_maildrop_is_quick(store: Watched) -> None:
+    heard: list[str] = []
+    server = new_server(store)
+
+    @server.on("mailbox_info")
+    def opened(session: ClientSession) -> None:
+        heard.append("mailbox_info")
+
+    @server.on("retrieve")
+    def retrieved(session: ClientSession, number: MessageNumber) -> None:
+        heard.append("retrieve")
+
+    @server.on("authenticate")
+    async def authenticate(session: ClientSession, claim: object, default: Any) -> object:
+        heard.append("authenticate")
+        return await default()
+
+    with server:
+        visit(server)
+        visit(server)
+    assert heard == ["authenticate", "mailbox_info", "retrieve"] * 2
+
+
+class Piped(MaildropStore):
+    """A message that comes out of a pipe, in its own time."""
+
+    def __init__(self) -> None:
+        self.readers: list[str] = []
+
+    def list(self, account: Account) -> list[MessageInfo]:
+        return [MessageInfo("one", 24)]
+
+    def read(self, account: Account, unique_id: str) -> BinaryIO:
+        reader, writer = os.pipe()
+
+        def write() -> None:
+            with os.fdopen(writer, "wb") as file, suppress(BrokenPipeError):
+                file.write(b"Subject: one\r\n\r\n")
+                file.flush()
+                time.sleep(1.0)
+                file.write(b".first\r\n")
+
+        threading.Thread(target=write).start()
+        return os.fdopen(reader, "rb")
+
+    def delete(self, account: Account, unique_ids: Sequence[str]) -> None: ...
+
+
+def test_a_pipe_never_holds_up_the_loop() -> None:
+    with running(Piped()) as server, Client(server.port) as other:
+        visitor = threading.Thread(target=visit, args=[server])
+        visitor.start()
+        time.sleep(0.1)
+        begun = time.monotonic()
+        assert other.ask("CAPA").startswith(b"+OK")
+        assert time.monotonic() - begun < 0.5
+        visitor.join()
+
+
+def test_content_found_at_once_is_what_fetch_gives(store: Watched) -> None:
+    account = Account(NAME)
+    maildrop = store.open(account)
+    number = MessageNumber(1)
+    assert isinstance(maildrop.fetch(number), Content)
+    assert maildrop.fetch_at_once(number) == maildrop.fetch(number)
+    maildrop.close()
