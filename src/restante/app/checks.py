@@ -6,6 +6,7 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -216,7 +217,9 @@ def _exists(settings: Settings, name: str) -> bool:
     if settings.accounts.kind == "sqlite" and not settings.accounts_file.exists():
         return False
     try:
-        account = parts.make_accounts(settings).lookup_address(name)
+        accounts = parts.make_accounts(settings)
+        with accounts if isinstance(accounts, SqliteAccounts) else nullcontext():
+            account = accounts.lookup_address(name)
     except (ValueError, AccountError):
         return True  # what is wrong with the accounts is reported already
     return account is not None and not account.disabled

@@ -95,3 +95,10 @@ class ClientSession:
     def __repr__(self) -> str:
         name = self.account.name if self.account else "-"
         return f"<ClientSession {self.id} {self.peer_ip} {name} {self.state.value}>"
+
+
+def is_local(address: str) -> bool:
+    """Whether a peer is on this machine, so that no network sees its password."""
+    if address.startswith("::ffff:"):
+        address = address.removeprefix("::ffff:")
+    return not address or address.startswith("127.") or address == "::1"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.protocol.effects import Effect, StartTls
@@ -15,9 +14,12 @@ from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.server.at_once import LATER
-from restante.server.client import ClientSession
+from restante.server.client import ClientSession, is_local
+from restante.server.patience import Patience, Verdict
 from restante.server.perform import Performer
 from restante.server.sending import encoded_whole, send_body
+from restante.server.tls import upgrade
+from restante.server.transcript import first_line
 
 if TYPE_CHECKING:
     from restante.server.listeners import Listener
@@ -27,10 +29,6 @@ log = logging.getLogger("restante.server")
 
 LINGER_SECONDS = 2.0
 """How long a peer that is being refused may go on sending before the connection is cut."""
-
-TLS_GOODBYE_SECONDS = 2.0
-"""How long a peer may take to answer our close_notify. Several never do, and a session that
-is closed gives its lease back only then."""
 
 MAX_LINGER = 16 * 1024 * 1024
 """Octets such a peer may send meanwhile; they are thrown away."""
@@ -65,9 +63,8 @@ class Connection(asyncio.Protocol):
         self._lingering = -1  # octets thrown away so far, once the peer has been refused
         self._close_wanted = False
         self._eof = False
-        self._since = time.monotonic()  # of the last command, or the last progress
+        self._patience = Patience(server.settings.idle_timeout, server.settings.stall_timeout)
         self._written = 0
-        self._progress = (0, 0)
 
     # Transport's calls
 
@@ -202,7 +199,7 @@ class Connection(asyncio.Protocol):
         watched = self.server.events.watches_commands
         try:
             while self._may_go_on and (line := session.take_line()) is not None:
-                self._since = time.monotonic()
+                self._patience.renew()
                 if watched:
                     self._start(self._answer_watched(line))
                     return
@@ -259,7 +256,7 @@ class Connection(asyncio.Protocol):
             body = whole
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
-            self.server.transcript.sent(self.client, _first_line(status, reply))
+            self.server.transcript.sent(self.client, first_line(status, reply))
         self._put(status, *body)
         return True
 
@@ -298,7 +295,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         finally:
             self._task = None
-            self._since = time.monotonic()
+            self._patience.renew()
         if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
             return
         self._pump()
@@ -354,17 +351,17 @@ class Connection(asyncio.Protocol):
             return
         if self.server.events.heard("send_response"):
             status = self.session.wording.encode(reply)
-            await self.server.events.tell("send_response", self.client, _first_line(status, reply))
+            await self.server.events.tell("send_response", self.client, first_line(status, reply))
         if self._reply(reply):
             return
         assert isinstance(reply, Body)
         status = self.session.wording.encode(reply)
         if self.server.transcript.active:
-            self.server.transcript.sent(self.client, _first_line(status, reply))
+            self.server.transcript.sent(self.client, first_line(status, reply))
         self._put(status)
         self._flush()
         await send_body(
-            reply, self, self.server.batch_size, self.server.call_store, self.server.at_once
+            reply, self, self.server.batch_size, self.server.calls.store, self.server.at_once
         )
 
     def write(self, data: bytes) -> None:
@@ -383,18 +380,8 @@ class Connection(asyncio.Protocol):
         self._transport.pause_reading()
         self._reply(Ok("begin TLS"))
         self._flush()
-        try:
-            transport = await self._loop().start_tls(
-                self._transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self.server.settings.handshake_timeout,
-                ssl_shutdown_timeout=TLS_GOODBYE_SECONDS,
-            )
-        except OSError as error:
-            log.info("session %s: TLS handshake failed: %s", self.client.id, error)
-            transport = None
+        timeout = self.server.settings.handshake_timeout
+        transport = await upgrade(self._transport, self, context, timeout)
         if transport is None:
             # The transport has been taken from us, so nobody else tells us of its end.
             self._transport.abort()
@@ -402,10 +389,6 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("no TLS, no session")
         self._transport = transport
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
-
-    @staticmethod
-    def _loop() -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
 
     # The end
 
@@ -434,7 +417,7 @@ class Connection(asyncio.Protocol):
         self.server.spawn(self._give_back())  # the session is over: the next one may begin
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._loop().call_later(LINGER_SECONDS, self._close_transport)
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
 
     def abort(self) -> None:
         """Cut the connection now."""
@@ -445,18 +428,19 @@ class Connection(asyncio.Protocol):
 
         RFC 1939 §3: an autologout sends nothing and removes nothing.
         """
-        settings = self.server.settings
-        unsent = self._transport.get_write_buffer_size()
-        progress = (unsent, self._written)
-        if progress != self._progress:
-            self._progress = progress
-            self._since = now
-        elif unsent or not self._writable.is_set():
-            if now - self._since > settings.stall_timeout:
-                log.info("session %s: closed, the client does not read", self.client.id)
-                self._transport.abort()
-        elif self._waits_for_peer and now - self._since > settings.idle_timeout:
-            log.info("session %s: closed, idle", self.client.id)
+        verdict = self._patience.check(
+            now,
+            unsent=self._transport.get_write_buffer_size(),
+            written=self._written,
+            blocked=not self._writable.is_set(),
+            waiting=self._waits_for_peer,
+        )
+        if verdict is None:
+            return
+        log.info("session %s: closed, %s", self.client.id, verdict.value)
+        if verdict is Verdict.STALLED:
+            self._transport.abort()
+        else:
             self._close_transport()
 
     @property
@@ -473,16 +457,3 @@ class Connection(asyncio.Protocol):
         """The client's verified certificate, if it gave one."""
         tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return (tls.getpeercert() or None) if tls is not None else None
-
-
-def is_local(address: str) -> bool:
-    """Whether a peer is on this machine, so that no network sees its password."""
-    if address.startswith("::ffff:"):
-        address = address.removeprefix("::ffff:")
-    return not address or address.startswith("127.") or address == "::1"
-
-
-def _first_line(status: bytes, reply: Reply) -> str:
-    if isinstance(reply, Continue):
-        return "+ ****" if reply.data else "+"
-    return status.split(b"\r\n", 1)[0].decode("utf-8", "replace")

@@ -132,14 +132,14 @@ class Performer:
             if isinstance(answer, Account):
                 account = answer
             elif answer is True:
-                known = await self._server.lookup_account(claim.name)
+                known = await self._server.calls.lookup(claim.name)
                 account = account or known or Account(claim.name)
             else:
                 return None
         return None if account is None or account.disabled else account
 
     async def _ask_accounts(self, claim: Claim) -> Account | None:
-        account = await self._server.lookup_account(claim.name)
+        account = await self._server.calls.lookup(claim.name)
         verifier = self._server.verifier
         # A digest costs nothing; whether a password's check does, a store may have to look up.
         in_place = not getattr(self._server.accounts, "blocking", True)
@@ -160,7 +160,7 @@ class Performer:
         await asyncio.sleep(self._server.settings.failure_delay)
 
     async def _open(self, account: Account) -> object:
-        maildrop = await self._server.call_store(self._server.store.open, account)
+        maildrop = await self._server.calls.store(self._server.store.open, account)
         self.maildrop = maildrop
         if self._connection.lost:
             # The client left while we waited: that is no login.
@@ -208,7 +208,7 @@ class Performer:
                 if isinstance(answer, bytes | bytearray):
                     return Content(bytes(answer), measure([bytes(answer)]))
         assert self.maildrop is not None
-        call = self._server.call_store
+        call = self._server.calls.store
         content: Content = await call(self.maildrop.fetch, effect.number)
         return Content(await begun(content.source, call), content.facts)
 
@@ -224,7 +224,7 @@ class Performer:
         assert maildrop is not None
         try:
             if effect.numbers:
-                await self._server.call_store(maildrop.commit, effect.numbers)
+                await self._server.calls.store(maildrop.commit, effect.numbers)
                 name = self._connection.session.account.name
                 access_log.info(
                     "deleted: account=%r messages=%d session=%s",
@@ -244,7 +244,7 @@ class Performer:
         """Close the maildrop, which gives its lease back. Harmless when repeated."""
         maildrop, self.maildrop = self.maildrop, None
         if maildrop is not None:
-            await self._server.call_store(maildrop.close)
+            await self._server.calls.store(maildrop.close)
 
     # Handlers
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import itertools
 import os
 import secrets
@@ -12,10 +11,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from restante.accounts.contract import Account, AccountStore, KnowsSchemes
+from restante.accounts.contract import AccountStore
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.maildrops.contract import MaildropStore, OpensMaildrops
@@ -27,14 +27,15 @@ from restante.protocol.states import BOTH, State
 from restante.sasl import MECHANISMS
 from restante.sasl.contract import MechanismContext
 from restante.server.at_once import AtOnce
-from restante.server.connection import TLS_GOODBYE_SECONDS, Connection
-from restante.server.events import Dispatcher, Events, Handler, is_async
+from restante.server.calls import Calls, call_on
+from restante.server.connection import Connection
+from restante.server.events import Dispatcher, Events, Handler
 from restante.server.listeners import Listener, watch_peers
 from restante.server.login_delay import LoginDelay
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
-from restante.server.tls import Certificate, TlsSettings
+from restante.server.tls import GOODBYE_SECONDS, Certificate, TlsSettings
 from restante.server.transcript import Transcript
 
 F = TypeVar("F", bound=Handler)
@@ -86,9 +87,9 @@ class Pop3Server(Events):
         self.store: OpensMaildrops = (
             store
             if isinstance(store, OpensMaildrops)
-            else SimpleMaildrops(store, self._call_custom)
+            else SimpleMaildrops(store, partial(call_on, self.storage))
         )
-        self._inline_store = not getattr(self.store, "blocking", True)
+        self.calls = Calls(accounts, self.store, self.workers, self.storage)
         self.commands = CommandTable()
         self._asks: set[str] = set()
         self.events = Dispatcher(self, self.workers, self._asks)
@@ -268,7 +269,7 @@ class Pop3Server(Events):
             backlog=listener.backlog,
             ssl=context,
             ssl_handshake_timeout=self.settings.handshake_timeout if tls else None,
-            ssl_shutdown_timeout=TLS_GOODBYE_SECONDS if tls else None,
+            ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
         )
         self._servers.append(server)
         for each in server.sockets:
@@ -385,34 +386,6 @@ class Pop3Server(Events):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(function)
 
-    async def call_store(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a method of the store or of what it opened, where it may wait."""
-        if is_async(function):
-            return await function(*args)
-        if self._inline_store:
-            result = function(*args)
-        else:
-            result = await self.storage.run(function, *args)
-        return await result if inspect.isawaitable(result) else result
-
-    async def _call_custom(self, function: Callable[..., Any], *args: Any) -> Any:
-        if is_async(function):
-            return await function(*args)
-        result = await self.storage.run(function, *args)
-        return await result if inspect.isawaitable(result) else result
-
-    async def lookup_account(self, name: str) -> Account | None:
-        """The account of that name. Raises AccountError when the store can't tell."""
-        account = await self._ask_accounts(self.accounts.lookup, name)
-        return account if isinstance(account, Account) else None
-
-    async def _ask_accounts(self, method: Callable[..., Any], *args: Any) -> Any:
-        if not is_async(method) and getattr(self.accounts, "blocking", True):
-            answer = await self.workers.run(method, *args)
-        else:
-            answer = method(*args)
-        return await answer if inspect.isawaitable(answer) else answer
-
     # Time
 
     async def _sweep(self) -> None:
@@ -434,10 +407,9 @@ class Pop3Server(Events):
 
     async def _refresh_policies(self) -> None:
         """What changes while the server runs: whether APOP and CRAM-MD5 are of use."""
-        if isinstance(self.accounts, KnowsSchemes):
-            shared = await self._ask_accounts(self.accounts.has_shared_secrets)
-            for listener in self.listeners:
-                listener.policy.shared_secrets = shared
+        shared = await self.calls.has_shared_secrets()
+        for listener in self.listeners:
+            listener.policy.shared_secrets = shared
 
     def _set_policy(self, policy: Policy, listener: Listener) -> None:
         settings = self.settings

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+log = logging.getLogger("restante.server")
+
+GOODBYE_SECONDS = 2.0
+"""How long a peer may take to answer our close_notify. Several never do, and a session that
+is closed gives its lease back only then."""
 
 ClientCertificates: TypeAlias = Literal["none", "ask", "require"]
 NameHook: TypeAlias = Callable[[str | None], ssl.SSLContext | None]
@@ -130,3 +138,28 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+async def upgrade(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    seconds: float,
+) -> asyncio.Transport | None:
+    """The transport inside TLS, after the server's side of a handshake; None if that failed.
+
+    seconds: how long the handshake may take.
+    """
+    try:
+        return await asyncio.get_running_loop().start_tls(
+            transport,
+            protocol,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=GOODBYE_SECONDS,
+        )
+    except OSError as error:
+        peer = transport.get_extra_info("peername")
+        log.info("TLS handshake with %s failed: %s", peer, error)
+        return None

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from restante.protocol.replies import Continue, Reply
+
 if TYPE_CHECKING:
     from restante.server.client import ClientSession
 
@@ -76,3 +78,10 @@ class Transcript:
                 "line": line,
             },
         )
+
+
+def first_line(status: bytes, reply: Reply) -> str:
+    """A reply as the debug log shows it: its status line, without what a challenge says."""
+    if isinstance(reply, Continue):
+        return "+ ****" if reply.data else "+"
+    return status.split(b"\r\n", 1)[0].decode("utf-8", "replace")
