@@ -75,7 +75,7 @@ def visit(server: Pop3Server) -> None:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is not slow storage."""
-    monkeypatch.setattr(at_once, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(at_once, "SLOW_SECONDS", 0.01)
     monkeypatch.setattr(at_once, "REST_SECONDS", 1.5)
 
 
@@ -91,7 +91,7 @@ def test_an_unchanged_maildrop_is_opened_on_the_loop(store: Watched) -> None:
 def test_slow_storage_is_left_to_the_threads_for_a_while(store: Watched) -> None:
     with running(store) as server:
         visit(server)
-        store.pause = at_once.SLOW_SECONDS * 1.5
+        store.pause = at_once.SLOW_SECONDS * at_once.MEMORY * 1.5
         visit(server)
         store.pause = 0.0
         visit(server)

@@ -4,9 +4,11 @@ A task, and a change of threads, cost more than what most polls need: an account
 a maildrop that hasn't changed, a small message on a local disk. What is that quick is done
 here, in place; everything else, and everything that has a handler, is left for later.
 
-Quick is measured, not believed: when the storage takes longer than `SLOW_SECONDS` once, it
-is left to the storage threads for `REST_SECONDS`. So slow or network storage costs the
-other sessions one such moment in ten seconds at most.
+Quick is measured, not believed: when a call takes longer than `SLOW_SECONDS` on a sliding
+average, or one takes `MEMORY` times as long, storage is left to its threads for
+`REST_SECONDS`. So slow or network storage costs the other sessions some 30 ms in ten
+seconds, or one call that hangs. A sliding average, because a process that had to wait for a
+processor looks slow now and then too.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ T = TypeVar("T")
 LATER = object()
 """The effect has to wait for something."""
 
-SLOW_SECONDS = 0.005
+SLOW_SECONDS = 0.001
+MEMORY = 32
 REST_SECONDS = 10.0
 
 
@@ -41,6 +44,7 @@ class AtOnce:
     def __init__(self, server: Pop3Server) -> None:
         self._server = server
         self._rested = 0.0  # when storage may be used in place again
+        self._mean = 0.0  # seconds of a call, on a sliding average
         lookup = server.accounts.lookup
         self._accounts = not getattr(server.accounts, "blocking", True) and not is_async(lookup)
         self._inline_store = not getattr(server.store, "blocking", True)
@@ -125,5 +129,7 @@ class AtOnce:
             return function(*args)
         finally:
             now = time.monotonic()
-            if now - begun > SLOW_SECONDS:
+            self._mean += (now - begun - self._mean) / MEMORY
+            if self._mean > SLOW_SECONDS:
+                self._mean = 0.0
                 self._rested = now + REST_SECONDS
