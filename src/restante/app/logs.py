@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Literal
@@ -26,12 +27,17 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+@lru_cache(maxsize=2)
+def _second(created: int) -> str:
+    """Local time, as people read it. Many records fall into one second."""
+    return f"{datetime.fromtimestamp(created).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 class HumanFormatter(logging.Formatter):
     """`2026-01-31 12:00:00.123 INFO restante.server: text`. A traceback follows on that line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created).astimezone()
-        head = f"{when:%Y-%m-%d %H:%M:%S}.{int(record.msecs):03d}"
+        head = f"{_second(int(record.created))}.{int(record.msecs):03d}"
         text = f"{head} {record.levelname} {record.name}: {record.getMessage()}"
         if record.exc_info:
             text += " | " + self.formatException(record.exc_info)
@@ -57,6 +63,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, default=str)
 
 
+def spare_what_no_record_shows() -> None:
+    """Have `logging` not look up, for each record, what neither formatter writes.
+
+    Its documentation names these switches. They hold for the whole process, so only a
+    program that is all ours may set them, never the library.
+    """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # where in the source: not asked for
+    if sys.version_info >= (3, 12):
+        logging.logAsyncioTasks = False
+
+
 def configure(
     *, format: Literal["human", "json"] = "human", level: str = "info", file: Path | None = None
 ) -> logging.Handler:
@@ -75,6 +93,7 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    spare_what_no_record_shows()
     # Which dialogues are logged is decided before a record is made, not by a level.
     logging.getLogger("restante.protocol").setLevel(logging.DEBUG)
     # aiosmtpd logs what peers send, passwords included.
