@@ -6,7 +6,6 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -217,8 +216,7 @@ def _exists(settings: Settings, name: str) -> bool:
     if settings.accounts.kind == "sqlite" and not settings.accounts_file.exists():
         return False
     try:
-        accounts = parts.make_accounts(settings)
-        with accounts if isinstance(accounts, SqliteAccounts) else nullcontext():
+        with parts.opened_accounts(settings) as accounts:
             account = accounts.lookup_address(name)
     except (ValueError, AccountError):
         return True  # what is wrong with the accounts is reported already

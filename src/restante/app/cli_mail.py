@@ -32,7 +32,7 @@ from restante.app.options import (
     is_terminal,
     load_for,
 )
-from restante.app.parts import make_accounts, make_store
+from restante.app.parts import make_store, opened_accounts
 from restante.app.settings import Settings
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.importer import KINDS, ImportResult, Messages, import_messages, iter_messages
@@ -111,19 +111,20 @@ def deliver(
 async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
     """The accounts of all addresses. Exits with the status that says why one has none."""
     delivery = settings.delivery
-    finder = Recipients(
-        make_accounts(settings),
-        domains=delivery.domains,
-        catch_all=delivery.catch_all,
-        separator=delivery.separator,
-    )
     found = []
-    for address in addresses:
-        result = await finder.find(address)
-        if isinstance(result, Refusal):
-            complain(f"{address!r}: {result.text}")
-            raise typer.Exit(_STATUS[result])
-        found.append(Recipient(address, result))
+    with opened_accounts(settings) as accounts:
+        finder = Recipients(
+            accounts,
+            domains=delivery.domains,
+            catch_all=delivery.catch_all,
+            separator=delivery.separator,
+        )
+        for address in addresses:
+            result = await finder.find(address)
+            if isinstance(result, Refusal):
+                complain(f"{address!r}: {result.text}")
+                raise typer.Exit(_STATUS[result])
+            found.append(Recipient(address, result))
     return found
 
 
@@ -156,7 +157,8 @@ def import_(
     An import that was interrupted goes on where it stopped when it is started again.
     """
     settings = load_for(config, data, sets).settings
-    found = make_accounts(settings).lookup(account)
+    with opened_accounts(settings) as accounts:
+        found = accounts.lookup(account)
     if found is None:
         complain(f"no account {account!r}")
         raise typer.Exit(FAILED)

@@ -27,7 +27,7 @@ from restante.app.options import (
     is_terminal,
     load_for,
 )
-from restante.app.parts import make_accounts
+from restante.app.parts import make_accounts, opened_accounts
 
 app = typer.Typer(help="Add, change, list and remove accounts.", no_args_is_help=True)
 
@@ -160,11 +160,11 @@ def enable(
 def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
     """List the accounts: a table on a terminal, else lines divided by tabs."""
     loaded = load_for(config, data, sets)
-    accounts = make_accounts(loaded.settings)
-    if isinstance(accounts, SqliteAccounts) and not accounts.path.exists():
-        complain(f"there are no accounts yet in {accounts.path}")
-        raise typer.Exit(FAILED)
-    rows = [_row(account) for account in accounts.list()]
+    with opened_accounts(loaded.settings) as accounts:
+        if isinstance(accounts, SqliteAccounts) and not accounts.path.exists():
+            complain(f"there are no accounts yet in {accounts.path}")
+            raise typer.Exit(FAILED)
+        rows = [_row(account) for account in accounts.list()]
     if is_terminal(sys.stdout):
         table = Table(*_HEADINGS)
         for row in rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -53,6 +55,14 @@ def make_accounts(settings: Settings) -> Accounts:
         case_insensitive=settings.accounts.case_insensitive,
         domains=settings.delivery.domains,
     )
+
+
+@contextmanager
+def opened_accounts(settings: Settings) -> Iterator[Accounts]:
+    """The accounts, closed in the end. Raises as `make_accounts` does."""
+    accounts = make_accounts(settings)
+    with accounts if isinstance(accounts, SqliteAccounts) else nullcontext():
+        yield accounts
 
 
 def make_static_accounts(settings: Settings) -> StaticAccounts:
