@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from threading import Event
@@ -39,6 +40,10 @@ class House(Protocol):
 
     def moment(self, name: str) -> None:
         """A moment at which it may be killed: "data", "quit", "drop", "retr" or "login"."""
+
+
+RELEASE_SECONDS = 5.0
+"""A lease is free within seconds of its connection's end, and at once after a kill."""
 
 
 class Wire:
@@ -233,13 +238,23 @@ def fetched(wire: Wire) -> bytes:
     return b"".join(line + b"\r\n" for line in wire.lines())
 
 
+def _log_in(wire: Wire, account: str) -> bytes:
+    """The reply to PASS. A client that has just dropped its connection is waited for."""
+    until = time.monotonic() + RELEASE_SECONDS
+    while True:
+        wire.command(f"USER {account}")
+        reply = wire.command(f"PASS {PASSWORD}")
+        if not reply.startswith(b"-ERR [IN-USE]") or time.monotonic() > until:
+            return reply
+        time.sleep(0.02)
+
+
 def fetch_all(port: int, account: str, ledger: Ledger) -> list[Copy]:
     """Everything in a maildrop, each message held against what was sent."""
     copies: list[Copy] = []
     with closing(Wire(port)) as wire:
         wire.line()
-        wire.command(f"USER {account}")
-        reply = wire.command(f"PASS {PASSWORD}")
+        reply = _log_in(wire, account)
         if not reply.startswith(b"+OK"):
             ledger.violated(f"{account}: no login in the end: {reply!r}")
             return copies
