@@ -109,14 +109,22 @@ def test_a_line_that_comes_octet_by_octet_is_not_searched_again_and_again() -> N
     assert buffer.take(100_000) == b"x" * 60_000
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
 @pytest.mark.parametrize(
-    ("data", "starts"),
-    [(b"AUTH PLAIN", True), (b"auth x", True), (b"AUT", False), (b"AUTHX", False), (b"", False)],
+    ("word", "longer"),
+    [(b"AUTH ", True), (b"auth ", True), (b"AUTHX", False), (b"LIST ", False)],
 )
-def test_the_line_being_received_can_be_known_by_its_verb(data: bytes, starts: bool) -> None:
+def test_lines_that_start_with_some_words_may_be_longer(
+    word: bytes, longer: bool, end: bytes
+) -> None:
     buffer = LineBuffer()
-    buffer.feed(data)
-    assert buffer.starts_with(b"AUTH ") is starts
+    line = word + b"x" * LIMIT
+    buffer.feed(line + end)
+    if longer:
+        assert buffer.take(LIMIT, {b"AUTH ": 2 * LIMIT}) == (line if end else None)
+        buffer.feed(b"x" * 2 * LIMIT)
+    with pytest.raises(LineTooLong):
+        buffer.take(LIMIT, {b"AUTH ": 2 * LIMIT})
 
 
 def test_what_was_forgotten_is_gone_and_the_next_line_is_whole() -> None:

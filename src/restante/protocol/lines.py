@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from restante.protocol.errors import LineTooLong
+
+NOTHING_LONGER: Mapping[bytes, int] = MappingProxyType({})
 
 
 class LineBuffer:
@@ -27,29 +32,34 @@ class LineBuffer:
         """Add what has arrived."""
         self._data += data
 
-    def take(self, limit: int) -> bytes | None:
+    def take(self, limit: int, longer: Mapping[bytes, int] = NOTHING_LONGER) -> bytes | None:
         """The next line without its end, or None until it is there.
 
-        limit: octets that the line may have. Raises LineTooLong as soon as it has more,
+        limit: octets that the line may have; longer: other limits, for lines that start with
+        these words, in any letter case. Raises LineTooLong as soon as a line has more octets,
         whether or not its end has arrived.
         """
-        end = self._data.find(b"\n", self._scanned)
+        data = self._data
+        end = data.find(b"\n", self._scanned)
         if end < 0:
-            self._scanned = len(self._data)
+            self._scanned = len(data)
             if self._scanned > limit + 1:  # one more for the CR of the end
-                raise LineTooLong("line of more than {limit} octets", limit=limit)
+                self._check(self._scanned - 1, limit, longer)
             return None
-        size = end - 1 if end and self._data[end - 1] == 0x0D else end
+        size = end - 1 if end and data[end - 1] == 0x0D else end
         if size > limit:
-            raise LineTooLong("line of more than {limit} octets", limit=limit)
-        line = bytes(self._data[:size])
-        del self._data[: end + 1]
+            self._check(size, limit, longer)
+        line = bytes(data[:size])
+        del data[: end + 1]
         self._scanned = 0
         return line
 
-    def starts_with(self, verb: bytes) -> bool:
-        """Whether the line being received starts with `verb`, in any letter case."""
-        return self._data[: len(verb)].upper() == verb
+    def _check(self, size: int, limit: int, longer: Mapping[bytes, int]) -> None:
+        for word, other in longer.items():
+            if self._data[: len(word)].upper() == word:
+                limit = other
+        if size > limit:
+            raise LineTooLong("line of more than {limit} octets", limit=limit)
 
     def clear(self) -> None:
         """Forget what has arrived."""

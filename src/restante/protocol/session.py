@@ -51,6 +51,8 @@ Steps: TypeAlias = Generator[Effect | Continue, Any, Reply]
 
 EMPTY = Listing((), ())
 
+LONGER = {b"AUTH ": MAX_AUTH_LINE}
+
 
 class Session:
     """One client's session, from greeting to close.
@@ -140,10 +142,9 @@ class Session:
         """
         if self.closing:
             return None
-        limit = self.policy.max_line
-        if len(self.lines) > limit and (self._asked or self.lines.starts_with(b"AUTH ")):
-            limit = MAX_AUTH_LINE
-        return self.lines.take(limit)
+        if self._asked:
+            return self.lines.take(MAX_AUTH_LINE)
+        return self.lines.take(self.policy.max_line, LONGER)
 
     def take_response(self) -> bytes | None:
         """The next line while a handler's default is in a SASL exchange. Raises LineTooLong."""

@@ -198,7 +198,12 @@ class Connection(asyncio.Protocol):
         session = self.session
         watched = self.server.events.watches_commands
         try:
-            while self._may_go_on and (line := session.take_line()) is not None:
+            # For as long as the client takes its replies, and nobody wants an end.
+            while (
+                self._writable.is_set()
+                and not self._close_wanted
+                and (line := session.take_line()) is not None
+            ):
                 self._patience.renew()
                 if watched:
                     self._start(self._answer_watched(line))
@@ -217,11 +222,6 @@ class Connection(asyncio.Protocol):
             self._linger()
         elif session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
             self._close()
-
-    @property
-    def _may_go_on(self) -> bool:
-        """The client takes its replies, and nobody wants the connection ended."""
-        return self._writable.is_set() and not self._close_wanted
 
     def _perform_at_once(self, outcome: Outcome) -> Outcome:
         """Go on until there is a reply, or an effect that needs time."""
