@@ -85,3 +85,13 @@ def test_no_spacing_lets_a_secret_through(verb: str, blanks: str, secret: str, m
 @given(st.binary(max_size=300), st.booleans())
 def test_any_line_is_shown_as_one_printable_line(line: bytes, in_exchange: bool) -> None:
     assert shown(line, in_exchange).isprintable()
+
+
+def test_an_added_command_may_keep_its_argument_to_itself() -> None:
+    table = CommandTable()
+    table.add("XLOGIN", print, secret=True)
+    table.add("XPLAIN", print)
+    table.rename("XLOGIN", "XENTER")
+    assert safe_line(b"XENTER canary", table, in_exchange=False) == "XENTER ****"
+    assert safe_line(b"XENTER", table, in_exchange=False) == "XENTER"
+    assert safe_line(b"XPLAIN seen", table, in_exchange=False) == "XPLAIN seen"

@@ -237,6 +237,7 @@ class CommandSpec:
     verb: what the client says. kind: the built-in command behind it, or None for an
     added one. states: where it is answered. capability: its line in CAPA, if any.
     handler: the application's function, which answers instead of the built-in command.
+    secret: its argument is shown in no log, as those of PASS and AUTH never are.
     """
 
     verb: str
@@ -244,6 +245,7 @@ class CommandSpec:
     states: frozenset[State]
     capability: str | None = None
     handler: Callable[..., Any] | None = None
+    secret: bool = False
 
 
 class CommandTable:
@@ -279,11 +281,12 @@ class CommandTable:
         *,
         states: frozenset[State] = BOTH,
         capability: str | None = None,
+        secret: bool = False,
     ) -> CommandSpec:
-        """A new command. Raises ValueError if there is one of that name."""
+        """A new command; see `CommandSpec`. Raises ValueError if there is one of that name."""
         if verb in self:
             raise ValueError(f"there is a command {verb.upper()} already: use replace()")
-        spec = CommandSpec(verb.upper(), None, states, capability, handler)
+        spec = CommandSpec(verb.upper(), None, states, capability, handler, secret)
         self._specs[_key(verb)] = spec
         return spec
 

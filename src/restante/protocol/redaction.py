@@ -29,6 +29,8 @@ def safe_line(line: bytes, table: CommandTable, *, in_exchange: bool) -> str:
     if spec is None:
         return f"(unknown command, {len(line)} octets)"
     shown = _printable(argument)
+    if spec.secret and shown:
+        shown = HIDDEN
     match spec.kind:
         case "PASS":
             shown = HIDDEN

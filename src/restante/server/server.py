@@ -137,12 +137,14 @@ class Pop3Server(Events):
         *,
         states: Sequence[State] | None = None,
         capability: str | None = None,
+        secret: bool = False,
     ) -> Callable[[F], F]:
         """Decorator: let the function answer `verb`, in place of a built-in or as a new one.
 
         It is called with the session, the argument as text, and `default`, which does what
         the built-in command does and gives its reply. It returns a reply, text, or lines.
-        states, capability: for a new command, where it is answered, and its line in CAPA.
+        states, capability, secret: for a new command, where it is answered, its line in CAPA,
+        and whether its argument is kept out of the logs.
         """
 
         def register(handler: F) -> F:
@@ -150,7 +152,7 @@ class Pop3Server(Events):
                 self.commands.replace(verb, handler)
             else:
                 where = BOTH if states is None else frozenset(states)
-                self.commands.add(verb, handler, states=where, capability=capability)
+                self.commands.add(verb, handler, states=where, capability=capability, secret=secret)
             return handler
 
         return register
