@@ -19,10 +19,12 @@ from restante import (
     Maildir,
     Maildrop,
     MaildropStore,
+    MemoryStore,
     MessageInfo,
     Pop3Server,
 )
-from restante.protocol.listing import MessageNumber
+from restante.maildrops.contract import OpensAtOnce
+from restante.protocol.listing import Listing, MessageNumber
 from restante.server import at_once
 from tests.maildrops.kit import put, settle
 from tests.server.kit import NAME, PASSWORD, Client, new_server
@@ -166,3 +168,49 @@ def test_content_found_at_once_is_what_fetch_gives(store: Watched) -> None:
     assert isinstance(maildrop.fetch(number), Content)
     assert maildrop.fetch_at_once(number) == maildrop.fetch(number)
     maildrop.close()
+
+
+class InPlace:
+    """A store that never waits, as it says, and whose methods are async all the same."""
+
+    blocking = False
+
+    def open(self, account: Account) -> Maildrop:
+        return AsyncMaildrop()
+
+
+class AsyncInPlace:
+    blocking = False
+
+    async def open(self, account: Account) -> Maildrop:
+        return AsyncMaildrop()
+
+
+class AsyncMaildrop(Maildrop):
+    def __init__(self) -> None:
+        self.listing = Listing(["one"], [24])
+
+    async def fetch(self, number: MessageNumber) -> Content:
+        return Content(b"Subject: one\n\n.first\n")
+
+    async def commit(self, numbers: Sequence[MessageNumber]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [InPlace, AsyncInPlace])
+def test_a_store_that_never_waits_may_be_async(kind: type[Any]) -> None:
+    with running(kind()) as server:
+        visit(server)
+
+
+def test_a_store_in_memory_is_used_at_once() -> None:
+    store = MemoryStore()
+    store.add(NAME, b"Subject: one\n\n.first\n")
+    assert isinstance(store, OpensAtOnce)
+    maildrop = store.open_at_once(Account(NAME))
+    number = MessageNumber(1)
+    assert maildrop.fetch_at_once(number) == maildrop.fetch(number)
+    assert maildrop.close_at_once()
+    with running(store) as server:
+        visit(server)

@@ -47,8 +47,7 @@ class AtOnce:
         self._mean = 0.0  # seconds of a call, on a sliding average
         lookup = server.accounts.lookup
         self._accounts = not getattr(server.accounts, "blocking", True) and not is_async(lookup)
-        self._inline_store = not getattr(server.store, "blocking", True)
-        self._opens = isinstance(server.store, OpensAtOnce)
+        self._store = server.store if isinstance(server.store, OpensAtOnce) else None
 
     def perform(self, performer: Performer, effect: Effect) -> object:
         """The effect's result, or LATER. What goes wrong here goes wrong there, and is told."""
@@ -78,16 +77,13 @@ class AtOnce:
         return LATER if server.login_delay.wait_for(account.name) > 0 else account
 
     def _open(self, performer: Performer, account: Account) -> object:
-        server = self._server
-        if server.events.heard("mailbox_info"):
+        store = self._store
+        if store is None or self._server.events.heard("mailbox_info"):
+            return LATER
+        if not self.may_use_storage():
             return LATER
         try:
-            if self._inline_store:
-                maildrop = cast(Any, server.store.open(account))
-            elif self._opens and self.may_use_storage():
-                maildrop = self.timed(cast(OpensAtOnce, server.store).open_at_once, account)
-            else:
-                return LATER
+            maildrop = self.timed(store.open_at_once, account)
         except MaildropInUse:
             return IN_USE
         return LATER if maildrop is None else performer.opened(account, maildrop)
@@ -96,8 +92,6 @@ class AtOnce:
         maildrop = performer.maildrop
         if maildrop is None or self._server.events.heard("retrieve"):
             return LATER
-        if self._inline_store:
-            return maildrop.fetch(effect.number)
         if not self.may_use_storage():
             return LATER
         content = self.timed(maildrop.fetch_at_once, effect.number)
@@ -111,9 +105,7 @@ class AtOnce:
         maildrop = performer.maildrop
         if maildrop is None:
             return True
-        if self._inline_store:
-            maildrop.close()
-        elif not self.may_use_storage() or not self.timed(maildrop.close_at_once):
+        if not self.may_use_storage() or not self.timed(maildrop.close_at_once):
             return False
         performer.maildrop = None
         return True
