@@ -47,8 +47,8 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
 
     batch_size: octets read, and so written, at a time: one block is in flight.
     call: runs a function that may block. at_once: decides when a file is read in place.
-    Whatever the store raises comes through: what was
-    sent by then can't be taken back, so the connection must not go on.
+    Whatever the store raises comes through: what was sent by then can't be taken back, so
+    the connection must not go on.
     """
     encoder = _encoder(body)
     sent = since_pause = 0
