@@ -144,7 +144,10 @@ class OpensMaildrops(Protocol):
 
 @runtime_checkable
 class OpensAtOnce(Protocol):
-    """Add-on: an unchanged maildrop can be opened so quickly that no thread is needed."""
+    """Add-on: an unchanged maildrop can be opened so quickly that no thread is needed.
+
+    A subclass that does something of its own in `open` does it here too.
+    """
 
     def open_at_once(self, account: Account) -> Maildrop | None:
         """What `open` gives, without waiting for anything, or None: then `open` is called.

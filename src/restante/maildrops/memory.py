@@ -72,10 +72,6 @@ class MemoryStore:
 
     def open(self, account: Account) -> Maildrop:
         """Lease and open the account's maildrop. Raises MaildropInUse."""
-        return self.open_at_once(account)
-
-    def open_at_once(self, account: Account) -> Maildrop:
-        """The same: nothing here ever waits."""
         name = account.maildrop_name
         with self._lock:
             if name in self._leased:
@@ -83,6 +79,10 @@ class MemoryStore:
             self._leased.add(name)
             facts = {uid: known for uid, (_, known) in self._messages.get(name, {}).items()}
         return _MemoryMaildrop(self, name, facts)
+
+    def open_at_once(self, account: Account) -> Maildrop:
+        """The same: nothing here ever waits."""
+        return self.open(account)
 
     def receive(self, account: Account) -> _MemoryIncoming:
         """Begin a message for the account's maildrop."""
