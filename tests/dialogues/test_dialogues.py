@@ -83,7 +83,7 @@ def test_each_row_of_the_field_notes_that_a_dialogue_can_show_has_one(row: str) 
     assert any(re.search(rf"\b{row}\b", dialogue.comment) for dialogue in DIALOGUES)
 
 
-@pytest.mark.parametrize("verb", READERS)
+@pytest.mark.parametrize("verb", sorted(READERS.keys() - {"XCLIENT"}))  # only proxies are heard
 def test_each_command_is_said_before_login_and_after(verb: str) -> None:
     before: set[str] = set()
     after: set[str] = set()

@@ -42,13 +42,12 @@ from restante.protocol.policy import HeaderPolicy, Policy, TlsMode, UseAuth
 from restante.protocol.replies import Body, Err, Ok, Reply
 from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
-from restante.sasl import MECHANISMS
-from restante.sasl.contract import MechanismContext
 from restante.server import connection
 from restante.server.login_delay import LoginDelay
 from restante.server.perform import GONE, IN_USE, REFUSED
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue
+from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 PASSWORDS = {
     "joe": "secret",
@@ -139,7 +138,7 @@ class CoreVenue(Venue):
         self.store = _Store(dialogue)
         self.accounts = accounts_of(dialogue)
         self.remote = dialogue.remote
-        self.policy = _policy(dialogue, self.accounts.has_shared_secrets())
+        self.policy = _policy(dialogue, self.accounts.held_schemes())
         self.login_delay = LoginDelay(self.policy.login_delay)
 
     def connect(self) -> Link:
@@ -149,16 +148,16 @@ class CoreVenue(Venue):
         self.store.remove("joe", unique_id)
 
 
-def _policy(dialogue: Dialogue, shared_secrets: bool) -> Policy:
+def _policy(dialogue: Dialogue, held_schemes: frozenset[str]) -> Policy:
     given = dialogue.server
     return Policy(
-        mechanisms=MECHANISMS,
-        mechanism_context=MechanismContext("localhost"),
+        mechanisms=BASIC_MECHANISMS,
+        hostname="localhost",
         tls=cast(TlsMode, given.get("tls", "none")),
         tls_port=995 if "tls_port" in given else None,
         plaintext=given.get("allow_plaintext") == "yes",
         use_auth=cast(UseAuth, given.get("use_auth", "both")),
-        shared_secrets=shared_secrets,
+        held_schemes=held_schemes,
         expire_days=int(given["expire_days"]) if "expire_days" in given else None,
         login_delay=int(given.get("login_delay", "0")),
         utf8=given.get("utf8") != "no",
@@ -331,6 +330,7 @@ def socket_venue(
         failure_delay=0,
         min_threads=0,
         drain_seconds=1,
+        mechanisms=tuple(BASIC_MECHANISMS),
         **_settings(dialogue),
     )
     is_local = mock.patch.object(connection, "is_local", return_value=not dialogue.remote)

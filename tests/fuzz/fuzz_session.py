@@ -19,7 +19,7 @@ from pathlib import Path
 
 from restante.accounts.static import StaticAccounts
 from restante.maildrops.memory import MemoryStore
-from restante.protocol.claims import PasswordClaim
+from restante.protocol.claims import PasswordClaim, SecretClaim
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_REPLY_LINE
 from restante.protocol.policy import HeaderPolicy, TlsMode, UseAuth
 from restante.protocol.replies import Body, Continue, MultiLine, Prepared
@@ -133,7 +133,8 @@ def _check_session(driver: Driver) -> None:
             assert claim.authzid in ("", NAME)
             assert session.secure
         else:
-            assert claim.holds_for(PASSWORD.encode())
+            assert isinstance(claim, SecretClaim)
+            assert claim.holds_for("PLAIN", PASSWORD)
     assert all(1 <= number <= len(session.listing) for number in session.deleted)
     assert 0 <= session.active_count <= len(session.listing)
     assert session.active_size >= 0

@@ -26,8 +26,7 @@ from restante.protocol.policy import Policy
 from restante.protocol.replies import Body, Err, Ok, Reply, Silent
 from restante.protocol.session import Session
 from restante.protocol.stuffing import wire_blocks
-from restante.sasl import MECHANISMS
-from restante.sasl.contract import MechanismContext
+from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 TIMESTAMP = b"<1.2@restante.test>"
 
@@ -35,9 +34,9 @@ TIMESTAMP = b"<1.2@restante.test>"
 def policy_for(accounts: StaticAccounts) -> Policy:
     """What a server with these accounts would allow by default."""
     return Policy(
-        mechanisms=MECHANISMS,
-        mechanism_context=MechanismContext("restante.test"),
-        shared_secrets=accounts.has_shared_secrets(),
+        mechanisms=BASIC_MECHANISMS,
+        hostname="restante.test",
+        held_schemes=accounts.held_schemes(),
     )
 
 

@@ -9,12 +9,11 @@ from restante.protocol.errors import LineTooLong
 from restante.protocol.policy import Policy
 from restante.protocol.replies import Continue, Err
 from restante.protocol.session import Session
-from restante.sasl import MECHANISMS
-from restante.sasl.contract import MechanismContext
+from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 
 def session(**settings: int) -> Session:
-    policy = Policy(mechanisms=MECHANISMS, mechanism_context=MechanismContext("h"))
+    policy = Policy(mechanisms=BASIC_MECHANISMS, hostname="h")
     for name, value in settings.items():
         setattr(policy, name, value)
     return Session(policy, trusted=True)

@@ -49,7 +49,7 @@ def test_each_command_is_refused_in_the_states_it_does_not_belong_to() -> None:
     texts = {State.AUTHORIZATION: "log in first", State.TRANSACTION: "already logged in"}
     for state, text in texts.items():
         for spec in CommandTable():
-            session = Session(policy_for(ACCOUNTS), trusted=True)
+            session = Session(policy_for(ACCOUNTS), trusted=True, proxy=True)
             session.state = state
             outcome = session.receive(spec.verb.encode())
             assert (outcome == Err(text)) is (state not in STATES[spec.verb]), (state, spec.verb)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from restante.protocol.claims import ApopClaim, Claim, PasswordClaim
+from restante.protocol.claims import ApopClaim, Claim, PasswordClaim, TokenClaim
 from restante.protocol.commands import Apop, Auth, Pass, User
 from restante.protocol.effects import Authenticate, OpenMaildrop
-from restante.protocol.policy import Mechanism
+from restante.protocol.mechanisms import Begin, MechanismContext
 from restante.protocol.replies import Continue, Err, MultiLine, Ok, Reply
 from restante.protocol.responses import decode_response
 from restante.protocol.states import State
@@ -63,39 +63,56 @@ def apop(session: Session, command: Apop) -> Reply | Steps:
 
 
 def auth(session: Session, command: Auth) -> Reply | Steps:
-    offered = {info.name: info for info in session.policy.mechanisms_for(session.secure)}
+    policy = session.policy
+    offered = {info.name: info for info in policy.mechanisms_for(session.secure, session.channel)}
     if command.mechanism is None:
         return MultiLine("mechanisms follow", list(offered))
     info = offered.get(command.mechanism)
     if info is not None:
-        return _exchange(session, info.make(session.policy.mechanism_context), command)
-    hidden = session.policy.mechanisms.get(command.mechanism)
-    if hidden is not None and hidden.plaintext and session.policy.use_auth != "pop":
+        context = MechanismContext(policy.hostname, session.channel, frozenset(offered))
+        return _exchange(session, info.begin, context, command.initial_response)
+    hidden = policy.mechanisms.get(command.mechanism)
+    forbidden = hidden is not None and hidden.plaintext and not session.secure
+    if forbidden and policy.use_auth != "pop":
         return _refuse_plaintext(session)
     return Err("mechanism is not available")
 
 
-def _exchange(session: Session, mechanism: Mechanism, command: Auth) -> Steps:
+def _exchange(
+    session: Session, begin: Begin, context: MechanismContext, initial: bytes | None
+) -> Steps:
     try:
-        response: bytes | None = None
-        if command.initial_response is not None:
-            initial = command.initial_response
+        response = None
+        if initial is not None:
             response = b"" if initial == b"=" else decode_response(initial)
-        outcome = mechanism.step(response)
-        while isinstance(outcome, Continue):
-            line: bytes = yield outcome
-            if line == b"*":
-                return Err("authentication cancelled")
-            outcome = mechanism.step(decode_response(line))
+        exchange = begin(context, response)
+        outcome = exchange.send(None)
+        while True:
+            result: object = yield outcome
+            if isinstance(outcome, Continue):
+                assert isinstance(result, bytes)
+                if result == b"*":
+                    exchange.close()
+                    return Err("authentication cancelled")
+                result = decode_response(result)
+            elif isinstance(result, Err):
+                exchange.close()
+                return result
+            outcome = exchange.send(result)
+    except StopIteration as end:
+        claim: Claim = end.value
     except ValueError as error:
         return _refused(session, Err(str(error)))
-    return (yield from _log_in(session, outcome))
+    return (yield from _log_in(session, claim))
 
 
 def _log_in(session: Session, claim: Claim) -> Steps:
     session.claimed = claim.name
     account = yield Authenticate(claim)
     if isinstance(account, Err):
+        if isinstance(claim, TokenClaim) and account.code == "AUTH":
+            # RFC 7628 §3.2.3: why, in a challenge. Whatever the answer, it has failed.
+            yield Continue(claim.refusal)
         return _refused(session, account)
     listing = yield OpenMaildrop(account)
     if isinstance(listing, Err):

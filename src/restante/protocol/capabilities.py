@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from restante.protocol.mechanisms import NO_CHANNEL, Channel
 from restante.protocol.policy import Policy
 
 
-def capabilities(policy: Policy, *, tls: bool, secure: bool) -> list[str]:
+def capabilities(
+    policy: Policy, *, tls: bool, secure: bool, channel: Channel = NO_CHANNEL
+) -> list[str]:
     """CAPA's lines: the same before and after login; only TLS changes them.
 
-    tls: TLS is active. secure: a password may be sent as it is.
+    tls: TLS is active, channel: what it says. secure: a password may be sent as it is.
     """
     lines = []
     for spec in policy.commands:
@@ -20,7 +23,7 @@ def capabilities(policy: Policy, *, tls: bool, secure: bool) -> list[str]:
             continue
         lines.append(spec.capability)
     lines += ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING"]
-    if mechanisms := policy.mechanisms_for(secure):
+    if mechanisms := policy.mechanisms_for(secure, channel):
         lines.append("SASL " + " ".join(info.name for info in mechanisms))
     if not tls and policy.tls.startswith("starttls") and "STLS" in policy.commands:
         lines.append("STLS")

@@ -38,9 +38,20 @@ class SecretClaim(Protocol):
     def mechanism(self) -> str:
         """`APOP`, or the SASL mechanism's name."""
 
+    @property
+    def authzid(self) -> str:
+        """The identity to act as; empty means the name's own."""
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """The schemes of credentials that the proof can be held against."""
+
     @abstractmethod
-    def holds_for(self, secret: bytes) -> bool:
-        """Whether the proof was made with `secret`; compared in constant time."""
+    def holds_for(self, scheme: str, data: str) -> bool:
+        """Whether the proof was made with the secret that a credential `{scheme}data` keeps.
+
+        Compared in constant time. Raises ValueError when `data` is damaged.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +62,46 @@ class ApopClaim:
     timestamp: bytes = field(repr=False)
     digest: str = field(repr=False)
     mechanism: str = "APOP"
+    authzid: str = ""
+    schemes: frozenset[str] = frozenset({"PLAIN"})
 
-    def holds_for(self, secret: bytes) -> bool:
+    def holds_for(self, scheme: str, data: str) -> bool:
+        secret = data.encode("utf-8", "surrogateescape")
         expected = md5(self.timestamp + secret, usedforsecurity=False).hexdigest()
         return hmac.compare_digest(expected.encode(), self.digest.encode())
 
 
-Claim: TypeAlias = PasswordClaim | SecretClaim
+@dataclass(frozen=True, slots=True)
+class TokenClaim:
+    """The peer sent a bearer token (RFC 6750), which somebody else has to vouch for.
+
+    name: whose the peer says it is; may be empty, as the token itself tells.
+    refusal: the challenge that a refused peer gets before the reply (RFC 7628 §3.2.3).
+    """
+
+    name: str
+    token: str = field(repr=False)
+    mechanism: str
+    refusal: bytes
+    authzid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityClaim:
+    """Who the peer is has been proven already: by its certificate, or its Kerberos ticket.
+
+    names: all names that the proof stands for; the first that has an account counts.
+    Only mechanisms that have checked the proof may make one.
+    """
+
+    names: tuple[str, ...]
+    mechanism: str
+    authzid: str = ""
+
+    @property
+    def name(self) -> str:
+        """The first of the names."""
+        return self.names[0]
+
+
+Claim: TypeAlias = PasswordClaim | SecretClaim | TokenClaim | IdentityClaim

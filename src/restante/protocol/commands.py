@@ -42,6 +42,11 @@ class Stls: ...
 
 
 @dataclass(frozen=True, slots=True)
+class Xclient:
+    attributes: str
+
+
+@dataclass(frozen=True, slots=True)
 class Capa: ...
 
 
@@ -99,8 +104,8 @@ class Rset: ...
 
 
 Command: TypeAlias = (
-    User | Pass | Apop | Auth | Stls | Capa | Lang | Utf8 | Quit | Stat | List | Uidl | Retr
-    | Dele | Top | Noop | Rset
+    User | Pass | Apop | Auth | Stls | Xclient | Capa | Lang | Utf8 | Quit | Stat | List | Uidl
+    | Retr | Dele | Top | Noop | Rset
 )  # fmt: skip
 
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -174,6 +179,10 @@ def _read_auth(argument: bytes) -> Auth:
     return Auth(text_of(words[0]).upper(), words[1] if len(words) == 2 else None)
 
 
+def _read_xclient(argument: bytes) -> Xclient:
+    return Xclient(text_of(argument))
+
+
 def _read_lang(argument: bytes) -> Lang:
     tag = text_of(argument.strip(b" "))
     if " " in tag:
@@ -213,6 +222,7 @@ READERS: dict[str, Callable[[bytes], Command]] = {
     "APOP": _read_apop,
     "AUTH": _read_auth,
     "STLS": _nothing(Stls),
+    "XCLIENT": _read_xclient,
     "CAPA": _nothing(Capa),
     "LANG": _read_lang,
     "UTF8": _nothing(Utf8),

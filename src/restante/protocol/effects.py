@@ -6,6 +6,7 @@ Each effect is answered with `Session.resume(result)`; the docstring says with w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,28 @@ class Authenticate(Effect):
     """Decide a login. Result: the account (any object), or an `Err`."""
 
     claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class FindKeys(Effect):
+    """Find what an account keeps for SCRAM, in the middle of an exchange (RFC 5802 §3).
+
+    Result: a `restante.sasl.scram.ScramKeys`, or an `Err`. There is one for every name:
+    for those without, one that looks as if there were, always the same.
+    """
+
+    name: str
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Effect):
+    """Have a plain function called on a worker thread, in the middle of an exchange.
+
+    Result: what it returns, or an `Err` if it raises.
+    """
+
+    function: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +99,16 @@ class Commit(Effect):
 @dataclass(frozen=True, slots=True)
 class StartTls(Effect):
     """Send `+OK`, then do the TLS handshake. Result: None; a failed one ends the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce(Effect):
+    """The peer is a proxy and says who its client is. Result: None, or an `Err`.
+
+    attributes: XCLIENT's argument, as sent.
+    """
+
+    attributes: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from restante.protocol.capabilities import capabilities
-from restante.protocol.commands import Command, Lang
-from restante.protocol.effects import StartTls
+from restante.protocol.commands import Command, Lang, Xclient
+from restante.protocol.effects import Introduce, StartTls
 from restante.protocol.languages import DEFAULT_LANGUAGE, LANGUAGES, find_language
 from restante.protocol.replies import Err, MultiLine, Ok, Reply, Silent, Wording
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 def capa(session: Session, command: Command) -> Reply:
-    lines = capabilities(session.policy, tls=session.tls, secure=session.secure)
+    lines = capabilities(
+        session.policy, tls=session.tls, secure=session.secure, channel=session.channel
+    )
     return MultiLine("capability list follows", lines)
 
 
 def stls(session: Session, command: Command) -> Reply | Steps:
     if session.tls:
         return Err("TLS is active already")
-    if not session.policy.tls.startswith("starttls"):
+    # A word in the clear must not count inside TLS (RFC 2595 §4): XCLIENT comes after STLS.
+    if session.introduced or not session.policy.tls.startswith("starttls"):
         return Err("STLS is not available")
     if len(session.lines):
         # Somebody's bytes would be taken for the client's own after the handshake.
@@ -40,6 +43,14 @@ def _start_tls(session: Session) -> Steps:
     session.wording = Wording()
     session.bad_commands = 0
     return Silent()
+
+
+def xclient(session: Session, command: Xclient) -> Steps:
+    refusal = yield Introduce(command.attributes)
+    if isinstance(refusal, Err):
+        return refusal
+    session.introduced = True
+    return Ok()
 
 
 def lang(session: Session, command: Lang) -> Reply:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
-from restante.protocol.claims import Claim
 from restante.protocol.commands import CommandTable
 from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS, MAX_LINE
-from restante.protocol.replies import Continue
+from restante.protocol.mechanisms import NO_CHANNEL, Channel, MechanismInfo
 
 TlsMode: TypeAlias = Literal["none", "implicit", "starttls", "starttls_required"]
 UseAuth: TypeAlias = Literal["pop", "sasl", "both"]
 HeaderPolicy: TypeAlias = Literal["downgrade", "refuse", "as-is"]
-
-
-class Mechanism(Protocol):
-    """One SASL exchange, seen from the session (RFC 4422)."""
-
-    def step(self, response: bytes | None) -> Continue | Claim:
-        """Take the peer's response, decoded; None when it sent no initial one.
-
-        Raises ValueError, whose text the peer may read, when the response is malformed.
-        """
-
-
-class MechanismInfo(Protocol):
-    """What a session must know to announce a mechanism and to begin an exchange."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def plaintext(self) -> bool: ...
-    @property
-    def needs_secret(self) -> bool: ...
-    @property
-    def make(self) -> Callable[[Any], Mechanism]: ...
 
 
 @dataclass(slots=True)
@@ -46,8 +22,8 @@ class Policy:
     tls: how this listener speaks TLS. tls_port: named to clients that need TLS.
     plaintext: passwords may cross a connection without TLS, whoever the peer is.
     use_auth: log in by USER, PASS and APOP; by AUTH; or by both.
-    shared_secrets: some account may hold a secret for APOP and CRAM-MD5.
-    mechanisms: by upper-case name. mechanism_context: given to each exchange.
+    held_schemes: schemes of the credentials that accounts hold; `PLAIN` is what APOP needs.
+    mechanisms: by upper-case name. hostname: this server's, as challenges show it.
     expire_days: None announces `EXPIRE NEVER`. login_delay: in seconds.
     utf8: announce UTF8; it is understood in any case.
     utf8_headers: what a client that has not said UTF8 gets of a message with UTF-8 in its
@@ -57,12 +33,12 @@ class Policy:
 
     commands: CommandTable = field(default_factory=CommandTable)
     mechanisms: Mapping[str, MechanismInfo] = field(default_factory=dict)
-    mechanism_context: object = None
+    hostname: str = "localhost"
     tls: TlsMode = "none"
     tls_port: int | None = None
     plaintext: bool = False
     use_auth: UseAuth = "both"
-    shared_secrets: bool = False
+    held_schemes: frozenset[str] = frozenset()
     implementation: str = "Restante"
     expire_days: int | None = None
     login_delay: int = 0
@@ -73,18 +49,15 @@ class Policy:
     max_failed_logins: int = MAX_FAILED_LOGINS
     asks: set[str] = field(default_factory=set)
 
-    def mechanisms_for(self, secure: bool) -> list[MechanismInfo]:
+    def mechanisms_for(self, secure: bool, channel: Channel = NO_CHANNEL) -> list[MechanismInfo]:
         """The mechanisms that a session can use now.
 
-        secure: a password may be sent as it is.
+        secure: a password may be sent as it is. channel: what TLS says of the connection.
         """
         if self.use_auth == "pop" or "AUTH" not in self.commands:
             return []
-        return [
-            info
-            for info in self.mechanisms.values()
-            if (secure or not info.plaintext) and (self.shared_secrets or not info.needs_secret)
-        ]
+        held = self.held_schemes
+        return [i for i in self.mechanisms.values() if i.is_offered(secure, channel, held)]
 
     def offers_user(self, secure: bool) -> bool:
         """Whether USER and PASS are answered."""
@@ -92,4 +65,4 @@ class Policy:
 
     def offers_apop(self) -> bool:
         """Whether APOP is answered, so that the greeting needs a timestamp."""
-        return self.shared_secrets and self.use_auth != "sasl" and "APOP" in self.commands
+        return "PLAIN" in self.held_schemes and self.use_auth != "sasl" and "APOP" in self.commands

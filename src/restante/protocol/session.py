@@ -36,6 +36,7 @@ from restante.protocol.errors import LineTooLong, ProtocolError
 from restante.protocol.limits import MAX_AUTH_LINE
 from restante.protocol.lines import LineBuffer
 from restante.protocol.listing import Listing, MessageNumber
+from restante.protocol.mechanisms import NO_CHANNEL, Channel
 from restante.protocol.policy import Policy
 from restante.protocol.replies import (
     Continue,
@@ -60,6 +61,8 @@ class Session:
     policy: what the listener allows. tls: TLS is active from the beginning.
     trusted: passwords may cross this connection without TLS (a loopback peer).
     timestamp: what the greeting shows for APOP, angle brackets included, or None.
+    channel: what TLS says of the connection; whoever does a handshake sets it.
+    proxy: the peer is one, and may say by XCLIENT who its client is.
     """
 
     def __init__(
@@ -69,11 +72,17 @@ class Session:
         tls: bool = False,
         trusted: bool = False,
         timestamp: bytes | None = None,
+        channel: Channel = NO_CHANNEL,
+        proxy: bool = False,
     ) -> None:
         self.policy = policy
         self.tls = tls
         self.trusted = trusted
         self.timestamp = timestamp
+        self.channel = channel
+        self.proxy = proxy
+        self.introduced = False
+        """The proxy has said who its client is: from now on the peer is that client."""
         self.state = State.AUTHORIZATION
         self.account: Any = None
         self.listing = EMPTY
@@ -129,7 +138,8 @@ class Session:
     def greeting(self) -> Reply:
         """What the server says first (RFC 1939 §4)."""
         stamp = "" if self.timestamp is None else " " + self.timestamp.decode("ascii")
-        return Ok("Restante ready{stamp}", {"stamp": stamp})
+        code = "[XCLIENT] " if self.proxy else ""
+        return Ok("{code}Restante ready{stamp}", {"code": code, "stamp": stamp})
 
     def feed(self, data: bytes) -> None:
         """Add bytes that have arrived."""
@@ -162,7 +172,7 @@ class Session:
             return self.resume(line)
         verb, argument = split(line)
         spec = self.policy.commands.lookup(verb)
-        if spec is None:
+        if spec is None or (spec.kind == "XCLIENT" and not self._hears_xclient()):
             return self._bad(Err("unknown command") if verb else Err("empty command"))
         try:
             check_octets(line)
@@ -211,6 +221,9 @@ class Session:
         self._steps = steps
         return self.resume(None)
 
+    def _hears_xclient(self) -> bool:
+        return self.proxy and not self.introduced and self.claimed is None
+
     def _handled(self, spec: CommandSpec, argument: str) -> Steps:
         reply: Reply = yield CallHandler(spec, argument)
         return reply
@@ -244,6 +257,7 @@ ACTIONS: dict[str, Action] = {
     "AUTH": authorization.auth,
     "CAPA": negotiation.capa,
     "STLS": negotiation.stls,
+    "XCLIENT": negotiation.xclient,
     "LANG": negotiation.lang,
     "UTF8": negotiation.utf8,
     "STAT": transaction.stat,

@@ -23,6 +23,7 @@ STATES: dict[str, frozenset[State]] = {
     "APOP": _BEFORE,
     "AUTH": _BEFORE,  # RFC 5034 §4
     "STLS": _BEFORE,  # RFC 2595 §4
+    "XCLIENT": _BEFORE,  # Dovecot's; for peers that are proxies only
     "CAPA": BOTH,  # RFC 2449 §5
     "LANG": BOTH,  # RFC 6856 §3
     # RFC 6856 §2.1 has it before login only; Outlook says it after PASS and gives up on -ERR.

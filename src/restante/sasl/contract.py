@@ -1,32 +1,19 @@
-"""What a SASL mechanism is: bytes in, challenges out, a claim at the end (RFC 4422).
+"""What mechanisms share: the contract, and how names and passwords in responses are read.
 
-A mechanism is made for one exchange and does no I/O. `step` gets the peer's response,
-decoded from base64, and gives the next challenge or the finished claim; who may log in
-is decided elsewhere, by what the claim is held against.
-
-What mechanisms to come need has its place here:
-
-* a challenge that depends on the account (SCRAM's salt), or on a decision (the error
-  challenge of RFC 7628): a third kind of `Step` that asks for it. `Step` is a closed
-  union, so the type checker then shows each place that has to answer it;
-* data that goes with success (SCRAM's server signature): POP3 has no room for it in
-  `+OK`, so it is a last `Challenge` with an empty response (RFC 5034 §4), then the claim;
-* any number of rounds (GSSAPI): `step` already has them;
-* channel binding, realms, keys: fields of `MechanismContext`;
-* proofs of another kind: a claim class, beside those in `restante.protocol.claims`.
+A mechanism is a function that begins an exchange: a generator that yields challenges and
+effects, and returns the claim. It does no I/O, and doesn't decide who may log in.
+`restante.protocol.mechanisms` says all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Generator
+from typing import Any
 
-from restante.protocol.claims import Claim
+from restante.protocol.effects import Effect
 from restante.protocol.limits import MAX_LINE
+from restante.protocol.mechanisms import Channel, Exchange, MechanismContext, MechanismInfo
 from restante.protocol.replies import Continue as Challenge
-
-Step: TypeAlias = Challenge | Claim
 
 MAX_PART = MAX_LINE
 """Octets of a name or password: no more than USER and PASS could carry."""
@@ -34,11 +21,12 @@ MAX_PART = MAX_LINE
 __all__ = [
     "MAX_PART",
     "Challenge",
-    "Mechanism",
+    "Channel",
+    "Exchange",
     "MechanismContext",
     "MechanismError",
     "MechanismInfo",
-    "Step",
+    "ask",
     "credential_text",
 ]
 
@@ -47,40 +35,10 @@ class MechanismError(ValueError):
     """The response is malformed. The text may be shown to the peer: it quotes nothing."""
 
 
-class Mechanism(Protocol):
-    """One exchange with one peer."""
-
-    def step(self, response: bytes | None) -> Step:
-        """Take the peer's response; None means that it sent no initial one.
-
-        Raises MechanismError for a malformed response; the exchange is then over.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class MechanismContext:
-    """What mechanisms know of their surroundings.
-
-    hostname: this server's name, as challenges show it.
-    """
-
-    hostname: str
-
-
-@dataclass(frozen=True, slots=True)
-class MechanismInfo:
-    """A mechanism in the registry.
-
-    name: as announced, in upper case.
-    make: begins an exchange.
-    plaintext: the peer sends its password as it is, so the connection must protect it.
-    needs_secret: works only for accounts that hold a `{PLAIN}` secret.
-    """
-
-    name: str
-    make: Callable[[MechanismContext], Mechanism]
-    plaintext: bool
-    needs_secret: bool
+def ask(challenge: bytes) -> Generator[Challenge | Effect, Any, bytes]:
+    """Within an exchange, `yield from ask(…)`: the peer's response to a challenge."""
+    response: bytes = yield Challenge(challenge)
+    return response
 
 
 def credential_text(part: bytes) -> str:

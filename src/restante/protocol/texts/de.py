@@ -1,7 +1,7 @@
 """Texts in German."""
 
 TEXTS: dict[str, str] = {
-    "Restante ready{stamp}": "Restante bereit{stamp}",
+    "{code}Restante ready{stamp}": "{code}Restante bereit{stamp}",
     "connection refused": "Verbindung abgelehnt",
     "server is stopping": "Server wird beendet",
     "too many connections: try again later": "zu viele Verbindungen: später erneut versuchen",
@@ -95,4 +95,56 @@ TEXTS: dict[str, str] = {
         "{count} gelöschte Nachrichten nicht entfernt (Kennung {reference})"
     ),
     "bye": "auf Wiedersehen",
+    "a channel binding needs a mechanism with -PLUS": (
+        "Kanalbindung verlangt einen Mechanismus mit -PLUS"
+    ),
+    "anonymous login is not available": "anonyme Anmeldung ist nicht verfügbar",
+    "channel binding does not match": "Kanalbindung stimmt nicht überein",
+    "downgraded: this server does offer channel binding": (
+        "herabgestuft: dieser Server bietet Kanalbindung an"
+    ),
+    "malformed response: = and , in names are written =3D and =2C": (
+        "fehlerhafte Antwort: = und , in Namen schreibt man =3D und =2C"
+    ),
+    "malformed response: GS2 header": "fehlerhafte Antwort: GS2-Kopf",
+    "malformed response: keys and values wanted": (
+        "fehlerhafte Antwort: Schlüssel und Werte erwartet"
+    ),
+    "malformed response: no bearer token": "fehlerhafte Antwort: kein Bearer-Token",
+    "malformed response: no security layer is available": (
+        "fehlerhafte Antwort: keine Sicherheitsschicht verfügbar"
+    ),
+    "malformed response: not a message of SCRAM": "fehlerhafte Antwort: keine SCRAM-Nachricht",
+    "malformed response: not a sound NTLM message": (
+        "fehlerhafte Antwort: keine gültige NTLM-Nachricht"
+    ),
+    "malformed response: not a token": "fehlerhafte Antwort: kein Token",
+    "malformed response: not base64 within SCRAM": (
+        "fehlerhafte Antwort: kein base64 innerhalb von SCRAM"
+    ),
+    "malformed response: nothing is left to be said": "fehlerhafte Antwort: es ist alles gesagt",
+    "malformed response: nothing was asked for": "fehlerhafte Antwort: es wurde nichts gefragt",
+    "malformed response: token too long": "fehlerhafte Antwort: Token zu lang",
+    "malformed response: too many tokens": "fehlerhafte Antwort: zu viele Token",
+    "malformed response: trace information too long": (
+        "fehlerhafte Antwort: Angabe zur Herkunft zu lang"
+    ),
+    "more than {limit} sessions of this account at once": (
+        "mehr als {limit} Sitzungen dieses Kontos zugleich"
+    ),
+    "no client certificate says who this is": "kein Client-Zertifikat sagt, wer das ist",
+    "no token": "kein Token",
+    "only version 2 of NTLM is available": "nur Version 2 von NTLM ist verfügbar",
+    "the nonce is not the one of this exchange": "das Nonce gehört nicht zu diesem Austausch",
+    "this mechanism needs a channel binding": "dieser Mechanismus verlangt eine Kanalbindung",
+    "this type of channel binding is not available": (
+        "diese Art von Kanalbindung ist nicht verfügbar"
+    ),
+    "too many connections from this address: try again later": (
+        "zu viele Verbindungen von dieser Adresse: später erneut versuchen"
+    ),
+    "too many failed logins from this address: try again later": (
+        "zu viele Fehlanmeldungen von dieser Adresse: später erneut versuchen"
+    ),
+    "too many login attempts: try again later": "zu viele Anmeldeversuche: später erneut versuchen",
 }

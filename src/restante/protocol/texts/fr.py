@@ -1,7 +1,7 @@
 """Texts in French."""
 
 TEXTS: dict[str, str] = {
-    "Restante ready{stamp}": "Restante prêt{stamp}",
+    "{code}Restante ready{stamp}": "{code}Restante prêt{stamp}",
     "connection refused": "connexion refusée",
     "server is stopping": "le serveur s'arrête",
     "too many connections: try again later": "trop de connexions : réessayez plus tard",
@@ -95,4 +95,56 @@ TEXTS: dict[str, str] = {
         "{count} messages supprimés n'ont pas été retirés (réf. {reference})"
     ),
     "bye": "au revoir",
+    "a channel binding needs a mechanism with -PLUS": (
+        "la liaison au canal exige un mécanisme en -PLUS"
+    ),
+    "anonymous login is not available": "la connexion anonyme n'est pas disponible",
+    "channel binding does not match": "la liaison au canal ne correspond pas",
+    "downgraded: this server does offer channel binding": (
+        "rétrogradé : ce serveur propose bien la liaison au canal"
+    ),
+    "malformed response: = and , in names are written =3D and =2C": (
+        "réponse mal formée : = et , s'écrivent =3D et =2C dans les noms"
+    ),
+    "malformed response: GS2 header": "réponse mal formée : en-tête GS2",
+    "malformed response: keys and values wanted": "réponse mal formée : clés et valeurs attendues",
+    "malformed response: no bearer token": "réponse mal formée : pas de jeton bearer",
+    "malformed response: no security layer is available": (
+        "réponse mal formée : aucune couche de sécurité n'est disponible"
+    ),
+    "malformed response: not a message of SCRAM": "réponse mal formée : pas un message SCRAM",
+    "malformed response: not a sound NTLM message": (
+        "réponse mal formée : pas un message NTLM valable"
+    ),
+    "malformed response: not a token": "réponse mal formée : pas un jeton",
+    "malformed response: not base64 within SCRAM": "réponse mal formée : pas du base64 dans SCRAM",
+    "malformed response: nothing is left to be said": (
+        "réponse mal formée : il n'y a plus rien à dire"
+    ),
+    "malformed response: nothing was asked for": "réponse mal formée : rien n'était demandé",
+    "malformed response: token too long": "réponse mal formée : jeton trop long",
+    "malformed response: too many tokens": "réponse mal formée : trop de jetons",
+    "malformed response: trace information too long": (
+        "réponse mal formée : information de trace trop longue"
+    ),
+    "more than {limit} sessions of this account at once": (
+        "plus de {limit} sessions de ce compte à la fois"
+    ),
+    "no client certificate says who this is": "aucun certificat client ne dit qui c'est",
+    "no token": "pas de jeton",
+    "only version 2 of NTLM is available": "seule la version 2 de NTLM est disponible",
+    "the nonce is not the one of this exchange": "le nonce n'est pas celui de cet échange",
+    "this mechanism needs a channel binding": "ce mécanisme exige une liaison au canal",
+    "this type of channel binding is not available": (
+        "ce type de liaison au canal n'est pas disponible"
+    ),
+    "too many connections from this address: try again later": (
+        "trop de connexions depuis cette adresse : réessayez plus tard"
+    ),
+    "too many failed logins from this address: try again later": (
+        "trop d'échecs de connexion depuis cette adresse : réessayez plus tard"
+    ),
+    "too many login attempts: try again later": (
+        "trop de tentatives de connexion : réessayez plus tard"
+    ),
 }

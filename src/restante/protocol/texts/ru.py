@@ -1,7 +1,7 @@
 """Texts in Russian. Numbers stand where no word must agree with them."""
 
 TEXTS: dict[str, str] = {
-    "Restante ready{stamp}": "Restante готов{stamp}",
+    "{code}Restante ready{stamp}": "{code}Restante готов{stamp}",
     "connection refused": "в соединении отказано",
     "server is stopping": "сервер завершает работу",
     "too many connections: try again later": "слишком много соединений: повторите позже",
@@ -93,4 +93,48 @@ TEXTS: dict[str, str] = {
         "не удалено помеченных сообщений: {count} (код {reference})"
     ),
     "bye": "до свидания",
+    "a channel binding needs a mechanism with -PLUS": (
+        "для привязки к каналу нужен механизм с -PLUS"
+    ),
+    "anonymous login is not available": "анонимный вход недоступен",
+    "channel binding does not match": "привязка к каналу не совпадает",
+    "downgraded: this server does offer channel binding": (
+        "понижение: этот сервер предлагает привязку к каналу"
+    ),
+    "malformed response: = and , in names are written =3D and =2C": (
+        "неверный ответ: = и , в именах пишутся как =3D и =2C"
+    ),
+    "malformed response: GS2 header": "неверный ответ: заголовок GS2",
+    "malformed response: keys and values wanted": "неверный ответ: нужны ключи и значения",
+    "malformed response: no bearer token": "неверный ответ: нет токена bearer",
+    "malformed response: no security layer is available": (
+        "неверный ответ: слой безопасности недоступен"
+    ),
+    "malformed response: not a message of SCRAM": "неверный ответ: не сообщение SCRAM",
+    "malformed response: not a sound NTLM message": "неверный ответ: негодное сообщение NTLM",
+    "malformed response: not a token": "неверный ответ: не токен",
+    "malformed response: not base64 within SCRAM": "неверный ответ: внутри SCRAM не base64",
+    "malformed response: nothing is left to be said": "неверный ответ: больше сказать нечего",
+    "malformed response: nothing was asked for": "неверный ответ: ничего не спрашивали",
+    "malformed response: token too long": "неверный ответ: токен слишком длинный",
+    "malformed response: too many tokens": "неверный ответ: слишком много токенов",
+    "malformed response: trace information too long": (
+        "неверный ответ: сведения о себе слишком длинные"
+    ),
+    "more than {limit} sessions of this account at once": (
+        "больше {limit} одновременных сеансов этой учётной записи"
+    ),
+    "no client certificate says who this is": "нет сертификата клиента, который говорит, кто это",
+    "no token": "нет токена",
+    "only version 2 of NTLM is available": "доступна только версия 2 NTLM",
+    "the nonce is not the one of this exchange": "nonce не из этого обмена",
+    "this mechanism needs a channel binding": "этому механизму нужна привязка к каналу",
+    "this type of channel binding is not available": "этот вид привязки к каналу недоступен",
+    "too many connections from this address: try again later": (
+        "слишком много соединений с этого адреса: повторите позже"
+    ),
+    "too many failed logins from this address: try again later": (
+        "слишком много неудачных входов с этого адреса: повторите позже"
+    ),
+    "too many login attempts: try again later": "слишком много попыток входа: повторите позже",
 }
