@@ -11,6 +11,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from restante.server.certificates import end_point, first_certificate
+from restante.server.tls_exporter import exporter
+
 log = logging.getLogger("restante.server")
 
 GOODBYE_SECONDS = 2.0
@@ -35,6 +38,11 @@ class Certificate:
     def files(self) -> list[Path]:
         """The files that it is read from."""
         return [Path(self.chain)] + ([Path(self.key)] if self.key is not None else [])
+
+    def end_point(self) -> bytes | None:
+        """What clients bind to that are shown it (`tls-server-end-point`, RFC 5929 §4)."""
+        own = first_certificate(Path(self.chain).read_text("latin-1"))
+        return end_point(own) if own is not None else None
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Read the files. Raises OSError or ssl.SSLError; the context is then as before."""
@@ -77,7 +85,9 @@ class TlsSettings:
         self._contexts = {name: self._context(each) for name, each in self._by_name.items()}
         self.context = self._context(certificate)
         self.context.sni_callback = self._choose
+        self._end_points = self._read_end_points()
         self._seen = self._stamps()
+        exporter()  # tried out now, and not while a client waits
 
     def _context(self, certificate: Certificate) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -130,6 +140,19 @@ class TlsSettings:
         self._default.load_into(self.context)
         for name, certificate in self._by_name.items():
             certificate.load_into(self._contexts[name])
+        self._end_points = self._read_end_points()
+
+    def end_point(self, context: ssl.SSLContext) -> bytes | None:
+        """The channel binding `tls-server-end-point` of what `context`, one of ours, shows.
+
+        None for another context, such as a name hook's, and for a certificate without one.
+        """
+        return self._end_points.get(context)
+
+    def _read_end_points(self) -> dict[ssl.SSLContext, bytes | None]:
+        named = {self._contexts[name]: each for name, each in self._by_name.items()}
+        shown = {self.context: self._default, **named}
+        return {context: certificate.end_point() for context, certificate in shown.items()}
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
