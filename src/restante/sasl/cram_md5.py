@@ -6,20 +6,21 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
-from functools import partial
-from hashlib import md5
 
 from restante.sasl.contract import (
-    Challenge,
+    Exchange,
     MechanismContext,
     MechanismError,
     MechanismInfo,
-    Step,
+    ask,
     credential_text,
 )
+from restante.sasl.md5_state import STATES_SIZE, hmac_from_states, hmac_states
+
+SCHEMES = frozenset({"PLAIN", "CRAM-MD5"})
 
 _DIGEST = re.compile(rb"[0-9a-fA-F]{32}")
-_MD5 = partial(md5, usedforsecurity=False)  # where policy bans MD5, CRAM-MD5 was still asked for
+_STATES = re.compile(rf"[0-9a-fA-F]{{{2 * STATES_SIZE}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,38 +31,39 @@ class CramMd5Claim:
     challenge: bytes = field(repr=False)
     digest: str = field(repr=False)
     mechanism: str = "CRAM-MD5"
+    authzid: str = ""
+    schemes: frozenset[str] = SCHEMES
 
-    def holds_for(self, secret: bytes) -> bool:
-        expected = hmac.new(secret, self.challenge, _MD5).hexdigest()
+    def holds_for(self, scheme: str, data: str) -> bool:
+        # The same work for every credential, and for none: it takes the same time.
+        made = hmac_states(data.encode("utf-8", "surrogateescape"))
+        kept = made if scheme == "PLAIN" else states_in(data)
+        expected = hmac_from_states(kept or made, self.challenge).hex()
+        if kept is None:
+            raise ValueError("not the states of HMAC-MD5")
         return hmac.compare_digest(expected.encode(), self.digest.encode())
 
 
-class CramMd5:
+def states_in(data: str) -> bytes | None:
+    """What a credential `{CRAM-MD5}data` keeps; None when it is damaged."""
+    return bytes.fromhex(data) if _STATES.fullmatch(data) else None
+
+
+def cram_md5(context: MechanismContext, initial: bytes | None) -> Exchange:
     """One challenge, one response: the name, a space, and the digest in hex.
 
     The challenge is `<digits.digits@hostname>`, the form of a message-id, which is what
     clients expect; both numbers are random, so none is ever given twice.
     """
-
-    def __init__(self, hostname: str) -> None:
-        numbers = f"{secrets.randbits(63)}.{secrets.randbits(63)}"
-        self.challenge = f"<{numbers}@{hostname}>".encode("ascii", "replace")
-        self._asked = False
-
-    def step(self, response: bytes | None) -> Step:
-        if response is None:
-            self._asked = True
-            return Challenge(self.challenge)
-        if not self._asked:
-            raise MechanismError("malformed response: CRAM-MD5 takes no initial response")
-        name, _, digest = response.rpartition(b" ")  # a name may hold spaces
-        if not _DIGEST.fullmatch(digest):
-            raise MechanismError("malformed response: no digest in hex")
-        return CramMd5Claim(credential_text(name), self.challenge, digest.decode().lower())
+    if initial is not None:
+        raise MechanismError("malformed response: CRAM-MD5 takes no initial response")
+    numbers = f"{secrets.randbits(63)}.{secrets.randbits(63)}"
+    challenge = f"<{numbers}@{context.hostname}>".encode("ascii", "replace")
+    response = yield from ask(challenge)
+    name, _, digest = response.rpartition(b" ")  # a name may hold spaces
+    if not _DIGEST.fullmatch(digest):
+        raise MechanismError("malformed response: no digest in hex")
+    return CramMd5Claim(credential_text(name), challenge, digest.decode().lower())
 
 
-def _make(context: MechanismContext) -> CramMd5:
-    return CramMd5(context.hostname)
-
-
-CRAM_MD5 = MechanismInfo("CRAM-MD5", _make, plaintext=False, needs_secret=True)
+CRAM_MD5 = MechanismInfo("CRAM-MD5", cram_md5, schemes=SCHEMES)

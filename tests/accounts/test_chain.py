@@ -1,0 +1,261 @@
+"""Several stores of accounts as one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from pathlib import Path
+
+import pytest
+
+from restante.accounts.chain import AsyncChain, Chain, make_chain
+from restante.accounts.contract import (
+    Account,
+    AccountError,
+    AccountStore,
+    Addressable,
+    Closes,
+    KnowsHashing,
+    KnowsSchemes,
+    RecordsUse,
+    UpgradesCredentials,
+)
+from restante.accounts.passwd_file import PasswdFile
+from restante.accounts.static import StaticAccounts
+
+
+class Plain:
+    """The smallest store: plain, and it may wait."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.asked: list[str] = []
+        self.threads: set[int] = set()
+
+    def lookup(self, name: str) -> Account | None:
+        self.asked.append(name)
+        self.threads.add(threading.get_ident())
+        if "nobody-knows" in self.names:
+            raise AccountError("away")
+        return Account(name, maildrop=type(self).__name__) if name in self.names else None
+
+
+class Quick(Plain):
+    blocking = False
+
+
+class Full(Quick):
+    """A store with all add-ons."""
+
+    def __init__(self, *names: str, held: frozenset[str] = frozenset()) -> None:
+        super().__init__(*names)
+        self.held = held
+        self.done: list[tuple[str, ...]] = []
+
+    def lookup_address(self, address: str) -> Account | None:
+        return self.lookup(address.partition("@")[0])
+
+    def held_schemes(self) -> frozenset[str]:
+        return self.held
+
+    def slowest_scheme(self) -> str | None:
+        return next(iter(self.held), None)
+
+    def replace_credential(self, name: str, old: str, new: str) -> None:
+        self.done.append((name, old, new))
+
+    def record_use(self, name: str, app_password: str) -> None:
+        self.done.append((name, app_password))
+
+    async def aclose(self) -> None:
+        self.done.append(("closed",))
+
+
+class Async(Plain):
+    async def lookup(self, name: str) -> Account | None:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().lookup(name)
+
+
+class AsyncFull(Full):
+    async def held_schemes(self) -> frozenset[str]:  # type: ignore[override]
+        return self.held
+
+    async def record_use(self, name: str, app_password: str) -> None:  # type: ignore[override]
+        super().record_use(name, app_password)
+
+
+class Fails(Full):
+    async def aclose(self) -> None:
+        raise OSError("stuck")
+
+
+@pytest.fixture(params=["plain", "async"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def chained(kind: str, *stores: AccountStore) -> Chain | AsyncChain:
+    return Chain(stores) if kind == "plain" else AsyncChain(stores)
+
+
+def answer(result: object) -> object:
+    """What a chain gives, of either kind."""
+
+    async def wait() -> object:
+        return await result if inspect.isawaitable(result) else result
+
+    return asyncio.run(wait()) if inspect.isawaitable(result) else result
+
+
+def who(result: object) -> str | None:
+    account = answer(result)
+    assert account is None or isinstance(account, Account)
+    return account.maildrop if account else None
+
+
+def test_offers_the_contract_and_its_add_ons(kind: str) -> None:
+    chain = chained(kind, Plain())
+    for contract in (
+        AccountStore,
+        KnowsSchemes,
+        KnowsHashing,
+        Addressable,
+        UpgradesCredentials,
+        RecordsUse,
+        Closes,
+    ):
+        assert isinstance(chain, contract)
+
+
+def test_the_kind_is_what_the_stores_need() -> None:
+    for stores, kind, blocking in (
+        ([Quick(), Quick()], Chain, False),
+        ([Quick(), Plain()], Chain, True),
+        ([Plain()], Chain, True),
+        ([Plain(), Async()], AsyncChain, None),
+        ([AsyncFull()], AsyncChain, None),
+    ):
+        chain = make_chain(stores)
+        assert type(chain) is kind
+        assert getattr(chain, "blocking", None) is blocking
+
+
+def test_no_stores_are_no_chain() -> None:
+    with pytest.raises(ValueError, match="needs a store"):
+        make_chain([])
+
+
+def test_the_first_that_knows_a_name_answers(kind: str) -> None:
+    first, second = Quick("joe"), Plain("joe", "max")
+    chain = chained(kind, first, second)
+    assert who(chain.lookup("joe")) == "Quick"
+    assert second.asked == []
+    assert who(chain.lookup("max")) == "Plain"
+    assert who(chain.lookup("ida")) is None
+
+
+def test_a_store_that_cannot_answer_ends_the_look_up(kind: str) -> None:
+    later = Full("joe")
+    chain = chained(kind, Quick("max"), Full("nobody-knows"), later)
+    for ask in (chain.lookup, chain.lookup_address):
+        with pytest.raises(AccountError, match="away"):
+            answer(ask("joe"))
+    assert later.asked == []
+    assert who(chain.lookup("max")) == "Quick"
+
+
+@pytest.mark.parametrize("wrong", [ValueError("x"), StopIteration(), StopAsyncIteration()])
+def test_whatever_a_store_raises_is_raised(wrong: Exception) -> None:
+    class Broken(Quick):
+        def lookup(self, name: str) -> Account | None:
+            raise wrong
+
+    with pytest.raises(type(wrong)):
+        Chain([Broken(), Quick("joe")]).lookup("joe")
+    with pytest.raises((type(wrong), RuntimeError)):
+        answer(AsyncChain([Broken(), Quick("joe")]).lookup("joe"))
+
+
+def test_a_disabled_account_is_an_answer(kind: str) -> None:
+    first = StaticAccounts([Account("joe", ("{PLAIN}a",), disabled=True)])
+    chain = chained(kind, first, StaticAccounts({"joe": "b"}))
+    account = answer(chain.lookup("joe"))
+    assert isinstance(account, Account)
+    assert account.disabled
+
+
+def test_addresses_are_asked_of_those_that_know_any(kind: str) -> None:
+    chain = chained(kind, Plain("joe"), Full("joe"), Full("max"))
+    assert who(chain.lookup_address("joe@example.org")) == "Full"
+    assert who(chain.lookup_address("max@example.org")) == "Full"
+    assert who(chain.lookup_address("ida@example.org")) is None
+
+
+def test_held_schemes_are_those_of_all(kind: str) -> None:
+    stores = Full(held=frozenset({"PLAIN"})), Plain(), Full(held=frozenset({"NT", "PLAIN"}))
+    assert answer(chained(kind, *stores).held_schemes()) == {"PLAIN", "NT"}
+    assert answer(chained(kind, Plain()).held_schemes()) == frozenset()
+
+
+def test_the_slowest_scheme_of_all(kind: str) -> None:
+    quick, slow = Full(held=frozenset({"PLAIN"})), Full(held=frozenset({"MD5-CRYPT"}))
+    assert chained(kind, quick).slowest_scheme() is None
+    assert chained(kind, quick, slow).slowest_scheme() == "MD5-CRYPT"
+    assert chained(kind, quick, slow, Plain()).slowest_scheme() == "ARGON2ID"
+
+
+def test_changes_go_to_the_store_that_holds_the_account(kind: str) -> None:
+    first, second = Full("joe"), Full("joe", "max")
+    chain = chained(kind, Plain("ida"), first, second)
+    for name in ("joe", "max", "ida", "kim"):
+        answer(chain.replace_credential(name, "old", "new"))
+        answer(chain.record_use(name, "phone"))
+    assert first.done == [("joe", "old", "new"), ("joe", "phone")]
+    assert second.done == [("max", "old", "new"), ("max", "phone")]
+
+
+def test_async_methods_are_awaited() -> None:
+    first, second = Async("ida"), AsyncFull("joe", held=frozenset({"NT"}))
+    chain = make_chain([first, second])
+    assert who(chain.lookup("ida")) == "Async"
+    assert who(chain.lookup("joe")) == "AsyncFull"
+    assert answer(chain.held_schemes()) == {"NT"}
+    answer(chain.record_use("joe", "phone"))
+    assert second.done == [("joe", "phone")]
+
+
+def test_an_async_chain_waits_on_threads() -> None:
+    """A plain store that may wait doesn't hold the event loop."""
+    waits, quick = Plain(), Quick()
+    chain = make_chain([waits, quick, Async()])
+    assert who(chain.lookup("joe")) is None
+    here = threading.get_ident()
+    assert quick.threads == {here}
+    assert here not in waits.threads
+
+
+def test_all_are_closed(kind: str) -> None:
+    one, two = Full(), Full()
+    chain = chained(kind, one, Plain(), Fails(), two)
+    for _ in range(2):
+        with pytest.raises(OSError, match="stuck"):
+            asyncio.run(chain.aclose())
+    assert one.done == two.done == [("closed",)] * 2
+
+
+def test_of_real_stores(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text("joe:{SSHA}p3ihC8PengvYtx5wRdQ6mgIloAvFxEBH\n")
+    chain = make_chain([PasswdFile(path), StaticAccounts({"joe": "other", "max": "geheim"})])
+    assert isinstance(chain, Chain)
+    assert chain.blocking is False
+    joe, max_ = chain.lookup("joe"), chain.lookup("max")
+    assert joe is not None
+    assert joe.credentials == ("{SSHA}p3ihC8PengvYtx5wRdQ6mgIloAvFxEBH",)
+    assert max_ is not None
+    assert chain.held_schemes() == {"SSHA", "PLAIN"}
+    path.unlink()
+    with pytest.raises(AccountError):
+        chain.lookup("joe")
