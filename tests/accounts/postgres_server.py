@@ -1,0 +1,116 @@
+"""A PostgreSQL for tests: Debian's programs over a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
+from tests.needs import missing
+
+USER = "restante"
+PASSWORD = "ge:heim/@#%"
+
+
+class PostgresServer:
+    """A server over `folder`, which speaks TLS to those who want it, and scram for passwords."""
+
+    def __init__(self, folder: Path, certificate: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._programs = _programs()
+        self._as = unprivileged("postgres")
+        self._certificate = certificate
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@localhost:{self.port}/postgres"
+
+    def prepare(self) -> None:
+        """Lay the database's files."""
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run(
+            "initdb", "-D", self.folder / "data", "-U", USER, "--pwfile", secret, "--no-sync",
+            "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8",
+        )  # fmt: skip
+        key = self.folder / "data" / "server.pem"
+        shutil.copy(self._certificate, key)
+        key.chmod(0o600)
+        if self._as:
+            shutil.chown(key, self._as)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                self._programs / "postgres", "-D", "data", "-p", str(self.port),
+                "-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off",
+                "-c", "listen_addresses=localhost", "-c", "max_connections=40",
+                "-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.pem",
+            ],
+            cwd=self.folder,
+            user=self._as,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        ready = [str(self._programs / "pg_isready"), "-h", "localhost", "-p", str(self.port), "-q"]
+        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
+
+    def stop(self) -> None:
+        """Stop it, at once for its clients."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(30)
+            self._process = None
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the superuser."""
+        self._run(
+            "psql", "-h", self.folder, "-p", str(self.port), "-U", USER, "-d", "postgres",
+            "-qX", "-v", "ON_ERROR_STOP=1", text=";\n".join(statements),
+        )  # fmt: skip
+
+    def _run(self, program: str, *arguments: object, text: str = "") -> None:
+        done = subprocess.run(
+            [str(self._programs / program), *map(str, arguments)],
+            cwd=self.folder,
+            user=self._as,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+            input=text.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout.decode(errors="replace")
+
+
+@contextmanager
+def postgres(certificate: Path) -> Iterator[PostgresServer]:
+    """A running server; the file holds its certificate and key."""
+    with own_folder("postgres") as folder:
+        server = PostgresServer(folder, certificate)
+        server.prepare()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _programs() -> Path:
+    """Where the newest version's programs are; Debian keeps them off the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        missing("initdb is not installed (Debian package postgresql)")
+    return found[-1].parent
