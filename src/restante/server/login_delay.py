@@ -5,23 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+MAX_ACCOUNTS = 100_000
+"""Accounts that are remembered, some 12 MB at most; beyond, who logged in longest ago isn't.
+Only proven logins count, so nobody fills this who hasn't that many accounts."""
+
 
 class LoginDelay:
-    """Remembers when each account last logged in.
+    """A token bucket for each account: `burst` logins at once, then one each `seconds`.
 
     seconds: the delay; 0 lets everybody in at any time. clock: seconds, monotonic.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, seconds: float, clock: Callable[[], float] = time.monotonic, *, burst: int = 1
+    ) -> None:
+        if burst < 1:
+            raise ValueError(f"burst={burst!r}: allowed is 1 or more")
         self.seconds = seconds
+        self.burst = burst
         self._clock = clock
+        # When each last login would have been, had every one been `seconds` after the one before.
         self._last: dict[str, float] = {}
         self._swept = clock()
 
     def wait_for(self, name: str) -> float:
         """Seconds until `name` may log in; 0 if now."""
         last = self._last.get(name)
-        return 0.0 if last is None else max(0.0, self.seconds - (self._clock() - last))
+        if last is None:
+            return 0.0
+        return max(0.0, last + self.seconds * (2 - self.burst) - self._clock())
 
     def count(self, name: str) -> None:
         """`name` has logged in, and has its maildrop: a refused login costs no delay."""
@@ -29,6 +41,9 @@ class LoginDelay:
             return
         now = self._clock()
         if now - self._swept > self.seconds:
-            self._last = {k: at for k, at in self._last.items() if now - at < self.seconds}
+            self._last = {k: at for k, at in self._last.items() if at + self.seconds > now}
             self._swept = now
-        self._last[name] = now
+        last = self._last.pop(name, None)
+        self._last[name] = now if last is None else max(now, last + self.seconds)
+        if len(self._last) > MAX_ACCOUNTS:
+            del self._last[next(iter(self._last))]

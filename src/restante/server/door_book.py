@@ -1,0 +1,273 @@
+"""What the door keeps over restarts, shared by the processes of one server and by its operator.
+
+Rows are numbered as they are written, and never changed: what replaces a row is written as a
+new one, so that each reader asks for the numbers it hasn't seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+VERSION = 1
+"""Of the schema, as `PRAGMA user_version`."""
+
+_SCHEMA = (
+    """CREATE TABLE bans (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        network TEXT NOT NULL UNIQUE,
+        since REAL NOT NULL,
+        until REAL,
+        reason TEXT NOT NULL,
+        times INTEGER NOT NULL
+    )""",
+    """CREATE TABLE known (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        address TEXT NOT NULL,
+        account TEXT NOT NULL,
+        at REAL NOT NULL,
+        UNIQUE (address, account)
+    )""",
+    """CREATE TABLE failures (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        writer INTEGER NOT NULL,
+        address TEXT NOT NULL,
+        account TEXT NOT NULL,
+        at REAL NOT NULL
+    )""",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+KEPT = 100_000
+"""Rows of each kind that are kept and read, the newest."""
+
+_BUSY_SECONDS = 5.0
+
+# SQLite must not be used in a process that a connection was inherited by, nor given up there.
+_inherited: list[sqlite3.Connection] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A network that is turned away.
+
+    network: or a single address. since, until: seconds since 1970; until None: for good.
+    times: how often in a row the door banned it by itself; 0: an operator did.
+    """
+
+    network: str
+    since: float
+    until: float | None
+    reason: str = ""
+    times: int = 0
+
+    def in_force(self, now: float) -> bool:
+        """Whether it holds at this time."""
+        return self.until is None or now < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed login. address: as the door counts it. at: seconds since 1970."""
+
+    address: str
+    account: str
+    at: float
+
+
+Known: TypeAlias = dict[tuple[str, str], float]
+"""When an address (first) last logged in to an account (second)."""
+
+
+@dataclass(slots=True)
+class News:
+    """What has happened since the last time."""
+
+    bans: dict[str, Ban] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Bans that ended, logins and failures before these times are of no use any more."""
+
+    bans: float
+    known: float
+    failures: float
+
+
+class DoorBookError(Exception):
+    """The book can't be read or written; the text says why."""
+
+
+class DoorBook:
+    """The SQLite database at `path`. Safe to use from several threads.
+
+    The file is made at the first use, readable by its owner only; its folder must exist. It
+    holds addresses with the names of accounts: whoever logged in from where, for as long as
+    that is remembered.
+
+    Every method raises DoorBookError when the database can't be used.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self._lock = Lock()
+        self._writer = int.from_bytes(os.urandom(7), "big")
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, ...] = ()
+        self._seen = {"bans": 0, "known": 0, "failures": 0}
+
+    def close(self) -> None:
+        """Close the database. The next use opens it again."""
+        with self._lock:
+            self._close()
+
+    def exchange(self, written: News, old: Old) -> News:
+        """Write what is new here, and get what others have written since the last time.
+
+        What is old is removed with the next writing.
+        """
+        with self._database() as database:
+            if written.bans or written.known or written.failures:
+                with _transaction(database):
+                    self._write(database, written, old)
+            return self._read(database)
+
+    def _write(self, database: sqlite3.Connection, news: News, old: Old) -> None:
+        database.executemany(
+            "INSERT OR REPLACE INTO bans (network, since, until, reason, times)"
+            " VALUES (?, ?, ?, ?, ?)",
+            [(b.network, b.since, b.until, b.reason, b.times) for b in news.bans.values()],
+        )
+        database.executemany(
+            "INSERT OR REPLACE INTO known (address, account, at) VALUES (?, ?, ?)",
+            [(*pair, at) for pair, at in news.known.items()],
+        )
+        database.executemany(
+            "INSERT INTO failures (writer, address, account, at) VALUES (?, ?, ?, ?)",
+            [(self._writer, f.address, f.account, f.at) for f in news.failures],
+        )
+        database.execute("DELETE FROM bans WHERE until < ?", (old.bans,))
+        database.execute("DELETE FROM known WHERE at < ?", (old.known,))
+        database.execute("DELETE FROM failures WHERE at < ?", (old.failures,))
+        for table in self._seen:
+            database.execute(
+                f"DELETE FROM {table} WHERE number <= (SELECT max(number) FROM {table}) - ?",  # noqa: S608
+                (KEPT,),
+            )
+
+    def _read(self, database: sqlite3.Connection) -> News:
+        news, seen = News(), dict(self._seen)
+        rows = database.execute(
+            "SELECT number, network, since, until, reason, times FROM bans"
+            " WHERE number > ? ORDER BY number",
+            (seen["bans"],),
+        )
+        for number, *values in rows:
+            news.bans[values[0]] = Ban(*values)
+            seen["bans"] = number
+        rows = database.execute(
+            "SELECT number, address, account, at FROM known WHERE number > ? ORDER BY number",
+            (seen["known"],),
+        )
+        for number, address, account, at in rows:
+            news.known[address, account] = at
+            seen["known"] = number
+        rows = database.execute(
+            "SELECT number, writer, address, account, at FROM failures"
+            " WHERE number > ? ORDER BY number",
+            (seen["failures"],),
+        )
+        for number, writer, *values in rows:
+            seen["failures"] = number
+            if writer != self._writer:
+                news.failures.append(Failure(*values))
+        self._seen = seen
+        return news
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._open()
+            except (sqlite3.Error, OSError, OverflowError) as error:
+                self._close()  # what is wrong may be put right before the next use
+                raise DoorBookError(f"{self.path}: {error}") from error
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._file[0] == os.getpid():
+            connection.close()
+        else:
+            _inherited.append(connection)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._file == self._identity():
+            return self._connection
+        self._close()
+        # SQLite gives its journal the same mode.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _prepare(connection)
+            found = self._identity()
+            if not found:
+                raise FileNotFoundError("removed while it was opened")
+        except BaseException:
+            connection.close()
+            raise
+        if found != self._file:
+            self._seen = dict.fromkeys(self._seen, 0)
+        self._connection, self._file = connection, found
+        return connection
+
+    def _identity(self) -> tuple[int, ...]:
+        """This process and this file; another file may be put in its place while we run."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        return os.getpid(), status.st_dev, status.st_ino
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the schema, if it isn't there. What is lost in a crash of the machine may be lost."""
+    database.execute("PRAGMA synchronous = NORMAL")
+    if _version(database) == 0:
+        database.execute("PRAGMA journal_mode = WAL")
+        with _transaction(database):
+            if _version(database) == 0:
+                for statement in _SCHEMA:
+                    database.execute(statement)
+    if _version(database) != VERSION:
+        raise sqlite3.DatabaseError("made by another version of Restante")

@@ -1,0 +1,125 @@
+"""Tries to log in, counted by address and by account: when the next one may be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from restante.server.door_memory import KnownAddresses
+from restante.server.door_peers import Peer, Rules, is_site
+from restante.server.door_tally import Rule, Tallies, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Whose next try has to wait.
+
+    kind: `address`, `network` or `account`. until: when tries are free again, in seconds
+    since 1970.
+    """
+
+    kind: str
+    name: str
+    failures: int
+    until: float
+
+
+class Tries:
+    """Failures of addresses and at accounts, and the tries that aren't decided yet.
+
+    A try that names no account, as one with a token may, counts for its address only: one
+    attacker would slow down all who log in that way.
+    """
+
+    def __init__(self, rules: Rules, known: KnownAddresses, held: float) -> None:
+        self._rules = rules
+        self._known = known
+        self._held = held
+        self._addresses = Tallies()
+        self._accounts = Tallies()
+
+    def __len__(self) -> int:
+        return len(self._addresses) + len(self._accounts)
+
+    def start(self, peer: Peer, account: str, now: float) -> float:
+        """When a try that comes now may be looked at."""
+        start = now
+        for key, rule in self._keys(peer):
+            if (tally := self._addresses.get(key)) is not None:
+                start = max(start, tally.turn(now, rule, self._held))
+        tally = self._accounts.get(account)
+        if tally is not None and (peer.key, account) not in self._known:
+            start = max(start, tally.turn(now, self._rules.account, self._held))
+        return start
+
+    def enter(self, peer: Peer, account: str, now: float, start: float) -> None:
+        """A try is let through, to be looked at from `start`."""
+        for key, rule in self._keys(peer):
+            self._addresses.use(key).enter(now, start, rule)
+        if account:
+            queued = None if (peer.key, account) in self._known else start
+            self._accounts.use(account).enter(now, queued, self._rules.account)
+
+    def end(self, peer: Peer, account: str, now: float) -> None:
+        """A try is over; who has nothing to be remembered is forgotten at once."""
+        for key, rule in self._keys(peer):
+            _end(self._addresses, key, now, rule)
+        _end(self._accounts, account, now, self._rules.account)
+
+    def count_account(self, account: str, at: float) -> None:
+        """Count a failure at an account."""
+        if account:
+            self._accounts.use(account).fail(at, self._rules.account)
+
+    def count_address(self, peer: Peer, at: float) -> bool:
+        """Count a failure of an address. True if it has had as many as it may."""
+        reached = False
+        for key, rule in self._keys(peer):
+            failures = round(self._addresses.use(key).fail(at, rule))
+            reached = reached or (key == peer.key and failures >= rule.limit)
+        return reached
+
+    def forgive(self, key: str) -> None:
+        """Forget the failures of an address."""
+        self._addresses.drop(key)
+
+    def prune(self, now: float) -> None:
+        """Forget what is over."""
+        self._addresses.prune(now, self._rules.of("", 0))
+        self._accounts.prune(now, self._rules.account)
+
+    def throttled(self, now: float) -> list[Throttled]:
+        """Those that have used up their free failures."""
+        found = []
+        for key, tally in self._addresses:
+            kind = "network" if is_site(key) else "address"
+            found += _throttled(kind, key, tally, self._rule(key), now)
+        for name, tally in self._accounts:
+            found += _throttled("account", name, tally, self._rules.account, now)
+        return found
+
+    def _rule(self, key: str) -> Rule:
+        return self._rules.of(key, self._known.accounts_at(key))
+
+    def _keys(self, peer: Peer) -> Iterator[tuple[str, Rule]]:
+        if peer.shared:
+            return
+        yield peer.key, self._rule(peer.key)
+        if peer.site:
+            yield peer.site, self._rule(peer.site)
+
+
+def _end(tallies: Tallies, key: str, now: float, rule: Rule) -> None:
+    tally = tallies.get(key)
+    if tally is not None:
+        tally.end()
+        if tally.is_idle(now, rule):
+            tallies.drop(key)
+
+
+def _throttled(kind: str, name: str, tally: Tally, rule: Rule, now: float) -> list[Throttled]:
+    failures = tally.failures(now, rule)
+    if round(failures) < rule.free:
+        return []
+    until = now + (failures - rule.free + 0.5) * rule.forgiven
+    return [Throttled(kind, name, round(failures), until)]

@@ -1,0 +1,100 @@
+"""IP addresses and networks as text, and a map that finds the networks an address is in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Generic, TypeAlias, TypeVar
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+T = TypeVar("T")
+
+_MAPPED = 96  # bits before the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)
+
+
+def parse_address(text: str) -> Address:
+    """The address that `text` is, without its zone; IPv4-mapped ones as IPv4.
+
+    Raises ValueError.
+    """
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def parse_network(text: str) -> Network:
+    """The network that `text` is, as `192.0.2.0/24` or a single address.
+
+    Raises ValueError, also when bits behind the prefix are set: it might be a slip.
+    """
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED))
+    return network
+
+
+def enclosing(address: Address, length: int) -> Network:
+    """The network of `length` bits that `address` is in."""
+    return ip_network((address, length), strict=False)
+
+
+def shown(network: Network) -> str:
+    """As people write it: a single address without its length."""
+    single = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if single else str(network)
+
+
+class NetworkMap(Generic[T]):
+    """Values by network. A look-up takes one step for each length of prefix in use."""
+
+    def __init__(self) -> None:
+        self._values: dict[Network, T] = {}
+        self._lengths: dict[tuple[int, int], int] = {}  # how many, by version and length
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def values(self) -> Iterable[T]:
+        """All values, the longest kept first."""
+        return self._values.values()
+
+    def get(self, network: Network) -> T | None:
+        """The value of exactly this network."""
+        return self._values.get(network)
+
+    def put(self, network: Network, value: T) -> None:
+        """Set a network's value; it is then the latest."""
+        self.drop(network)
+        self._values[network] = value
+        kind = network.version, network.prefixlen
+        self._lengths[kind] = self._lengths.get(kind, 0) + 1
+
+    def drop(self, network: Network) -> None:
+        """Forget a network, if it is there."""
+        if network not in self._values:
+            return
+        del self._values[network]
+        kind = network.version, network.prefixlen
+        self._lengths[kind] -= 1
+        if not self._lengths[kind]:
+            del self._lengths[kind]
+
+    def covering(self, address: Address) -> Iterator[T]:
+        """The values of all networks that the address is in."""
+        for version, length in self._lengths:
+            if version == address.version:
+                value = self._values.get(enclosing(address, length))
+                if value is not None:
+                    yield value
+
+
+def network_set(texts: Iterable[str]) -> NetworkMap[bool]:
+    """The networks of `texts`, each with the value True. Raises ValueError."""
+    found: NetworkMap[bool] = NetworkMap()
+    for text in texts:
+        found.put(parse_network(text), True)
+    return found
