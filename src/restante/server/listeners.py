@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from restante.protocol.policy import Policy, TlsMode
+from restante.server.networks import NetworkMap, network_set, parse_address
 
 _OPTIONS = (
     ("TCP_KEEPIDLE", 60),
@@ -25,20 +27,43 @@ class Listener:
     tls: `none`; `implicit` from the first octet (RFC 8314); `starttls` allows STLS
         (RFC 2595), `starttls_required` answers nothing of worth before it.
     backlog: connections that the system may hold ready.
+    proxy_protocol: each connection begins with a header of the PROXY protocol, which says
+        who the client is; peers outside of `proxy_networks` are cut off.
+    xclient: peers in `proxy_networks` may say so by XCLIENT, as Dovecot's proxy does.
+    proxy_networks: addresses of the proxies to believe, or networks such as `10.0.0.0/8`.
     """
 
     host: str = "127.0.0.1"
     port: int = 110
     tls: TlsMode = "none"
     backlog: int = 1024
+    proxy_protocol: bool = False
+    xclient: bool = False
+    proxy_networks: Sequence[str] = ()
     address: tuple[str, int] | None = field(default=None, init=False)
     policy: Policy = field(default_factory=Policy, init=False, repr=False)
+    _proxies: NetworkMap[bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.tls not in TLS_MODES:
             raise ValueError(f"tls={self.tls!r}: allowed are {', '.join(TLS_MODES)}")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port={self.port}: allowed are 0 to 65535")
+        try:
+            self._proxies = network_set(self.proxy_networks)
+        except ValueError as error:
+            raise ValueError(f"proxy_networks: {error}") from None
+        for name in ("proxy_protocol", "xclient"):
+            if getattr(self, name) and not self.proxy_networks:
+                raise ValueError(f"{name} needs proxy_networks: the addresses of the proxies")
+
+    def is_proxy(self, host: str) -> bool:
+        """Whether a peer's address is in `proxy_networks`."""
+        try:
+            address = parse_address(host)
+        except ValueError:
+            return False
+        return any(self._proxies.covering(address))
 
 
 def watch_peers(listening: socket.socket) -> None:
