@@ -6,7 +6,9 @@ with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
     ...
 """
 
-from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.chain import make_chain
+from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword
+from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
 from restante.maildrops.contract import (
@@ -21,11 +23,20 @@ from restante.maildrops.contract import (
 )
 from restante.maildrops.maildir import Maildir
 from restante.maildrops.memory import MemoryStore
-from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
+from restante.protocol.claims import (
+    Claim,
+    IdentityClaim,
+    PasswordClaim,
+    SecretClaim,
+    TokenClaim,
+)
 from restante.protocol.errors import Pop3Error
 from restante.protocol.replies import Err, MultiLine, Ok, Reply
 from restante.protocol.states import State
 from restante.server.client import ClientSession
+from restante.server.door import Door
+from restante.server.door_book import DoorBook
+from restante.server.door_settings import DoorSettings
 from restante.server.listeners import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls import Certificate, TlsSettings
@@ -36,12 +47,17 @@ __all__ = [
     "Account",
     "AccountError",
     "AccountStore",
+    "AppPassword",
     "Certificate",
     "Claim",
     "ClientSession",
     "CommitFailed",
     "Content",
+    "Door",
+    "DoorBook",
+    "DoorSettings",
     "Err",
+    "IdentityClaim",
     "Listener",
     "Maildir",
     "Maildrop",
@@ -52,6 +68,7 @@ __all__ = [
     "MessageInfo",
     "MultiLine",
     "Ok",
+    "PasswdFile",
     "PasswordClaim",
     "Pop3Error",
     "Pop3Server",
@@ -62,4 +79,6 @@ __all__ = [
     "StaticAccounts",
     "StoreError",
     "TlsSettings",
+    "TokenClaim",
+    "make_chain",
 ]

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from restante.accounts import sqlite as module
+from restante.accounts import sqlite_schema
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
-from restante.accounts.sqlite import MIGRATIONS, SqliteAccounts
+from restante.accounts.sqlite import Rights, SqliteAccounts
+from restante.accounts.sqlite_schema import MIGRATIONS
 from restante.accounts.verify import Verifier
 from restante.protocol.claims import PasswordClaim
 
@@ -54,7 +57,11 @@ class TestManagement:
             maildrop="office",
             keep_secret=True,
         )
-        assert store.lookup("joe") == added
+        found = store.lookup("joe")
+        assert found is not None
+        assert replace(found, credentials=tuple(sorted(found.credentials))) == replace(
+            added, credentials=tuple(sorted(added.credentials))
+        )
         assert added.maildrop_name == "office"
         assert added.display_name == "Joe Ö"
         assert not added.disabled
@@ -63,11 +70,11 @@ class TestManagement:
         self, store: SqliteAccounts, path: Path
     ) -> None:
         store.add("joe", "Sesame-Open")
-        assert schemes(store, "joe") == ["{ARGON2ID}"]
+        assert schemes(store, "joe") == ["{ARGON2ID}", "{SCRAM-SHA-256}"]
         store.close()
         assert b"Sesame-Open" not in path.read_bytes()
         store.add("ann", "Sesame-Open", keep_secret=True)
-        assert schemes(store, "ann") == ["{ARGON2ID}", "{PLAIN}"]
+        assert schemes(store, "ann") == ["{ARGON2ID}", "{PLAIN}", "{SCRAM-SHA-256}"]
 
     def test_a_new_password_replaces_the_old(self, store: SqliteAccounts) -> None:
         store.add("joe", "old")
@@ -89,7 +96,7 @@ class TestManagement:
     ) -> None:
         store.add("joe", "old", keep_secret=before)
         store.set_password("joe", "new", keep_secret=asked)
-        assert store.has_shared_secrets() is after
+        assert ("PLAIN" in store.held_schemes()) is after
         assert logs_in(store, "joe", "new")
         assert not logs_in(store, "joe", "old")
 
@@ -112,7 +119,7 @@ class TestManagement:
         for name in ("Cleo", "ann", "Bob"):
             store.add(name, "geheim", keep_secret=True)
         assert [account.name for account in store.list()] == ["ann", "Bob", "Cleo"]
-        assert [len(account.credentials) for account in store.list()] == [2, 2, 2]
+        assert [len(account.credentials) for account in store.list()] == [3, 3, 3]
 
     def test_nobody_to_change(self, store: SqliteAccounts) -> None:
         for change in (store.remove, store.disable, store.enable):
@@ -185,7 +192,7 @@ class TestTrouble:
         for call in (
             lambda: store.lookup("joe"),
             lambda: store.lookup_address("joe@example.org"),
-            store.has_shared_secrets,
+            store.held_schemes,
             store.slowest_scheme,
             store.list,
             lambda: store.add("joe", "geheim"),
@@ -276,7 +283,7 @@ class TestMigrations:
         with SqliteAccounts(path) as store:
             store.add("joe", "geheim")
         step = ("ALTER TABLE accounts ADD COLUMN quota INTEGER",)
-        monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, step))
+        monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*MIGRATIONS, step))
         with SqliteAccounts(path) as store:
             assert logs_in(store, "joe", "geheim")
         database = sqlite3.connect(path)
@@ -291,7 +298,7 @@ class TestMigrations:
             store.add("joe", "geheim")
         step = ("CREATE TABLE more (x)", "INSERT INTO nowhere VALUES (1)")
         with monkeypatch.context() as patch, SqliteAccounts(path) as store:
-            patch.setattr(module, "MIGRATIONS", (*MIGRATIONS, step))
+            patch.setattr(sqlite_schema, "MIGRATIONS", (*MIGRATIONS, step))
             with pytest.raises(AccountError):
                 store.lookup("joe")
         with SqliteAccounts(path) as store:
@@ -308,7 +315,7 @@ class TestMigrations:
 MANAGE = """
 import sys
 from restante.accounts import schemes
-from restante.accounts.sqlite import SqliteAccounts
+from restante.accounts.sqlite import Rights, SqliteAccounts
 schemes._SCRYPT_COSTS = (2, 8, 1)
 schemes.default_scheme = lambda: "SCRYPT"
 with SqliteAccounts(sys.argv[1]) as store:
@@ -412,3 +419,93 @@ def test_waiting_for_another_process_is_no_error(store: SqliteAccounts, path: Pa
     release.join()
     other.close()
     assert store.lookup("ann") is not None
+
+
+class TestRights:
+    RIGHTS = Rights(frozenset({"pop3"}), ("192.0.2.0/24", "2001:db8::/32"), 1e9, True)
+
+    def test_are_found_as_they_were_given(self, store: SqliteAccounts) -> None:
+        added = store.add("joe", "geheim", rights=self.RIGHTS)
+        found = store.lookup("joe")
+        assert found is not None
+        assert Rights.of(found) == Rights.of(added) == self.RIGHTS
+        store.set_rights("JOE", Rights())
+        found = store.lookup("joe")
+        assert found is not None
+        assert Rights.of(found) == Rights()
+
+    @pytest.mark.parametrize(
+        "rights", [Rights(frozenset({"imap"})), Rights(networks=("192.0.2.1/24",))]
+    )
+    def test_what_makes_no_sense_is_refused(self, store: SqliteAccounts, rights: Rights) -> None:
+        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1"):
+            store.add("joe", "geheim", rights=rights)
+        store.add("joe", "geheim")
+        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1"):
+            store.set_rights("joe", rights)
+        with pytest.raises(NoSuchAccount):
+            store.set_rights("ann", Rights())
+
+
+class TestAppPasswords:
+    def test_made_used_and_revoked(self, store: SqliteAccounts) -> None:
+        store.add("joe", "geheim")
+        store.add_app_password("JOE", "phone", "abcde-fghij")
+        assert logs_in(store, "joe", "abcde-fghij")
+        assert logs_in(store, "joe", "geheim")
+        (before,) = store.app_passwords("joe")
+        assert (before.name, before.used) == ("phone", None)
+        assert before.made is not None
+        store.record_use("joe", "phone")
+        (after,) = store.app_passwords("joe")
+        assert after.used is not None
+        assert after.used >= before.made
+        store.remove_app_password("joe", "phone")
+        assert not logs_in(store, "joe", "abcde-fghij")
+        assert store.app_passwords("joe") == []
+        with pytest.raises(NoSuchAccount, match="phone"):
+            store.remove_app_password("joe", "phone")
+
+    def test_two_have_different_names(self, store: SqliteAccounts) -> None:
+        store.add("joe", "geheim")
+        store.add_app_password("joe", "phone", "abcde-fghij")
+        with pytest.raises(AccountExists, match="phone"):
+            store.add_app_password("joe", "phone", "other")
+        store.add_app_password("joe", "tablet", "other")
+        assert [each.name for each in store.app_passwords("joe")] == ["phone", "tablet"]
+
+    def test_a_new_password_leaves_them(self, store: SqliteAccounts) -> None:
+        store.add("joe", "geheim")
+        store.add_app_password("joe", "phone", "abcde-fghij")
+        store.set_password("joe", "neu")
+        assert logs_in(store, "joe", "abcde-fghij")
+        assert not logs_in(store, "joe", "geheim")
+
+    def test_they_are_no_keys_of_mechanisms(self, store: SqliteAccounts) -> None:
+        store.add("joe", credentials=["{SHA512-CRYPT}$6$x$y"])
+        store.add_app_password("joe", "phone", "abcde-fghij")
+        assert store.held_schemes() == {"SHA512-CRYPT"}
+
+    def test_they_go_with_their_account(self, store: SqliteAccounts) -> None:
+        store.add("joe", "geheim")
+        store.add_app_password("joe", "phone", "abcde-fghij")
+        store.remove("joe")
+        store.add("joe", "geheim")
+        assert store.app_passwords("joe") == []
+
+
+def test_a_credential_is_replaced_by_its_better(store: SqliteAccounts) -> None:
+    old, new = "{SHA512-CRYPT}$6$x$y", "{ARGON2ID}$argon2id$z"
+    store.add("Joe", credentials=[old])
+    store.replace_credential("joe", "{SHA512-CRYPT}another", new)
+    assert schemes(store, "joe") == ["{SHA512-CRYPT}"]
+    store.replace_credential("joe", old, new)
+    assert schemes(store, "joe") == ["{ARGON2ID}"]
+
+
+@pytest.mark.parametrize("credential", ["geheim", "{NO-SUCH}x", "{ARGON2ID}", ""])
+def test_a_credential_must_be_one(store: SqliteAccounts, credential: str) -> None:
+    with pytest.raises(ValueError, match="SCHEME"):
+        store.add("joe", credentials=[credential])
+    with pytest.raises(ValueError, match="neither"):
+        store.add("joe")

@@ -24,7 +24,7 @@ def test_a_mapping_of_names_to_passwords() -> None:
     assert logs_in(store, "ann", " two  words ")
     assert not logs_in(store, "ann", "two  words")
     assert not logs_in(store, "clevertester", "clevertester")
-    assert store.has_shared_secrets()
+    assert "PLAIN" in store.held_schemes()
     assert store.blocking is False
 
 

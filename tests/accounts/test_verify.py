@@ -75,8 +75,10 @@ class Odd:
 
     name: str = "joe"
     mechanism: str = "ODD"
+    authzid: str = ""
+    schemes: frozenset[str] = frozenset({"PLAIN"})
 
-    def holds_for(self, secret: bytes) -> bool:
+    def holds_for(self, scheme: str, data: str) -> bool:
         return cast(bool, "yes")
 
 

@@ -18,7 +18,7 @@ from restante.app.settings import Settings
 from tests.app.support import COMMAND, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
-OURS = ("configuration.md", "operating.md")
+OURS = ("authentication.md", "configuration.md", "operating.md")
 
 _SECTION = re.compile(r"^##+ \[?([a-z0-9_.]+)\]?$")
 _ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.accounts.schemes import verify
+from restante.accounts.schemes import split_credential, verify
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cli import run
 from restante.app.first_start import new_password
@@ -27,9 +27,11 @@ def test_an_account_with_a_password_from_standard_input(folder: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     with database(folder) as accounts:
         (account,) = accounts.list()
-    (credential,) = account.credentials
-    assert credential.startswith("{ARGON2ID}")
-    assert verify(credential, " a b ")
+    assert [split_credential(each)[0] for each in account.credentials] == [
+        "ARGON2ID",
+        "SCRAM-SHA-256",
+    ]
+    assert all(verify(credential, " a b ") for credential in account.credentials)
     if os.name == "posix":
         assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
 
@@ -66,7 +68,7 @@ def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]
     assert run(["user", "disable", "joe"]) == 0
     capsys.readouterr()
     assert run(["user", "list"]) == 0
-    assert capsys.readouterr().out == "joe\t\t\tjoe\tARGON2ID\tdisabled\n"
+    assert capsys.readouterr().out == "joe\t\t\tjoe\tARGON2ID, SCRAM-SHA-256\tdisabled\n"
     assert run(["user", "enable", "joe"]) == 0
     assert run(["user", "remove", "joe"]) == 0
     assert run(["user", "list"]) == 0

@@ -116,7 +116,7 @@ class Async:
 @pytest.mark.asyncio
 async def test_plain_and_async_stores_and_one_that_can_not_tell() -> None:
     assert await Recipients(Blocking()).find("a@b") == Account("plain")
-    assert await Recipients(Async()).find("a@b") == Account("async")  # type: ignore[arg-type]
+    assert await Recipients(Async()).find("a@b") == Account("async")
     refusal = await Recipients(Blocking()).find("down@b")
     assert isinstance(refusal, Refusal)
     assert refusal.code == 451

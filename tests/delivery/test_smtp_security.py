@@ -42,14 +42,14 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def check(name: str, password: str) -> bool:
+def check(name: str, password: str, peer: str) -> bool:
     if name == "down":
         raise AccountError("secret")
     return (name, password) == ("joe", "s3cret pass")
 
 
-async def acheck(name: str, password: str) -> bool:
-    return check(name, password)
+async def acheck(name: str, password: str, peer: str) -> bool:
+    return check(name, password, peer)
 
 
 def test_starttls_then_login_then_mail(
@@ -180,7 +180,7 @@ async def test_only_an_explicit_yes_logs_in(answer: object) -> None:
     intake = intake_for(FakeStore())
     factory = smtp_protocol(
         intake,
-        authenticate=lambda name, password: answer,  # type: ignore[arg-type,return-value]
+        authenticate=lambda name, password, peer: answer,  # type: ignore[arg-type,return-value]
         auth_without_tls=True,
     )
     async with listening(factory, intake) as port:

@@ -224,7 +224,7 @@ def test_wrapped_auth_runs_a_whole_exchange(
     wrapped(running, "AUTH", use_async)
     name, password, token = encoded(NAME, PASSWORD, f"\0{NAME}\0{PASSWORD}")
     with Client(running.port) as client:
-        assert client.fetch("AUTH") == b"PLAIN\r\nLOGIN\r\nCRAM-MD5\r\n"
+        assert client.fetch("AUTH").endswith(b"\r\nPLAIN\r\nLOGIN\r\nCRAM-MD5\r\n")
         assert client.ask("AUTH LOGIN") == b"+ VXNlcm5hbWU6"
         assert client.ask("*") == b"-ERR authentication cancelled"
         assert client.ask("AUTH PLAIN !") == b"-ERR malformed response: not base64"

@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = {"typer", "pydantic", "aiosmtpd", "cryptography", "argon2", "uvloop", "rich"}
+EXTRAS = {
+    *("typer", "pydantic", "aiosmtpd", "cryptography", "argon2", "uvloop", "rich"),
+    *("gssapi", "bcrypt", "passlib", "joserfc", "httpx2", "asyncpg", "aiomysql", "pam"),
+}
 UNIX_ONLY = ["fcntl", "pwd", "grp", "resource", "termios"]
-APART = ("restante.app", "restante.delivery", "restante.testing")  # rooms that belong to extras
+APART = (  # what belongs to extras
+    *("restante.app", "restante.delivery", "restante.testing"),
+    *("restante.accounts.oauth.", "restante.accounts.pam_helper", "restante.server.acceptor"),
+)
 
 
 def run(code: str) -> str:

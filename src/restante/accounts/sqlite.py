@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_network
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import RLock
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AppPassword
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -25,42 +28,61 @@ from restante.accounts.names import (
     is_valid_name,
 )
 from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_credential
+from restante.accounts.sqlite_schema import prepare, transaction
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE accounts (
-            id INTEGER PRIMARY KEY,
-            name TEXT NOT NULL,
-            name_key TEXT NOT NULL UNIQUE,
-            maildrop TEXT,
-            display_name TEXT NOT NULL,
-            email TEXT NOT NULL,
-            email_key TEXT UNIQUE,
-            disabled INTEGER NOT NULL DEFAULT 0
-        )""",
-        """CREATE TABLE credentials (
-            account INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE,
-            scheme TEXT NOT NULL,
-            credential TEXT NOT NULL,
-            PRIMARY KEY (account, scheme, credential)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX credentials_by_scheme ON credentials (scheme)",
-    ),
-)
-"""The schema, step by step. `PRAGMA user_version` says how many steps were taken; a step
-that has been released is never changed."""
+APP_SCHEME = "SSHA512"
+"""Of app passwords: they are random and long, so that a quick hash keeps them."""
+
+PROTOCOLS = ("pop3", "smtp")
 
 _BUSY_SECONDS = 5.0
 
-_SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, c.credential
+_SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
+    a.networks, a.expires, a.master, c.credential, c.app
     FROM accounts a LEFT JOIN credentials c ON c.account = a.id """
 
 _SCHEME_HELD = """SELECT EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
-    WHERE c.scheme = ? AND NOT a.disabled)"""
+    WHERE c.scheme = ? AND c.app = '' AND NOT a.disabled)"""
 
 # SQLite must not be given up in a process that a connection was inherited by, nor used
 # there, so inherited ones are kept from being closed.
 _inherited: list[sqlite3.Connection] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """By what, from where and until when an account may log in; see `Account`."""
+
+    protocols: frozenset[str] | None = None
+    networks: tuple[str, ...] = ()
+    expires: float | None = None
+    master: bool = False
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        """Those that an account has."""
+        return cls(account.protocols, account.networks, account.expires, account.master)
+
+    def columns(self) -> dict[str, object]:
+        """As they are kept. Raises ValueError for what can't be."""
+        for protocol in self.protocols or ():
+            if protocol not in PROTOCOLS:
+                raise ValueError(f"protocol {protocol!r}: allowed are {', '.join(PROTOCOLS)}")
+        return {
+            "protocols": None if self.protocols is None else " ".join(sorted(self.protocols)),
+            "networks": " ".join(str(ip_network(each)) for each in self.networks),
+            "expires": self.expires,
+            "master": self.master,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AppPasswordUse:
+    """An app password's name, when it was made and last used, in seconds since 1970."""
+
+    name: str
+    made: float | None
+    used: float | None
 
 
 class SqliteAccounts:
@@ -73,6 +95,7 @@ class SqliteAccounts:
         second account whose name differs only in case can't be added, so this may be
         changed at any time.
     domains: whose mail the accounts get, as for `StaticAccounts`.
+    scram: keep keys for SCRAM-SHA-256 of each new password, beside its hash.
 
     A look-up takes some 20 µs and doesn't wait for whoever writes (WAL), so servers may do
     it in place.
@@ -89,8 +112,11 @@ class SqliteAccounts:
         *,
         case_insensitive: bool = True,
         domains: Sequence[str] = (),
+        scram: bool = True,
     ) -> None:
+        self._scram = scram
         self.path = Path(path).absolute()
+        self.case_insensitive = case_insensitive
         self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
         self._lock = RLock()
         self._connection: sqlite3.Connection | None = None
@@ -130,10 +156,10 @@ class SqliteAccounts:
             account = self._by_key("name_key", local)
         return account
 
-    def has_shared_secrets(self) -> bool:
-        """Whether some account that may log in holds a `{PLAIN}` secret."""
+    def held_schemes(self) -> frozenset[str]:
+        """The schemes of the credentials by which somebody may log in."""
         with self._database() as database:
-            return _holds(database, "PLAIN")
+            return frozenset(name for name in SCHEMES if _holds(database, name))
 
     def slowest_scheme(self) -> str | None:
         """The scheme of the slowest kind that the accounts hold; None when all are quick."""
@@ -143,41 +169,61 @@ class SqliteAccounts:
     def add(
         self,
         name: str,
-        password: str,
+        password: str | None = None,
         *,
+        credentials: Sequence[str] = (),
         display_name: str = "",
         email: str = "",
         maildrop: str | None = None,
         keep_secret: bool = False,
+        rights: Rights | None = None,
     ) -> Account:
         """Add an account and give it back.
 
+        password: kept as a hash, and as keys for SCRAM. credentials: kept as they are,
+            in place of a password or beside it.
         keep_secret: keep the password itself as well, which APOP and CRAM-MD5 need.
 
         Raises AccountExists when the name or the address is taken, ValueError for what
-        can't be a name, address or password.
+        can't be a name, address, password or credential.
         """
         name, email = check_name(name), check_address(email)
         if display_name:
             check_name(display_name, "display name")
         if maildrop is not None:
             maildrop = check_name(maildrop, "maildrop")
-        credentials = _credentials(password, keep_secret)
-        values = (name, fold(name), maildrop, display_name, email, fold(email) or None)
+        credentials = tuple(map(_check_credential, credentials))
+        if password is not None:
+            credentials += self._made_from(password, keep_secret)
+        if not credentials:
+            raise ValueError(f"account {name!r}: neither a password nor a credential")
+        rights = rights or Rights()
+        values = {
+            **rights.columns(),
+            "name": name,
+            "name_key": fold(name),
+            "maildrop": maildrop,
+            "display_name": display_name,
+            "email": email,
+            "email_key": fold(email) or None,
+        }
         with self._changing() as database:
             try:
                 row = database.execute(
                     "INSERT INTO accounts (name, name_key, maildrop, display_name, email,"
-                    " email_key) VALUES (?, ?, ?, ?, ?, ?)",
+                    " email_key, protocols, networks, expires, master) VALUES (:name,"
+                    " :name_key, :maildrop, :display_name, :email, :email_key, :protocols,"
+                    " :networks, :expires, :master)",
                     values,
                 )
             except sqlite3.IntegrityError:
                 raise AccountExists(f"account {name!r} or its e-mail address exists") from None
             _store(database, row.lastrowid, credentials)
-        return Account(name, credentials, maildrop, display_name, email)
+        may = (rights.protocols, rights.networks, rights.expires, rights.master)
+        return Account(name, credentials, maildrop, display_name, email, False, *may)
 
     def set_password(self, name: str, password: str, *, keep_secret: bool | None = None) -> None:
-        """Give an account a new password in place of all it had.
+        """Give an account a new password in place of all it had; app passwords stay.
 
         keep_secret: as for `add`; None keeps the password itself only if the account's
             last one was kept.
@@ -187,26 +233,94 @@ class SqliteAccounts:
         account = self._existing(name)
         if keep_secret is None:
             keep_secret = any(split_credential(c)[0] == "PLAIN" for c in account.credentials)
-        credentials = _credentials(password, keep_secret)
+        credentials = self._made_from(password, keep_secret)
         with self._changing() as database:
             key = fold(account.name)
             row = database.execute("SELECT id FROM accounts WHERE name_key = ?", (key,)).fetchone()
             if row is None:
                 raise NoSuchAccount(f"no account {name!r}")
-            database.execute("DELETE FROM credentials WHERE account = ?", row)
+            database.execute("DELETE FROM credentials WHERE account = ? AND app = ''", row)
             _store(database, row[0], credentials)
 
     def remove(self, name: str) -> None:
         """Remove an account; its maildrop stays. Raises NoSuchAccount."""
-        self._change(name, "DELETE FROM accounts WHERE name_key = ?")
+        self._change(name, "DELETE FROM accounts WHERE name_key = :key")
 
     def disable(self, name: str) -> None:
         """Keep an account from logging in and from getting mail. Raises NoSuchAccount."""
-        self._change(name, "UPDATE accounts SET disabled = 1 WHERE name_key = ?")
+        self._change(name, "UPDATE accounts SET disabled = 1 WHERE name_key = :key")
 
     def enable(self, name: str) -> None:
         """Take `disable` back. Raises NoSuchAccount."""
-        self._change(name, "UPDATE accounts SET disabled = 0 WHERE name_key = ?")
+        self._change(name, "UPDATE accounts SET disabled = 0 WHERE name_key = :key")
+
+    def set_rights(self, name: str, rights: Rights) -> None:
+        """Change what an account may. Raises NoSuchAccount, and ValueError for what can't be."""
+        self._change(
+            name,
+            "UPDATE accounts SET protocols = :protocols, networks = :networks,"
+            " expires = :expires, master = :master WHERE name_key = :key",
+            rights.columns(),
+        )
+
+    def add_app_password(self, name: str, app: str, password: str) -> None:
+        """Give an account a further password, called `app`, to be used as it is.
+
+        password: long and random, since it is kept as a quick hash.
+        Raises NoSuchAccount, AccountExists when `app` is there already, ValueError.
+        """
+        account, app = self._existing(name), check_name(app, "app password")
+        credential = hash_password(check_password(password), APP_SCHEME)
+        with self._changing() as database:
+            try:
+                database.execute(
+                    "INSERT INTO credentials (account, scheme, credential, app, made)"
+                    " SELECT id, ?, ?, ?, ? FROM accounts WHERE name_key = ?",
+                    (APP_SCHEME, credential, app, time.time(), fold(account.name)),
+                )
+            except sqlite3.IntegrityError:
+                raise AccountExists(f"account {name!r} has an app password {app!r}") from None
+
+    def app_passwords(self, name: str) -> Sequence[AppPasswordUse]:
+        """An account's app passwords, by name. Raises NoSuchAccount."""
+        key = fold(self._existing(name).name)
+        with self._database() as database:
+            rows = database.execute(
+                "SELECT c.app, c.made, c.used FROM credentials c JOIN accounts a"
+                " ON a.id = c.account WHERE a.name_key = ? AND c.app <> '' ORDER BY c.app",
+                (key,),
+            ).fetchall()
+        return [AppPasswordUse(*row) for row in rows]
+
+    def remove_app_password(self, name: str, app: str) -> None:
+        """Take an app password back: it is wrong from now on. Raises NoSuchAccount."""
+        self._change(
+            name,
+            "DELETE FROM credentials WHERE app = :app AND app <> ''"
+            " AND account = (SELECT id FROM accounts WHERE name_key = :key)",
+            {"app": app},
+            f"account {name!r} has no app password {app!r}",
+        )
+
+    def replace_credential(self, name: str, old: str, new: str) -> None:
+        """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
+        with self._changing() as database:
+            database.execute(
+                "UPDATE credentials SET scheme = ?, credential = ? WHERE credential = ? AND"
+                " app = '' AND account = (SELECT id FROM accounts WHERE name_key = ?)",
+                (split_credential(new)[0], new, old, fold(name)),
+            )
+
+    def record_use(self, name: str, app_password: str) -> None:
+        """The account has logged in by that app password. Noted once a minute at most."""
+        now = time.time()
+        with self._changing() as database:
+            database.execute(
+                "UPDATE credentials SET used = ? WHERE app = ? AND app <> ''"
+                " AND coalesce(used, 0) < ?"
+                " AND account = (SELECT id FROM accounts WHERE name_key = ?)",
+                (now, app_password, now - 60, fold(name)),
+            )
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, by name."""
@@ -220,11 +334,25 @@ class SqliteAccounts:
             raise NoSuchAccount(f"no account {name!r}")
         return account
 
-    def _change(self, name: str, statement: str) -> None:
-        key = fold(self._existing(name).name)
+    def _change(
+        self,
+        name: str,
+        statement: str,
+        values: Mapping[str, object] = MappingProxyType({}),
+        missing: str = "",
+    ) -> None:
+        named = {**values, "key": fold(self._existing(name).name)}
         with self._changing() as database:
-            if database.execute(statement, (key,)).rowcount == 0:
-                raise NoSuchAccount(f"no account {name!r}")
+            if database.execute(statement, named).rowcount == 0:
+                raise NoSuchAccount(missing or f"no account {name!r}")
+
+    def _made_from(self, password: str, keep_secret: bool) -> tuple[str, ...]:
+        credentials = [hash_password(check_password(password))]
+        if self._scram:
+            credentials.append(hash_password(password, "SCRAM-SHA-256"))
+        if keep_secret:
+            credentials.append(hash_password(password, "PLAIN"))
+        return tuple(credentials)
 
     def _by_key(self, column: str, name: str) -> Account | None:
         with self._database() as database:
@@ -250,7 +378,7 @@ class SqliteAccounts:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """As `_database`, in a transaction that an exception takes back."""
-        with self._database() as database, _transaction(database):
+        with self._database() as database, transaction(database):
             yield database
 
     def _open(self) -> sqlite3.Connection:
@@ -264,7 +392,7 @@ class SqliteAccounts:
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            _prepare(connection)
+            prepare(connection)
         except BaseException:
             connection.close()
             raise
@@ -281,44 +409,17 @@ class SqliteAccounts:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def _prepare(database: sqlite3.Connection) -> None:
-    """Bring the schema up to date."""
-    database.execute("PRAGMA foreign_keys = ON")
-    if _version(database) < len(MIGRATIONS):
-        database.execute("PRAGMA journal_mode = WAL")
-        with _transaction(database):
-            for number in range(_version(database), len(MIGRATIONS)):
-                for statement in MIGRATIONS[number]:
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {number + 1}")
-    elif _version(database) > len(MIGRATIONS):
-        raise AccountError("the database of accounts was made by a newer version of Restante")
-
-
-def _version(database: sqlite3.Connection) -> int:
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
-
 def _holds(database: sqlite3.Connection, scheme: str) -> bool:
     return bool(database.execute(_SCHEME_HELD, (scheme,)).fetchone()[0])
 
 
-def _credentials(password: str, keep_secret: bool) -> tuple[str, ...]:
-    credentials = (hash_password(check_password(password)),)
-    return (*credentials, hash_password(password, "PLAIN")) if keep_secret else credentials
+def _check_credential(credential: str) -> str:
+    scheme, data = split_credential(credential)
+    if scheme not in SCHEMES or not data:
+        raise ValueError(
+            f"credential: not of the form {{SCHEME}}data, with one of {', '.join(SCHEMES)}"
+        )
+    return credential
 
 
 def _store(database: sqlite3.Connection, account: int | None, credentials: Iterable[str]) -> None:
@@ -332,6 +433,20 @@ def _accounts(rows: Iterable[tuple[Any, ...]]) -> Iterator[Account]:
     """The accounts of rows that `_SELECT` gave, rows of one account side by side."""
     for _, group in groupby(rows, key=itemgetter(0)):
         several = [*group]
-        _, name, maildrop, display_name, email, disabled, _ = several[0]
-        credentials = tuple(row[6] for row in several if row[6] is not None)
-        yield Account(name, credentials, maildrop, display_name, email, bool(disabled))
+        (_, name, maildrop, display_name, email, disabled, protocols, networks, expires, master) = (
+            several[0][:10]
+        )
+        held = [row[10:] for row in several if row[10] is not None]
+        yield Account(
+            name,
+            tuple(credential for credential, app in held if not app),
+            maildrop,
+            display_name,
+            email,
+            bool(disabled),
+            None if protocols is None else frozenset(protocols.split()),
+            tuple(networks.split()),
+            expires,
+            bool(master),
+            tuple(AppPassword(app, credential) for credential, app in held if app),
+        )

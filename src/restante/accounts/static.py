@@ -45,6 +45,7 @@ class StaticAccounts:
         case_insensitive: bool = False,
         domains: Sequence[str] = (),
     ) -> None:
+        self.case_insensitive = case_insensitive
         self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
         self._lock = Lock()
         self._by_name: dict[str, Account] = {}
@@ -103,9 +104,9 @@ class StaticAccounts:
             account = self._by_name.get(self._matching.local_key(address) or "")
         return account
 
-    def has_shared_secrets(self) -> bool:
-        """Whether some account that may log in holds a `{PLAIN}` secret."""
-        return self._held["PLAIN"] > 0
+    def held_schemes(self) -> frozenset[str]:
+        """The schemes of the credentials by which somebody may log in."""
+        return frozenset(scheme for scheme, count in self._held.items() if count > 0)
 
     def slowest_scheme(self) -> str | None:
         """The scheme of the slowest kind that the accounts hold; None when all are quick."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
 from unicodedata import normalize
@@ -26,6 +27,18 @@ between two polls."""
 
 MAX_REMEMBERED = 50_000
 """Verified passwords that are remembered, some 8 MB at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What bore a claim out.
+
+    credential: the one that fitted; "" when somebody else was asked.
+    app_password: its name, when it was one of those.
+    """
+
+    credential: str = field(default="", repr=False)
+    app_password: str = ""
 
 
 class Verifier:
@@ -54,65 +67,74 @@ class Verifier:
         self._remember = remember
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._verified: dict[bytes, float] = {}
+        self._verified: dict[bytes, tuple[float, Proof]] = {}
 
     def is_cheap(self, account: Account | None, claim: Claim) -> bool:
-        """Whether `check` is quick enough to be done in place, on the event loop.
+        """Whether `prove` is quick enough to be done in place, on the event loop.
 
         Raises AccountError when the store can't tell what it holds.
         """
         if not isinstance(claim, PasswordClaim):
             return True
-        credentials = account.credentials if account else ()
-        if not any(map(is_slow, credentials)):
+        if not _costs(account):
             return self._decoy_scheme() is None
-        return account is not None and self._is_remembered(self._tag(account, claim))
+        return account is not None and self.remembered(account, claim) is not None
 
     def check(self, account: Account | None, claim: Claim) -> bool:
         """Whether `claim` proves its peer to be `account`, the one found by the claim's name.
 
-        True is the only yes. Raises AccountError when it can't be told.
+        True is the only yes; who would act as somebody else gets a no. Raises AccountError
+        when it can't be told.
         """
+        proof = self.prove(account, claim)
+        return account is not None and proof is not None and acts_as_itself(account, claim)
+
+    def prove(self, account: Account | None, claim: Claim) -> Proof | None:
+        """What bears `claim` out; whom it would act as is somebody else's question."""
         if isinstance(claim, PasswordClaim):
-            proven = self._password_matches(account, claim)
+            proof = self._by_password(account, claim)
         elif isinstance(claim, SecretClaim):
-            proven = _secret_matches(account, claim)
+            proof = _by_secret(account, claim)
         else:
-            proven = False
-        return proven and account is not None and not account.disabled
+            proof = None
+        return None if account is None or account.disabled else proof
 
-    def _password_matches(self, account: Account | None, claim: PasswordClaim) -> bool:
-        credentials = account.credentials if account else ()
-        matched = account is not None and self._matches_one(account, claim)
-        if not matched and not any(map(is_slow, credentials)):
-            scheme = self._decoy_scheme()
-            if scheme is not None:
-                verify(_decoy(scheme), claim.password)
-        return matched and _acts_as_itself(account, claim)
+    def remembered(self, account: Account, claim: PasswordClaim) -> Proof | None:
+        """What bore this very claim out a while ago."""
+        until, proof = self._verified.get(self._tag(account, claim), (0.0, None))
+        return proof if self._clock() < until else None
 
-    def _matches_one(self, account: Account, claim: PasswordClaim) -> bool:
-        slow = any(map(is_slow, account.credentials))
-        tag = self._tag(account, claim) if slow else b""
-        if slow and self._is_remembered(tag):
-            return True
-        matched = any(verify(credential, claim.password) for credential in account.credentials)
-        if matched and slow and self._remember > 0:
-            while len(self._verified) >= MAX_REMEMBERED:
-                with suppress(KeyError, StopIteration, RuntimeError):  # another thread may be at it
-                    del self._verified[next(iter(self._verified))]
-            self._verified[tag] = self._clock() + self._remember
-        return matched
+    def remember(self, account: Account, claim: PasswordClaim, proof: Proof) -> None:
+        """Keep in mind for a while that `claim` is right."""
+        if self._remember <= 0:
+            return
+        while len(self._verified) >= MAX_REMEMBERED:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread may be at it
+                del self._verified[next(iter(self._verified))]
+        self._verified[self._tag(account, claim)] = (self._clock() + self._remember, proof)
+
+    def _by_password(self, account: Account | None, claim: PasswordClaim) -> Proof | None:
+        slow = _costs(account)
+        if account is not None and slow and (known := self.remembered(account, claim)):
+            return known
+        proof = None
+        if account is not None:
+            proof = next(
+                (p for p in _proofs(account) if verify(p.credential, claim.password)), None
+            )
+            if proof is not None and slow:
+                self.remember(account, claim, proof)
+        if proof is None and not slow and (scheme := self._decoy_scheme()) is not None:
+            verify(_decoy(scheme), claim.password)
+        return proof
 
     def _tag(self, account: Account, claim: PasswordClaim) -> bytes:
         digest = blake2b(key=self._key, digest_size=32)
-        for part in (account.name, *account.credentials, claim.password):
+        held = (proof.credential for proof in _proofs(account))
+        for part in (account.name, account.version, claim.password, *held):
             octets = part.encode("utf-8", "surrogateescape")
             digest.update(len(octets).to_bytes(8, "big") + octets)
         return digest.digest()
-
-    def _is_remembered(self, tag: bytes) -> bool:
-        until = self._verified.get(tag)
-        return until is not None and self._clock() < until
 
     def _decoy_scheme(self) -> str | None:
         if self._hashing is not None:
@@ -120,21 +142,52 @@ class Verifier:
         return default_scheme()
 
 
-def _secret_matches(account: Account | None, claim: SecretClaim) -> bool:
-    credentials = map(split_credential, account.credentials if account else ())
-    kept = [data for scheme, data in credentials if scheme == "PLAIN" and data]
-    octets = [secret.encode("utf-8", "surrogateescape") for secret in kept]
-    # Without a secret the digest is computed all the same: it takes its time too.
-    held = [claim.holds_for(secret) is True for secret in octets or [b"-"]]
-    return bool(kept) and any(held)
+def _proofs(account: Account) -> Iterator[Proof]:
+    """All that a password can be held against, what is quick first."""
+    for each in account.app_passwords:
+        yield Proof(each.credential, each.name)
+    for credential in account.credentials:
+        yield Proof(credential)
 
 
-def _acts_as_itself(account: Account | None, claim: PasswordClaim) -> bool:
+def _costs(account: Account | None) -> bool:
+    """Whether a password is checked against a slow hash, or by somebody else."""
+    if account is None:
+        return False
+    if account.check_password is not None:
+        return True
+    return any(is_slow(proof.credential) for proof in _proofs(account))
+
+
+def _by_secret(account: Account | None, claim: SecretClaim) -> Proof | None:
+    schemes = claim.schemes
+    held = [
+        (credential, scheme, data)
+        for credential in (account.credentials if account else ())
+        for scheme, data in [split_credential(credential)]
+        if scheme in schemes and data
+    ]
+    if not held:
+        # Without a secret the proof is computed all the same: it takes its time too.
+        _holds(claim, min(schemes), "-")
+        return None
+    fitting = [credential for credential, *rest in held if _holds(claim, *rest)]
+    return Proof(fitting[0]) if fitting else None
+
+
+def _holds(claim: SecretClaim, scheme: str, data: str) -> bool:
+    try:
+        return claim.holds_for(scheme, data) is True
+    except ValueError:
+        return False  # the credential is damaged
+
+
+def acts_as_itself(account: Account, claim: Claim) -> bool:
     """Whether the identity to act as is the login's own (RFC 4616 §2)."""
     if not claim.authzid:
         return True
-    own = {claim.name, account.name if account else claim.name}
-    return normalize("NFC", claim.authzid) in {normalize("NFC", name) for name in own}
+    own = {normalize("NFC", name) for name in (claim.name, account.name)}
+    return normalize("NFC", claim.authzid) in own
 
 
 @cache

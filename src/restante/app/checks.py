@@ -12,11 +12,10 @@ from pathlib import Path
 from cryptography import x509
 
 from restante.accounts.contract import AccountError
-from restante.accounts.sqlite import SqliteAccounts
 from restante.app import parts
 from restante.app.config import Loaded, Problem, toml_value
 from restante.app.files import is_writable
-from restante.app.settings import Settings
+from restante.app.settings import Kind, Settings
 from restante.server.tls import Certificate
 
 Finding = tuple[str, str]
@@ -176,9 +175,11 @@ def _maildrops(settings: Settings) -> Iterator[Finding]:
 
 def _accounts(settings: Settings) -> Iterator[Finding]:
     given = settings.accounts
-    if given.kind == "static" and not given.static:
+    if not given.kinds or len(set(given.kinds)) < len(given.kinds):
+        yield "accounts.kind", "names no store, or one twice"
+    if "static" in given.kinds and not given.static:
         yield "accounts.static", 'missing, but wanted by accounts.kind = "static"'
-    if given.kind == "sqlite" and given.static:
+    if "static" not in given.kinds and given.static:
         yield "accounts.static", 'has no effect; allowed: with accounts.kind = "static"'
     fine = True
     for name, each in given.static.items():
@@ -187,18 +188,34 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
         except ValueError as error:
             fine = False
             yield f"accounts.static.{name}", str(error)
-    if not fine:
-        return
+    for kind in given.kinds if fine else ():
+        yield from _store(settings, kind)
+
+
+def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
+    """What is wrong with one store; databases and directories aren't asked."""
+    key = "accounts." + {"sqlite": "path"}.get(kind, kind.replace("-", "_"))
     try:
-        if given.kind == "static":
-            parts.make_static_accounts(settings)
+        if kind != "sqlite":
+            parts.make_store_of(settings, kind)
         elif settings.accounts_file.exists():
-            with SqliteAccounts(settings.accounts_file) as accounts:
+            with parts.make_sqlite_accounts(settings) as accounts:
                 accounts.list()
-    except ValueError as error:
-        yield "accounts.static", str(error)
-    except AccountError as error:
-        yield "accounts.path", str(error)
+    except (ValueError, AccountError, ImportError) as error:
+        yield key, str(error)
+
+
+def _login(settings: Settings) -> Iterator[Finding]:
+    """What logging in needs beside accounts."""
+    for key, make in (
+        ("door", parts.make_door),
+        ("oauth", parts.make_oauth),
+        ("kerberos.keytab", parts.make_kerberos),
+    ):
+        try:
+            make(settings)
+        except (ValueError, OSError, ImportError) as error:
+            yield key, str(error)
 
 
 def _delivery(settings: Settings) -> Iterator[Finding]:
@@ -213,12 +230,11 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
 
 
 def _exists(settings: Settings, name: str) -> bool:
-    if settings.accounts.kind == "sqlite" and not settings.accounts_file.exists():
+    if settings.accounts.kinds == ["sqlite"] and not settings.accounts_file.exists():
         return False
     try:
-        with parts.opened_accounts(settings) as accounts:
-            account = accounts.lookup_address(name)
-    except (ValueError, AccountError):
+        account = parts.find_account(settings, name, by_address=True)
+    except (ValueError, AccountError, ImportError):
         return True  # what is wrong with the accounts is reported already
     return account is not None and not account.disabled
 
@@ -247,6 +263,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_folders, False),
     (_maildrops, False),
     (_accounts, False),
+    (_login, False),
     (_delivery, False),
     (_expired, True),
     (_exposed, True),

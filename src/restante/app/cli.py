@@ -12,7 +12,7 @@ import typer
 
 from restante import __version__
 from restante.accounts.contract import AccountError
-from restante.app import cli_log, cli_mail, cli_user
+from restante.app import cli_door, cli_log, cli_mail, cli_user
 from restante.app.cert import DAYS, make_certificate
 from restante.app.checks import check
 from restante.app.config import ConfigError, Override, load, read, show
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_user.app, name="user")
 app.add_typer(cli_log.app, name="log")
+app.add_typer(cli_door.app, name="door")
 app.command("deliver")(cli_mail.deliver)
 app.command("import")(cli_mail.import_)
 

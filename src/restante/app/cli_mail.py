@@ -32,7 +32,7 @@ from restante.app.options import (
     is_terminal,
     load_for,
 )
-from restante.app.parts import make_store, opened_accounts
+from restante.app.parts import find_account, make_store, opened_accounts
 from restante.app.settings import Settings
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.importer import KINDS, ImportResult, Messages, import_messages, iter_messages
@@ -112,7 +112,7 @@ async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
     """The accounts of all addresses. Exits with the status that says why one has none."""
     delivery = settings.delivery
     found = []
-    with opened_accounts(settings) as accounts:
+    async with opened_accounts(settings) as accounts:
         finder = Recipients(
             accounts,
             domains=delivery.domains,
@@ -157,8 +157,7 @@ def import_(
     An import that was interrupted goes on where it stopped when it is started again.
     """
     settings = load_for(config, data, sets).settings
-    with opened_accounts(settings) as accounts:
-        found = accounts.lookup(account)
+    found = find_account(settings, account)
     if found is None:
         complain(f"no account {account!r}")
         raise typer.Exit(FAILED)

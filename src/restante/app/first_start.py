@@ -9,7 +9,7 @@ from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cert import make_certificate
 from restante.app.config import Loaded
-from restante.app.files import make_private_folder
+from restante.app.files import make_private_folder, write_file
 from restante.app.settings import Settings
 
 FIRST_ACCOUNT = "me"
@@ -41,13 +41,28 @@ def make_development_certificate(settings: Settings) -> bool:
     return True
 
 
+def read_secret(settings: Settings) -> bytes:
+    """The secret that keys of names without an account are made up from, made if it isn't
+    there: it must stay the same, or they would give themselves away. Raises OSError.
+    """
+    path = settings.secret_file
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        secret = secrets.token_bytes(32)
+        write_file(path, secret, mode=0o600)
+    if len(secret) < 32:
+        raise OSError(f"{path}: damaged; remove it and another is made")
+    return secret
+
+
 def make_first_account(loaded: Loaded) -> str | None:
     """Where nothing is configured and there are no accounts yet: make one.
 
     Gives its password, to be shown this once; None when none was made.
     """
     settings = loaded.settings
-    if loaded.file is not None or settings.accounts.kind != "sqlite":
+    if loaded.file is not None or settings.accounts.kinds != ["sqlite"]:
         return None
     if settings.accounts_file.exists():
         return None

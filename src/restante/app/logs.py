@@ -99,4 +99,6 @@ def configure(
     # aiosmtpd logs what peers send, passwords included.
     for name in ("mail.log", "mail.debug"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Each request for keys is no news.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     return handler

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from restante.accounts.contract import Account
+from restante.accounts.chain import make_chain
+from restante.accounts.contract import Account, AccountStore, Addressable, Closes
 from restante.accounts.names import check_address
+from restante.accounts.oauth import OAuth
+from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import SCHEMES, split_credential
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
-from restante.app.settings import Settings, StaticAccountSection
+from restante.app.settings import Kind, LdapSection, Settings, SqlSection, StaticAccountSection
 from restante.maildrops.maildir import Maildir
+from restante.server.door import Door
+from restante.server.door_book import DoorBook
+from restante.server.door_settings import DoorSettings
+from restante.server.kerberos import Kerberos
+from restante.server.networks import network_set
 from restante.server.tls import Certificate, TlsSettings
 
 
@@ -33,8 +43,8 @@ class ReplaceableAccounts:
     def lookup_address(self, address: str) -> Account | None:
         return self.current.lookup_address(address)
 
-    def has_shared_secrets(self) -> bool:
-        return self.current.has_shared_secrets()
+    def held_schemes(self) -> frozenset[str]:
+        return self.current.held_schemes()
 
     def slowest_scheme(self) -> str | None:
         return self.current.slowest_scheme()
@@ -43,26 +53,138 @@ class ReplaceableAccounts:
         return self.current.list()
 
 
-Accounts: TypeAlias = SqliteAccounts | ReplaceableAccounts
+class Accounts(AccountStore, Addressable, Protocol):
+    """What every store here can do: find accounts by name, and by address."""
 
 
 def make_accounts(settings: Settings) -> Accounts:
-    """Raises ValueError for a static account that can't be."""
-    if settings.accounts.kind == "static":
-        return ReplaceableAccounts(make_static_accounts(settings))
+    """The stores that the configuration names, as one.
+
+    Raises ValueError for what can't be, AccountError when a library is missing.
+    """
+    stores = [make_store_of(settings, kind) for kind in settings.accounts.kinds]
+    if len(stores) == 1:
+        return stores[0]
+    return make_chain(stores)
+
+
+@asynccontextmanager
+async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """The accounts, closed in the end. Raises as `make_accounts` does."""
+    accounts = make_accounts(settings)
+    try:
+        yield accounts
+    finally:
+        await close_accounts(accounts)
+
+
+async def close_accounts(accounts: Accounts) -> None:
+    """Close what a store holds open."""
+    if isinstance(accounts, SqliteAccounts):
+        accounts.close()
+    elif isinstance(accounts, Closes):
+        await accounts.aclose()
+
+
+def find_account(settings: Settings, name: str, *, by_address: bool = False) -> Account | None:
+    """The account of that name or address. Raises as `make_accounts` and look-ups do."""
+
+    async def find() -> Account | None:
+        async with opened_accounts(settings) as accounts:
+            found = (accounts.lookup_address if by_address else accounts.lookup)(name)
+            return await found if inspect.isawaitable(found) else found
+
+    return asyncio.run(find())
+
+
+def make_store_of(settings: Settings, kind: Kind) -> Accounts:
+    """One store. Raises as `make_accounts` does."""
+    given = settings.accounts
+    match kind:
+        case "sqlite":
+            return make_sqlite_accounts(settings)
+        case "static":
+            return ReplaceableAccounts(make_static_accounts(settings))
+        case "passwd-file":
+            if given.passwd_file.path is None:
+                raise ValueError("accounts.passwd_file.path is missing")
+            return PasswdFile(
+                given.passwd_file.path,
+                default_scheme=given.passwd_file.default_scheme,
+                case_insensitive=given.case_insensitive,
+                domains=settings.delivery.domains,
+                username_format=given.passwd_file.username_format,
+            )
+        case "postgres":
+            from restante.accounts.postgres import PostgresAccounts  # noqa: PLC0415 - an extra
+
+            return PostgresAccounts(**_sql(given.postgres, given.case_insensitive))
+        case "mysql":
+            from restante.accounts.mysql import MysqlAccounts  # noqa: PLC0415 - an extra
+
+            return MysqlAccounts(**_sql(given.mysql, given.case_insensitive))
+        case "ldap":
+            return _make_ldap(given.ldap)
+        case "pam":
+            from restante.accounts.pam import PamAccounts  # noqa: PLC0415 - an extra
+
+            return PamAccounts(**given.pam.model_dump())
+
+
+def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
+    values = section.model_dump(exclude={"dsn", "password"})
+    dsn, password = section.dsn.get_secret_value(), _revealed(section.password)
+    return {"dsn": dsn, "password": password, "case_insensitive": case_insensitive, **values}
+
+
+def _make_ldap(section: LdapSection) -> Accounts:
+    from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
+
+    values = section.model_dump(exclude={"bind_password"})
+    return LdapAccounts(**values, bind_password=section.bind_password.get_secret_value())
+
+
+def make_sqlite_accounts(settings: Settings) -> SqliteAccounts:
+    """The accounts that `restante user` changes."""
     return SqliteAccounts(
         settings.accounts_file,
         case_insensitive=settings.accounts.case_insensitive,
         domains=settings.delivery.domains,
+        scram=settings.accounts.scram,
     )
 
 
-@contextmanager
-def opened_accounts(settings: Settings) -> Iterator[Accounts]:
-    """The accounts, closed in the end. Raises as `make_accounts` does."""
-    accounts = make_accounts(settings)
-    with accounts if isinstance(accounts, SqliteAccounts) else nullcontext():
-        yield accounts
+def make_oauth(settings: Settings) -> OAuth | None:
+    """None when it isn't configured. Raises ValueError, and ImportError without the libraries."""
+    section = settings.oauth
+    if not section.is_wanted:
+        return None
+    values = section.model_dump(exclude={"client_secret", "algorithms"})
+    if section.algorithms is not None:
+        values["algorithms"] = section.algorithms
+    return OAuth(**values, client_secret=section.client_secret.get_secret_value())
+
+
+def make_kerberos(settings: Settings) -> Kerberos | None:
+    """None when it isn't configured. Raises ValueError, OSError, ImportError."""
+    section = settings.kerberos
+    if section.keytab is None:
+        return None
+    return Kerberos(
+        section.keytab,
+        service=section.service,
+        hostname=section.hostname or None,
+        realms=section.realms,
+    )
+
+
+def make_door(settings: Settings) -> Door:
+    """The door, with its book. Raises ValueError for a network that is none."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.door.model_dump().items()
+    }
+    return Door(DoorSettings(**values), DoorBook(settings.door_file))
 
 
 def make_static_accounts(settings: Settings) -> StaticAccounts:
@@ -84,12 +206,17 @@ def make_account(name: str, given: StaticAccountSection) -> Account:
             " a password that begins with a word in braces is written {PLAIN}{…"
         )
     (plain,) = StaticAccounts({name: text}).list()
+    network_set(given.networks)
     return replace(
         plain,
         email=check_address(given.email),
         display_name=given.display_name,
         maildrop=given.maildrop,
         disabled=given.disabled,
+        protocols=None if given.protocols is None else frozenset(given.protocols),
+        networks=tuple(given.networks),
+        expires=None if given.expires is None else given.expires.timestamp(),
+        master=given.master,
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from restante import __version__
+from restante.accounts.contract import Account
 from restante.app import first_start, logs
 from restante.app.checks import check
 from restante.app.config import ConfigError, Loaded
@@ -186,8 +187,7 @@ def _trial(service: Service, password: str | None) -> list[str]:
     found = {(each.protocol, each.tls): each.address for each in reversed(service.endpoints)}
     smtp = found.get(("SMTP", "starttls")) or found.get(("SMTP", "none"))
     pop3 = found.get(("POP3", "starttls")) or found.get(("POP3", "none"))
-    names = (account.name for account in service.accounts.list() if not account.disabled)
-    name = shlex.quote(next(names, "NAME"))
+    name = shlex.quote(_first_name(service))
     whole = name if "@" in name else f"{name}@localhost"
     lines = []
     if smtp:
@@ -198,3 +198,8 @@ def _trial(service: Service, password: str | None) -> list[str]:
     if pop3:
         lines.append(f"curl --user {name}{':' + password if password else ''} pop3://{pop3}/1")
     return lines
+
+
+def _first_name(service: Service) -> str:
+    listed: tuple[Account, ...] = getattr(service.accounts, "list", tuple)()
+    return next((account.name for account in listed if not account.disabled), "NAME")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -14,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from restante.accounts.sqlite import SqliteAccounts
-from restante.accounts.verify import Verifier
 from restante.app import parts
 from restante.app.config import ConfigError, Loaded
 from restante.app.debug_log import Choice, read_choice
+from restante.app.first_start import read_secret
 from restante.app.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
@@ -75,11 +73,9 @@ class Service:
         self._store = parts.make_store(settings)
         self._tls = parts.make_tls(settings, client_certificates=True)
         self._mail_tls = parts.make_tls(settings, client_certificates=False)
+        self.door = parts.make_door(settings)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
-        # Apart and few: a check takes time and memory, and must not keep mail waiting.
-        self._hashing = ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1), "restante-smtp-auth")
-        self._verifier = Verifier(self.accounts)
         self._intakes: list[Intake] = []
         self._servers: list[asyncio.Server] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -87,20 +83,26 @@ class Service:
         self._choice_stamp: tuple[int, int] | None = None
         self._chosen: Choice | None = None
 
-    def _make_pop3(self) -> Pop3Server | None:
+    def _make_pop3(self) -> Pop3Server:
+        """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
         settings, pop3 = self.settings, self.settings.pop3
         listeners = [
-            Listener(each.host, each.port, each.tls, each.backlog)
+            Listener(**each.model_dump(), proxy_networks=tuple(pop3.proxy_networks))
             for _, each in settings.pop3_listeners()
         ]
-        if not listeners:
-            return None
-        own = pop3.model_dump(exclude={"host", "port", "tls", "tls_port", "listeners"})
+        apart = {"host", "port", "tls", "tls_port", "listeners"}
+        own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
+        for name, value in settings.login.model_dump().items():
+            own[name] = tuple(value) if isinstance(value, list) else value
         return Pop3Server(
             accounts=self.accounts,
             store=self._store,
             listeners=listeners,
             tls_settings=self._tls,
+            door=self.door,
+            kerberos=parts.make_kerberos(settings),
+            oauth=parts.make_oauth(settings),
+            secret=read_secret(settings),
             hostname=settings.server.hostname or None,
             drain_seconds=settings.server.drain_seconds,
             **own,
@@ -119,8 +121,6 @@ class Service:
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _open_pop3(self) -> None:
-        if self.pop3 is None:
-            return
         listeners = self.settings.pop3_listeners()
         try:
             await self.pop3.open()
@@ -194,13 +194,28 @@ class Service:
         self._intakes.append(intake)
         return intake
 
-    async def _authenticate(self, name: str, password: str) -> bool:
+    async def _authenticate(self, name: str, password: str, address: str) -> bool:
+        """A login by SMTP: the same accounts, and the same door."""
         claim = PasswordClaim(name, password, "SMTP")
-
-        def decide() -> bool:
-            return self._verifier.check(self.accounts.lookup(name), claim)
-
-        return await asyncio.get_running_loop().run_in_executor(self._hashing, decide)
+        login = self.pop3.logins.login_of(name)
+        wait = self.door.ask(address, login)
+        if wait is None:
+            return False
+        found = None
+        try:
+            await asyncio.sleep(wait)
+            found = await self.pop3.logins.identify(claim, address, "smtp")
+        except asyncio.CancelledError:
+            self.door.failed(address, login, password.encode())
+            raise
+        except BaseException:
+            self.door.undecided(address, login)
+            raise
+        if found is None:
+            self.door.failed(address, login, password.encode())
+            return False
+        self.door.succeeded(address, login)
+        return True
 
     async def close(self) -> None:
         """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
@@ -211,18 +226,16 @@ class Service:
             server.close()
         seconds = self.settings.server.drain_seconds
         ends: list[Awaitable[None]] = [intake.stop(seconds) for intake in self._intakes]
-        if self.pop3 is not None:
-            ends.append(self.pop3.close())
+        ends.append(self.pop3.close())
         await asyncio.gather(*ends)
         loop = asyncio.get_running_loop()
-        for executor in (self._hashing, self._executor):
-            await loop.run_in_executor(None, executor.shutdown)
+        await loop.run_in_executor(None, self._executor.shutdown)
+        await loop.run_in_executor(None, self.door.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
-        if isinstance(self.accounts, SqliteAccounts):
-            self.accounts.close()
+        await parts.close_accounts(self.accounts)
 
     # While it runs
 
@@ -275,8 +288,6 @@ class Service:
 
     def _heed_choice(self) -> None:
         """Log the dialogues that the control file asks for, as long as it does."""
-        if self.pop3 is None:
-            return
         path = self.settings.debug_log_file
         stamp = None
         with suppress(OSError):

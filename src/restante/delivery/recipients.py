@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
 
-from restante.accounts.contract import Account, AccountError, Addressable
+from restante.accounts.contract import Account, AccountError, Addressable, Found
 
 log = logging.getLogger(__name__)
 
-Lookup: TypeAlias = Callable[[str], Account | None]
+Lookup: TypeAlias = Callable[[str], Found]
 
 MAX_LOCAL_PART = 64
 """Octets before the "@" (RFC 5321 §4.5.3.1.1)."""
@@ -119,8 +119,9 @@ class Recipients:
     async def _ask(self, lookup: Lookup, name: str) -> Account | None:
         if self._blocking and not inspect.iscoroutinefunction(lookup):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, lookup, name)
-        found = lookup(name)
+            found: Found = await loop.run_in_executor(self._executor, lookup, name)
+        else:
+            found = lookup(name)
         return await found if inspect.isawaitable(found) else found
 
 

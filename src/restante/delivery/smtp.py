@@ -40,7 +40,7 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("restante.access")
 
-Authenticate: TypeAlias = Callable[[str, str], bool | Awaitable[bool]]
+Authenticate: TypeAlias = Callable[[str, str, str], bool | Awaitable[bool]]
 
 _READ_ALL = 1 << 30  # the reader stops the transport at a few hundred KiB
 _UNLIMITED = 1 << 62
@@ -59,9 +59,10 @@ def smtp_protocol(
     """A protocol factory for `loop.create_server`.
 
     tls: offers STARTTLS with this context; require_tls: nothing else works before it.
-    authenticate: name and password to an explicit True; offers AUTH PLAIN and LOGIN, after
-        STARTTLS only unless `auth_without_tls`. A plain function runs on a thread. A login
-        gives no right to relay: recipients are local accounts for everybody.
+    authenticate: name, password and the peer's address ("" on a Unix socket) to an explicit
+        True; offers AUTH PLAIN and LOGIN, after STARTTLS only unless `auth_without_tls`.
+        A plain function runs on a thread. A login gives no right to relay: recipients are
+        local accounts for everybody.
     """
 
     def factory() -> asyncio.Protocol:
@@ -321,25 +322,28 @@ class _Handler:
             texts = name.decode(), password.decode()
         except UnicodeDecodeError:
             return AuthResult(success=False, handled=False, message=_INVALID)
+        peer: str = server.session.peer[0] if server.session.peer else ""
         try:
-            allowed = await self._ask(*texts)
+            allowed = await self._ask(*texts, peer)
         except AccountError as error:
             log.error("can't look up an account: %s", error)
             message = "454 4.7.0 temporary authentication failure"
             return AuthResult(success=False, handled=False, message=message)
         if allowed:
             return AuthResult(success=True, handled=False, message=None)
-        peer = (server.session.peer or ("unix",))[0]
         # The same line as a refused POP3 login, for whoever watches for them.
         access_log.warning(
-            "login failed: account=%r peer=%s mechanism=SMTP-%s", texts[0], peer, mechanism
+            "login failed: account=%r peer=%s mechanism=SMTP-%s",
+            texts[0],
+            peer or "unix",
+            mechanism,
         )
         return AuthResult(success=False, handled=False, message=_INVALID)
 
-    async def _ask(self, name: str, password: str) -> bool:
+    async def _ask(self, *claim: str) -> bool:
         authenticate = self._authenticate
         assert authenticate is not None
         if inspect.iscoroutinefunction(authenticate):
-            return await authenticate(name, password) is True
-        answer = await self._intake.run(authenticate, name, password)
+            return await authenticate(*claim) is True
+        answer = await self._intake.run(authenticate, *claim)
         return (await answer if inspect.isawaitable(answer) else answer) is True

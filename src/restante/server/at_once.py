@@ -54,7 +54,7 @@ class AtOnce:
         try:
             match effect:
                 case Authenticate():
-                    return self._authenticate(effect.claim)
+                    return self._authenticate(performer, effect.claim)
                 case OpenMaildrop():
                     return self._open(performer, cast(Account, effect.account))
                 case Fetch():
@@ -65,16 +65,22 @@ class AtOnce:
             return LATER
         return LATER
 
-    def _authenticate(self, claim: Claim) -> object:
+    def _authenticate(self, performer: Performer, claim: Claim) -> object:
         server = self._server
         if not self._accounts or server.events.heard("authenticate"):
             return LATER
-        account = server.accounts.lookup(claim.name)
-        if account is None or not server.verifier.is_cheap(account, claim):
+        visit, name = performer.visit, server.logins.login_of(claim.name)
+        if not visit.is_open(name):
             return LATER
-        if server.verifier.check(account, claim) is not True:
-            return LATER
-        return LATER if server.login_delay.wait_for(account.name) > 0 else account
+        visit.begin_try(name)
+        found = None
+        try:
+            found = server.logins.identify_at_once(claim, visit.address)
+            if found is not None and performer.too_soon(found[0]) is not None:
+                found = None
+        finally:
+            (visit.leave_open if found is None else visit.succeed)()
+        return LATER if found is None else performer.proven(claim, *found)
 
     def _open(self, performer: Performer, account: Account) -> object:
         store = self._store
@@ -82,10 +88,16 @@ class AtOnce:
             return LATER
         if not self.may_use_storage():
             return LATER
+        if (refusal := performer.visit.enter(account.name)) is not None:
+            return refusal
+        maildrop = None
         try:
             maildrop = self.timed(store.open_at_once, account)
         except MaildropInUse:
             return IN_USE
+        finally:
+            if maildrop is None:
+                performer.visit.step_back()
         return LATER if maildrop is None else performer.opened(account, maildrop)
 
     def _fetch(self, performer: Performer, effect: Fetch) -> object:

@@ -31,6 +31,7 @@ class Calls:
         self, accounts: AccountStore, store: object, workers: WorkerThreads, storage: WorkerThreads
     ) -> None:
         self._accounts = accounts
+        self._workers = workers
         self._for_accounts = workers if getattr(accounts, "blocking", True) else None
         self._for_store = storage if getattr(store, "blocking", True) else None
 
@@ -43,9 +44,17 @@ class Calls:
         account = await call_on(self._for_accounts, self._accounts.lookup, name)
         return account if isinstance(account, Account) else None
 
-    async def has_shared_secrets(self) -> bool:
-        """Whether APOP and CRAM-MD5 are of use to some account. Raises AccountError."""
+    async def held_schemes(self) -> frozenset[str]:
+        """The schemes of credentials that accounts hold. Raises AccountError."""
         if not isinstance(self._accounts, KnowsSchemes):
-            return False
-        answer = await call_on(self._for_accounts, self._accounts.has_shared_secrets)
-        return answer is True
+            return frozenset()
+        held: frozenset[str] = await call_on(self._for_accounts, self._accounts.held_schemes)
+        return held
+
+    async def accounts(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a method of the accounts."""
+        return await call_on(self._for_accounts, function, *args)
+
+    async def on_worker(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call somebody's function: awaited if it is async, else on a worker thread."""
+        return await call_on(self._workers, function, *args)

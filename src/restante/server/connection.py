@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
+from restante.protocol.mechanisms import NO_CHANNEL, Channel
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.server.at_once import LATER
+from restante.server.channel import TlsChannel
 from restante.server.client import ClientSession, is_local
 from restante.server.patience import Patience, Verdict
 from restante.server.perform import Performer
+from restante.server.proxied import Proxied, ProxiedChannel
 from restante.server.sending import encoded_whole, send_body
 from restante.server.tls import upgrade
 from restante.server.transcript import first_line
+from restante.server.visit import Visit
+from restante.server.xclient import XClient
 
 if TYPE_CHECKING:
     from restante.server.listeners import Listener
@@ -44,12 +50,16 @@ class Connection(asyncio.Protocol):
     one read in one write. Everything else runs in one task, during which lines wait.
     """
 
-    def __init__(self, server: Pop3Server, listener: Listener) -> None:
+    def __init__(
+        self, server: Pop3Server, listener: Listener, proxied: Proxied | None = None
+    ) -> None:
         self.server = server
         self.listener = listener
+        self._proxied = proxied
         self.lost = False
         self.session: Session
         self.client: ClientSession
+        self.visit: Visit
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
@@ -58,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._arrived: asyncio.Future[None] | None = None
+        self._gone: asyncio.Event | None = None  # somebody waits for the peer to leave
         self._reading = True
         self._greeted = False
         self._lingering = -1  # octets thrown away so far, once the peer has been refused
@@ -70,17 +81,21 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
+        address, trusted = self._whereabouts()
         tls = transport.get_extra_info("ssl_object") is not None
-        address = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("", 0)
+        tls = tls or (self._proxied is not None and self._proxied.header.tls)
         policy = self.listener.policy
         self.session = Session(
             policy,
             tls=tls,
-            trusted=is_local(address[0]),
+            trusted=trusted,
             timestamp=self.server.new_timestamp() if policy.offers_apop() else None,
+            proxy=self.listener.xclient and self.listener.is_proxy(address[0]),
         )
+        if tls:
+            self.session.channel = self._channel()
         self.client = ClientSession(self, self.session, self.server.new_id(), address)
+        self.visit = Visit(self.server.door, address[0])
         self._performer = Performer(self)
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
         refusal = self.server.admit(self)
@@ -90,6 +105,16 @@ class Connection(asyncio.Protocol):
             self._start(self._welcome())
         else:
             self._greet()
+
+    def _whereabouts(self) -> tuple[tuple[str, int], bool]:
+        """The client's address, and whether no network sees what it sends."""
+        if self._proxied is not None:
+            return self._proxied.client, self._proxied.is_local
+        peer = self._transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            return (str(peer[0]), int(peer[1])), is_local(str(peer[0]))
+        # Nobody knows the address of a peer that has gone already: it isn't ours for that.
+        return ("unknown", 0), False
 
     def data_received(self, data: bytes) -> None:
         if self._lingering >= 0:
@@ -129,6 +154,8 @@ class Connection(asyncio.Protocol):
             return
         self.lost = True
         self._writable.set()
+        if self._gone is not None:
+            self._gone.set()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(ConnectionResetError("client has left"))
         if self._task is None and self._may_go_quietly():
@@ -388,9 +415,41 @@ class Connection(asyncio.Protocol):
             self.connection_lost(None)
             raise ConnectionResetError("no TLS, no session")
         self._transport = transport
+        self.session.channel = self._channel()
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
 
+    def introduce(self, said: XClient) -> Err | None:
+        """Take a proxy's word for who its client is, or say why that one can't come in."""
+        client, session = self.client, self.session
+        log.info(
+            "session %s: %s speaks for %s port %s, session %s",
+            client.id,
+            client.peer_ip,
+            said.host,
+            said.port,
+            said.session,
+        )
+        session.tls = session.tls or said.tls is True
+        session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
+        if said.host is None:
+            return None
+        client.peer_ip, client.peer_port = said.host, said.port or 0
+        self.visit.end()
+        self.visit = Visit(self.server.door, said.host)
+        refusal = self.visit.begin()
+        session.closing = refusal is not None
+        return refusal
+
     # The end
+
+    async def stays(self, seconds: float) -> bool:
+        """Wait so long, but no longer than the peer does. Whether it is still there."""
+        self._gone = asyncio.Event()
+        if not self.lost:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._gone.wait(), seconds)
+        self._gone = None
+        return not self.lost
 
     def request_close(self) -> None:
         """End the connection after the reply in hand. From any thread."""
@@ -453,7 +512,16 @@ class Connection(asyncio.Protocol):
         """It is the peer's turn: no work is in hand, or that work has asked it something."""
         return self._task is None or (self._arrived is not None and not self._arrived.done())
 
+    def _channel(self) -> Channel:
+        names = self.server.settings.external_names
+        if self._proxied is not None and self._proxied.header.tls:
+            return ProxiedChannel(self._proxied.header, external_names=names)
+        tls: ssl.SSLObject = self._transport.get_extra_info("ssl_object")
+        return TlsChannel(tls, self.server.tls_settings, external_names=names)
+
     def peer_certificate(self) -> dict[str, Any] | None:
         """The client's verified certificate, if it gave one."""
+        if (self._proxied is not None and self._proxied.header.tls) or self.session.introduced:
+            return None  # a proxy's, if any
         tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return (tls.getpeercert() or None) if tls is not None else None

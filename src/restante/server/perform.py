@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.accounts.contract import Account, AccountError
+from restante.accounts.verify import Proof
 from restante.maildrops.contract import (
     CommitFailed,
     Content,
@@ -25,20 +27,26 @@ from restante.protocol.effects import (
     Delete,
     Effect,
     Fetch,
+    FindKeys,
+    Introduce,
     OpenMaildrop,
     Reset,
+    Work,
 )
 from restante.protocol.errors import Pop3Error, ProtocolError
 from restante.protocol.facts import measure
 from restante.protocol.listing import Listing
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
+from restante.server.door import TOO_MANY_TRIES
 from restante.server.events import is_async
 from restante.server.sending import begun
 from restante.server.threads import call_and_lend
+from restante.server.xclient import parse_xclient
 
 if TYPE_CHECKING:
     from restante.server.connection import Connection
+    from restante.server.visit import Visit
 
 access_log = logging.getLogger("restante.access")
 
@@ -59,6 +67,16 @@ class Performer:
         self._server = connection.server
         self.maildrop: Maildrop | None = None
 
+    @property
+    def visit(self) -> Visit:
+        """What the connection owes the door."""
+        return self._connection.visit
+
+    @property
+    def address(self) -> str:
+        """Where the peer is."""
+        return self._connection.visit.address
+
     def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
         """The work that gives the effect's result. Exceptions are for `failure`."""
         match effect:
@@ -70,10 +88,16 @@ class Performer:
                 return self._open(cast(Account, effect.account))
             case Commit():
                 return self._commit(effect)
+            case FindKeys():
+                return self._find_keys(effect)
+            case Work():
+                return self._server.calls.on_worker(effect.function)
             case Delete():
                 return self._delete(effect)
             case Reset():
                 return self._server.events.tell("reset", self._connection.client)
+            case Introduce():
+                return self._introduce(effect.attributes)
             case CallHandler():
                 return self._call_handler(effect)
         raise AssertionError(f"not performed here: {effect}")
@@ -105,20 +129,64 @@ class Performer:
 
     # Logging in
 
+    async def _introduce(self, attributes: str) -> Err | None:
+        try:
+            said = parse_xclient(attributes)
+        except ValueError as error:
+            return Err(str(error))
+        return self._connection.introduce(said)
+
     async def _authenticate(self, claim: Claim) -> Account | Err:
+        """Decide a login, at the pace that the door allows."""
+        begun = time.monotonic()
+        visit = self.visit
+        if not await self._may_try(claim.name):
+            self._log_refusal("login held off", claim)
+            return TOO_MANY_TRIES
+        waited = time.monotonic() - begun
+        account: Account | None = None
+        refusal = REFUSED
         try:
             account = await self._decide(claim)
         except Pop3Error as error:
-            await self._refused(claim)
-            return await self.failure(error)
+            refusal = Err(error.text, error.code)
+        except BaseException:
+            visit.leave_open()
+            raise
         if account is None:
-            await self._refused(claim)
-            return REFUSED
+            visit.fail(secret_of(claim))
+            self._log_refusal("login failed", claim)
+            # From the beginning, so that the time a check takes doesn't show.
+            spent = time.monotonic() - begun - waited
+            await asyncio.sleep(max(0.0, self._server.settings.failure_delay - spent))
+            return refusal
+        visit.succeed()
+        return self.too_soon(account) or account
+
+    async def _may_try(self, name: str) -> bool:
+        """Wait as long as the door says, if the peer does; False: not now."""
+        wait = self.visit.begin_try(self._server.logins.login_of(name))
+        if wait is None:
+            return False
+        # Whoever leaves while waiting has used up the try.
+        return wait <= 0 or await self._connection.stays(wait)
+
+    async def _find_keys(self, effect: FindKeys) -> object:
+        if not await self._may_try(effect.name):
+            return TOO_MANY_TRIES
+        try:
+            return await self._server.logins.keys(effect.name, effect.scheme)
+        except BaseException:
+            self.visit.leave_open()
+            raise
+
+    def too_soon(self, account: Account) -> Err | None:
+        """After a login was proven: whether the account must wait for its next one."""
         wait = self._server.login_delay.wait_for(account.name)
         if wait > 0:
             values = {"seconds": max(1, round(wait))}
             return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
-        return account
+        return None
 
     async def _decide(self, claim: Claim) -> Account | None:
         events, client = self._server.events, self._connection.client
@@ -139,27 +207,35 @@ class Performer:
         return None if account is None or account.disabled else account
 
     async def _ask_accounts(self, claim: Claim) -> Account | None:
-        account = await self._server.calls.lookup(claim.name)
-        verifier = self._server.verifier
-        # A digest costs nothing; whether a password's check does, a store may have to look up.
-        in_place = not getattr(self._server.accounts, "blocking", True)
-        in_place = in_place or not isinstance(claim, PasswordClaim)
-        if in_place and verifier.is_cheap(account, claim):
-            agreed = verifier.check(account, claim)
-        else:
-            agreed = await self._server.hashing.run(verifier.check, account, claim)
-        return account if agreed is True else None
+        found = await self._server.logins.identify(claim, self.address)
+        return None if found is None else self.proven(claim, *found)
 
-    async def _refused(self, claim: Claim) -> None:
+    def proven(self, claim: Claim, account: Account, proof: Proof) -> Account:
+        """A claim was borne out: have done what that brings with it."""
+        if (work := self._server.logins.after(account, claim, proof)) is not None:
+            self._server.spawn(work)
+        return account
+
+    def _log_refusal(self, what: str, claim: Claim) -> None:
         access_log.warning(
-            "login failed: account=%r peer=%s mechanism=%s",
+            "%s: account=%r peer=%s mechanism=%s",
+            what,
             claim.name,
-            self._connection.client.peer_ip or "unix",
+            self.address or "unix",
             claim.mechanism,
         )
-        await asyncio.sleep(self._server.settings.failure_delay)
 
     async def _open(self, account: Account) -> object:
+        visit = self._connection.visit
+        if (refusal := visit.enter(account.name)) is not None:
+            return refusal
+        try:
+            return await self._open_for(account)
+        finally:
+            if self.maildrop is None:
+                visit.step_back()
+
+    async def _open_for(self, account: Account) -> object:
         maildrop = await self._server.calls.store(self._server.store.open, account)
         self.maildrop = maildrop
         if self._connection.lost:
@@ -176,6 +252,7 @@ class Performer:
     def opened(self, account: Account, maildrop: Maildrop) -> Listing:
         """Hold an opened maildrop from here on, and log the login."""
         self.maildrop = maildrop
+        self._connection.visit.settle()
         self._server.login_delay.count(account.name)
         access_log.info(
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
@@ -291,6 +368,15 @@ class Performer:
                 result = await self._connection.ask_peer(outcome)
             else:
                 result = await self._connection.perform(outcome)
+
+
+def secret_of(claim: Claim) -> bytes | None:
+    """What was tried, so that a client with an old password is known by it; None: no telling."""
+    return (
+        claim.password.encode("utf-8", "surrogateescape")
+        if isinstance(claim, PasswordClaim)
+        else None
+    )
 
 
 def as_reply(answer: object) -> Reply:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from restante.accounts.contract import AccountStore
+from restante.accounts.contract import AccountStore, Closes
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.maildrops.contract import MaildropStore, OpensMaildrops
@@ -24,19 +24,26 @@ from restante.protocol.commands import CommandTable
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.replies import Err
 from restante.protocol.states import BOTH, State
-from restante.sasl import MECHANISMS
-from restante.sasl.contract import MechanismContext
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
+from restante.server.door import Door
+from restante.server.door_settings import DoorSettings
 from restante.server.events import Dispatcher, Events, Handler
 from restante.server.listeners import Listener, watch_peers
 from restante.server.login_delay import LoginDelay
+from restante.server.logins import Logins
+from restante.server.mechanisms import mechanisms
+from restante.server.proxied import ProxiedListener
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
 from restante.server.tls import GOODBYE_SECONDS, Certificate, TlsSettings
 from restante.server.transcript import Transcript
+
+if TYPE_CHECKING:
+    from restante.accounts.oauth import OAuth
+    from restante.server.kerberos import Kerberos
 
 F = TypeVar("F", bound=Handler)
 
@@ -52,6 +59,10 @@ class Pop3Server(Events):
     host, port, tls: where to listen and how; or `listeners` for more than one address.
     certificate: for TLS; `tls_settings` instead, for several certificates or client ones.
     case_insensitive: names in the mapping compare without regard to letter case.
+    door: what keeps attackers out; see `DoorSettings`.
+    kerberos, oauth: for GSSAPI, and for OAUTHBEARER and XOAUTH2, which need one.
+    secret: 32 octets, the same in all processes and after each start, so that SCRAM shows
+        the same made-up keys for unknown names; without it they change with each start.
     settings: everything else; see `Settings`.
 
     Use it as a context manager or with `start` and `stop` from any thread, or with
@@ -70,16 +81,20 @@ class Pop3Server(Events):
         certificate: Certificate | None = None,
         tls_settings: TlsSettings | None = None,
         case_insensitive: bool = False,
+        door: Door | DoorSettings | None = None,
+        kerberos: Kerberos | None = None,
+        oauth: OAuth | None = None,
+        secret: bytes | None = None,
         **settings: Any,
     ) -> None:
         self.settings = Settings(**settings)
-        self.listeners = list(listeners) if listeners else [Listener(host, port, tls)]
+        self.listeners = [Listener(host, port, tls)] if listeners is None else list(listeners)
         if isinstance(accounts, Mapping):
             accounts = StaticAccounts(accounts, case_insensitive=case_insensitive)
         elif case_insensitive:
             raise ValueError("case_insensitive goes with a mapping; a store has its own way")
         self.accounts: AccountStore = accounts
-        self.verifier = Verifier(accounts)
+        self.verifier = Verifier(accounts, remember=self.settings.remember_seconds)
         low, high = self.settings.min_threads, self.settings.max_threads
         self.workers = WorkerThreads("worker", low, high)
         self.storage = WorkerThreads("storage", low, high)
@@ -91,12 +106,26 @@ class Pop3Server(Events):
         )
         self.calls = Calls(accounts, self.store, self.workers, self.storage)
         self.commands = CommandTable()
+        self.mechanisms = mechanisms(self.settings, kerberos, oauth)
         self._asks: set[str] = set()
         self.events = Dispatcher(self, self.workers, self._asks)
         self.at_once = AtOnce(self)
         self.transcript = Transcript()
-        self.login_delay = LoginDelay(self.settings.login_delay)
+        self.door = door if isinstance(door, Door) else Door(door)
+        self.login_delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
+        self.logins = Logins(
+            accounts,
+            self.calls,
+            self.verifier,
+            self.hashing,
+            secret=secret or secrets.token_bytes(32),
+            tokens=oauth,
+            master_separator=self.settings.master_separator,
+            upgrade=self.settings.upgrade_hashes,
+            scram_iterations=self.settings.scram_iterations,
+        )
         self.hostname = self.settings.hostname or socket.gethostname() or "localhost"
+        self._oauth = oauth
         self.tls_settings = tls_settings
         if tls_settings is None and certificate is not None:
             self.tls_settings = TlsSettings(certificate)
@@ -105,7 +134,7 @@ class Pop3Server(Events):
             self.tls_settings.add_name_hook(self._certificate_for)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | ProxiedListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._empty: asyncio.Event | None = None
@@ -246,7 +275,8 @@ class Pop3Server(Events):
         for threads in (self.workers, self.storage, self.hashing):
             threads.start()
         try:
-            await self._refresh_policies()
+            await self._refresh_schemes()
+            await self.storage.run(self.door.refresh)
             for listener in self.listeners:
                 self._set_policy(listener.policy, listener)
                 await self._listen(listener)
@@ -263,16 +293,26 @@ class Pop3Server(Events):
     async def _listen(self, listener: Listener) -> None:
         assert self._loop is not None
         context = self.tls_context() if listener.tls == "implicit" else None
-        tls = context is not None
-        server = await self._loop.create_server(
-            lambda: Connection(self, listener),
-            listener.host,
-            listener.port,
-            backlog=listener.backlog,
-            ssl=context,
-            ssl_handshake_timeout=self.settings.handshake_timeout if tls else None,
-            ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
-        )
+        server: asyncio.Server | ProxiedListener
+        if listener.proxy_protocol:
+            server = ProxiedListener(
+                listener,
+                partial(Connection, self, listener),
+                tls=context,
+                handshake_seconds=self.settings.handshake_timeout,
+            )
+            await server.start()
+        else:
+            tls = context is not None
+            server = await self._loop.create_server(
+                lambda: Connection(self, listener),
+                listener.host,
+                listener.port,
+                backlog=listener.backlog,
+                ssl=context,
+                ssl_handshake_timeout=self.settings.handshake_timeout if tls else None,
+                ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
+            )
         self._servers.append(server)
         for each in server.sockets:
             watch_peers(each)
@@ -315,6 +355,8 @@ class Pop3Server(Events):
             self._sweeper = None
         for server in self._servers:
             server.close()
+            if isinstance(server, ProxiedListener):
+                await server.wait_closed()
         self._servers.clear()
         await asyncio.sleep(0)  # connections cut just now hear of it
         # They still give their leases back.
@@ -323,6 +365,9 @@ class Pop3Server(Events):
             await asyncio.wait(list(self._tasks), timeout=limit - time.monotonic())
         for listener in self.listeners:
             listener.address = None
+        for each in (self.accounts, self._oauth):
+            if isinstance(each, Closes):
+                await each.aclose()
         assert self._loop is not None
         for threads in (self.storage, self.hashing):
             await self._loop.run_in_executor(None, threads.stop)
@@ -367,11 +412,14 @@ class Pop3Server(Events):
             refusal = Err("server is stopping", "SYS/TEMP")
         elif len(self._connections) >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
+        elif not connection.session.proxy:  # which comes in for its clients, one by one
+            refusal = connection.visit.begin()
         self._connections.add(connection)
         return refusal
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
+        connection.visit.end()
         self._connections.discard(connection)
         if not self._connections and self._empty is not None:
             self._empty.set()
@@ -403,23 +451,25 @@ class Pop3Server(Events):
 
     async def _refresh_or_report(self) -> None:
         try:
-            await self._refresh_policies()
+            await self._refresh_schemes()
         except Exception as error:
             await self.events.report(error, None, "asking the accounts for their schemes")
+        await self.storage.run(self.door.refresh)
 
-    async def _refresh_policies(self) -> None:
-        """What changes while the server runs: whether APOP and CRAM-MD5 are of use."""
-        shared = await self.calls.has_shared_secrets()
+    async def _refresh_schemes(self) -> None:
+        """What changes while the server runs: which mechanisms some account can use."""
+        held = await self.calls.held_schemes()
+        self.logins.held_schemes = held
         for listener in self.listeners:
-            listener.policy.shared_secrets = shared
+            listener.policy.held_schemes = held
 
     def _set_policy(self, policy: Policy, listener: Listener) -> None:
         settings = self.settings
         implicit = [each.address for each in self.listeners if each.tls == "implicit"]
         policy.tls_port = implicit[0][1] if implicit and implicit[0] else None
         policy.commands = self.commands
-        policy.mechanisms = MECHANISMS
-        policy.mechanism_context = MechanismContext(self.hostname)
+        policy.mechanisms = self.mechanisms
+        policy.hostname = self.hostname
         policy.tls = listener.tls
         policy.plaintext = settings.allow_plaintext
         policy.use_auth = settings.use_auth

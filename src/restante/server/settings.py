@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import get_args
 
+from restante.accounts.verify import REMEMBER_SECONDS
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
+from restante.sasl.scram import DEFAULT_ITERATIONS
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "use_auth": get_args(UseAuth),
@@ -20,6 +22,9 @@ _AT_LEAST: dict[str, float] = {
     "handshake_timeout": 0.01,
     "failure_delay": 0,
     "login_delay": 0,
+    "login_burst": 1,
+    "remember_seconds": 0,
+    "scram_iterations": 4096,
     "max_connections": 1,
     "drain_seconds": 0,
 }
@@ -40,6 +45,16 @@ class Settings:
     handshake_timeout: seconds that a TLS handshake may take.
     failure_delay: seconds before a refused login is answered.
     login_delay: seconds between logins of an account (`LOGIN-DELAY`); 0 is none.
+    login_burst: logins that an account has free before the delay is felt.
+    mechanisms: SASL mechanisms that may be used, by name; None: all that can be.
+    ntlm: offer NTLM, which is weak. anonymous: the account that ANONYMOUS logs in to.
+    external_names: what of a client's certificate names the account, in this order:
+        `email`, `dns`, `cn`, `uid`.
+    master_separator: divides `user*master`, by which a master logs in as a user.
+    scram_iterations: of keys for SCRAM that are made up for names that have none: as many as
+        the accounts' own have.
+    remember_seconds: how long a verified password needn't be verified again.
+    upgrade_hashes: replace outdated password hashes at login, where the store can.
     expire_days: announced as EXPIRE; None means that mail is never removed unasked.
     utf8: announce UTF8 (RFC 6856). utf8_headers: see `restante.protocol.policy.Policy`.
     hostname: this server's name in APOP timestamps and challenges; None asks the system.
@@ -60,6 +75,15 @@ class Settings:
     handshake_timeout: float = 60.0
     failure_delay: float = 1.0
     login_delay: int = 0
+    login_burst: int = 1
+    mechanisms: tuple[str, ...] | None = None
+    ntlm: bool = False
+    anonymous: str | None = None
+    external_names: tuple[str, ...] = ("email", "cn")
+    master_separator: str = ""
+    scram_iterations: int = DEFAULT_ITERATIONS
+    remember_seconds: float = REMEMBER_SECONDS
+    upgrade_hashes: bool = True
     expire_days: int | None = None
     utf8: bool = True
     utf8_headers: HeaderPolicy = "downgrade"
