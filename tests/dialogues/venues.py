@@ -30,6 +30,7 @@ from restante.accounts.schemes import hash_password
 from restante.accounts.verify import Verifier
 from restante.protocol.effects import (
     Authenticate,
+    BrokenOff,
     Commit,
     Effect,
     Fetch,
@@ -204,6 +205,8 @@ class _CoreLink(Link):
 
     def _perform(self, effect: Effect) -> object:
         match effect:
+            case BrokenOff():
+                return None
             case Authenticate():
                 return self._authenticate(effect)
             case OpenMaildrop():

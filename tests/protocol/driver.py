@@ -12,6 +12,7 @@ from restante.maildrops.memory import MemoryStore
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
     Authenticate,
+    BrokenOff,
     CallHandler,
     Commit,
     Delete,
@@ -134,7 +135,7 @@ class Driver:
                 self.committed = True
                 self.disconnect()
                 return None
-            case Delete() | Reset() | StartTls():
+            case Delete() | Reset() | StartTls() | BrokenOff():
                 return None
             case CallHandler():
                 return Ok("handled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from restante.protocol import limits
+from restante.protocol.effects import BrokenOff
 from restante.protocol.errors import LineTooLong
 from restante.protocol.policy import Policy
 from restante.protocol.replies import Continue, Err
@@ -59,7 +60,8 @@ def test_a_response_may_be_long_and_the_next_command_not() -> None:
     line = one.take_line()
     assert line is not None
     assert len(line) == 90_000
-    assert isinstance(one.receive(line), Err)
+    assert isinstance(one.receive(line), BrokenOff)
+    assert isinstance(one.resume(None), Err)
     with pytest.raises(LineTooLong):
         one.take_line()
 

@@ -16,6 +16,7 @@ from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenC
 from restante.server.calls import Calls
 from restante.server.logins import Logins
 from restante.server.threads import WorkerThreads
+from tests.server.kit import Client, serving
 
 HERE = "192.0.2.7"
 JOE = Account("joe", ("{PLAIN}geheim",))
@@ -304,3 +305,16 @@ class TestAfterwards:
         asyncio.run(log_in(store, password("joe", "app-one")))
         assert store.used == [("joe", "phone")]
         assert store.account.credentials == ("{PLAIN}geheim",)
+
+
+def test_why_an_exchange_ended_before_there_was_a_claim_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "restante.access")
+    with serving() as server, Client(server.port) as client:
+        assert client.ask("AUTH PLAIN bm9uc2Vuc2U=").startswith(b"-ERR malformed response")
+        assert client.log_in()
+    assert (
+        "login broken off: peer=127.0.0.1 mechanism=PLAIN:"
+        " malformed response: PLAIN takes three parts" in caplog.text
+    )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from restante.protocol.claims import ApopClaim, Claim, PasswordClaim, TokenClaim
 from restante.protocol.commands import Apop, Auth, Pass, User
-from restante.protocol.effects import Authenticate, OpenMaildrop
-from restante.protocol.mechanisms import Begin, MechanismContext
+from restante.protocol.effects import Authenticate, BrokenOff, OpenMaildrop
+from restante.protocol.mechanisms import MechanismContext, MechanismInfo
 from restante.protocol.replies import Continue, Err, MultiLine, Ok, Reply
 from restante.protocol.responses import decode_response
 from restante.protocol.states import State
@@ -70,7 +70,7 @@ def auth(session: Session, command: Auth) -> Reply | Steps:
     info = offered.get(command.mechanism)
     if info is not None:
         context = MechanismContext(policy.hostname, session.channel, frozenset(offered))
-        return _exchange(session, info.begin, context, command.initial_response)
+        return _exchange(session, info, context, command.initial_response)
     hidden = policy.mechanisms.get(command.mechanism)
     forbidden = hidden is not None and hidden.plaintext and not session.secure
     if forbidden and policy.use_auth != "pop":
@@ -79,13 +79,13 @@ def auth(session: Session, command: Auth) -> Reply | Steps:
 
 
 def _exchange(
-    session: Session, begin: Begin, context: MechanismContext, initial: bytes | None
+    session: Session, info: MechanismInfo, context: MechanismContext, initial: bytes | None
 ) -> Steps:
     try:
         response = None
         if initial is not None:
             response = b"" if initial == b"=" else decode_response(initial)
-        exchange = begin(context, response)
+        exchange = info.begin(context, response)
         outcome = exchange.send(None)
         while True:
             result: object = yield outcome
@@ -102,7 +102,9 @@ def _exchange(
     except StopIteration as end:
         claim: Claim = end.value
     except ValueError as error:
-        return _refused(session, Err(str(error)))
+        reason = str(error)
+        yield BrokenOff(info.name, reason)
+        return _refused(session, Err(reason))
     return (yield from _log_in(session, claim))
 
 

@@ -53,6 +53,17 @@ class Work(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenOff(Effect):
+    """An exchange ended before there was a claim: for the log. Result: None.
+
+    reason: what the peer is told.
+    """
+
+    mechanism: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenMaildrop(Effect):
     """Lease and open the maildrop of the account just authenticated.
 

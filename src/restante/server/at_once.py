@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from restante.accounts.contract import Account
 from restante.maildrops.contract import MaildropInUse, OpensAtOnce
 from restante.protocol.claims import Claim
-from restante.protocol.effects import Authenticate, Commit, Effect, Fetch, OpenMaildrop
+from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
 from restante.server.perform import IN_USE
 
@@ -61,6 +61,9 @@ class AtOnce:
                     return self._fetch(performer, effect)
                 case Commit():
                     return self._commit(performer, effect)
+                case BrokenOff():
+                    performer.log_broken_off(effect)
+                    return None
         except Exception:
             return LATER
         return LATER

@@ -22,6 +22,7 @@ from restante.maildrops.contract import (
 from restante.protocol.claims import Claim, PasswordClaim
 from restante.protocol.effects import (
     Authenticate,
+    BrokenOff,
     CallHandler,
     Commit,
     Delete,
@@ -88,6 +89,8 @@ class Performer:
                 return self._open(cast(Account, effect.account))
             case Commit():
                 return self._commit(effect)
+            case BrokenOff():
+                return self._broken_off(effect)
             case FindKeys():
                 return self._find_keys(effect)
             case Work():
@@ -215,6 +218,18 @@ class Performer:
         if (work := self._server.logins.after(account, claim, proof)) is not None:
             self._server.spawn(work)
         return account
+
+    async def _broken_off(self, effect: BrokenOff) -> None:
+        self.log_broken_off(effect)
+
+    def log_broken_off(self, effect: BrokenOff) -> None:
+        """Log why there was not even a claim: the operator's client may be misconfigured."""
+        access_log.info(
+            "login broken off: peer=%s mechanism=%s: %s",
+            self.address or "unix",
+            effect.mechanism,
+            effect.reason,
+        )
 
     def _log_refusal(self, what: str, claim: Claim) -> None:
         access_log.warning(
