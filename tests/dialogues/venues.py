@@ -43,7 +43,7 @@ from restante.protocol.policy import HeaderPolicy, Policy, TlsMode, UseAuth
 from restante.protocol.replies import Body, Err, Ok, Reply
 from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
-from restante.server import connection
+from restante.server import connection, peer
 from restante.server.login_delay import LoginDelay
 from restante.server.perform import GONE, IN_USE, REFUSED
 from tests.conftest import Authority
@@ -336,7 +336,7 @@ def socket_venue(
         mechanisms=tuple(BASIC_MECHANISMS),
         **_settings(dialogue),
     )
-    is_local = mock.patch.object(connection, "is_local", return_value=not dialogue.remote)
+    is_local = mock.patch.object(peer, "is_local", return_value=not dialogue.remote)
     # Inside TLS nobody can say "I have said all", so a refused client waits this long.
     linger = mock.patch.object(connection, "LINGER_SECONDS", 0.1)
     with is_local, linger, server:

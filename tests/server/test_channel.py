@@ -387,6 +387,7 @@ def test_the_first_certificate_of_a_chain_is_the_server_s() -> None:
         PEM.replace("MII", "M*I", 1).replace("END CERTIFICATE", "END"),
         "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n",
     ],
+    ids=["empty", "cut", "trusted", "not base64", "not DER"],
 )
 def test_no_certificate_no_binding(text: str) -> None:
     assert first_certificate(text) is None

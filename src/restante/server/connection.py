@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
-from restante.protocol.mechanisms import NO_CHANNEL, Channel
+from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.server.at_once import LATER
-from restante.server.channel import TlsChannel
-from restante.server.client import ClientSession, is_local
+from restante.server.client import ClientSession
 from restante.server.patience import Patience, Verdict
+from restante.server.peer import Peer
 from restante.server.perform import Performer
-from restante.server.proxied import Proxied, ProxiedChannel
+from restante.server.proxied import Proxied
 from restante.server.sending import encoded_whole, send_body
 from restante.server.tls import upgrade
 from restante.server.transcript import first_line
@@ -60,6 +59,7 @@ class Connection(asyncio.Protocol):
         self.session: Session
         self.client: ClientSession
         self.visit: Visit
+        self._peer: Peer
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
@@ -81,21 +81,19 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        address, trusted = self._whereabouts()
-        tls = transport.get_extra_info("ssl_object") is not None
-        tls = tls or (self._proxied is not None and self._proxied.header.tls)
+        self._peer = peer = Peer(self._transport, self._proxied)
         policy = self.listener.policy
         self.session = Session(
             policy,
-            tls=tls,
-            trusted=trusted,
+            tls=peer.tls,
+            trusted=peer.trusted,
             timestamp=self.server.new_timestamp() if policy.offers_apop() else None,
-            proxy=self.listener.xclient and self.listener.is_proxy(address[0]),
+            proxy=self.listener.xclient and self.listener.is_proxy(peer.address[0]),
         )
-        if tls:
-            self.session.channel = self._channel()
-        self.client = ClientSession(self, self.session, self.server.new_id(), address)
-        self.visit = Visit(self.server.door, address[0])
+        if peer.tls:
+            self.session.channel = self.server.channel_of(peer)
+        self.client = ClientSession(self, self.session, self.server.new_id(), peer.address)
+        self.visit = Visit(self.server.door, peer.address[0])
         self._performer = Performer(self)
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
         refusal = self.server.admit(self)
@@ -105,16 +103,6 @@ class Connection(asyncio.Protocol):
             self._start(self._welcome())
         else:
             self._greet()
-
-    def _whereabouts(self) -> tuple[tuple[str, int], bool]:
-        """The client's address, and whether no network sees what it sends."""
-        if self._proxied is not None:
-            return self._proxied.client, self._proxied.is_local
-        peer = self._transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            return (str(peer[0]), int(peer[1])), is_local(str(peer[0]))
-        # Nobody knows the address of a peer that has gone already: it isn't ours for that.
-        return ("unknown", 0), False
 
     def data_received(self, data: bytes) -> None:
         if self._lingering >= 0:
@@ -414,8 +402,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
             raise ConnectionResetError("no TLS, no session")
-        self._transport = transport
-        self.session.channel = self._channel()
+        self._transport = self._peer.transport = transport
+        self.session.channel = self.server.channel_of(self._peer)
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
 
     def introduce(self, said: XClient) -> Err | None:
@@ -512,16 +500,6 @@ class Connection(asyncio.Protocol):
         """It is the peer's turn: no work is in hand, or that work has asked it something."""
         return self._task is None or (self._arrived is not None and not self._arrived.done())
 
-    def _channel(self) -> Channel:
-        names = self.server.settings.external_names
-        if self._proxied is not None and self._proxied.header.tls:
-            return ProxiedChannel(self._proxied.header, external_names=names)
-        tls: ssl.SSLObject = self._transport.get_extra_info("ssl_object")
-        return TlsChannel(tls, self.server.tls_settings, external_names=names)
-
     def peer_certificate(self) -> dict[str, Any] | None:
         """The client's verified certificate, if it gave one."""
-        if (self._proxied is not None and self._proxied.header.tls) or self.session.introduced:
-            return None  # a proxy's, if any
-        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        return (tls.getpeercert() or None) if tls is not None else None
+        return None if self.session.introduced else self._peer.certificate()

@@ -21,7 +21,8 @@ from restante.accounts.verify import Verifier
 from restante.maildrops.contract import MaildropStore, OpensMaildrops
 from restante.maildrops.simple import SimpleMaildrops
 from restante.protocol.commands import CommandTable
-from restante.protocol.policy import Policy, TlsMode
+from restante.protocol.mechanisms import Channel
+from restante.protocol.policy import TlsMode
 from restante.protocol.replies import Err
 from restante.protocol.states import BOTH, State
 from restante.server.at_once import AtOnce
@@ -30,7 +31,8 @@ from restante.server.connection import Connection
 from restante.server.door import Door
 from restante.server.door_settings import DoorSettings
 from restante.server.events import Dispatcher, Events, Handler
-from restante.server.listeners import Listener, watch_peers
+from restante.server.listeners import Listener
+from restante.server.listening import Listening, listen
 from restante.server.login_delay import LoginDelay
 from restante.server.logins import Logins
 from restante.server.mechanisms import mechanisms
@@ -38,17 +40,16 @@ from restante.server.proxied import ProxiedListener
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
-from restante.server.tls import GOODBYE_SECONDS, Certificate, TlsSettings
+from restante.server.tls import Certificate, TlsSettings
 from restante.server.transcript import Transcript
+from restante.server.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from restante.accounts.oauth import OAuth
     from restante.server.kerberos import Kerberos
+    from restante.server.peer import Peer
 
 F = TypeVar("F", bound=Handler)
-
-SWEEP_SECONDS = 1.0
-"""How often time limits are looked at, and whether accounts have got secrets for APOP."""
 
 
 class Pop3Server(Events):
@@ -107,8 +108,9 @@ class Pop3Server(Events):
         self.calls = Calls(accounts, self.store, self.workers, self.storage)
         self.commands = CommandTable()
         self.mechanisms = mechanisms(self.settings, kerberos, oauth)
-        self._asks: set[str] = set()
-        self.events = Dispatcher(self, self.workers, self._asks)
+        self.asks: set[str] = set()
+        """Effects that somebody listens to; see `Policy`."""
+        self.events = Dispatcher(self, self.workers, self.asks)
         self.at_once = AtOnce(self)
         self.transcript = Transcript()
         self.door = door if isinstance(door, Door) else Door(door)
@@ -134,7 +136,8 @@ class Pop3Server(Events):
             self.tls_settings.add_name_hook(self._certificate_for)
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._servers: list[asyncio.Server | ProxiedListener] = []
+        self._listening: list[Listening] = []
+        self._upkeep = Upkeep(self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._empty: asyncio.Event | None = None
@@ -275,49 +278,20 @@ class Pop3Server(Events):
         for threads in (self.workers, self.storage, self.hashing):
             threads.start()
         try:
-            await self._refresh_schemes()
-            await self.storage.run(self.door.refresh)
+            await self._upkeep.begin()
             for listener in self.listeners:
-                self._set_policy(listener.policy, listener)
-                await self._listen(listener)
-            for listener in self.listeners:
-                self._set_policy(listener.policy, listener)  # now that all ports are known
+                context = self.tls_context() if listener.tls == "implicit" else None
+                make = partial(Connection, self, listener)
+                timeout = self.settings.handshake_timeout
+                self._listening.append(await listen(listener, make, context, timeout))
+            self._upkeep.set_policies()
         except BaseException:
             self._accepting = False
             await self._shut()
             await self._end()
             raise
-        self._sweeper = self._loop.create_task(self._sweep())
+        self._sweeper = self._loop.create_task(self._upkeep.run())
         await self.events.tell("start")
-
-    async def _listen(self, listener: Listener) -> None:
-        assert self._loop is not None
-        context = self.tls_context() if listener.tls == "implicit" else None
-        server: asyncio.Server | ProxiedListener
-        if listener.proxy_protocol:
-            server = ProxiedListener(
-                listener,
-                partial(Connection, self, listener),
-                tls=context,
-                handshake_seconds=self.settings.handshake_timeout,
-            )
-            await server.start()
-        else:
-            tls = context is not None
-            server = await self._loop.create_server(
-                lambda: Connection(self, listener),
-                listener.host,
-                listener.port,
-                backlog=listener.backlog,
-                ssl=context,
-                ssl_handshake_timeout=self.settings.handshake_timeout if tls else None,
-                ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
-            )
-        self._servers.append(server)
-        for each in server.sockets:
-            watch_peers(each)
-        host, port = server.sockets[0].getsockname()[:2]
-        listener.address = (host, port)
 
     async def close(self) -> None:
         """Stop listening, finish replies in flight, end all sessions. Harmless when repeated."""
@@ -327,7 +301,7 @@ class Pop3Server(Events):
             await self._closed.wait()
             return
         self._accepting = False
-        for server in self._servers:
+        for server in self._listening:
             server.close()
         for connection in list(self._connections):
             connection.request_close()
@@ -353,11 +327,11 @@ class Pop3Server(Events):
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for server in self._servers:
+        for server in self._listening:
             server.close()
             if isinstance(server, ProxiedListener):
                 await server.wait_closed()
-        self._servers.clear()
+        self._listening.clear()
         await asyncio.sleep(0)  # connections cut just now hear of it
         # They still give their leases back.
         limit = time.monotonic() + 5.0
@@ -390,6 +364,15 @@ class Pop3Server(Events):
 
     async def _report_certificate(self, error: Exception) -> None:
         await self.events.report(error, None, "in the handler of certificate")
+
+    def channel_of(self, peer: Peer) -> Channel:
+        """What TLS says of a connection."""
+        return peer.channel(self.tls_settings, self.settings.external_names)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        return list(self._connections)
 
     @property
     def batch_size(self) -> int:
@@ -435,46 +418,3 @@ class Pop3Server(Events):
         """Have `function` called on the event loop. From any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(function)
-
-    # Time
-
-    async def _sweep(self) -> None:
-        refreshing: asyncio.Task[None] | None = None
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            now = time.monotonic()
-            for connection in list(self._connections):
-                connection.check_time(now)
-            if refreshing is None or refreshing.done():
-                # Not waited for: time limits hold while all worker threads are busy.
-                refreshing = self.spawn(self._refresh_or_report())
-
-    async def _refresh_or_report(self) -> None:
-        try:
-            await self._refresh_schemes()
-        except Exception as error:
-            await self.events.report(error, None, "asking the accounts for their schemes")
-        await self.storage.run(self.door.refresh)
-
-    async def _refresh_schemes(self) -> None:
-        """What changes while the server runs: which mechanisms some account can use."""
-        held = await self.calls.held_schemes()
-        self.logins.held_schemes = held
-        for listener in self.listeners:
-            listener.policy.held_schemes = held
-
-    def _set_policy(self, policy: Policy, listener: Listener) -> None:
-        settings = self.settings
-        implicit = [each.address for each in self.listeners if each.tls == "implicit"]
-        policy.tls_port = implicit[0][1] if implicit and implicit[0] else None
-        policy.commands = self.commands
-        policy.mechanisms = self.mechanisms
-        policy.hostname = self.hostname
-        policy.tls = listener.tls
-        policy.plaintext = settings.allow_plaintext
-        policy.use_auth = settings.use_auth
-        policy.expire_days = settings.expire_days
-        policy.login_delay = settings.login_delay
-        policy.utf8 = settings.utf8
-        policy.utf8_headers = settings.utf8_headers
-        policy.asks = self._asks

@@ -1,0 +1,76 @@
+"""What a server sees to once a second: time limits, mechanisms that are of use, the door's book."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from restante.server.listeners import Listener
+
+if TYPE_CHECKING:
+    from restante.server.server import Pop3Server
+
+SWEEP_SECONDS = 1.0
+"""How often it is done."""
+
+
+class Upkeep:
+    """Keeps one server's listeners and connections in order."""
+
+    def __init__(self, server: Pop3Server) -> None:
+        self._server = server
+
+    async def begin(self) -> None:
+        """See to everything once, before anybody is let in. Raises AccountError."""
+        await self._ask_schemes()
+        await self._server.storage.run(self._server.door.refresh)
+        self.set_policies()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        refreshing: asyncio.Task[None] | None = None
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.monotonic()
+            for connection in self._server.connections:
+                connection.check_time(now)
+            if refreshing is None or refreshing.done():
+                # Not waited for: time limits hold while all worker threads are busy.
+                refreshing = self._server.spawn(self._refresh())
+
+    async def _refresh(self) -> None:
+        try:
+            await self._ask_schemes()
+        except Exception as error:
+            where = "asking the accounts for their schemes"
+            await self._server.events.report(error, None, where)
+        await self._server.storage.run(self._server.door.refresh)
+
+    async def _ask_schemes(self) -> None:
+        """What changes while the server runs: which mechanisms some account can use."""
+        held = await self._server.calls.held_schemes()
+        self._server.logins.held_schemes = held
+        for listener in self._server.listeners:
+            listener.policy.held_schemes = held
+
+    def set_policies(self) -> None:
+        """Tell the listeners' sessions what they may do; again when their ports are known."""
+        for listener in self._server.listeners:
+            self._set_policy(listener)
+
+    def _set_policy(self, listener: Listener) -> None:
+        server, settings, policy = self._server, self._server.settings, listener.policy
+        implicit = [each.address for each in server.listeners if each.tls == "implicit"]
+        policy.tls_port = implicit[0][1] if implicit and implicit[0] else None
+        policy.commands = server.commands
+        policy.mechanisms = server.mechanisms
+        policy.hostname = server.hostname
+        policy.tls = listener.tls
+        policy.plaintext = settings.allow_plaintext
+        policy.use_auth = settings.use_auth
+        policy.expire_days = settings.expire_days
+        policy.login_delay = settings.login_delay
+        policy.utf8 = settings.utf8
+        policy.utf8_headers = settings.utf8_headers
+        policy.asks = server.asks
