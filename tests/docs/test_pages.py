@@ -118,7 +118,8 @@ def test_defaults_in_the_embedding_guide_are_the_real_ones() -> None:
         if isinstance(each.default, tuple):
             assert " ".join(each.default) == value, each.name
             continue
-        assert (str(each.default) or "empty") == value or float(str(each.default)) == float(value), each.name
+        default = str(each.default) or "empty"
+        assert default == value or float(default) == float(value), each.name
 
 
 CLASSES = {

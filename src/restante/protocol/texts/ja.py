@@ -99,19 +99,27 @@ TEXTS: dict[str, str] = {
         "削除対象のうち {count} 通を削除できませんでした (参照番号 {reference})"
     ),
     "bye": "さようなら",
-    "a channel binding needs a mechanism with -PLUS": "チャネルバインディングには -PLUS の付く機構が必要です",
+    "a channel binding needs a mechanism with -PLUS": (
+        "チャネルバインディングには -PLUS の付く機構が必要です"
+    ),
     "anonymous login is not available": "匿名ログインは利用できません",
     "channel binding does not match": "チャネルバインディングが一致しません",
-    "downgraded: this server does offer channel binding": "ダウングレード: このサーバーはチャネルバインディングを提供しています",
+    "downgraded: this server does offer channel binding": (
+        "ダウングレード: このサーバーはチャネルバインディングを提供しています"
+    ),
     "malformed response: = and , in names are written =3D and =2C": (
         "不正な応答: 名前の中の = と , は =3D と =2C と書きます"
     ),
     "malformed response: GS2 header": "不正な応答: GS2 ヘッダー",
     "malformed response: keys and values wanted": "不正な応答: キーと値が必要です",
     "malformed response: no bearer token": "不正な応答: bearer トークンがありません",
-    "malformed response: no security layer is available": "不正な応答: セキュリティ層は利用できません",
+    "malformed response: no security layer is available": (
+        "不正な応答: セキュリティ層は利用できません"
+    ),
     "malformed response: not a message of SCRAM": "不正な応答: SCRAM のメッセージではありません",
-    "malformed response: not a sound NTLM message": "不正な応答: 正しい NTLM メッセージではありません",
+    "malformed response: not a sound NTLM message": (
+        "不正な応答: 正しい NTLM メッセージではありません"
+    ),
     "malformed response: not a token": "不正な応答: トークンではありません",
     "malformed response: not base64 within SCRAM": "不正な応答: SCRAM の中が base64 ではありません",
     "malformed response: nothing is left to be said": "不正な応答: これ以上送るものはありません",
@@ -119,16 +127,24 @@ TEXTS: dict[str, str] = {
     "malformed response: token too long": "不正な応答: トークンが長すぎます",
     "malformed response: too many tokens": "不正な応答: トークンが多すぎます",
     "malformed response: trace information too long": "不正な応答: トレース情報が長すぎます",
-    "more than {limit} sessions of this account at once": "このアカウントの同時セッションが {limit} を超えました",
+    "more than {limit} sessions of this account at once": (
+        "このアカウントの同時セッションが {limit} を超えました"
+    ),
     "no client certificate says who this is": "誰であるかを示すクライアント証明書がありません",
     "no token": "トークンがありません",
     "only version 2 of NTLM is available": "NTLM はバージョン 2 だけが利用できます",
     "the nonce is not the one of this exchange": "ノンスがこの交換のものではありません",
     "this mechanism needs a channel binding": "この機構にはチャネルバインディングが必要です",
-    "this type of channel binding is not available": "この種類のチャネルバインディングは利用できません",
-    "too many connections from this address: try again later": "このアドレスからの接続が多すぎます: 後でやり直してください",
+    "this type of channel binding is not available": (
+        "この種類のチャネルバインディングは利用できません"
+    ),
+    "too many connections from this address: try again later": (
+        "このアドレスからの接続が多すぎます: 後でやり直してください"
+    ),
     "too many failed logins from this address: try again later": (
         "このアドレスからのログイン失敗が多すぎます: 後でやり直してください"
     ),
-    "too many login attempts: try again later": "ログインの試行が多すぎます: 後でやり直してください",
+    "too many login attempts: try again later": (
+        "ログインの試行が多すぎます: 後でやり直してください"
+    ),
 }
