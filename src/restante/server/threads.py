@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
@@ -39,17 +42,28 @@ class WorkerThreads:
     minimum: threads started at once and kept in anticipation.
     maximum: threads, and so functions, that are active at the same time.
     idle_seconds: a thread above the minimum ends after so long without work.
+    stand_back: others go first when all processors are busy (on Linux, which can tell
+        threads apart).
 
     `concurrent.futures` has no minimum and never gives a thread back, hence this.
     """
 
-    def __init__(self, name: str, minimum: int, maximum: int, idle_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        minimum: int,
+        maximum: int,
+        idle_seconds: float = 10.0,
+        *,
+        stand_back: bool = False,
+    ) -> None:
         if not 0 <= minimum <= maximum or maximum < 1:
             raise ValueError(f"{name}: need 0 <= minimum <= maximum, and a maximum of 1 or more")
         self.name = name
         self.minimum = minimum
         self.maximum = maximum
         self.idle_seconds = idle_seconds
+        self._stands_back = stand_back
         self._jobs: deque[tuple[Job, Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
@@ -131,6 +145,9 @@ class WorkerThreads:
         thread.start()
 
     def _work(self) -> None:
+        if self._stands_back and sys.platform == "linux":
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while (job := self._next()) is not None:
             job()
 

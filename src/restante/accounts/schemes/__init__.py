@@ -105,7 +105,8 @@ def _argon2() -> tuple[PasswordHasher, type[Exception]]:
         raise AccountError(
             "Argon2 credentials need argon2-cffi: pip install 'restante[argon2]'"
         ) from None
-    return PasswordHasher(), VerificationError
+    # One lane: several would take all processors for one login, and others' mail would wait.
+    return PasswordHasher(parallelism=1), VerificationError
 
 
 _ARGON2_DATA = re.compile(
