@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts import sqlite as module
-from restante.accounts import sqlite_schema
+from restante.accounts import sqlite_file, sqlite_schema
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.sqlite import Rights, SqliteAccounts
@@ -234,7 +234,7 @@ class TestTrouble:
             store.lookup("user7")
 
     def test_a_lock_that_lasts(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_BUSY_SECONDS", 0.05)
+        monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
         with SqliteAccounts(path) as store:
             store.add("joe", "geheim")
             other = sqlite3.connect(path, isolation_level=None)
@@ -400,9 +400,9 @@ class TestProcesses:
         child = os.fork()
         if child == 0:
             try:
-                inherited = store._connection
+                inherited = store._writing._connection
                 store.set_password("joe", "new")
-                os._exit(0 if store._connection is not inherited else 1)
+                os._exit(0 if store._writing._connection is not inherited else 1)
             except BaseException:
                 os._exit(2)
         assert os.waitpid(child, 0)[1] == 0

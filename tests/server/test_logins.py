@@ -13,6 +13,7 @@ from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
+from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
 from restante.server.logins import Logins
 from restante.server.threads import WorkerThreads
@@ -318,3 +319,32 @@ def test_why_an_exchange_ended_before_there_was_a_claim_is_logged(
         "login broken off: peer=127.0.0.1 mechanism=PLAIN:"
         " malformed response: PLAIN takes three parts" in caplog.text
     )
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        replace(JOE, disabled=True),
+        replace(JOE, expires=1.0),
+        replace(JOE, networks=("198.51.100.0/24",)),
+        replace(JOE, protocols=frozenset({"smtp"})),
+    ],
+)
+def test_scram_says_nothing_of_the_password_of_who_may_not_log_in(account: Account) -> None:
+    """Salt and iterations are as ever, but even the right password gets no signature."""
+    right = asyncio.run(keys_of(JOE))
+    barred = asyncio.run(keys_of(account))
+    assert (barred.salt, barred.iterations) == (right.salt, right.iterations)
+    assert barred.stored_key != right.stored_key
+    assert barred.server_key != right.server_key
+    assert barred.password is None
+
+
+async def keys_of(account: Account) -> ScramKeys:
+    house = House(account)
+    house.threads.start()
+    try:
+        house.logins.held_schemes = house.store.held_schemes()
+        return await house.logins.keys("joe", "SCRAM-SHA-256", HERE)
+    finally:
+        await asyncio.to_thread(house.threads.stop)

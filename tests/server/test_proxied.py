@@ -19,7 +19,7 @@ import pytest
 
 from restante import Account, ClientSession, Listener, Pop3Server, StaticAccounts
 from restante.accounts.schemes import hash_password
-from restante.server import proxied
+from restante.server import accepting, proxied
 from restante.server.proxied import Proxied, ProxiedChannel, ProxiedListener
 from restante.server.proxy_header import Header
 from restante.server.runner import LoopThread
@@ -69,7 +69,8 @@ class Echoes:
         self.ports = [each.getsockname()[1] for each in self.proxied.sockets]
         self.port = self.ports[0]
 
-    def make(self, proxied: Proxied) -> Echo:
+    def make(self, proxied: Proxied | None, _: object) -> Echo:
+        assert proxied is not None
         return Echo(self, proxied)
 
     async def _close(self) -> None:
@@ -278,7 +279,7 @@ def test_a_connection_that_cannot_be_made_is_closed(
 ) -> None:
     with echoing() as echoes:
 
-        def fail(proxied: Proxied) -> Echo:
+        def fail(*_: object) -> Echo:
             raise ZeroDivisionError
 
         monkeypatch.setattr(echoes.proxied, "_make_connection", fail)
@@ -292,7 +293,7 @@ def test_a_connection_that_cannot_be_made_is_closed(
 
 def test_waiting_connections_are_bounded(loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxied, "MAX_WAITING", 2)
-    monkeypatch.setattr(proxied, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(accepting, "RETRY_SECONDS", 0.05)
     with echoing() as echoes, knock(echoes.port) as one, knock(echoes.port):
         until(lambda: len(echoes.proxied._waiting) == 2)
         with knock(echoes.port, V1) as three:
@@ -306,7 +307,7 @@ def test_waiting_connections_are_bounded(loop_kind: str, monkeypatch: pytest.Mon
 
 
 def test_many_at_once(loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxied, "ACCEPT_AT_ONCE", 3)
+    monkeypatch.setattr(accepting, "ACCEPT_AT_ONCE", 3)
     with echoing() as echoes, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(knock(echoes.port)) for _ in range(40)]
         for client in clients:
@@ -317,7 +318,7 @@ def test_many_at_once(loop_kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_system_out_of_descriptors_is_not_asked_all_the_time(
     loop_kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(proxied, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(accepting, "RETRY_SECONDS", 0.05)
     asked = 0
     accept = socket.socket.accept
 

@@ -19,16 +19,20 @@ from restante.accounts.contract import (
     Addressable,
     ChecksElsewhere,
     Closes,
+    KnowsAliases,
     KnowsHashing,
     KnowsSchemes,
     RecordsUse,
     UpgradesCredentials,
 )
+from restante.accounts.names import fold
 from restante.accounts.schemes import default_scheme, slowest
 
 T = TypeVar("T")
 
-_Call: TypeAlias = tuple[AccountStore, Callable[..., Any], tuple[object, ...]]
+_Call: TypeAlias = tuple[bool, Callable[..., Any], tuple[object, ...]]
+"""Whether it may wait, what is to be called, and with what."""
+
 _Plan: TypeAlias = Generator[_Call, Any, T]
 """What is to be done: it yields calls into stores, and is sent what they give."""
 
@@ -62,6 +66,14 @@ class _Stores:
         ]
         return slowest(scheme for scheme in held if scheme is not None)
 
+    def name_key(self, name: str) -> str:
+        """The same for names that log in to the same account of some store."""
+        key = fold(name)
+        for store in self.stores:
+            if isinstance(store, KnowsAliases):
+                key = store.name_key(key)
+        return key
+
     async def check_decoy(self, name: str, password: str) -> None:
         """Take as long as the stores would that check passwords elsewhere."""
         for store in self.stores:
@@ -82,7 +94,7 @@ class _Stores:
 
     def _lookup(self, name: str) -> _Plan[tuple[Account, AccountStore] | None]:
         for store in self.stores:
-            account = yield store, store.lookup, (name,)
+            account = yield _blocks(store), store.lookup, (name,)
             if account is not None:
                 if not isinstance(store, UpgradesCredentials):
                     account = replace(account, upgradable=False)
@@ -92,7 +104,7 @@ class _Stores:
     def _lookup_address(self, address: str) -> _Plan[Account | None]:
         for store in self.stores:
             if isinstance(store, Addressable):
-                account: Account | None = yield store, store.lookup_address, (address,)
+                account: Account | None = yield _blocks(store), store.lookup_address, (address,)
                 if account is not None:
                     return account
         return None
@@ -101,18 +113,18 @@ class _Stores:
         held: frozenset[str] = frozenset()
         for store in self.stores:
             if isinstance(store, KnowsSchemes):
-                held |= yield store, store.held_schemes, ()
+                held |= yield _blocks(store), store.held_schemes, ()
         return held
 
     def _replace_credential(self, name: str, old: str, new: str) -> _Plan[None]:
         found = yield from self._lookup(name)
         if found is not None and isinstance(found[1], UpgradesCredentials):
-            yield found[1], found[1].replace_credential, (name, old, new)
+            yield True, found[1].replace_credential, (name, old, new)
 
     def _record_use(self, name: str, app_password: str) -> _Plan[None]:
         found = yield from self._lookup(name)
         if found is not None and isinstance(found[1], RecordsUse):
-            yield found[1], found[1].record_use, (name, app_password)
+            yield True, found[1].record_use, (name, app_password)
 
 
 class Chain(_Stores):
@@ -195,11 +207,11 @@ async def _run_async(plan: _Plan[T]) -> T:
     result = None
     while True:
         try:
-            store, function, arguments = plan.send(result)
+            may_wait, function, arguments = plan.send(result)
         except StopIteration as done:
             value: T = done.value
             return value
-        if _blocks(store) and not _is_async(function):
+        if may_wait and not _is_async(function):
             result = await asyncio.to_thread(function, *arguments)
         else:
             result = function(*arguments)

@@ -126,6 +126,21 @@ class KnowsHashing(Protocol):
 
 
 @runtime_checkable
+class KnowsAliases(Protocol):
+    """Add-on: a rule says which names log in to the same account, as when domains don't count.
+
+    Failed logins with such names are then counted as one account's. A store without this is
+    taken to heed all of a name but, if it says `case_insensitive`, its case.
+    """
+
+    def name_key(self, name: str) -> str:
+        """The same for all names that log in to one account, whether or not there is one.
+
+        A plain function that answers at once, without a look-up.
+        """
+
+
+@runtime_checkable
 class Addressable(Protocol):
     """Add-on for mail coming in: finds the account that an address belongs to."""
 
@@ -138,7 +153,10 @@ class Addressable(Protocol):
 
 @runtime_checkable
 class UpgradesCredentials(Protocol):
-    """Add-on: an old hash can be replaced at login, when its password is known for a moment."""
+    """Add-on: an old hash can be replaced at login, when its password is known for a moment.
+
+    A plain function is called on a worker thread, also of a store that says `blocking = False`.
+    """
 
     def replace_credential(self, name: str, old: str, new: str) -> Awaitable[None] | None:
         """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
@@ -154,7 +172,10 @@ class ChecksElsewhere(Protocol):
 
 @runtime_checkable
 class RecordsUse(Protocol):
-    """Add-on: the store remembers when an app password was last used."""
+    """Add-on: the store remembers when an app password was last used.
+
+    A plain function is called on a worker thread, also of a store that says `blocking = False`.
+    """
 
     def record_use(self, name: str, app_password: str) -> Awaitable[None] | None:
         """The account of that name has logged in by the app password of that name."""

@@ -38,7 +38,7 @@ from restante.accounts.ldap_wire import (
     result_of,
     search_request,
 )
-from restante.accounts.names import is_valid_name
+from restante.accounts.names import fold, is_valid_name
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 
 log = logging.getLogger("restante.accounts")
@@ -157,6 +157,13 @@ class LdapAccounts:
         if "@" not in address:
             return await self.lookup(address)
         return await self._search(_filled(self._address_filter, "address", address))
+
+    def name_key(self, name: str) -> str:
+        """The same for names that log in to the same account, as far as the filter tells."""
+        template = self._dn or self._filter
+        heeds_all = "{name}" in template or "{domain}" in template
+        key = fold(name)
+        return key if heeds_all else key.rpartition("@")[0] or key
 
     async def check_decoy(self, name: str, password: str) -> None:
         """Take as long as a wrong password does, for a name that there isn't.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -95,8 +96,12 @@ class PamAccounts:
         return self.lookup(address) or self.lookup(address.rpartition("@")[0])
 
     async def check_decoy(self, name: str, password: str) -> None:
-        """Take as long as a wrong password does, for a name that there isn't: PAM is asked."""
-        await self._check(name, password)
+        """Take as long as a wrong password does, for a name that there isn't: PAM is asked.
+
+        Not by that name: root's, or one that another store answers for, would have its failures
+        counted by PAM, and could be locked.
+        """
+        await self._check(f"nobody-{secrets.token_hex(8)}", password)
 
     def slowest_scheme(self) -> str | None:
         """None: no hashes are kept here."""

@@ -105,9 +105,12 @@ class PasswdFile:
         current = self._current()
         if not is_valid_name(name):
             return None
-        if self._without_domain:
-            return current.accounts.get(self._matching.local_key(name) or self._matching.key(name))
-        return current.accounts.get(self._matching.key(name))
+        return current.accounts.get(self.name_key(name))
+
+    def name_key(self, name: str) -> str:
+        """The same for names that log in to the same account."""
+        local = self._matching.local_key(name) if self._without_domain else None
+        return local or self._matching.key(name)
 
     def lookup_address(self, address: str) -> Account | None:
         """The account that `address` belongs to, a disabled one too, or None."""

@@ -20,6 +20,9 @@ MIN_SECRET = 16
 """Octets of the secret: fewer could be guessed, and with it which salts are made up."""
 
 
+_NOBODYS = ScramKeys(bytes(SALT_OCTETS), DEFAULT_ITERATIONS, bytes(32), bytes(32)).format()
+
+
 class ScramKeyFinder:
     """Finds the keys of accounts, and makes up those that there are none of.
 
@@ -91,6 +94,7 @@ def _own(account: Account | None, scheme: str) -> ScramKeys | None:
                 return ScramKeys.parse(data)
             except ValueError:
                 continue
+    ScramKeys.parse(_NOBODYS)  # it takes its time too
     return None
 
 

@@ -131,6 +131,12 @@ class SqlAccounts(ABC):
         """The account that `address` belongs to, a disabled one too, or None."""
         return await self._find(self._lookup_address, address)
 
+    def name_key(self, name: str) -> str:
+        """The same for names that log in to the same account, as far as the query tells."""
+        values = _named(self._matching.key(name))
+        heeds_all = not {"name", "domain"}.isdisjoint(self._lookup.gaps)
+        return values["name" if heeds_all else "local"]
+
     def held_schemes(self) -> frozenset[str]:
         """The schemes that the accounts were said to hold."""
         return self._schemes

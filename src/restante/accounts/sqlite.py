@@ -6,17 +6,16 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from threading import RLock
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
-from restante.accounts.contract import Account, AccountError, AppPassword
+from restante.accounts.contract import Account, AppPassword
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -28,14 +27,13 @@ from restante.accounts.names import (
     is_valid_name,
 )
 from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_credential
-from restante.accounts.sqlite_schema import prepare, transaction
+from restante.accounts.sqlite_file import DatabaseFile
+from restante.accounts.sqlite_schema import transaction
 
 APP_SCHEME = "SSHA512"
 """Of app passwords: they are random and long, so that a quick hash keeps them."""
 
 PROTOCOLS = ("pop3", "smtp")
-
-_BUSY_SECONDS = 5.0
 
 _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
     a.networks, a.expires, a.master, c.credential, c.app
@@ -43,10 +41,6 @@ _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disable
 
 _SCHEME_HELD = """SELECT EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
     WHERE c.scheme = ? AND c.app = '' AND NOT a.disabled)"""
-
-# SQLite must not be given up in a process that a connection was inherited by, nor used
-# there, so inherited ones are kept from being closed.
-_inherited: list[sqlite3.Connection] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +112,8 @@ class SqliteAccounts:
         self.path = Path(path).absolute()
         self.case_insensitive = case_insensitive
         self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
-        self._lock = RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = 0
+        self._reading = DatabaseFile(self.path)
+        self._writing = DatabaseFile(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -135,10 +128,12 @@ class SqliteAccounts:
 
     def close(self) -> None:
         """Close the database. The next use opens it again."""
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-                self._connection = None
+        self._writing.close()
+        self._reading.close()
+
+    async def aclose(self) -> None:
+        """The same, for whoever closes stores of any kind."""
+        self.close()
 
     def lookup(self, name: str) -> Account | None:
         """The account that `name` logs in to, or None."""
@@ -158,12 +153,12 @@ class SqliteAccounts:
 
     def held_schemes(self) -> frozenset[str]:
         """The schemes of the credentials by which somebody may log in."""
-        with self._database() as database:
+        with self._reading.use() as database:
             return frozenset(name for name in SCHEMES if _holds(database, name))
 
     def slowest_scheme(self) -> str | None:
         """The scheme of the slowest kind that the accounts hold; None when all are quick."""
-        with self._database() as database:
+        with self._reading.use() as database:
             return slowest(name for name in SCHEMES if _holds(database, name))
 
     def add(
@@ -284,7 +279,7 @@ class SqliteAccounts:
     def app_passwords(self, name: str) -> Sequence[AppPasswordUse]:
         """An account's app passwords, by name. Raises NoSuchAccount."""
         key = fold(self._existing(name).name)
-        with self._database() as database:
+        with self._reading.use() as database:
             rows = database.execute(
                 "SELECT c.app, c.made, c.used FROM credentials c JOIN accounts a"
                 " ON a.id = c.account WHERE a.name_key = ? AND c.app <> '' ORDER BY c.app",
@@ -324,7 +319,7 @@ class SqliteAccounts:
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, by name."""
-        with self._database() as database:
+        with self._reading.use() as database:
             rows = database.execute(_SELECT + "ORDER BY a.name_key, c.scheme").fetchall()
         return tuple(_accounts(rows))
 
@@ -355,7 +350,7 @@ class SqliteAccounts:
         return tuple(credentials)
 
     def _by_key(self, column: str, name: str) -> Account | None:
-        with self._database() as database:
+        with self._reading.use() as database:
             query = f"{_SELECT} WHERE a.{column} = ? ORDER BY c.scheme"
             rows = database.execute(query, (fold(name),)).fetchall()
         account = next(_accounts(rows), None)
@@ -366,47 +361,11 @@ class SqliteAccounts:
         return account if self._matching.key(found) == self._matching.key(name) else None
 
     @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone. An error of SQLite's becomes AccountError."""
-        with self._lock:
-            try:
-                yield self._open()
-            except (sqlite3.Error, OSError) as error:
-                self.close()  # what is wrong may be put right before the next use
-                raise AccountError(f"accounts in {self.path}: {error}") from error
-
-    @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """As `_database`, in a transaction that an exception takes back."""
-        with self._database() as database, transaction(database):
+        """A transaction that an exception takes back. Whoever looks something up meanwhile
+        doesn't wait for it."""
+        with self._writing.use() as database, transaction(database):
             yield database
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._process == os.getpid():
-            return self._connection
-        if self._connection is not None:
-            _inherited.append(self._connection)
-            self._connection = None
-        self._make_file()
-        connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self._process = connection, os.getpid()
-        return connection
-
-    def _make_file(self) -> None:
-        """Make the file, for its owner only; SQLite gives its journal the same mode.
-
-        A file that is there is left alone: to open and close it would drop the locks
-        that another connection of this process may hold on it.
-        """
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _holds(database: sqlite3.Connection, scheme: str) -> bool:

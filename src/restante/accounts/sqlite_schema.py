@@ -38,6 +38,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE credentials ADD COLUMN made REAL",
         "ALTER TABLE credentials ADD COLUMN used REAL",
         "CREATE UNIQUE INDEX app_passwords ON credentials (account, app) WHERE app <> ''",
+        # Which schemes accounts hold is asked all the time; app passwords may be many.
+        "DROP INDEX credentials_by_scheme",
+        "CREATE INDEX credentials_by_scheme ON credentials (scheme, app)",
     ),
 )
 """The schema, step by step. `PRAGMA user_version` says how many steps were taken; a step

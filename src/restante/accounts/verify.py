@@ -20,6 +20,7 @@ from restante.accounts.schemes import (
     verify,
 )
 from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
+from restante.sasl.scram import HASHES
 
 REMEMBER_SECONDS = 900.0
 """How long a verified password is remembered: a little more than the usual ten minutes
@@ -35,10 +36,16 @@ class Proof:
 
     credential: the one that fitted; "" when somebody else was asked.
     app_password: its name, when it was one of those.
+    master: whose it was, when a master acts as somebody else.
     """
 
     credential: str = field(default="", repr=False)
     app_password: str = ""
+    master: str = ""
+
+
+_NOBODY = Account("", (f"{{PLAIN}}{secrets.token_urlsafe()}",))
+"""Looked at in the place of an account that there isn't: a look takes its time too."""
 
 
 class Verifier:
@@ -76,9 +83,10 @@ class Verifier:
         """
         if not isinstance(claim, PasswordClaim):
             return True
-        if not _costs(account):
+        held = account or _NOBODY
+        if not _costs(held):
             return self._decoy_scheme() is None
-        return account is not None and self.remembered(account, claim) is not None
+        return self.remembered(held, claim) is not None
 
     def check(self, account: Account | None, claim: Claim) -> bool:
         """Whether `claim` proves its peer to be `account`, the one found by the claim's name.
@@ -91,13 +99,15 @@ class Verifier:
 
     def prove(self, account: Account | None, claim: Claim) -> Proof | None:
         """What bears `claim` out; whom it would act as is somebody else's question."""
+        if account is not None and account.disabled:
+            account = None
         if isinstance(claim, PasswordClaim):
-            proof = self._by_password(account, claim)
+            proof = self._by_password(account or _NOBODY, claim)
         elif isinstance(claim, SecretClaim):
             proof = _by_secret(account, claim)
         else:
             proof = None
-        return None if account is None or account.disabled else proof
+        return None if account is None else proof
 
     def remembered(self, account: Account, claim: PasswordClaim) -> Proof | None:
         """What bore this very claim out a while ago."""
@@ -113,17 +123,13 @@ class Verifier:
                 del self._verified[next(iter(self._verified))]
         self._verified[self._tag(account, claim)] = (self._clock() + self._remember, proof)
 
-    def _by_password(self, account: Account | None, claim: PasswordClaim) -> Proof | None:
+    def _by_password(self, account: Account, claim: PasswordClaim) -> Proof | None:
         slow = _costs(account)
-        if account is not None and slow and (known := self.remembered(account, claim)):
+        if slow and (known := self.remembered(account, claim)):
             return known
-        proof = None
-        if account is not None:
-            proof = next(
-                (p for p in _proofs(account) if verify(p.credential, claim.password)), None
-            )
-            if proof is not None and slow:
-                self.remember(account, claim, proof)
+        proof = next((p for p in _proofs(account) if verify(p.credential, claim.password)), None)
+        if proof is not None and slow:
+            self.remember(account, claim, proof)
         if proof is None and not slow and (scheme := self._decoy_scheme()) is not None:
             verify(_decoy(scheme), claim.password)
         return proof
@@ -143,17 +149,20 @@ class Verifier:
 
 
 def _proofs(account: Account) -> Iterator[Proof]:
-    """All that a password can be held against, what is quick first."""
+    """All that a password can be held against, what is quick first.
+
+    Keys for SCRAM only where there is nothing else: they are of the same password, and a check
+    more would take longer than the one that an unknown name costs.
+    """
     for each in account.app_passwords:
         yield Proof(each.credential, each.name)
-    for credential in account.credentials:
+    others = [each for each in account.credentials if split_credential(each)[0] not in HASHES]
+    for credential in others or account.credentials:
         yield Proof(credential)
 
 
-def _costs(account: Account | None) -> bool:
+def _costs(account: Account) -> bool:
     """Whether a password is checked against a slow hash, or by somebody else."""
-    if account is None:
-        return False
     if account.check_password is not None:
         return True
     return any(is_slow(proof.credential) for proof in _proofs(account))
@@ -171,8 +180,9 @@ def _by_secret(account: Account | None, claim: SecretClaim) -> Proof | None:
         # Without a secret the proof is computed all the same: it takes its time too.
         _holds(claim, min(schemes), "-")
         return None
-    fitting = [credential for credential, *rest in held if _holds(claim, *rest)]
-    return Proof(fitting[0]) if fitting else None
+    # Last what SCRAM would have to derive keys from: whoever has keys is known by them.
+    held.sort(key=lambda each: each[1] == "PLAIN")
+    return next((Proof(credential) for credential, *rest in held if _holds(claim, *rest)), None)
 
 
 def _holds(claim: SecretClaim, scheme: str, data: str) -> bool:

@@ -8,14 +8,18 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, get_args
 
 from cryptography import x509
+from pydantic import SecretStr
 
 from restante.accounts.contract import AccountError
 from restante.app import parts
 from restante.app.config import Loaded, Problem, toml_value
 from restante.app.files import is_writable
-from restante.app.settings import Kind, Settings
+from restante.app.settings import Kind, Section, Settings
+from restante.server.mechanisms import mechanisms
+from restante.server.settings import Settings as ServerSettings
 from restante.server.tls import Certificate
 
 Finding = tuple[str, str]
@@ -207,15 +211,61 @@ def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
 
 def _login(settings: Settings) -> Iterator[Finding]:
     """What logging in needs beside accounts."""
-    for key, make in (
-        ("door", parts.make_door),
-        ("oauth", parts.make_oauth),
-        ("kerberos.keytab", parts.make_kerberos),
-    ):
+    made: dict[str, Any] = {}
+    for key, make in _LOGIN_PARTS.items():
         try:
-            make(settings)
+            made[key] = make(settings)
         except (ValueError, OSError, ImportError) as error:
             yield key, str(error)
+    if len(made) == len(_LOGIN_PARTS):
+        try:
+            own = ServerSettings(**parts.login_settings(settings))
+            mechanisms(own, made["kerberos.keytab"], made["oauth"])
+        except ValueError as error:  # it begins with the setting's name
+            name, _, text = str(error).partition("=")
+            yield f"login.{name}", text
+    anonymous = settings.login.anonymous
+    if anonymous is not None and not _exists(settings, anonymous):
+        yield "login.anonymous", "there is no such account, or it is disabled"
+
+
+_LOGIN_PARTS: dict[str, Callable[[Settings], object]] = {
+    "door": parts.make_door,
+    "oauth": parts.make_oauth,
+    "kerberos.keytab": parts.make_kerberos,
+    "pop3.proxy_networks": parts.make_listeners,
+}
+
+
+def _idle(settings: Settings) -> Iterator[Finding]:
+    """What was set, but isn't used because of what was not."""
+    given = settings.accounts
+    for kind in get_args(Kind):
+        section = getattr(given, kind.replace("-", "_"), None)
+        if isinstance(section, Section) and _is_set(section) and kind not in given.kinds:
+            key = f"accounts.{kind.replace('-', '_')}"
+            yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
+    if _is_set(settings.oauth) and not settings.oauth.is_wanted:
+        yield "oauth", "has no effect; allowed: with oauth.issuer or oauth.introspection_url"
+    if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
+        yield "kerberos", "has no effect; allowed: with kerberos.keytab"
+    yield from _idle_proxies(settings)
+
+
+def _is_set(section: Section) -> bool:
+    return section != type(section)()
+
+
+def _idle_proxies(settings: Settings) -> Iterator[Finding]:
+    pop3 = settings.pop3
+    unused = [
+        name for name in ("proxy_protocol", "xclient") if pop3.listeners and getattr(pop3, name)
+    ]
+    for name in unused:
+        yield f"pop3.{name}", "has no effect; allowed: in each of pop3.listeners"
+    heeded = any(each.proxy_protocol or each.xclient for _, each in settings.pop3_listeners())
+    if pop3.proxy_networks and not heeded and not unused:
+        yield "pop3.proxy_networks", "has no effect; allowed: with proxy_protocol or xclient"
 
 
 def _delivery(settings: Settings) -> Iterator[Finding]:
@@ -223,20 +273,20 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
         if not domain or set(domain) & set(" @<>/\\,;:"):
             yield "delivery.domains", f"{domain!r} is not a domain"
     name = settings.delivery.catch_all
-    if name is not None and not _exists(settings, name):
+    if name is not None and not _exists(settings, name, by_address=True):
         yield "delivery.catch_all", "there is no such account, or it is disabled"
     if settings.smtp.auth and settings.smtp.tls == "none":
         yield "smtp.auth", 'needs smtp.tls: "starttls" or "starttls_required"'
 
 
-def _exists(settings: Settings, name: str) -> bool:
+def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
     if settings.accounts.kinds == ["sqlite"] and not settings.accounts_file.exists():
         return False
     try:
-        account = parts.find_account(settings, name, by_address=True)
+        account = parts.find_account(settings, name, by_address=by_address)
     except (ValueError, AccountError, ImportError):
         return True  # what is wrong with the accounts is reported already
-    return account is not None and not account.disabled
+    return account is not None and not account.disabled and not account.assumed
 
 
 def _exposed(settings: Settings) -> Iterator[Finding]:
@@ -248,12 +298,27 @@ def _exposed(settings: Settings) -> Iterator[Finding]:
 
 
 def _readable_secrets(loaded: Loaded) -> list[Problem]:
-    if loaded.file is None or os.name != "posix" or not loaded.settings.accounts.static:
+    if loaded.file is None or os.name != "posix" or not loaded.file.stat().st_mode & 0o004:
         return []
-    if not loaded.file.stat().st_mode & 0o004:
+    key = next(filter(loaded.is_in_file, _secrets(loaded.settings)), None)
+    if key is None:
         return []
     text = "holds passwords and everybody on this machine may read it: chmod o= it"
-    return [Problem(loaded.place("accounts"), "accounts.static", "", text, True)]
+    return [Problem(loaded.place(key), key, "", text, True)]
+
+
+def _secrets(section: Section, above: str = "") -> Iterator[str]:
+    """The keys of all secrets that were given."""
+    for name in type(section).model_fields:
+        value, key = getattr(section, name), above + name
+        if isinstance(value, Section):
+            yield from _secrets(value, f"{key}.")
+        elif isinstance(value, dict):
+            yield from (
+                key for each in value.values() if isinstance(each, Section) and any(_secrets(each))
+            )
+        elif isinstance(value, SecretStr) and value.get_secret_value():
+            yield key
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
@@ -264,6 +329,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_maildrops, False),
     (_accounts, False),
     (_login, False),
+    (_idle, False),
     (_delivery, False),
     (_expired, True),
     (_exposed, True),

@@ -73,8 +73,11 @@ class Loaded:
 
     def place(self, key: str) -> str:
         """Where `key` was set, or would be."""
-        parts: Key = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-        return _source(self.sources, parts) or _shown_path(self.file)
+        return _source(self.sources, _parts(key)) or _shown_path(self.file)
+
+    def is_in_file(self, key: str) -> bool:
+        """Whether `key` has its value by the file, if it has one."""
+        return self.file is not None and _source(self.sources, _parts(key)) is None
 
 
 def load(
@@ -146,6 +149,10 @@ def parse_flag(text: str) -> Override:
     if not equals or len(key) < 2 or not all(key):
         raise ConfigError([Problem("--set", name.strip(), "", "not of the form section.key=value")])
     return Override("--set", key, value.strip())
+
+
+def _parts(key: str) -> Key:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
 
 
 def _shown_path(file: Path | None) -> str:

@@ -100,5 +100,6 @@ def configure(
     for name in ("mail.log", "mail.debug"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # Each request for keys is no news.
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return handler

@@ -25,6 +25,7 @@ from restante.server.door import Door
 from restante.server.door_book import DoorBook
 from restante.server.door_settings import DoorSettings
 from restante.server.kerberos import Kerberos
+from restante.server.listeners import Listener
 from restante.server.networks import network_set
 from restante.server.tls import Certificate, TlsSettings
 
@@ -80,9 +81,7 @@ async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
 
 async def close_accounts(accounts: Accounts) -> None:
     """Close what a store holds open."""
-    if isinstance(accounts, SqliteAccounts):
-        accounts.close()
-    elif isinstance(accounts, Closes):
+    if isinstance(accounts, Closes):
         await accounts.aclose()
 
 
@@ -185,6 +184,19 @@ def make_door(settings: Settings) -> Door:
         for name, value in settings.door.model_dump().items()
     }
     return Door(DoorSettings(**values), DoorBook(settings.door_file))
+
+
+def make_listeners(settings: Settings) -> list[Listener]:
+    """Where POP3 is spoken. Raises ValueError for proxies that can't be told."""
+    networks = tuple(settings.pop3.proxy_networks)
+    listeners = settings.pop3_listeners()
+    return [Listener(**each.model_dump(), proxy_networks=networks) for _, each in listeners]
+
+
+def login_settings(settings: Settings) -> dict[str, Any]:
+    """The section `login`, as `restante.server.settings.Settings` takes it."""
+    values = settings.login.model_dump().items()
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values}
 
 
 def make_static_accounts(settings: Settings) -> StaticAccounts:

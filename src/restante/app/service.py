@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from restante.accounts.chain import AsyncChain, Chain
 from restante.app import parts
 from restante.app.config import ConfigError, Loaded
 from restante.app.debug_log import Choice, read_choice
@@ -21,9 +22,8 @@ from restante.app.settings import ListenerSection, LmtpSection, Settings, SmtpSe
 from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
-from restante.delivery.smtp import smtp_protocol
+from restante.delivery.smtp import HeldOff, smtp_protocol
 from restante.protocol.claims import PasswordClaim
-from restante.server.listeners import Listener
 from restante.server.server import Pop3Server
 
 log = logging.getLogger("restante.app")
@@ -86,18 +86,12 @@ class Service:
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
         settings, pop3 = self.settings, self.settings.pop3
-        listeners = [
-            Listener(**each.model_dump(), proxy_networks=tuple(pop3.proxy_networks))
-            for _, each in settings.pop3_listeners()
-        ]
         apart = {"host", "port", "tls", "tls_port", "listeners"}
         own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
-        for name, value in settings.login.model_dump().items():
-            own[name] = tuple(value) if isinstance(value, list) else value
         return Pop3Server(
             accounts=self.accounts,
             store=self._store,
-            listeners=listeners,
+            listeners=parts.make_listeners(settings),
             tls_settings=self._tls,
             door=self.door,
             kerberos=parts.make_kerberos(settings),
@@ -106,6 +100,7 @@ class Service:
             hostname=settings.server.hostname or None,
             drain_seconds=settings.server.drain_seconds,
             **own,
+            **parts.login_settings(settings),
         )
 
     async def open(self) -> None:
@@ -200,7 +195,7 @@ class Service:
         login = self.pop3.logins.login_of(name)
         wait = self.door.ask(address, login)
         if wait is None:
-            return False
+            raise HeldOff
         found = None
         try:
             await asyncio.sleep(wait)
@@ -215,6 +210,8 @@ class Service:
             self.door.failed(address, login, password.encode())
             return False
         self.door.succeeded(address, login)
+        if (work := self.pop3.logins.after(found[0], claim, found[1])) is not None:
+            self.pop3.spawn(work)
         return True
 
     async def close(self) -> None:
@@ -259,8 +256,10 @@ class Service:
         self._heed_choice()
 
     def _take_accounts(self, settings: Settings) -> None:
-        if isinstance(self.accounts, parts.ReplaceableAccounts):
-            self.accounts.current = parts.make_static_accounts(settings)
+        given = self.accounts
+        for store in given.stores if isinstance(given, Chain | AsyncChain) else (given,):
+            if isinstance(store, parts.ReplaceableAccounts):
+                store.current = parts.make_static_accounts(settings)
 
     async def _watch(self) -> None:
         rounds = 0

@@ -48,6 +48,10 @@ _INVALID = "535 5.7.8 authentication credentials invalid"
 _MALFORMED = "501 5.5.2 malformed credentials"
 
 
+class HeldOff(Exception):
+    """A login that isn't looked at, as there were too many of late."""
+
+
 def smtp_protocol(
     intake: Intake,
     *,
@@ -60,7 +64,8 @@ def smtp_protocol(
 
     tls: offers STARTTLS with this context; require_tls: nothing else works before it.
     authenticate: name, password and the peer's address ("" on a Unix socket) to an explicit
-        True; offers AUTH PLAIN and LOGIN, after STARTTLS only unless `auth_without_tls`.
+        True; may raise HeldOff, or AccountError when it can't be told. Offers AUTH PLAIN and
+        LOGIN, after STARTTLS only unless `auth_without_tls`.
         A plain function runs on a thread. A login gives no right to relay: recipients are
         local accounts for everybody.
     """
@@ -240,6 +245,13 @@ def _reply(outcomes: list[Outcome]) -> str:
     return f"451 4.3.0 not delivered (ref {' '.join(sorted(references))})"
 
 
+def _log_refusal(what: str, name: str, peer: str, mechanism: str) -> None:
+    """The same line as of POP3, for whoever watches for them."""
+    access_log.warning(
+        "%s: account=%r peer=%s mechanism=SMTP-%s", what, name, peer or "unix", mechanism
+    )
+
+
 class _Handler:
     """aiosmtpd's hooks, by the names it looks for."""
 
@@ -325,19 +337,17 @@ class _Handler:
         peer: str = server.session.peer[0] if server.session.peer else ""
         try:
             allowed = await self._ask(*texts, peer)
+        except HeldOff:
+            _log_refusal("login held off", texts[0], peer, mechanism)
+            message = "454 4.7.0 too many login attempts: try again later"
+            return AuthResult(success=False, handled=False, message=message)
         except AccountError as error:
             log.error("can't look up an account: %s", error)
             message = "454 4.7.0 temporary authentication failure"
             return AuthResult(success=False, handled=False, message=message)
         if allowed:
             return AuthResult(success=True, handled=False, message=None)
-        # The same line as a refused POP3 login, for whoever watches for them.
-        access_log.warning(
-            "login failed: account=%r peer=%s mechanism=SMTP-%s",
-            texts[0],
-            peer or "unix",
-            mechanism,
-        )
+        _log_refusal("login failed", texts[0], peer, mechanism)
         return AuthResult(success=False, handled=False, message=_INVALID)
 
     async def _ask(self, *claim: str) -> bool:

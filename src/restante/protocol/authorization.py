@@ -93,11 +93,12 @@ def _exchange(
                 assert isinstance(result, bytes)
                 if result == b"*":
                     exchange.close()
-                    return Err("authentication cancelled")
+                    yield BrokenOff(info.name, "cancelled")
+                    return _refused(session, Err("authentication cancelled"))
                 result = decode_response(result)
             elif isinstance(result, Err):
                 exchange.close()
-                return result
+                return _refused(session, result)
             outcome = exchange.send(result)
     except StopIteration as end:
         claim: Claim = end.value

@@ -95,6 +95,13 @@ class ScramKeys:
             raise ValueError("not the keys of SCRAM: cut short, or of an unknown hash")
         return cls(salt, iterations, stored_key, server_key)
 
+    def without_secret(self) -> ScramKeys:
+        """Keys that look the same to a peer, and that no proof fits."""
+        size = len(self.stored_key)
+        return ScramKeys(
+            self.salt, self.iterations, secrets.token_bytes(size), secrets.token_bytes(size)
+        )
+
     def format(self) -> str:
         """The keys as `parse` reads them; without `password`."""
         parts = (self.salt, self.stored_key, self.server_key)

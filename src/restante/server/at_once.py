@@ -62,7 +62,7 @@ class AtOnce:
                 case Commit():
                     return self._commit(performer, effect)
                 case BrokenOff():
-                    performer.log_broken_off(effect)
+                    performer.break_off(effect)
                     return None
         except Exception:
             return LATER

@@ -51,10 +51,6 @@ class Calls:
         held: frozenset[str] = await call_on(self._for_accounts, self._accounts.held_schemes)
         return held
 
-    async def accounts(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a method of the accounts."""
-        return await call_on(self._for_accounts, function, *args)
-
     async def on_worker(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call somebody's function: awaited if it is async, else on a worker thread."""
         return await call_on(self._workers, function, *args)

@@ -23,6 +23,7 @@ _FIELDS = {
     "dns": ("DNS", None),
     "upn": (None, None),
     "cn": (None, "commonName"),
+    "uid": (None, "userId"),
 }
 NAME_KINDS = tuple(_FIELDS)
 

@@ -15,7 +15,7 @@ from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.server.at_once import LATER
-from restante.server.client import ClientSession
+from restante.server.client import ClientSession, is_local
 from restante.server.patience import Patience, Verdict
 from restante.server.peer import Peer
 from restante.server.perform import Performer
@@ -50,11 +50,16 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, server: Pop3Server, listener: Listener, proxied: Proxied | None = None
+        self,
+        server: Pop3Server,
+        listener: Listener,
+        proxied: Proxied | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self.server = server
         self.listener = listener
         self._proxied = proxied
+        self._counted_in = visit
         self.lost = False
         self.session: Session
         self.client: ClientSession
@@ -88,12 +93,12 @@ class Connection(asyncio.Protocol):
             tls=peer.tls,
             trusted=peer.trusted,
             timestamp=self.server.new_timestamp() if policy.offers_apop() else None,
-            proxy=self.listener.xclient and self.listener.is_proxy(peer.address[0]),
+            proxy=self.listener.hears_xclient(peer.address[0]),
         )
         if peer.tls:
             self.session.channel = self.server.channel_of(peer)
         self.client = ClientSession(self, self.session, self.server.new_id(), peer.address)
-        self.visit = Visit(self.server.door, peer.address[0])
+        self.visit = self._counted_in or Visit(self.server.door, peer.address[0])
         self._performer = Performer(self)
         self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
         refusal = self.server.admit(self)
@@ -418,6 +423,8 @@ class Connection(asyncio.Protocol):
             said.session,
         )
         session.tls = session.tls or said.tls is True
+        if said.tls is False and not is_local(said.host or "unknown"):
+            session.trusted = False  # a network has seen what the client sends
         session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
         if said.host is None:
             return None

@@ -40,6 +40,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
+from unicodedata import category, normalize
 
 from restante.accounts.names import MAX_NAME, fold
 from restante.protocol.replies import Err
@@ -58,6 +59,8 @@ MAX_UNWRITTEN = 10_000
 
 NEWS_SECONDS = 3600.0
 """How often the book hears that an address is still known to an account."""
+
+_UNHEEDED = {"Mn", "Me", "Cf"}
 
 FAILED_LOGINS = "failed logins"
 """The reason of bans that the door decides by itself."""
@@ -160,7 +163,7 @@ class Door:
             return True
         with self._lock:
             now = self._clock()
-            if self._bans.of(peer.address, now) is not None:
+            if self._is_closed(peer, now):
                 return False
             return self._tries.start(peer, _key(name), now) <= now
 
@@ -178,7 +181,7 @@ class Door:
         account = _key(name)
         with self._lock:
             now = self._clock()
-            if self._bans.of(peer.address, now) is not None:
+            if self._is_closed(peer, now):
                 return None
             start = self._tries.start(peer, account, now)
             if start - now > self.settings.delay_max:
@@ -338,6 +341,10 @@ class Door:
 
     # Within the lock
 
+    def _is_closed(self, peer: Peer, now: float) -> bool:
+        """Whether a peer that is connected already, by whatever protocol, may not log in."""
+        return not peer.welcome or self._bans.of(peer.address, now) is not None
+
     def _count(self, peer: Peer, failure: Failure) -> Ban | None:
         """Count a failure of our own; the ban that it leads to."""
         if self._book is not None and len(self._news.failures) < MAX_UNWRITTEN:
@@ -381,5 +388,8 @@ def _key(name: str) -> str:
 
 @lru_cache(4096)
 def _folded(name: str) -> str:
-    key = fold(name)
+    # Directories and databases may heed neither accents nor blanks, nor which form a letter has.
+    letters = normalize("NFKD", fold(normalize("NFKD", name)))
+    kept = "".join(c for c in letters if not c.isspace() and category(c) not in _UNHEEDED)
+    key = kept or name
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()

@@ -65,6 +65,10 @@ class Listener:
             return False
         return any(self._proxies.covering(address))
 
+    def hears_xclient(self, host: str) -> bool:
+        """Whether a peer at this address may say by XCLIENT who its client is."""
+        return self.xclient and self.is_proxy(host)
+
 
 def watch_peers(listening: socket.socket) -> None:
     """Have the system notice within two minutes that a silent peer's machine is gone.

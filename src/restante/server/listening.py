@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+import sys
 from typing import TypeAlias
 
+from restante.server.accepting import AcceptingListener, Knock, MakeConnection
 from restante.server.listeners import Listener, watch_peers
-from restante.server.proxied import Proxied, ProxiedListener
+from restante.server.proxied import ProxiedListener
 from restante.server.tls import GOODBYE_SECONDS
 
-Listening: TypeAlias = asyncio.Server | ProxiedListener
+Listening: TypeAlias = asyncio.Server | AcceptingListener
 
 
 async def listen(
     listener: Listener,
-    make_connection: Callable[[Proxied | None], asyncio.Protocol],
+    make_connection: MakeConnection,
+    knock: Knock,
     tls: ssl.SSLContext | None,
     handshake_seconds: float,
 ) -> Listening:
     """Listen, in the running loop, and note at which address. Raises OSError.
 
-    make_connection: called for each connection, with what its proxy says of it, if it has one.
-    tls: the context, when TLS begins at once.
+    knock: asked for each client before its handshake, but not on Windows, where handshakes in
+        hand aren't counted. tls: the context, when TLS begins at once.
     """
     server: Listening
-    if listener.proxy_protocol:
-        server = ProxiedListener(
-            listener, make_connection, tls=tls, handshake_seconds=handshake_seconds
+    if listener.proxy_protocol or (tls is not None and sys.platform != "win32"):
+        kind = ProxiedListener if listener.proxy_protocol else AcceptingListener
+        server = kind(
+            listener, make_connection, knock=knock, tls=tls, handshake_seconds=handshake_seconds
         )
         await server.start()
     else:
         server = await asyncio.get_running_loop().create_server(
-            lambda: make_connection(None),
+            lambda: make_connection(None, None),
             listener.host,
             listener.port,
             backlog=listener.backlog,

@@ -19,6 +19,7 @@ from restante.accounts.contract import (
     AccountError,
     AccountStore,
     ChecksElsewhere,
+    KnowsAliases,
     RecordsUse,
     UpgradesCredentials,
 )
@@ -85,17 +86,21 @@ class Logins:
         self._separator = master_separator
         self._upgrades = upgrade and isinstance(accounts, UpgradesCredentials)
         self._clock = clock
-        self._keys = ScramKeyFinder(
-            secret,
-            iterations=scram_iterations,
-            key=Matching(getattr(accounts, "case_insensitive", True)).key,
+        self._key = (
+            accounts.name_key
+            if isinstance(accounts, KnowsAliases)
+            else Matching(getattr(accounts, "case_insensitive", True)).key
         )
+        self._keys = ScramKeyFinder(secret, iterations=scram_iterations, key=self._key)
         self._in_place = not getattr(accounts, "blocking", True)
         self._networks: dict[tuple[str, ...], NetworkMap[bool]] = {}
 
     def login_of(self, name: str) -> str:
-        """The name of whoever logs in with `name`: the master's, of `user*master`."""
-        return self._split(name)[0]
+        """Whose login one with `name` is: the master's, of `user*master`.
+
+        The same for all names of one account.
+        """
+        return self._key(self._split(name)[0])
 
     async def identify(
         self, claim: Claim, address: str, protocol: str = "pop3"
@@ -106,13 +111,13 @@ class Logins:
         Raises AccountError when it can't be told.
         """
         claim, target = self._whose(claim)
-        found = await self._proven(claim)
-        if found is None or not self._is_welcome(found[0], address, protocol):
+        found = await self._proven(claim, address, protocol)
+        if found is None or not self.is_welcome(found[0], address, protocol):
             return None
         account, proof = found
         if target and not acts_as_itself(account, replace(claim, authzid=target)):  # type: ignore[type-var]
             other = await self._acting(account, target, address)
-            return None if other is None else (other, proof)
+            return None if other is None else (other, replace(proof, master=account.name))
         return found
 
     def identify_at_once(self, claim: Claim, address: str) -> tuple[Account, Proof] | None:
@@ -122,24 +127,29 @@ class Logins:
         if self._separator and self._separator in claim.name:
             return None
         account = cast(Account | None, self.accounts.lookup(claim.name))
-        if account is None or not self.verifier.is_cheap(account, claim):
+        account = self._if_welcome(account, address)
+        if not self.verifier.is_cheap(account, claim):
             return None
         proof = self.verifier.prove(account, claim)
-        if proof is None or not self._is_welcome(account, address, "pop3"):
-            return None
-        return account, proof
+        return None if account is None or proof is None else (account, proof)
 
-    async def keys(self, name: str, scheme: str) -> ScramKeys:
-        """What SCRAM needs to know of an account; made up where there is nothing."""
+    async def keys(self, name: str, scheme: str, address: str) -> ScramKeys:
+        """What SCRAM needs to know of an account; made up where there is nothing.
+
+        Of an account that may not log in here and now, salt and iterations are as ever, and
+        no proof fits: the exchange must not tell that the password is right.
+        """
         name, _ = self._split(name)
         account = await self._calls.lookup(name)
+        welcome = self._if_welcome(account, address) is not None
         derives = "PLAIN" in self.held_schemes
-        if self._keys.is_cheap(account, name, scheme, derives=derives):
-            return self._keys.find(account, name, scheme, derives=derives)
 
         def find() -> ScramKeys:
-            return self._keys.find(account, name, scheme, derives=derives)
+            found = self._keys.find(account, name, scheme, derives=derives)
+            return found if welcome else found.without_secret()
 
+        if self._keys.is_cheap(account, name, scheme, derives=derives):
+            return find()
         return await self._hashing.run(find)
 
     def after(
@@ -149,7 +159,7 @@ class Logins:
         upgrades = (
             self._upgrades
             and isinstance(claim, PasswordClaim)
-            and not claim.authzid
+            and not proof.master
             and bool(proof.credential)
             and not proof.app_password
             and account.upgradable
@@ -164,12 +174,13 @@ class Logins:
         store = self.accounts
         try:
             if proof.app_password and isinstance(store, RecordsUse):
-                await self._calls.accounts(store.record_use, account.name, proof.app_password)
+                name = proof.master or account.name
+                await self._calls.on_worker(store.record_use, name, proof.app_password)
             if upgrades and isinstance(store, UpgradesCredentials):
                 assert isinstance(claim, PasswordClaim)
                 new = await self._hashing.run(hash_password, claim.password)
                 change = store.replace_credential
-                await self._calls.accounts(change, account.name, proof.credential, new)
+                await self._calls.on_worker(change, account.name, proof.credential, new)
                 log.info("account %r: password hash brought up to date", account.name)
         except Exception as error:
             log.error("account %r: could not be updated after login: %s", account.name, error)
@@ -192,7 +203,9 @@ class Logins:
         user, separator, master = name.rpartition(self._separator)
         return (master, user) if user and master and separator else (name, "")
 
-    async def _proven(self, claim: Claim) -> tuple[Account, Proof] | None:
+    async def _proven(
+        self, claim: Claim, address: str, protocol: str
+    ) -> tuple[Account, Proof] | None:
         match claim:
             case TokenClaim():
                 return await self._by_token(claim)
@@ -202,6 +215,7 @@ class Logins:
                         return account, Proof()
                 return None
         account = await self._calls.lookup(claim.name)
+        account = self._if_welcome(account, address, protocol)
         proof = await self._prove(account, claim)
         if proof is None and isinstance(claim, PasswordClaim):
             proof = await self._ask_others(account, claim)
@@ -251,7 +265,7 @@ class Logins:
 
     # Whether it may
 
-    def _is_welcome(self, account: Account, address: str, protocol: str) -> bool:
+    def is_welcome(self, account: Account, address: str, protocol: str = "pop3") -> bool:
         """Whether the account may log in here and now."""
         if account.disabled:
             return False
@@ -260,6 +274,17 @@ class Logins:
         if account.expires is not None and self._clock() >= account.expires:
             return False
         return not account.networks or self._is_in(account, address)
+
+    def _if_welcome(
+        self, account: Account | None, address: str, protocol: str = "pop3"
+    ) -> Account | None:
+        """The account; None, as if there were none, unless it may log in here and now.
+
+        Asked before the proof: else the time that one takes would tell whether it is right.
+        """
+        if account is None or not self.is_welcome(account, address, protocol):
+            return None
+        return account
 
     def _is_in(self, account: Account, address: str) -> bool:
         """Whether a peer is in one of the account's networks; one on a Unix socket is in none."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.accounts.contract import Account, AccountError
-from restante.accounts.verify import Proof
+from restante.accounts.names import is_valid_name
+from restante.accounts.verify import Proof, acts_as_itself
 from restante.maildrops.contract import (
     CommitFailed,
     Content,
@@ -19,7 +20,7 @@ from restante.maildrops.contract import (
     MessageGone,
     StoreError,
 )
-from restante.protocol.claims import Claim, PasswordClaim
+from restante.protocol.claims import Claim, PasswordClaim, TokenClaim
 from restante.protocol.effects import (
     Authenticate,
     BrokenOff,
@@ -145,6 +146,8 @@ class Performer:
         visit = self.visit
         if not await self._may_try(claim.name):
             self._log_refusal("login held off", claim)
+            # Else the log would grow as fast as somebody can send.
+            await asyncio.sleep(self._server.settings.failure_delay)
             return TOO_MANY_TRIES
         waited = time.monotonic() - begun
         account: Account | None = None
@@ -178,7 +181,7 @@ class Performer:
         if not await self._may_try(effect.name):
             return TOO_MANY_TRIES
         try:
-            return await self._server.logins.keys(effect.name, effect.scheme)
+            return await self._server.logins.keys(effect.name, effect.scheme, self.address)
         except BaseException:
             self.visit.leave_open()
             raise
@@ -203,11 +206,22 @@ class Performer:
             if isinstance(answer, Account):
                 account = answer
             elif answer is True:
-                known = await self._server.calls.lookup(claim.name)
-                account = account or known or Account(claim.name)
+                account = account or await self._taken_for(claim)
             else:
                 return None
         return None if account is None or account.disabled else account
+
+    async def _taken_for(self, claim: Claim) -> Account | None:
+        """Whom an application's plain yes lets in: whom the peer says it is, as nobody else.
+
+        What the account may not do at all, it may not do then.
+        """
+        account = await self._server.calls.lookup(claim.name)
+        if account is None and is_valid_name(claim.name):
+            account = Account(claim.name)
+        if account is None or not acts_as_itself(account, claim):
+            return None
+        return account if self._server.logins.is_welcome(account, self.address) else None
 
     async def _ask_accounts(self, claim: Claim) -> Account | None:
         found = await self._server.logins.identify(claim, self.address)
@@ -220,10 +234,11 @@ class Performer:
         return account
 
     async def _broken_off(self, effect: BrokenOff) -> None:
-        self.log_broken_off(effect)
+        self.break_off(effect)
 
-    def log_broken_off(self, effect: BrokenOff) -> None:
-        """Log why there was not even a claim: the operator's client may be misconfigured."""
+    def break_off(self, effect: BrokenOff) -> None:
+        """There was not even a claim. Why is logged: a client may be misconfigured."""
+        self.visit.fail(None)  # what the exchange was told has to be paid for
         access_log.info(
             "login broken off: peer=%s mechanism=%s: %s",
             self.address or "unix",
@@ -386,12 +401,11 @@ class Performer:
 
 
 def secret_of(claim: Claim) -> bytes | None:
-    """What was tried, so that a client with an old password is known by it; None: no telling."""
-    return (
-        claim.password.encode("utf-8", "surrogateescape")
-        if isinstance(claim, PasswordClaim)
-        else None
-    )
+    """What was tried, so that a client with an old one is known by it; None: no telling."""
+    match claim:
+        case PasswordClaim(password=secret) | TokenClaim(token=secret):
+            return secret.encode("utf-8", "surrogateescape")
+    return None
 
 
 def as_reply(answer: object) -> Reply:

@@ -7,36 +7,21 @@ may come in the same segment, and `loop.start_tls` would lose it.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import socket
-import ssl
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
+from restante.server.accepting import AcceptingListener, MakeConnection
 from restante.server.client import is_local
 from restante.server.listeners import Listener
 from restante.server.proxy_header import Address, Header, ProxyError, missing, parse
-from restante.server.tls import GOODBYE_SECONDS
-
-log = logging.getLogger("restante.server")
 
 HEADER_SECONDS = 5.0
 """How long a proxy may take for its header, which it sends before anything else."""
 
 MAX_WAITING = 1024
 """Connections whose header hasn't come. Further ones wait in the listener's backlog."""
-
-ACCEPT_AT_ONCE = 64
-"""Connections that are accepted before others are looked after."""
-
-RETRY_SECONDS = 1.0
-"""When accepting is tried again after the system had no descriptor or memory for it."""
-
-QUIET_SECONDS = 10.0
-"""Between two lines about peers that were cut off; the next one counts those in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,116 +49,35 @@ class Proxied:
         return self.header.local if source is None else is_local(source[0])
 
 
-class ProxiedListener:
+class ProxiedListener(AcceptingListener):
     """Accepts connections from a listener's proxies, and nobody else's.
 
-    make_connection: called for each connection, once its header has come; the protocol that
-        drives it.
-    tls: the context, when TLS begins right after the header. handshake_seconds: how long a
-        client may take for that.
-
-    It needs an event loop that watches sockets (`loop.add_reader`), which Windows' usual one
-    doesn't.
+    A connection is made of each whose header has come; TLS begins right after that.
     """
 
     def __init__(
-        self,
-        listener: Listener,
-        make_connection: Callable[[Proxied], asyncio.Protocol],
-        *,
-        tls: ssl.SSLContext | None = None,
-        handshake_seconds: float = 60.0,
+        self, listener: Listener, make_connection: MakeConnection, **settings: Any
     ) -> None:
-        self.sockets: list[socket.socket] = []
-        self._listener = listener
-        self._make_connection = make_connection
-        self._tls = tls
-        self._handshake_seconds = handshake_seconds
-        self._loop: asyncio.AbstractEventLoop
+        super().__init__(listener, make_connection, **settings)
         self._waiting: set[_Waiting] = set()
-        self._tasks: set[asyncio.Task[object]] = set()
-        self._retry: asyncio.TimerHandle | None = None
-        self._quiet_until = 0.0
-        self._unsaid = 0
-
-    async def start(self) -> None:
-        """Listen, in the running loop. Raises OSError when an address can't be had."""
-        self._loop = asyncio.get_running_loop()
-        listener = self._listener
-        self.sockets = await _listen(listener.host, listener.port, listener.backlog)
-        self._watch()
 
     def close(self) -> None:
-        """Listen no more; cut off whoever has no connection yet. Harmless when repeated."""
-        if self._retry is not None:
-            self._retry.cancel()
-        else:
-            self._unwatch()
-        for each in self.sockets:
-            each.close()
-        self.sockets = []
+        super().close()
         for waiting in list(self._waiting):
             waiting.end()
-        for task in self._tasks:
-            task.cancel()
 
-    async def wait_closed(self) -> None:
-        """Wait until nothing is left of what `close` cut off."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
-
-    def _watch(self) -> None:
-        self._retry = None
-        for each in self.sockets:
-            self._loop.add_reader(each, self._accept, each)
-
-    def _unwatch(self) -> None:
-        for each in self.sockets:
-            self._loop.remove_reader(each)
-
-    def _rest(self) -> None:
-        if self._retry is None:
-            self._unwatch()
-            self._retry = self._loop.call_later(RETRY_SECONDS, self._watch)
-
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPT_AT_ONCE):
-            if len(self._waiting) >= MAX_WAITING:
-                self._complain("%d connections wait for a proxy's header", MAX_WAITING)
-                self._rest()
-                return
-            try:
-                accepted, peer = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._complain("no connection can be accepted: %s", error)
-                self._rest()
-                return
-            self._admit(accepted, (str(peer[0]), int(peer[1])))
+    def _has_room(self) -> bool:
+        if len(self._waiting) < MAX_WAITING:
+            return True
+        self._complain("%d connections wait for a proxy's header", MAX_WAITING)
+        return False
 
     def _admit(self, accepted: socket.socket, peer: Address) -> None:
-        if not self._listener.is_proxy(peer[0]):
-            self._complain("cut off %s, which is not in proxy_networks", peer[0])
-            accepted.close()
+        if self._listener.is_proxy(peer[0]):
+            _Waiting(self, self._loop, accepted, peer).read()
             return
-        accepted.setblocking(False)
-        _Waiting(self, self._loop, accepted, peer).read()
-
-    def _complain(self, text: str, *values: object) -> None:
-        now = time.monotonic()
-        if now < self._quiet_until:
-            self._unsaid += 1
-            return
-        more = f" (and {self._unsaid} more)" if self._unsaid else ""
-        log.warning("port %d: " + text + "%s", self._port, *values, more)
-        self._quiet_until = now + QUIET_SECONDS
-        self._unsaid = 0
-
-    @property
-    def _port(self) -> int:
-        address = self._listener.address
-        return address[1] if address is not None else self._listener.port
+        self._complain("cut off %s, which is not in proxy_networks", peer[0])
+        accepted.close()
 
     # What waiting connections say
 
@@ -190,29 +94,8 @@ class ProxiedListener:
         self._complain("cut off %s: %s", peer[0], reason)
 
     def connect(self, accepted: socket.socket, proxied: Proxied) -> None:
-        """A header has come: hand the socket over to a connection."""
-        tls = self._tls is not None
-        task = self._loop.create_task(
-            self._loop.connect_accepted_socket(
-                partial(self._make_connection, proxied),
-                accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_seconds if tls else None,
-                ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
-            )
-        )
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._connected, accepted, proxied.client[0]))
-
-    def _connected(self, accepted: socket.socket, host: str, task: asyncio.Task[object]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None or task.cancelled():
-            accepted.close()
-        if isinstance(error, OSError):
-            log.info("TLS handshake with %s failed: %s", host, error)
-        elif error is not None:
-            log.error("no connection for %s", host, exc_info=error)
+        """A header has come."""
+        self._connect(accepted, proxied.client, proxied)
 
 
 class _Waiting:
@@ -293,27 +176,3 @@ class ProxiedChannel:
     def names(self) -> tuple[str, ...]:
         """The common name of the certificate that the proxy verified; none without one."""
         return self._names
-
-
-async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Sockets that listen on all addresses of `host`, or on all there are for an empty one."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
-            sockets.append(listening)
-            listening.setblocking(False)
-            if os.name == "posix":
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(backlog)
-    except BaseException:
-        for each in sockets:
-            each.close()
-        raise
-    return sockets

@@ -25,6 +25,7 @@ from restante.protocol.mechanisms import Channel
 from restante.protocol.policy import TlsMode
 from restante.protocol.replies import Err
 from restante.protocol.states import BOTH, State
+from restante.server.accepting import AcceptingListener
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
@@ -36,13 +37,13 @@ from restante.server.listening import Listening, listen
 from restante.server.login_delay import LoginDelay
 from restante.server.logins import Logins
 from restante.server.mechanisms import mechanisms
-from restante.server.proxied import ProxiedListener
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
 from restante.server.tls import Certificate, TlsSettings
 from restante.server.transcript import Transcript
 from restante.server.upkeep import Upkeep
+from restante.server.visit import Visit
 
 if TYPE_CHECKING:
     from restante.accounts.oauth import OAuth
@@ -99,7 +100,9 @@ class Pop3Server(Events):
         low, high = self.settings.min_threads, self.settings.max_threads
         self.workers = WorkerThreads("worker", low, high)
         self.storage = WorkerThreads("storage", low, high)
-        self.hashing = WorkerThreads("hashing", 0, max(1, (os.cpu_count() or 2) - 1))
+        self.hashing = WorkerThreads(
+            "hashing", 0, max(1, (os.cpu_count() or 2) - 1), stand_back=True
+        )
         self.store: OpensMaildrops = (
             store
             if isinstance(store, OpensMaildrops)
@@ -283,7 +286,8 @@ class Pop3Server(Events):
                 context = self.tls_context() if listener.tls == "implicit" else None
                 make = partial(Connection, self, listener)
                 timeout = self.settings.handshake_timeout
-                self._listening.append(await listen(listener, make, context, timeout))
+                knock = partial(self._knock, listener)
+                self._listening.append(await listen(listener, make, knock, context, timeout))
             self._upkeep.set_policies()
         except BaseException:
             self._accepting = False
@@ -329,7 +333,7 @@ class Pop3Server(Events):
             self._sweeper = None
         for server in self._listening:
             server.close()
-            if isinstance(server, ProxiedListener):
+            if isinstance(server, AcceptingListener):
                 await server.wait_closed()
         self._listening.clear()
         await asyncio.sleep(0)  # connections cut just now hear of it
@@ -388,6 +392,13 @@ class Pop3Server(Events):
         number = secrets.randbits(63)
         return f"<{number}.{time.time_ns()}@{self.hostname}>".encode("ascii", "replace")
 
+    def _knock(self, listener: Listener, address: str) -> Visit | None:
+        """Count a client in before its handshake; None: it is turned away."""
+        visit = Visit(self.door, address)
+        if listener.hears_xclient(address):  # it comes in for its clients, one by one
+            return visit
+        return visit if visit.begin() is None else None
+
     def admit(self, connection: Connection) -> Err | None:
         """Count a new connection in, or say why not."""
         refusal = None
@@ -395,7 +406,7 @@ class Pop3Server(Events):
             refusal = Err("server is stopping", "SYS/TEMP")
         elif len(self._connections) >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
-        elif not connection.session.proxy:  # which comes in for its clients, one by one
+        elif not connection.session.proxy:
             refusal = connection.visit.begin()
         self._connections.add(connection)
         return refusal

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from string import ascii_letters, digits, whitespace
 from typing import get_args
 
 from restante.accounts.verify import REMEMBER_SECONDS
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
 from restante.sasl.scram import DEFAULT_ITERATIONS
+from restante.server.channel import EXTERNAL_NAMES, NAME_KINDS
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "use_auth": get_args(UseAuth),
@@ -28,6 +30,7 @@ _AT_LEAST: dict[str, float] = {
     "max_connections": 1,
     "drain_seconds": 0,
 }
+_COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,7 @@ class Settings:
     mechanisms: SASL mechanisms that may be used, by name; None: all that can be.
     ntlm: offer NTLM, which is weak. anonymous: the account that ANONYMOUS logs in to.
     external_names: what of a client's certificate names the account, in this order:
-        `email`, `dns`, `cn`, `uid`.
+        `email`, `dns`, `upn`, `cn`, `uid`.
     master_separator: divides `user*master`, by which a master logs in as a user.
     scram_iterations: of keys for SCRAM that are made up for names that have none: as many as
         the accounts' own have.
@@ -79,7 +82,7 @@ class Settings:
     mechanisms: tuple[str, ...] | None = None
     ntlm: bool = False
     anonymous: str | None = None
-    external_names: tuple[str, ...] = ("email", "cn")
+    external_names: tuple[str, ...] = EXTERNAL_NAMES
     master_separator: str = ""
     scram_iterations: int = DEFAULT_ITERATIONS
     remember_seconds: float = REMEMBER_SECONDS
@@ -105,6 +108,13 @@ class Settings:
         if self.min_threads > self.max_threads:
             raise ValueError(
                 f"min_threads={self.min_threads}: allowed is up to max_threads={self.max_threads}"
+            )
+        for kind in self.external_names:
+            if kind not in NAME_KINDS:
+                raise ValueError(f"external_names={kind!r}: allowed are {', '.join(NAME_KINDS)}")
+        if not _COMMON_IN_NAMES.isdisjoint(self.master_separator):
+            raise ValueError(
+                f"master_separator={self.master_separator!r}: many names have that in them"
             )
         if self.idle_timeout < MIN_IDLE_SECONDS and not self.short_idle:
             raise ValueError(

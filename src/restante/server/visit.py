@@ -20,7 +20,9 @@ class Visit:
         self._trying: str | None = None
 
     def begin(self) -> Err | None:
-        """Come in, or be told why not."""
+        """Come in, or be told why not. Harmless when repeated."""
+        if self._admitted:
+            return None
         refusal = self._door.admit(self.address)
         self._admitted = refusal is None
         return refusal
