@@ -277,7 +277,7 @@ async def test_unknown_names_cost_what_a_wrong_password_costs(
     async with opened(service(script("echo $PAM_USER >> tries"))) as accounts:
         assert accounts.lookup("no-such-user") is None
         await accounts.check_decoy("no-such-user", "geheim")
-        assert (tmp_path / "tries").read_text() == "no-such-user\n"
+        assert (tmp_path / "tries").read_text().startswith("nobody-")
         assert accounts.slowest_scheme() is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from restante.accounts.verify import Verifier
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
+from restante.server.door_settings import DoorSettings
 from restante.server.logins import Logins
 from restante.server.threads import WorkerThreads
 from tests.server.kit import Client, serving
@@ -348,3 +350,35 @@ async def keys_of(account: Account) -> ScramKeys:
         return await house.logins.keys("joe", "SCRAM-SHA-256", HERE)
     finally:
         await asyncio.to_thread(house.threads.stop)
+
+
+def test_the_anonymous_can_delete_nothing_and_make_no_address_known() -> None:
+    accounts = StaticAccounts([Account("public", ("{PLAIN}geheim",))])
+    with (
+        serving({"public": [b"for all\r\n"]}, accounts=accounts, anonymous="public") as server,
+        Client(server.port) as client,
+    ):
+        assert client.ask("AUTH ANONYMOUS =").startswith(b"+OK")
+        assert client.ask("DELE 1") == b"-ERR messages of this maildrop can't be deleted"
+        assert client.ask("STAT") == b"+OK 1 9"
+        client.ask("QUIT")
+    with (
+        serving({"public": [b"for all\r\n"]}, accounts=accounts) as server,
+        Client(server.port) as client,
+    ):
+        client.log_in("public", "geheim")
+        assert client.ask("DELE 1").startswith(b"+OK")
+
+
+def test_strangers_who_are_silent_make_room_while_places_are_short(
+    quick_sweep: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restante.server.connection.STRANGER_SECONDS", 0.05)
+    with serving(door=DoorSettings(max_before_login=3)) as server, Client(server.port) as joe:
+        joe.log_in()
+        with Client(server.port) as one:
+            time.sleep(0.2)
+            assert one.ask("NOOP").startswith(b"-ERR")  # there is room: it may stay
+            with Client(server.port) as two:
+                assert two.is_cut()
+        assert joe.ask("NOOP") == b"+OK"

@@ -229,11 +229,13 @@ class LoginSection(Section):
     mechanisms: list[str] | None = setting(None, "a list of SASL mechanisms")
     ntlm: bool = setting(False, FLAG)
     anonymous: str | None = setting(None, "an account's name")
-    external_names: list[Literal["email", "dns", "cn", "uid"]] = setting(
-        ["email", "cn"], 'a list of "email", "dns", "cn", "uid"'
+    external_names: list[Literal["email", "dns", "upn", "cn", "uid"]] = setting(
+        ["email", "cn"], 'a list of "email", "dns", "upn", "cn", "uid"'
     )
     master_separator: str = setting("", 'one character, or ""', max_length=1)
-    scram_iterations: int = setting(16384, "a whole number from 4096", ge=4096)
+    scram_iterations: int = setting(
+        16384, "a whole number from 4096 to 1000000", ge=4096, le=1_000_000
+    )
     remember_seconds: float = setting(900.0, "seconds, 0 or more", ge=0)
     upgrade_hashes: bool = setting(True, FLAG)
 

@@ -122,6 +122,7 @@ def _log_in(session: Session, claim: Claim) -> Steps:
         return listing
     session.account = account
     session.listing = listing
+    session.read_only = claim.mechanism == "ANONYMOUS"
     session.state = State.TRANSACTION
     return message_count(session)
 

@@ -85,6 +85,8 @@ class Session:
         """The proxy has said who its client is: from now on the peer is that client."""
         self.state = State.AUTHORIZATION
         self.account: Any = None
+        self.read_only = False
+        """Nothing may be deleted: whoever it is gave no name (RFC 4505)."""
         self.listing = EMPTY
         self.deleted: set[MessageNumber] = set()
         self.wording = Wording()

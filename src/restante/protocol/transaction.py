@@ -93,6 +93,8 @@ def dele(session: Session, command: Dele) -> Reply | Steps:
     number = command.number
     if not _there(session, number):
         return NO_SUCH_MESSAGE
+    if session.read_only:
+        return Err("messages of this maildrop can't be deleted")
     if "delete" in session.policy.asks:
         return _ask_delete(session, number)
     session.deleted.add(number)

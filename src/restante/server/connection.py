@@ -14,6 +14,7 @@ from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
 from restante.protocol.session import Outcome, Session
+from restante.protocol.states import State
 from restante.server.at_once import LATER
 from restante.server.client import ClientSession, is_local
 from restante.server.patience import Patience, Verdict
@@ -37,6 +38,9 @@ LINGER_SECONDS = 2.0
 
 MAX_LINGER = 16 * 1024 * 1024
 """Octets such a peer may send meanwhile; they are thrown away."""
+
+STRANGER_SECONDS = 30.0
+"""How long a peer may be silent before login while places are short: some attack is going on."""
 
 FLUSH_AT = 256 * 1024
 """Octets of replies gathered for one write."""
@@ -477,17 +481,20 @@ class Connection(asyncio.Protocol):
         """Cut the connection now."""
         self._transport.abort()
 
-    def check_time(self, now: float) -> None:
+    def check_time(self, now: float, *, crowded: bool = False) -> None:
         """Close if the peer has been silent, or has not read, for too long.
 
         RFC 1939 §3: an autologout sends nothing and removes nothing.
+        crowded: others wait for the places of those who don't log in.
         """
+        stranger = crowded and self.session.state is State.AUTHORIZATION
         verdict = self._patience.check(
             now,
             unsent=self._transport.get_write_buffer_size(),
             written=self._written,
             blocked=not self._writable.is_set(),
             waiting=self._waits_for_peer,
+            idle=STRANGER_SECONDS if stranger else None,
         )
         if verdict is None:
             return

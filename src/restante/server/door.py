@@ -120,12 +120,18 @@ class Door:
             ban = self._bans.of(peer.address, self._clock())
             if ban is not None:
                 return BANNED if ban.reason == FAILED_LOGINS else REFUSED
-            if self._places.full and not self._known.accounts_at(peer.key):
+            exempt = peer.shared or self._known.accounts_at(peer.key)
+            if self._places.full and not exempt:
                 return FULL
             if self._places.crowded(peer):
                 return CROWDED
             self._places.enter(peer)
         return None
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether strangers have taken more than half of the places that they have."""
+        return self._places.filling
 
     def logged_in(self, address: str) -> None:
         """A connection that was admitted is no stranger's any more."""

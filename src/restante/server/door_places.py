@@ -27,6 +27,11 @@ class Places:
         """Whether as many as may be have not yet logged in."""
         return self._before_login >= self._settings.max_before_login
 
+    @property
+    def filling(self) -> bool:
+        """Whether more than half of those places are taken."""
+        return 2 * self._before_login > self._settings.max_before_login
+
     def crowded(self, peer: Peer) -> bool:
         """Whether there are as many from that address as may be."""
         return any(self._connections[key] >= most for key, most in self._rules.caps(peer))

@@ -34,12 +34,19 @@ class Patience:
         self._since = time.monotonic()
 
     def check(
-        self, now: float, *, unsent: int, written: int, blocked: bool, waiting: bool
+        self,
+        now: float,
+        *,
+        unsent: int,
+        written: int,
+        blocked: bool,
+        waiting: bool,
+        idle: float | None = None,
     ) -> Verdict | None:
         """What is to be said against the peer at `now`, if anything.
 
         unsent: octets in our buffer. written: octets put there so far. blocked: nothing more
-        goes in. waiting: it is the peer's turn to speak.
+        goes in. waiting: it is the peer's turn to speak. idle: seconds, in place of the usual.
         """
         progress = (unsent, written)
         if progress != self._progress:
@@ -47,6 +54,6 @@ class Patience:
             self._since = now
         elif unsent or blocked:
             return Verdict.STALLED if now - self._since > self._stalled else None
-        elif waiting and now - self._since > self._idle:
+        elif waiting and now - self._since > (self._idle if idle is None else idle):
             return Verdict.IDLE
         return None

@@ -166,7 +166,10 @@ class Performer:
             spent = time.monotonic() - begun - waited
             await asyncio.sleep(max(0.0, self._server.settings.failure_delay - spent))
             return refusal
-        visit.succeed()
+        if claim.mechanism == "ANONYMOUS":
+            visit.leave_open()  # nobody has become known
+        else:
+            visit.succeed()
         return self.too_soon(account) or account
 
     async def _may_try(self, name: str) -> bool:

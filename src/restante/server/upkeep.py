@@ -33,8 +33,9 @@ class Upkeep:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
+            crowded = self._server.door.is_filling
             for connection in self._server.connections:
-                connection.check_time(now)
+                connection.check_time(now, crowded=crowded)
             if refreshing is None or refreshing.done():
                 # Not waited for: time limits hold while all worker threads are busy.
                 refreshing = self._server.spawn(self._refresh())

@@ -147,4 +147,7 @@ TEXTS: dict[str, str] = {
         "zu viele Fehlanmeldungen von dieser Adresse: später erneut versuchen"
     ),
     "too many login attempts: try again later": "zu viele Anmeldeversuche: später erneut versuchen",
+    "messages of this maildrop can't be deleted": (
+        "Nachrichten dieses Postfachs können nicht gelöscht werden"
+    ),
 }

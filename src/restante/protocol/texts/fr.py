@@ -147,4 +147,7 @@ TEXTS: dict[str, str] = {
     "too many login attempts: try again later": (
         "trop de tentatives de connexion : réessayez plus tard"
     ),
+    "messages of this maildrop can't be deleted": (
+        "les messages de cette boîte ne peuvent pas être supprimés"
+    ),
 }

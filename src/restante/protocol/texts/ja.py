@@ -147,4 +147,5 @@ TEXTS: dict[str, str] = {
     "too many login attempts: try again later": (
         "ログインの試行が多すぎます: 後でやり直してください"
     ),
+    "messages of this maildrop can't be deleted": "このメールドロップのメッセージは削除できません",
 }

@@ -137,4 +137,5 @@ TEXTS: dict[str, str] = {
         "слишком много неудачных входов с этого адреса: повторите позже"
     ),
     "too many login attempts: try again later": "слишком много попыток входа: повторите позже",
+    "messages of this maildrop can't be deleted": "сообщения этого ящика нельзя удалить",
 }
