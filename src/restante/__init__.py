@@ -34,9 +34,9 @@ from restante.protocol.errors import Pop3Error
 from restante.protocol.replies import Err, MultiLine, Ok, Reply
 from restante.protocol.states import State
 from restante.server.client import ClientSession
-from restante.server.door import Door
-from restante.server.door_book import DoorBook
-from restante.server.door_settings import DoorSettings
+from restante.server.door.book import DoorBook
+from restante.server.door.door import Door
+from restante.server.door.settings import DoorSettings
 from restante.server.listeners import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls import Certificate, TlsSettings

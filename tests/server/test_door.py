@@ -12,9 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from restante.server import door_memory, door_tally
-from restante.server.door import BANNED, CROWDED, FULL, REFUSED, Door
-from restante.server.door_settings import DoorSettings
+from restante.server.door import memory, tally
+from restante.server.door.door import BANNED, CROWDED, FULL, REFUSED, Door
+from restante.server.door.settings import DoorSettings
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 HOUR = 3600.0
@@ -501,9 +501,9 @@ def test_threads_may_use_it_together() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door_tally, "MAX_TALLIES", 50)
+    monkeypatch.setattr(tally, "MAX_TALLIES", 50)
     for name in ("MAX_BANS", "MAX_SECRETS", "MAX_KNOWN"):
-        monkeypatch.setattr(door_memory, name, 50)
+        monkeypatch.setattr(memory, name, 50)
     clock = Clock()
     door = new_door(clock, ban_after=1)
     for number in range(1000):

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from restante.server import door as door_module
-from restante.server import door_book
-from restante.server.door import BANNED, REFUSED, Door
-from restante.server.door_book import Ban, DoorBook, DoorBookError, Failure, News, Old
-from restante.server.door_settings import DoorSettings
+from restante.server.door import book as module
+from restante.server.door import door as door_module
+from restante.server.door.book import Ban, DoorBook, DoorBookError, Failure, News, Old
+from restante.server.door.door import BANNED, REFUSED, Door
+from restante.server.door.settings import DoorSettings
 from tests.server.test_door import HERE, HOUR, THERE, Clock, banned, guess, owner
 
 NEVER = Old(0, 0, 0)
@@ -188,7 +188,7 @@ def test_another_file_in_its_place_is_noticed(path: Path) -> None:
 def test_what_is_old_is_removed_and_never_more_is_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_book, "KEPT", 10)
+    monkeypatch.setattr(module, "KEPT", 10)
     with closing(DoorBook(path)) as book, closing(DoorBook(path)) as other:
         for number in range(5):
             news = News(

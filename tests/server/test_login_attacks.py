@@ -33,8 +33,8 @@ from restante.sasl import scram
 from restante.sasl.contract import Challenge, MechanismContext
 from restante.sasl.scram import ScramClaim, make
 from restante.server.calls import Calls
-from restante.server.door import Door
-from restante.server.door_settings import DoorSettings
+from restante.server.door.door import Door
+from restante.server.door.settings import DoorSettings
 from restante.server.listeners import Listener
 from restante.server.logins import Logins
 from restante.server.settings import Settings

@@ -16,7 +16,7 @@ from restante.accounts.verify import Verifier
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
-from restante.server.door_settings import DoorSettings
+from restante.server.door.settings import DoorSettings
 from restante.server.logins import Logins
 from restante.server.threads import WorkerThreads
 from tests.server.kit import Client, serving

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from restante import ClientSession, Listener, Pop3Server
 from restante.protocol.policy import TlsMode
-from restante.server.door_settings import DoorSettings
+from restante.server.door.settings import DoorSettings
 from restante.server.xclient import XClient, parse_xclient
 from tests.conftest import Authority
 from tests.server.kit import PASSWORD, Client, serving

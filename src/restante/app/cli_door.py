@@ -28,9 +28,9 @@ from restante.app.options import (
 )
 from restante.app.parts import make_door
 from restante.app.settings import Settings
-from restante.server.door import Door
-from restante.server.door_book import Ban, DoorBookError
-from restante.server.door_tries import Throttled
+from restante.server.door.book import Ban, DoorBookError
+from restante.server.door.door import Door
+from restante.server.door.tries import Throttled
 from restante.server.networks import parse_network, shown
 
 app = typer.Typer(help="Who is turned away or slowed down, and who shall be.", no_args_is_help=True)

@@ -21,9 +21,9 @@ from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
 from restante.app.settings import Kind, LdapSection, Settings, SqlSection, StaticAccountSection
 from restante.maildrops.maildir import Maildir
-from restante.server.door import Door
-from restante.server.door_book import DoorBook
-from restante.server.door_settings import DoorSettings
+from restante.server.door.book import DoorBook
+from restante.server.door.door import Door
+from restante.server.door.settings import DoorSettings
 from restante.server.kerberos import Kerberos
 from restante.server.listeners import Listener
 from restante.server.networks import network_set

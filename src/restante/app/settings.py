@@ -269,7 +269,7 @@ class OAuthSection(Section):
 
 
 class DoorSection(Section):
-    """See `restante.server.door_settings.DoorSettings`."""
+    """See `restante.server.door.settings.DoorSettings`."""
 
     free_failures: int = setting(5, "a whole number from 1 to 1000", ge=1, le=1000)
     delay_first: float = setting(1.0, "seconds from 0 to 60", ge=0, le=60)

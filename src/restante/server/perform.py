@@ -40,7 +40,7 @@ from restante.protocol.facts import measure
 from restante.protocol.listing import Listing
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
-from restante.server.door import TOO_MANY_TRIES
+from restante.server.door.door import TOO_MANY_TRIES
 from restante.server.events import is_async
 from restante.server.sending import begun
 from restante.server.threads import call_and_lend

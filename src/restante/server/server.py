@@ -29,8 +29,8 @@ from restante.server.accepting import AcceptingListener
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
-from restante.server.door import Door
-from restante.server.door_settings import DoorSettings
+from restante.server.door.door import Door
+from restante.server.door.settings import DoorSettings
 from restante.server.events import Dispatcher, Events, Handler
 from restante.server.listeners import Listener
 from restante.server.listening import Listening, listen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from restante.protocol.replies import Err
-from restante.server.door import Door
+from restante.server.door.door import Door
 
 
 class Visit:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from restante.server.door_settings import DoorSettings
-from restante.server.door_tally import Rule
+from restante.server.door.settings import DoorSettings
+from restante.server.door.tally import Rule
 from restante.server.networks import Address, enclosing, network_set, parse_address
 
 MAX_SPARE = 100

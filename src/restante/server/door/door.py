@@ -44,12 +44,12 @@ from unicodedata import category, normalize
 
 from restante.accounts.names import MAX_NAME, fold
 from restante.protocol.replies import Err
-from restante.server.door_book import Ban, DoorBook, DoorBookError, Failure, News, Old
-from restante.server.door_memory import Bans, KnownAddresses, WrongSecrets
-from restante.server.door_peers import Peer, Peers, Rules
-from restante.server.door_places import Places
-from restante.server.door_settings import DoorSettings
-from restante.server.door_tries import Throttled, Tries
+from restante.server.door.book import Ban, DoorBook, DoorBookError, Failure, News, Old
+from restante.server.door.memory import Bans, KnownAddresses, WrongSecrets
+from restante.server.door.peers import Peer, Peers, Rules
+from restante.server.door.places import Places
+from restante.server.door.settings import DoorSettings
+from restante.server.door.tries import Throttled, Tries
 from restante.server.networks import parse_network, shown
 
 log = logging.getLogger("restante.access")

@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from hashlib import blake2b
 from secrets import token_bytes
 
-from restante.server.door_book import Ban
+from restante.server.door.book import Ban
 from restante.server.networks import Address, NetworkMap, parse_network
 
 MAX_BANS = 50_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from restante.server.door_memory import take_away
-from restante.server.door_peers import Peer, Rules
-from restante.server.door_settings import DoorSettings
+from restante.server.door.memory import take_away
+from restante.server.door.peers import Peer, Rules
+from restante.server.door.settings import DoorSettings
 
 
 class Places:

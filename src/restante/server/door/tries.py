@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from restante.server.door_memory import KnownAddresses
-from restante.server.door_peers import Peer, Rules, is_site
-from restante.server.door_tally import Rule, Tallies, Tally
+from restante.server.door.memory import KnownAddresses
+from restante.server.door.peers import Peer, Rules, is_site
+from restante.server.door.tally import Rule, Tallies, Tally
 
 
 @dataclass(frozen=True, slots=True)
