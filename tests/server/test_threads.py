@@ -156,6 +156,16 @@ async def test_what_outlives_the_lending_runs_in_the_pool() -> None:
 # Within a server
 
 
+def test_a_thread_that_has_just_been_started_takes_a_job() -> None:
+    """No further one is started for it."""
+    for _ in range(200):
+        fresh = WorkerThreads("fresh", 2, 4)
+        fresh.start()
+        assert fresh.submit(lambda: 1).result(10) == 1
+        assert fresh.count == 2
+        fresh.stop()
+
+
 def test_min_threads_are_warm_after_start() -> None:
     with serving(min_threads=3, max_threads=5) as server:
         assert server.workers.count == 3

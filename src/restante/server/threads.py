@@ -67,7 +67,7 @@ class WorkerThreads:
         self._jobs: deque[tuple[Job, Future[Any]]] = deque()
         self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._free = 0  # threads that wait for a job, or have only been started
         self._stopped = False
 
     @property
@@ -115,7 +115,7 @@ class WorkerThreads:
             if self._stopped:
                 raise RuntimeError(f"{self.name}: worker threads are stopped")
             self._jobs.append((job, future))
-            if self._idle < len(self._jobs) and len(self._threads) < self.maximum:
+            if self._free < len(self._jobs) and len(self._threads) < self.maximum:
                 self._add_thread()
             self._changed.notify()
         return future
@@ -142,6 +142,7 @@ class WorkerThreads:
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"restante-{self.name}", daemon=True)
         self._threads.add(thread)
+        self._free += 1
         thread.start()
 
     def _work(self) -> None:
@@ -150,19 +151,19 @@ class WorkerThreads:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         while (job := self._next()) is not None:
             job()
+            with self._changed:
+                self._free += 1
 
     def _next(self) -> Job | None:
         with self._changed:
+            called = True
             while not self._jobs:
-                if self._stopped:
+                if self._stopped or (not called and len(self._threads) > self.minimum):
+                    self._free -= 1
                     self._threads.discard(threading.current_thread())
                     return None
-                self._idle += 1
                 called = self._changed.wait(self.idle_seconds)
-                self._idle -= 1
-                if not called and not self._jobs and len(self._threads) > self.minimum:
-                    self._threads.discard(threading.current_thread())
-                    return None
+            self._free -= 1
             return self._jobs.popleft()[0]
 
 
