@@ -56,6 +56,8 @@ class Matching:
 
 def fold(text: str) -> str:
     """`text` without differences of case and of composition."""
+    if text.isascii():
+        return text.lower()
     return normalize("NFC", normalize("NFC", text).casefold())
 
 

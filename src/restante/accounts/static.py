@@ -51,6 +51,7 @@ class StaticAccounts:
         self._by_name: dict[str, Account] = {}
         self._by_email: dict[str, Account] = {}
         self._held: Counter[str] = Counter()  # credentials of each scheme
+        self._slowest: str | None = None
         pairs: Iterable[tuple[str, str | Account]]
         if isinstance(accounts, Mapping):
             pairs = accounts.items()
@@ -73,6 +74,7 @@ class StaticAccounts:
                 raise AccountExists(f"e-mail address {account.email!r} belongs to an account")
             self._by_name[key] = account
             self._held.update(_schemes(account))
+            self._slowest = slowest(+self._held)
             if email:
                 self._by_email[email] = account
 
@@ -83,6 +85,7 @@ class StaticAccounts:
             if account is None:
                 raise NoSuchAccount(f"no account {name!r}")
             self._held.subtract(_schemes(account))
+            self._slowest = slowest(+self._held)
             self._by_email.pop(self._matching.key(account.email), None)
 
     def list(self) -> tuple[Account, ...]:
@@ -110,7 +113,7 @@ class StaticAccounts:
 
     def slowest_scheme(self) -> str | None:
         """The scheme of the slowest kind that the accounts hold; None when all are quick."""
-        return slowest(name for name in SCHEMES if self._held[name] > 0)
+        return self._slowest
 
 
 def _schemes(account: Account) -> Iterable[str]:

@@ -170,6 +170,9 @@ SCHEMES: dict[str, Scheme] = {
 }
 """By name, the most preferred first; of the slow ones, also roughly the slowest first."""
 
+_AS_WRITTEN = frozenset({"ARGON2ID", "SCRYPT", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1"})
+"""What is split most often, and has only one spelling when it is written so."""
+
 _CREDENTIAL = re.compile(r"\{([A-Za-z0-9._-]+)\}(.*)", re.DOTALL)
 
 
@@ -180,6 +183,9 @@ def split_credential(credential: str) -> tuple[str, str]:
     as `{PLAIN}x`, `{SSHA.HEX}…` in base64, `{CRYPT}$6$…` as SHA512-CRYPT. What can't be read
     so keeps its name and data as they are, which is then no scheme's, or damaged.
     """
+    end = credential.find("}")
+    if credential[1:end] in _AS_WRITTEN and credential[0] == "{":
+        return credential[1:end], credential[end + 1 :]
     found = _CREDENTIAL.fullmatch(credential)
     if found is None:
         return "", credential
