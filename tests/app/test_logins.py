@@ -160,5 +160,8 @@ def test_failures_at_smtp_count_at_pop3(folder: Path) -> None:
         address = ("127.0.0.1", server.port("pop3", "starttls"))
         with socket.create_connection(address, 20) as client:
             assert client.recv(500).startswith(b"-ERR [SYS/TEMP] too many failed logins")
-        listed = restante("door", "list", cwd=folder).stdout
-    assert b"127.0.0.1" in listed
+
+        def listed() -> bool:
+            return b"127.0.0.1" in restante("door", "list", cwd=folder).stdout
+
+        wait_until(listed, "the ban in the door's book")
