@@ -39,8 +39,10 @@ _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disable
     a.networks, a.expires, a.master, c.credential, c.app
     FROM accounts a LEFT JOIN credentials c ON c.account = a.id """
 
-_SCHEME_HELD = """SELECT EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
-    WHERE c.scheme = ? AND c.app = '' AND NOT a.disabled)"""
+# Each is looked for in the index, which stays quick whatever the number of accounts.
+_SCHEMES_HELD = f"""SELECT s.column1 FROM (VALUES {", ".join(f"('{name}')" for name in SCHEMES)}) s
+    WHERE EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
+    WHERE c.scheme = s.column1 AND c.app = '' AND NOT a.disabled)"""  # noqa: S608 - our own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,11 @@ class SqliteAccounts:
     def held_schemes(self) -> frozenset[str]:
         """The schemes of the credentials by which somebody may log in."""
         with self._reading.use() as database:
-            return frozenset(name for name in SCHEMES if _holds(database, name))
+            return frozenset(name for (name,) in database.execute(_SCHEMES_HELD))
 
     def slowest_scheme(self) -> str | None:
         """The scheme of the slowest kind that the accounts hold; None when all are quick."""
-        with self._reading.use() as database:
-            return slowest(name for name in SCHEMES if _holds(database, name))
+        return slowest(self.held_schemes())
 
     def add(
         self,
@@ -366,10 +367,6 @@ class SqliteAccounts:
         doesn't wait for it."""
         with self._writing.use() as database, transaction(database):
             yield database
-
-
-def _holds(database: sqlite3.Connection, scheme: str) -> bool:
-    return bool(database.execute(_SCHEME_HELD, (scheme,)).fetchone()[0])
 
 
 def _check_credential(credential: str) -> str:
