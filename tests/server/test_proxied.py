@@ -23,6 +23,7 @@ from restante.server import accepting, proxied
 from restante.server.proxied import Proxied, ProxiedChannel, ProxiedListener
 from restante.server.proxy_header import Header
 from restante.server.runner import LoopThread
+from restante.server.transport.readiness import readiness
 from tests.conftest import Authority
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
@@ -64,8 +65,7 @@ class Echoes:
         self.open: set[Echo] = set()
         self.listener = Listener(host, 0, proxy_protocol=True, proxy_networks=networks)
         self.thread = LoopThread()
-        self.proxied = ProxiedListener(self.listener, self.make, **settings)
-        self.thread.run(self.proxied.start())
+        self.thread.run(self._open(settings))
         self.ports = [each.getsockname()[1] for each in self.proxied.sockets]
         self.port = self.ports[0]
 
@@ -73,12 +73,21 @@ class Echoes:
         assert proxied is not None
         return Echo(self, proxied)
 
+    async def _open(self, settings: dict[str, Any]) -> None:
+        self.readiness = readiness(asyncio.get_running_loop())
+        self.proxied = ProxiedListener(
+            self.listener, self.make, readiness=self.readiness, **settings
+        )
+        await self.proxied.start()
+
     async def _close(self) -> None:
         self.proxied.close()
         self.proxied.close()
-        await self.proxied.wait_closed()
         for each in list(self.open):
             each.transport.abort()
+
+    async def _forget(self) -> None:
+        self.readiness.close()
 
     def close(self) -> None:
         self.thread.run(self._close())
@@ -86,6 +95,7 @@ class Echoes:
     def stop(self) -> None:
         self.close()
         until(lambda: not self.open)
+        self.thread.run(self._forget())
         self.thread.stop()
 
 
@@ -348,10 +358,10 @@ def test_nothing_is_left_after_the_end(authority: Authority, loop_kind: str) -> 
         before = open_sockets()
         waiting = [clients.enter_context(knock(echoes.port, wire)) for wire in (b"", V1[:9])]
         shaking = clients.enter_context(knock(echoes.port, V1 + b"\x16\x03\x01"))
-        until(lambda: len(echoes.proxied._waiting) == 2 and echoes.proxied._tasks)
+        until(lambda: len(echoes.proxied._waiting) == 2 and echoes.proxied._shaking)
         echoes.close()
         assert not echoes.proxied._waiting
-        assert not echoes.proxied._tasks
+        assert not echoes.proxied._shaking
         for client in (*waiting, shaking):
             assert client.is_cut()
         with pytest.raises(ConnectionRefusedError):
@@ -378,7 +388,6 @@ def test_connections_outlive_the_listener(loop_kind: str) -> None:
 
 async def _close(listener: ProxiedListener) -> None:
     listener.close()
-    await listener.wait_closed()
 
 
 @needs_proc
@@ -388,7 +397,7 @@ def test_an_address_that_is_taken(loop_kind: str) -> None:
         listener = Listener(
             port=taken.getsockname()[1], proxy_protocol=True, proxy_networks=["127.0.0.1"]
         )
-        proxied_listener = ProxiedListener(listener, cast(Any, None))
+        proxied_listener = ProxiedListener(listener, cast(Any, None), readiness=cast(Any, None))
         before = open_sockets()
         try:
             with pytest.raises(OSError):

@@ -1,7 +1,6 @@
-"""Accepting connections ourselves, so that the door is asked before TLS begins.
+"""Accepting connections, and asking the door before TLS begins.
 
-asyncio's own server tells of a connection only after its handshake: those that never make one
-would be counted by nobody, and who is banned would be given one first.
+Those that never make a handshake are counted too, and who is banned isn't given one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from restante.server.listeners import Listener
 from restante.server.proxy_header import Address
-from restante.server.tls import GOODBYE_SECONDS
+from restante.server.transport.readiness import READ, Readiness
+from restante.server.transport.transport import SocketTransport
 from restante.server.visit import Visit
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class AcceptingListener:
         nobody is asked.
     tls: the context, when TLS begins at once. handshake_seconds: how long a client may take.
 
-    It needs an event loop that watches sockets (`loop.add_reader`), which Windows' usual one
-    doesn't.
+    readiness: watches the sockets.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class AcceptingListener:
         listener: Listener,
         make_connection: MakeConnection,
         *,
+        readiness: Readiness,
         knock: Knock | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_seconds: float = 60.0,
@@ -66,11 +66,12 @@ class AcceptingListener:
         self.sockets: list[socket.socket] = []
         self._listener = listener
         self._make_connection = make_connection
+        self._readiness = readiness
         self._knock = knock
         self._tls = tls
         self._handshake_seconds = handshake_seconds
         self._loop: asyncio.AbstractEventLoop
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._shaking: set[SocketTransport] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
         self._unsaid = 0
@@ -91,29 +92,25 @@ class AcceptingListener:
         for each in self.sockets:
             each.close()
         self.sockets = []
-        for task in self._tasks:
-            task.cancel()
-
-    async def wait_closed(self) -> None:
-        """Wait until nothing is left of what `close` cut off."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        for transport in list(self._shaking):
+            transport.abort()
 
     def _watch(self) -> None:
         self._retry = None
         for each in self.sockets:
-            self._loop.add_reader(each, self._accept, each)
+            self._readiness.watch(each.fileno(), _Bell(self, each), READ)
 
     def _unwatch(self) -> None:
         for each in self.sockets:
-            self._loop.remove_reader(each)
+            self._readiness.forget(each.fileno())
 
     def _rest(self) -> None:
         if self._retry is None:
             self._unwatch()
             self._retry = self._loop.call_later(RETRY_SECONDS, self._watch)
 
-    def _accept(self, listening: socket.socket) -> None:
+    def accept(self, listening: socket.socket) -> None:
+        """Take in those who wait."""
         for _ in range(ACCEPT_AT_ONCE):
             if not self._has_room():
                 self._rest()
@@ -155,38 +152,68 @@ class AcceptingListener:
         self, accepted: socket.socket, client: Address, proxied: Proxied | None = None
     ) -> None:
         """Hand a client's socket over to a connection, after the handshake if there is one."""
+        peer = client if proxied is None else proxied.peer
+        if self._tls is None:
+            transport = SocketTransport(self._readiness, accepted, peer)
+            self._begin(transport, proxied, None)
+            return
         visit = None
-        if self._tls is not None and self._knock is not None:
+        if self._knock is not None:
             visit = self._knock(client[0])
             if visit is None:
                 accepted.close()
                 return
-        tls = self._tls is not None
-        task = self._loop.create_task(
-            self._loop.connect_accepted_socket(
-                partial(self._make_connection, proxied, visit),
-                accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_seconds if tls else None,
-                ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
-            )
-        )
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._connected, accepted, client[0], visit))
+        transport = SocketTransport(self._readiness, accepted, peer)
+        self._shaking.add(transport)
+        done = partial(self._shaken, transport, client[0], proxied, visit)
+        transport.start_tls(self._tls, self._handshake_seconds, done)
 
-    def _connected(
-        self, accepted: socket.socket, host: str, visit: Visit | None, task: asyncio.Task[object]
+    def _shaken(
+        self,
+        transport: SocketTransport,
+        client: str,
+        proxied: Proxied | None,
+        visit: Visit | None,
+        error: OSError | None,
     ) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None or task.cancelled():
-            accepted.close()
+        self._shaking.discard(transport)
+        if error is None:
+            self._begin(transport, proxied, visit)
+            return
+        if visit is not None:
+            visit.end()
+        log.info("TLS handshake with %s failed: %s", client, error)
+
+    def _begin(
+        self, transport: SocketTransport, proxied: Proxied | None, visit: Visit | None
+    ) -> None:
+        try:
+            transport.begin(self._make_connection(proxied, visit))
+        except Exception as error:
+            transport.abort()
             if visit is not None:
                 visit.end()
-        if isinstance(error, OSError):
-            log.info("TLS handshake with %s failed: %s", host, error)
-        elif error is not None:
-            log.error("no connection for %s", host, exc_info=error)
+            log.error("no connection for %s", transport.peer[0], exc_info=error)
+
+
+class _Bell:
+    """A listening socket, as readiness sees it."""
+
+    def __init__(self, listener: AcceptingListener, listening: socket.socket) -> None:
+        self._listener = listener
+        self._socket = listening
+
+    def ready(self, events: int) -> None:
+        """Somebody is at the door."""
+        self._listener.accept(self._socket)
+
+    def broke(self, error: Exception) -> None:
+        """One of them could not be taken in."""
+        log.error(
+            "port %d: a connection could not be taken in",
+            self._socket.getsockname()[1],
+            exc_info=error,
+        )
 
 
 async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:

@@ -44,7 +44,7 @@ class TlsChannel:
 
     def __init__(
         self,
-        tls: ssl.SSLObject,
+        tls: ssl.SSLObject | ssl.SSLSocket,
         settings: TlsSettings | None = None,
         *,
         external_names: Sequence[str] = EXTERNAL_NAMES,

@@ -10,6 +10,7 @@ from restante.protocol.policy import Policy, TlsMode
 from restante.server.networks import NetworkMap, network_set, parse_address
 
 _OPTIONS = (
+    ("TCP_NODELAY", 1),
     ("TCP_KEEPIDLE", 60),
     ("TCP_KEEPINTVL", 15),
     ("TCP_KEEPCNT", 4),
@@ -74,7 +75,8 @@ def watch_peers(listening: socket.socket) -> None:
     """Have the system notice within two minutes that a silent peer's machine is gone.
 
     Its maildrop's lease is then free again, long before the idle timeout. And have it
-    take only so much of a message at a time that a slow reader's progress can be seen.
+    take only so much of a message at a time that a slow reader's progress can be seen, and send
+    each reply when it is written.
     Connections take these options over from the socket that listens.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
 from typing import TypeAlias
 
 from restante.server.accepting import AcceptingListener, Knock, MakeConnection
 from restante.server.listeners import Listener, watch_peers
 from restante.server.proxied import ProxiedListener
 from restante.server.tls import GOODBYE_SECONDS
+from restante.server.transport.readiness import Readiness
 
 Listening: TypeAlias = asyncio.Server | AcceptingListener
 
@@ -19,21 +19,31 @@ async def listen(
     listener: Listener,
     make_connection: MakeConnection,
     knock: Knock,
+    readiness: Readiness | None,
+    *,
     tls: ssl.SSLContext | None,
     handshake_seconds: float,
 ) -> Listening:
     """Listen, in the running loop, and note at which address. Raises OSError.
 
-    knock: asked for each client before its handshake, but not on Windows, where handshakes in
-        hand aren't counted. tls: the context, when TLS begins at once.
+    knock: asked for each client before its handshake. readiness: watches the sockets; None
+        where the loop can't, as on Windows: handshakes in hand aren't counted there. tls: the
+        context, when TLS begins at once.
     """
     server: Listening
-    if listener.proxy_protocol or (tls is not None and sys.platform != "win32"):
+    if readiness is not None:
         kind = ProxiedListener if listener.proxy_protocol else AcceptingListener
         server = kind(
-            listener, make_connection, knock=knock, tls=tls, handshake_seconds=handshake_seconds
+            listener,
+            make_connection,
+            readiness=readiness,
+            knock=knock,
+            tls=tls,
+            handshake_seconds=handshake_seconds,
         )
         await server.start()
+    elif listener.proxy_protocol:
+        raise OSError("the PROXY protocol needs an event loop that watches sockets")
     else:
         server = await asyncio.get_running_loop().create_server(
             lambda: make_connection(None, None),

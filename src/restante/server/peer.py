@@ -42,8 +42,8 @@ class Peer:
         return self._tls is not None or self._ended_by_proxy
 
     @property
-    def _tls(self) -> ssl.SSLObject | None:
-        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+    def _tls(self) -> ssl.SSLObject | ssl.SSLSocket | None:
+        tls: ssl.SSLObject | ssl.SSLSocket | None = self.transport.get_extra_info("ssl_object")
         return tls
 
     @property

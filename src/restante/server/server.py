@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
@@ -25,7 +26,6 @@ from restante.protocol.mechanisms import Channel
 from restante.protocol.policy import TlsMode
 from restante.protocol.replies import Err
 from restante.protocol.states import BOTH, State
-from restante.server.accepting import AcceptingListener
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
@@ -42,6 +42,7 @@ from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
 from restante.server.tls import Certificate, TlsSettings
 from restante.server.transcript import Transcript
+from restante.server.transport.readiness import Readiness, readiness
 from restante.server.upkeep import Upkeep
 from restante.server.visit import Visit
 
@@ -141,6 +142,7 @@ class Pop3Server(Events):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: list[Listening] = []
         self._upkeep = Upkeep(self)
+        self._readiness: Readiness | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._empty: asyncio.Event | None = None
@@ -280,6 +282,7 @@ class Pop3Server(Events):
         self._accepting = True
         for threads in (self.workers, self.storage, self.hashing):
             threads.start()
+        self._readiness = readiness(self._loop) if sys.platform != "win32" else None
         try:
             await self._upkeep.begin()
             for listener in self.listeners:
@@ -287,7 +290,10 @@ class Pop3Server(Events):
                 make = partial(Connection, self, listener)
                 timeout = self.settings.handshake_timeout
                 knock = partial(self._knock, listener)
-                self._listening.append(await listen(listener, make, knock, context, timeout))
+                server = await listen(
+                    listener, make, knock, self._readiness, tls=context, handshake_seconds=timeout
+                )
+                self._listening.append(server)
             self._upkeep.set_policies()
         except BaseException:
             self._accepting = False
@@ -333,14 +339,14 @@ class Pop3Server(Events):
             self._sweeper = None
         for server in self._listening:
             server.close()
-            if isinstance(server, AcceptingListener):
-                await server.wait_closed()
         self._listening.clear()
         await asyncio.sleep(0)  # connections cut just now hear of it
         # They still give their leases back.
         limit = time.monotonic() + 5.0
         while self._tasks and time.monotonic() < limit:
             await asyncio.wait(list(self._tasks), timeout=limit - time.monotonic())
+        if self._readiness is not None:
+            self._readiness.close()
         for listener in self.listeners:
             listener.address = None
         for each in (self.accounts, self._oauth):

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from restante.server.certificates import end_point, first_certificate
 from restante.server.tls_exporter import exporter
+from restante.server.transport.transport import SocketTransport
 
 log = logging.getLogger("restante.server")
 
@@ -93,6 +94,7 @@ class TlsSettings:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.num_tickets = 1  # a client that comes again needs one, and gets another then
         if self._client_certificates != "none":
             assert self._client_ca is not None
             context.load_verify_locations(fspath(self._client_ca))
@@ -174,6 +176,9 @@ async def upgrade(
     seconds: how long the handshake may take.
     """
     try:
+        if isinstance(transport, SocketTransport):
+            await _shake_hands(transport, context, seconds)
+            return transport
         return await asyncio.get_running_loop().start_tls(
             transport,
             protocol,
@@ -186,3 +191,18 @@ async def upgrade(
         peer = transport.get_extra_info("peername")
         log.info("TLS handshake with %s failed: %s", peer, error)
         return None
+
+
+async def _shake_hands(transport: SocketTransport, context: ssl.SSLContext, seconds: float) -> None:
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: OSError | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    transport.start_tls(context, seconds, done)
+    await ended

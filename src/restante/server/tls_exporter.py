@@ -13,14 +13,16 @@ import ssl
 import sys
 from collections.abc import Callable
 from functools import cache
+from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import getweakrefs
 
 if TYPE_CHECKING:
     from ctypes import PyDLL
 
 log = logging.getLogger("restante.server")
 
-Exporter: TypeAlias = Callable[[ssl.SSLObject, bytes, int], bytes | None]
+Exporter: TypeAlias = Callable[[ssl.SSLObject | SSLSocket, bytes, int], bytes | None]
 """Of a connection after its handshake, by a label without a context, so many octets."""
 
 KNOWN_PYTHONS = ((3, 11), (3, 14))
@@ -51,14 +53,15 @@ def _exporter() -> Exporter:
     function.argtypes = (ctypes.c_void_p, *text, *text, *text, ctypes.c_int)
     fields = ctypes.c_void_p * 3
 
-    def export(tls: ssl.SSLObject, label: bytes, size: int) -> bytes | None:
+    def export(tls: ssl.SSLObject | SSLSocket, label: bytes, size: int) -> bytes | None:
         inner: Any = getattr(tls, "_sslobj", None)
         if type(inner).__name__ != "_SSLSocket" or tls.version() is None:
             return None
-        # struct PySSLSocket: the object's head, Socket, ssl, ctx. There is no socket below
-        # an SSLObject, and its context is known.
+        # struct PySSLSocket: the object's head, Socket, ssl, ctx. The first is a reference to
+        # an SSLSocket, and none in an SSLObject; the context is known.
         socket, connection, context = fields.from_address(id(inner) + object.__basicsize__)
-        if socket is not None or connection is None or context != id(inner.context):
+        sockets = [id(each) for each in getweakrefs(tls)] if isinstance(tls, SSLSocket) else [None]
+        if socket not in sockets or connection is None or context != id(inner.context):
             return None
         out = ctypes.create_string_buffer(size)
         if function(connection, out, size, label, len(label), b"", 0, 1) != 1:
