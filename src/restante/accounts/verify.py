@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 from unicodedata import normalize
 
-from restante.accounts.contract import Account, AccountStore, KnowsHashing
+from restante.accounts.contract import Account, AccountStore, AppPassword, KnowsHashing
 from restante.accounts.schemes import (
     default_scheme,
     hash_password,
@@ -127,7 +128,11 @@ class Verifier:
         slow = _costs(account)
         if slow and (known := self.remembered(account, claim)):
             return known
-        proof = next((p for p in _proofs(account) if verify(p.credential, claim.password)), None)
+        proof = None
+        for each in _proofs(account):
+            if verify(each.credential, claim.password):
+                proof = each
+                break
         if proof is not None and slow:
             self.remember(account, claim, proof)
         if proof is None and not slow and (scheme := self._decoy_scheme()) is not None:
@@ -148,24 +153,35 @@ class Verifier:
         return default_scheme()
 
 
-def _proofs(account: Account) -> Iterator[Proof]:
+class _Held(NamedTuple):
+    """What a password can be held against, and whether that takes its time."""
+
+    proofs: tuple[Proof, ...]
+    slow: bool
+
+
+@lru_cache(1024)
+def _held(credentials: tuple[str, ...], app_passwords: tuple[AppPassword, ...]) -> _Held:
     """All that a password can be held against, what is quick first.
 
     Keys for SCRAM only where there is nothing else: they are of the same password, and a check
     more would take longer than the one that an unknown name costs.
     """
-    for each in account.app_passwords:
-        yield Proof(each.credential, each.name)
-    others = [each for each in account.credentials if split_credential(each)[0] not in HASHES]
-    for credential in others or account.credentials:
-        yield Proof(credential)
+    others = [each for each in credentials if split_credential(each)[0] not in HASHES]
+    proofs = [Proof(each.credential, each.name) for each in app_passwords]
+    proofs += map(Proof, others or credentials)
+    return _Held(tuple(proofs), any(is_slow(proof.credential) for proof in proofs))
+
+
+def _proofs(account: Account) -> tuple[Proof, ...]:
+    return _held(account.credentials, account.app_passwords).proofs
 
 
 def _costs(account: Account) -> bool:
     """Whether a password is checked against a slow hash, or by somebody else."""
     if account.check_password is not None:
         return True
-    return any(is_slow(proof.credential) for proof in _proofs(account))
+    return _held(account.credentials, account.app_passwords).slow
 
 
 def _by_secret(account: Account | None, claim: SecretClaim) -> Proof | None:

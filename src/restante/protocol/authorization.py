@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from restante.protocol.session import Session, Steps
 
 
+SEND_PASS = Ok("send PASS")
+
+
 def user(session: Session, command: User) -> Reply:
     refusal = _refuse_password_login(session)
     if refusal is not None:
         return refusal
     session.user = session.claimed = command.name
-    return Ok("send PASS")
+    return SEND_PASS
 
 
 def pass_(session: Session, command: Pass) -> Reply | Steps:

@@ -237,6 +237,14 @@ READERS: dict[str, Callable[[bytes], Command]] = {
     "UIDL": _optional_number(Uidl),
 }
 
+REPEATED = frozenset({"STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "NOOP", "RSET", "QUIT"})
+"""Commands whose lines are the same in many sessions, and hold nothing secret."""
+
+MAX_REMEMBERED = 10_000
+"""Lines of such commands that are kept read, some 2 MB; then it begins anew."""
+
+MAX_REMEMBERED_LINE = 32
+
 _CAPABILITIES = {"USER": "USER", "TOP": "TOP", "UIDL": "UIDL", "LANG": "LANG", "UTF8": "UTF8 USER"}
 
 
@@ -265,6 +273,7 @@ class CommandTable:
     """
 
     def __init__(self) -> None:
+        self._read: dict[bytes, tuple[CommandSpec, Command]] = {}
         self._specs = {
             verb.encode(): CommandSpec(verb, verb, states, _CAPABILITIES.get(verb))
             for verb, states in STATES.items()
@@ -284,6 +293,18 @@ class CommandTable:
         """The entry for a verb as it came off the wire, in upper case."""
         return self._specs.get(verb)
 
+    def remembered(self, line: bytes) -> tuple[CommandSpec, Command] | None:
+        """What this very line was read as before, as far as that is kept."""
+        return self._read.get(line)
+
+    def remember(self, line: bytes, spec: CommandSpec, command: Command) -> None:
+        """Keep what a line was read as, if it may come again."""
+        if spec.kind not in REPEATED or spec.secret or len(line) > MAX_REMEMBERED_LINE:
+            return
+        if len(self._read) >= MAX_REMEMBERED:
+            self._read.clear()
+        self._read[line] = spec, command
+
     def add(
         self,
         verb: str,
@@ -298,12 +319,14 @@ class CommandTable:
             raise ValueError(f"there is a command {verb.upper()} already: use replace()")
         spec = CommandSpec(verb.upper(), None, states, capability, handler, secret)
         self._specs[_key(verb)] = spec
+        self._read.clear()
         return spec
 
     def replace(self, verb: str, handler: Callable[..., Any]) -> CommandSpec:
         """Let `handler` answer a command that is there. Raises KeyError if it isn't."""
         spec = replace(self._specs[_key(verb)], handler=handler)
         self._specs[_key(verb)] = spec
+        self._read.clear()
         return spec
 
     def rename(self, verb: str, new_verb: str) -> CommandSpec:
@@ -315,10 +338,12 @@ class CommandTable:
         renamed = replace(spec, verb=new_verb.upper(), capability=capability)
         self._specs[_key(new_verb)] = renamed
         del self._specs[_key(verb)]
+        self._read.clear()
         return renamed
 
     def remove(self, verb: str) -> CommandSpec:
         """Take a command away; it is answered as unknown from then on. Raises KeyError."""
+        self._read.clear()
         return self._specs.pop(_key(verb))
 
 

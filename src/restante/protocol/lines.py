@@ -18,19 +18,20 @@ class LineBuffer:
     one octet at a time costs no more than one that arrives whole.
     """
 
-    __slots__ = ("_data", "_scanned")
+    __slots__ = ("_scanned", "data")
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self.data = bytearray()
+        """What has arrived and not been taken."""
         self._scanned = 0
 
     def __len__(self) -> int:
         """Octets that have arrived and not been taken."""
-        return len(self._data)
+        return len(self.data)
 
     def feed(self, data: bytes) -> None:
         """Add what has arrived."""
-        self._data += data
+        self.data += data
 
     def take(self, limit: int, longer: Mapping[bytes, int] = NOTHING_LONGER) -> bytes | None:
         """The next line without its end, or None until it is there.
@@ -39,7 +40,7 @@ class LineBuffer:
         these words, in any letter case. Raises LineTooLong as soon as a line has more octets,
         whether or not its end has arrived.
         """
-        data = self._data
+        data = self.data
         end = data.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(data)
@@ -56,12 +57,12 @@ class LineBuffer:
 
     def _check(self, size: int, limit: int, longer: Mapping[bytes, int]) -> None:
         for word, other in longer.items():
-            if self._data[: len(word)].upper() == word:
+            if self.data[: len(word)].upper() == word:
                 limit = other
         if size > limit:
             raise LineTooLong("line of more than {limit} octets", limit=limit)
 
     def clear(self) -> None:
         """Forget what has arrived."""
-        self._data.clear()
+        self.data.clear()
         self._scanned = 0

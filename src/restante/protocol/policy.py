@@ -65,4 +65,6 @@ class Policy:
 
     def offers_apop(self) -> bool:
         """Whether APOP is answered, so that the greeting needs a timestamp."""
-        return "PLAIN" in self.held_schemes and self.use_auth != "sasl" and "APOP" in self.commands
+        if "PLAIN" not in self.held_schemes or self.use_auth == "sasl":
+            return False
+        return self.commands.lookup(b"APOP") is not None

@@ -54,7 +54,7 @@ class Prepared:
     values: Values | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would cost a microsecond a message
 class Body:
     """A multi-line reply whose lines are a message, streamed from its store.
 
@@ -107,6 +107,8 @@ class Wording:
         if values:
             text = text.format_map(values)
         line = f"{prefix} {text}" if text else prefix
+        if line.isascii() and line.isprintable() and len(line) <= MAX_REPLY_LINE - 2:
+            return line.encode("ascii") + b"\r\n"
         if _UNSAFE.search(line):
             line = _UNSAFE.sub(" ", line)
         if self.utf8 or self.language is not None:

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from types import GeneratorType
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from restante.protocol import authorization, negotiation, transaction
 from restante.protocol.commands import (
+    Command,
     CommandSpec,
     check_octets,
     read_command,
@@ -172,8 +173,17 @@ class Session:
         if self._asked:
             self._asked = False
             return self.resume(line)
+        known = self.policy.commands.remembered(line)
+        if known is None:
+            return self._read(line)
+        refusal = self._refuse(known[0])
+        return self._act(*known) if refusal is None else self._bad(refusal)
+
+    def _read(self, line: bytes) -> Outcome:
+        """Answer a line that wasn't read before."""
+        commands = self.policy.commands
         verb, argument = split(line)
-        spec = self.policy.commands.lookup(verb)
+        spec = commands.lookup(verb)
         if spec is None or (spec.kind == "XCLIENT" and not self._hears_xclient()):
             return self._bad(Err("unknown command") if verb else Err("empty command"))
         try:
@@ -184,13 +194,21 @@ class Session:
             if spec.handler is not None:
                 self.bad_commands = 0
                 return self._begin(self._handled(spec, text_of(argument)))
-            outcome = self.run(spec, argument)
+            if spec.kind is None:
+                return Err("command has no default")
+            command = read_command(spec.kind, argument)
+            commands.remember(line, spec, command)
+            return self._act(spec, command)
         except ProtocolError as error:
             return self._bad(Err(error.text, values=error.values))
+
+    def _act(self, spec: CommandSpec, command: Command) -> Outcome:
+        assert spec.kind is not None
+        outcome = ACTIONS[spec.kind](self, command)
         self.bad_commands = 0
-        if isinstance(outcome, GeneratorType):  # quicker to tell than collections.abc.Generator
+        if type(outcome) is GeneratorType:  # quicker to tell than collections.abc.Generator
             return self._begin(outcome)
-        return cast(Reply, outcome)
+        return outcome  # type: ignore[return-value]  # a reply
 
     def run(self, spec: CommandSpec, argument: bytes) -> Reply | Steps:
         """What the built-in command does: a reply, or steps that end in one.

@@ -12,6 +12,8 @@ class State(Enum):
     TRANSACTION = "TRANSACTION"
     UPDATE = "UPDATE"
 
+    __hash__ = object.__hash__  # quicker than an Enum's own, and looked up for each command
+
 
 _BEFORE = frozenset({State.AUTHORIZATION})
 _AFTER = frozenset({State.TRANSACTION})

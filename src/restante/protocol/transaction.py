@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from restante.protocol.session import Session, Steps
 
 NO_SUCH_MESSAGE = Err("no such message")
+MARKED, BYE, DONE = Ok("marked"), Ok("bye"), Ok()
 
 
 def message_count(session: Session) -> Ok:
@@ -98,7 +99,7 @@ def dele(session: Session, command: Dele) -> Reply | Steps:
     if "delete" in session.policy.asks:
         return _ask_delete(session, number)
     session.deleted.add(number)
-    return Ok("marked")
+    return MARKED
 
 
 def _ask_delete(session: Session, number: MessageNumber) -> Steps:
@@ -106,11 +107,11 @@ def _ask_delete(session: Session, number: MessageNumber) -> Steps:
     if isinstance(refusal, Err):
         return refusal
     session.deleted.add(number)
-    return Ok("marked")
+    return MARKED
 
 
 def noop(session: Session, command: Command) -> Reply:
-    return Ok()
+    return DONE
 
 
 def rset(session: Session, command: Command) -> Reply | Steps:
@@ -125,11 +126,11 @@ def _tell_reset(session: Session) -> Steps:
 
 def quit_(session: Session, command: Command) -> Reply | Steps:
     session.closing = True
-    return Ok("bye") if session.state is State.AUTHORIZATION else _update(session)
+    return BYE if session.state is State.AUTHORIZATION else _update(session)
 
 
 def _update(session: Session) -> Steps:
     session.state = State.UPDATE
     refusal = yield Commit(tuple(sorted(session.deleted)))
     # RFC 1939 §6: -ERR when some messages marked as deleted were not removed.
-    return refusal if isinstance(refusal, Err) else Ok("bye")
+    return refusal if isinstance(refusal, Err) else BYE

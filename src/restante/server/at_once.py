@@ -13,13 +13,12 @@ processor looks slow now and then too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from restante.accounts.contract import Account
 from restante.maildrops.contract import MaildropInUse, OpensAtOnce
-from restante.protocol.claims import Claim
 from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
 from restante.server.perform import IN_USE
@@ -48,45 +47,44 @@ class AtOnce:
         lookup = server.accounts.lookup
         self._accounts = not getattr(server.accounts, "blocking", True) and not is_async(lookup)
         self._store = server.store if isinstance(server.store, OpensAtOnce) else None
+        self._ways: dict[type[Effect], Callable[[Performer, Any], object]] = {
+            Authenticate: self._authenticate,
+            OpenMaildrop: self._open,
+            Fetch: self._fetch,
+            Commit: self._commit,
+            BrokenOff: self._break_off,
+        }
 
     def perform(self, performer: Performer, effect: Effect) -> object:
         """The effect's result, or LATER. What goes wrong here goes wrong there, and is told."""
+        perform = self._ways.get(type(effect))
+        if perform is None:
+            return LATER
         try:
-            match effect:
-                case Authenticate():
-                    return self._authenticate(performer, effect.claim)
-                case OpenMaildrop():
-                    return self._open(performer, cast(Account, effect.account))
-                case Fetch():
-                    return self._fetch(performer, effect)
-                case Commit():
-                    return self._commit(performer, effect)
-                case BrokenOff():
-                    performer.break_off(effect)
-                    return None
+            return perform(performer, effect)
         except Exception:
             return LATER
-        return LATER
 
-    def _authenticate(self, performer: Performer, claim: Claim) -> object:
-        server = self._server
+    def _authenticate(self, performer: Performer, effect: Authenticate) -> object:
+        server, claim = self._server, effect.claim
         if not self._accounts or server.events.heard("authenticate"):
             return LATER
         visit, name = performer.visit, server.logins.login_of(claim.name)
         if not visit.is_open(name):
             return LATER
-        visit.begin_try(name)
-        found = None
-        try:
-            found = server.logins.identify_at_once(claim, visit.address)
-            if found is not None and performer.too_soon(found[0]) is not None:
-                found = None
-        finally:
-            (visit.leave_open if found is None else visit.succeed)()
-        return LATER if found is None else performer.proven(claim, *found)
+        # What isn't found right here is looked at again later, and takes its turn then.
+        found = server.logins.identify_at_once(claim, visit.address)
+        if found is None or performer.too_soon(found[0]) is not None:
+            return LATER
+        visit.recognise(name)
+        return performer.proven(claim, *found)
 
-    def _open(self, performer: Performer, account: Account) -> object:
-        store = self._store
+    def _break_off(self, performer: Performer, effect: BrokenOff) -> object:
+        performer.break_off(effect)
+        return None
+
+    def _open(self, performer: Performer, effect: OpenMaildrop) -> object:
+        account, store = cast(Account, effect.account), self._store
         if store is None or self._server.events.heard("mailbox_info"):
             return LATER
         if not self.may_use_storage():
@@ -107,10 +105,13 @@ class AtOnce:
         maildrop = performer.maildrop
         if maildrop is None or self._server.events.heard("retrieve"):
             return LATER
-        if not self.may_use_storage():
+        begun = monotonic()
+        if begun < self._rested:
             return LATER
-        content = self.timed(maildrop.fetch_at_once, effect.number)
-        return LATER if content is None else content
+        try:
+            return maildrop.fetch_at_once(effect.number) or LATER
+        finally:
+            self._took(begun)
 
     def _commit(self, performer: Performer, effect: Commit) -> object:
         return LATER if effect.numbers or not self.close(performer) else None
@@ -127,16 +128,19 @@ class AtOnce:
 
     def may_use_storage(self) -> bool:
         """Whether the storage has been quick of late."""
-        return time.monotonic() >= self._rested
+        return monotonic() >= self._rested
 
     def timed(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of the storage in place, and see how long it takes."""
-        begun = time.monotonic()
+        begun = monotonic()
         try:
             return function(*args)
         finally:
-            now = time.monotonic()
-            self._mean += (now - begun - self._mean) / MEMORY
-            if self._mean > SLOW_SECONDS:
-                self._mean = 0.0
-                self._rested = now + REST_SECONDS
+            self._took(begun)
+
+    def _took(self, begun: float) -> None:
+        now = monotonic()
+        self._mean += (now - begun - self._mean) / MEMORY
+        if self._mean > SLOW_SECONDS:
+            self._mean = 0.0
+            self._rested = now + REST_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from restante.accounts.contract import Account
@@ -45,22 +46,31 @@ class Mailbox:
 class ClientSession:
     """One connected client. Given to every handler as its first argument.
 
-    id: short text that is this connection's own in the logs.
-    peer_ip, peer_port: where the client is; an empty text and 0 for a Unix socket.
     data: for the application's own use.
     """
 
-    __slots__ = ("_connection", "_session", "data", "id", "mailbox", "peer_ip", "peer_port")
+    __slots__ = ("_connection", "_session", "data", "mailbox")
 
-    def __init__(
-        self, connection: Connection, session: Session, identity: str, peer: tuple[str, int]
-    ) -> None:
+    def __init__(self, connection: Connection, session: Session) -> None:
         self._connection = connection
         self._session = session
-        self.id = identity
-        self.peer_ip, self.peer_port = peer
         self.mailbox = Mailbox(session)
         self.data: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """Short text that is this connection's own in the logs."""
+        return self._connection.id
+
+    @property
+    def peer_ip(self) -> str:
+        """Where the client is; an empty text for a Unix socket."""
+        return self._connection.address[0]
+
+    @property
+    def peer_port(self) -> int:
+        """Its port; 0 for a Unix socket."""
+        return self._connection.address[1]
 
     @property
     def state(self) -> State:
@@ -97,6 +107,7 @@ class ClientSession:
         return f"<ClientSession {self.id} {self.peer_ip} {name} {self.state.value}>"
 
 
+@lru_cache(1024)
 def is_local(address: str) -> bool:
     """Whether a peer is on this machine, so that no network sees its password."""
     if address.startswith("::ffff:"):

@@ -53,6 +53,13 @@ class Connection(asyncio.Protocol):
     one read in one write. Everything else runs in one task, during which lines wait.
     """
 
+    __slots__ = (
+        "_arrived", "_client", "_close_wanted", "_counted_in", "_eof", "_gone", "_greeted",
+        "_lingering", "_number", "_out", "_out_size", "_patience", "_peer", "_performer",
+        "_proxied", "_reading", "_ready", "_task", "_transport", "_writable", "_written",
+        "address", "listener", "lost", "server", "session", "visit",
+    )  # fmt: skip
+
     def __init__(
         self,
         server: Pop3Server,
@@ -66,16 +73,19 @@ class Connection(asyncio.Protocol):
         self._counted_in = visit
         self.lost = False
         self.session: Session
-        self.client: ClientSession
         self.visit: Visit
+        self.address: tuple[str, int]
+        """Where the client is: host, empty for a Unix socket, and port."""
+        self._client: ClientSession | None = None
+        self._number = 0
         self._peer: Peer
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._writable = True
+        self._ready: asyncio.Future[None] | None = None  # somebody waits to write
         self._arrived: asyncio.Future[None] | None = None
         self._gone: asyncio.Event | None = None  # somebody waits for the peer to leave
         self._reading = True
@@ -85,6 +95,18 @@ class Connection(asyncio.Protocol):
         self._eof = False
         self._patience = Patience(server.settings.idle_timeout, server.settings.stall_timeout)
         self._written = 0
+
+    @property
+    def id(self) -> str:
+        """The connection's name in the logs."""
+        return f"{self.server.prefix}-{self._number:x}"
+
+    @property
+    def client(self) -> ClientSession:
+        """What handlers see of the connection."""
+        if self._client is None:
+            self._client = ClientSession(self, self.session)
+        return self._client
 
     # Transport's calls
 
@@ -101,10 +123,11 @@ class Connection(asyncio.Protocol):
         )
         if peer.tls:
             self.session.channel = self.server.channel_of(peer)
-        self.client = ClientSession(self, self.session, self.server.new_id(), peer.address)
+        self.address = peer.address
+        self._number = self.server.next_number()
         self.visit = self._counted_in or Visit(self.server.door, peer.address[0])
         self._performer = Performer(self)
-        self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
+        self._set_limit()
         refusal = self.server.admit(self)
         if refusal is not None:
             self._turn_away(refusal)
@@ -119,11 +142,14 @@ class Connection(asyncio.Protocol):
             if self._lingering > MAX_LINGER:
                 self._transport.abort()
             return
-        self.session.feed(data)
-        self._wake()
+        waiting = self.session.lines.data
+        waiting += data
+        if self._arrived is not None:
+            self._wake()
         if self._task is None and self._greeted:
             self._pump()
-        self._pace_reading()
+        if len(waiting) > MAX_PENDING_INPUT or not self._reading:
+            self._pace_reading()
 
     def eof_received(self) -> bool:
         # A client that has said everything may still be reading its replies.
@@ -138,10 +164,10 @@ class Connection(asyncio.Protocol):
             self._arrived.set_result(None)
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._writable = False
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._may_write()
         if self._task is None and self._greeted and self._lingering < 0:
             self._pump()
             self._pace_reading()
@@ -150,7 +176,7 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
-        self._writable.set()
+        self._may_write()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
@@ -182,7 +208,7 @@ class Connection(asyncio.Protocol):
         if self._performer.maildrop is None:
             return
         if discarded := len(self.session.deleted):
-            log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
+            log.info("session %s: %d deletions discarded, no QUIT", self.id, discarded)
         try:
             await self._performer.release()
         except Exception as error:
@@ -220,19 +246,23 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer the lines that are there, until one needs something done."""
         session = self.session
+        waiting = session.lines.data
         watched = self.server.events.watches_commands
         try:
             # For as long as the client takes its replies, and nobody wants an end.
             while (
-                self._writable.is_set()
+                waiting
+                and self._writable
                 and not self._close_wanted
                 and (line := session.take_line()) is not None
             ):
-                self._patience.renew()
+                self._patience.renewed = True
                 if watched:
                     self._start(self._answer_watched(line))
                     return
-                outcome = self._perform_at_once(self._receive(line))
+                outcome = self._receive(line)
+                if isinstance(outcome, Effect):
+                    outcome = self._perform_at_once(outcome)
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
@@ -242,9 +272,9 @@ class Connection(asyncio.Protocol):
             self._linger()
             return
         self._flush()
-        if session.closing and len(session.lines):
+        if session.closing and waiting:
             self._linger()
-        elif session.closing or self._close_wanted or (self._eof and self._writable.is_set()):
+        elif session.closing or self._close_wanted or (self._eof and self._writable):
             self._close()
 
     def _perform_at_once(self, outcome: Outcome) -> Outcome:
@@ -272,28 +302,31 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: tuple[bytes, ...] = ()
+        body: tuple[bytes, ...] | None = None
         if isinstance(reply, Body):
-            whole = encoded_whole(reply, self.server.batch_size)
-            if whole is None:
+            body = encoded_whole(reply, self.server.batch_size)
+            if body is None:
                 return False
-            body = whole
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, first_line(status, reply))
-        self._put(status, *body)
+        self._put(status)
+        if body is not None:
+            for part in body:
+                self._put(part)
         return True
 
-    def _put(self, *parts: bytes) -> None:
-        self._out += parts
-        self._out_size += sum(map(len, parts))
+    def _put(self, part: bytes) -> None:
+        self._out.append(part)
+        self._out_size += len(part)
         if self._out_size >= FLUSH_AT:
             self._flush()
 
     def _flush(self) -> None:
-        if self._out:
-            data = b"".join(self._out)
-            self._out.clear()
+        out = self._out
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
             self._out_size = 0
             self._transport.write(data)
 
@@ -315,11 +348,11 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             # Nothing sensible can be sent any more: half a message may be on the wire.
             if not (isinstance(error, ConnectionError) and self._has_left):
-                await self.server.events.report(error, self.client, f"in session {self.client.id}")
+                await self.server.events.report(error, self.client, f"in session {self.id}")
             self._transport.abort()
         finally:
             self._task = None
-            self._patience.renew()
+            self._patience.renewed = True
         if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
             return
         self._pump()
@@ -397,7 +430,15 @@ class Connection(asyncio.Protocol):
 
     async def ready(self) -> None:
         """Wait until the client has taken enough for more to be written."""
-        await self._writable.wait()
+        if not self._writable:
+            self._ready = asyncio.get_running_loop().create_future()
+            await self._ready
+
+    def _may_write(self) -> None:
+        self._writable = True
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.done():
+            ready.set_result(None)
 
     async def _start_tls(self) -> None:
         context = self.server.tls_context()
@@ -413,15 +454,20 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("no TLS, no session")
         self._transport = self._peer.transport = transport
         self.session.channel = self.server.channel_of(self._peer)
-        self._transport.set_write_buffer_limits(high=max(FLUSH_AT, self.server.batch_size))
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        """Let one block of a message wait to be sent."""
+        if self.server.batch_size > FLUSH_AT:
+            self._transport.set_write_buffer_limits(high=self.server.batch_size)
 
     def introduce(self, said: XClient) -> Err | None:
         """Take a proxy's word for who its client is, or say why that one can't come in."""
-        client, session = self.client, self.session
+        session = self.session
         log.info(
             "session %s: %s speaks for %s port %s, session %s",
-            client.id,
-            client.peer_ip,
+            self.id,
+            self.address[0],
             said.host,
             said.port,
             said.session,
@@ -432,7 +478,7 @@ class Connection(asyncio.Protocol):
         session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
         if said.host is None:
             return None
-        client.peer_ip, client.peer_port = said.host, said.port or 0
+        self.address = said.host, said.port or 0
         self.visit.end()
         self.visit = Visit(self.server.door, said.host)
         refusal = self.visit.begin()
@@ -492,13 +538,13 @@ class Connection(asyncio.Protocol):
             now,
             unsent=self._transport.get_write_buffer_size(),
             written=self._written,
-            blocked=not self._writable.is_set(),
+            blocked=not self._writable,
             waiting=self._waits_for_peer,
             idle=STRANGER_SECONDS if stranger else None,
         )
         if verdict is None:
             return
-        log.info("session %s: closed, %s", self.client.id, verdict.value)
+        log.info("session %s: closed, %s", self.id, verdict.value)
         if verdict is Verdict.STALLED:
             self._transport.abort()
         else:

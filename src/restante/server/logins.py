@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from restante.accounts.contract import (
     Account,
@@ -100,7 +100,7 @@ class Logins:
 
         The same for all names of one account.
         """
-        return self._key(self._split(name)[0])
+        return self._key(self._split(name)[0] if self._separator else name)
 
     async def identify(
         self, claim: Claim, address: str, protocol: str = "pop3"
@@ -122,11 +122,11 @@ class Logins:
 
     def identify_at_once(self, claim: Claim, address: str) -> tuple[Account, Proof] | None:
         """The same for what is quick and simple; None: ask `identify`."""
-        if isinstance(claim, TokenClaim | IdentityClaim) or claim.authzid:
+        if isinstance(claim, (TokenClaim, IdentityClaim)) or claim.authzid:
             return None
         if self._separator and self._separator in claim.name:
             return None
-        account = cast(Account | None, self.accounts.lookup(claim.name))
+        account: Account | None = self.accounts.lookup(claim.name)  # type: ignore[assignment]
         account = self._if_welcome(account, address)
         if not self.verifier.is_cheap(account, claim):
             return None

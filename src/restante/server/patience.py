@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from enum import Enum
+
+NONE = (0, 0)
 
 
 class Verdict(Enum):
@@ -21,17 +22,15 @@ class Patience:
     nothing.
     """
 
-    __slots__ = ("_idle", "_progress", "_since", "_stalled")
+    __slots__ = ("_idle", "_progress", "_since", "_stalled", "renewed")
 
     def __init__(self, idle: float, stalled: float) -> None:
         self._idle = idle
         self._stalled = stalled
-        self._since = time.monotonic()
-        self._progress = (0, 0)
-
-    def renew(self) -> None:
-        """Something was done: a command came, or work has ended."""
-        self._since = time.monotonic()
+        self._since = 0.0
+        self._progress = NONE
+        self.renewed = True
+        """Something was done since the last look: a command came, or work has ended."""
 
     def check(
         self,
@@ -48,6 +47,9 @@ class Patience:
         unsent: octets in our buffer. written: octets put there so far. blocked: nothing more
         goes in. waiting: it is the peer's turn to speak. idle: seconds, in place of the usual.
         """
+        if self.renewed:
+            self.renewed = False
+            self._since = now
         progress = (unsent, written)
         if progress != self._progress:
             self._progress = progress

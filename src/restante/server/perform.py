@@ -118,7 +118,7 @@ class Performer:
             case MessageGone():
                 return GONE
         reference = await self._server.events.report(
-            error, self._connection.client, f"in session {self._connection.client.id}"
+            error, self._connection.client, f"in session {self._connection.id}"
         )
         if isinstance(error, CommitFailed):
             code = "SYS/TEMP" if error.temporary else "SYS/PERM"
@@ -290,11 +290,11 @@ class Performer:
         access_log.info(
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
             account.name,
-            self._connection.client.peer_ip or "unix",
-            "yes" if self._connection.client.tls else "no",
+            self._connection.address[0] or "unix",
+            "yes" if self._connection.session.tls else "no",
             len(maildrop.listing),
             maildrop.listing.total,
-            self._connection.client.id,
+            self._connection.id,
         )
         return maildrop.listing
 
@@ -338,7 +338,7 @@ class Performer:
                 name = self._connection.session.account.name
                 access_log.info(
                     "deleted: account=%r messages=%d session=%s",
-                    name, len(effect.numbers), self._connection.client.id,
+                    name, len(effect.numbers), self._connection.id,
                 )  # fmt: skip
         finally:
             await self._release_or_report()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from restante.maildrops.contract import Content, Source
 from restante.protocol.replies import Body
-from restante.protocol.stuffing import BodyEncoder
+from restante.protocol.stuffing import TERMINATOR, BodyEncoder
 
 if TYPE_CHECKING:
     from restante.server.at_once import AtOnce
@@ -38,6 +38,9 @@ def encoded_whole(body: Body, limit: int) -> tuple[bytes, bytes] | None:
     source = body.content.source
     if not isinstance(source, bytes) or len(source) > limit:
         return None
+    facts = body.content.facts
+    if facts is not None and facts.wire_ready and body.top_lines is None and not body.downgrade:
+        return source, TERMINATOR
     encoder = _encoder(body)
     return encoder.feed(source), encoder.finish()
 

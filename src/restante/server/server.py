@@ -130,6 +130,8 @@ class Pop3Server(Events):
             upgrade=self.settings.upgrade_hashes,
             scram_iterations=self.settings.scram_iterations,
         )
+        self.batch_size = self.settings.batch_size
+        """Octets of a message that are read and written at a time."""
         self.hostname = self.settings.hostname or socket.gethostname() or "localhost"
         self._oauth = oauth
         self.tls_settings = tls_settings
@@ -150,7 +152,9 @@ class Pop3Server(Events):
         self._thread: LoopThread | None = None
         self._accepting = False
         self._closed = asyncio.Event()
-        self._ids = itertools.count(1)
+        self.prefix = ""
+        """What the names of all connections begin with: this process's number."""
+        self._numbers = itertools.count(1)
 
     def _check_tls(self) -> None:
         wanted = [each.tls for each in self.listeners if each.tls != "none"]
@@ -277,6 +281,7 @@ class Pop3Server(Events):
         if self._loop is not None:
             raise RuntimeError("the server is started already")
         self._loop = asyncio.get_running_loop()
+        self.prefix = f"{os.getpid():x}"
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._accepting = True
@@ -384,18 +389,13 @@ class Pop3Server(Events):
         """Those that are open."""
         return list(self._connections)
 
-    @property
-    def batch_size(self) -> int:
-        """Octets of a message that are read and written at a time."""
-        return self.settings.batch_size
-
-    def new_id(self) -> str:
-        """A connection's name in the logs."""
-        return f"{os.getpid():x}-{next(self._ids):x}"
+    def next_number(self) -> int:
+        """A new connection's; with `prefix`, its name in the logs."""
+        return next(self._numbers)
 
     def new_timestamp(self) -> bytes:
         """A greeting's timestamp for APOP, `<digits.digits@host>`, never given twice."""
-        number = secrets.randbits(63)
+        number = int.from_bytes(os.urandom(8), "big") >> 1
         return f"<{number}.{time.time_ns()}@{self.hostname}>".encode("ascii", "replace")
 
     def _knock(self, listener: Listener, address: str) -> Visit | None:

@@ -214,14 +214,18 @@ class Door:
     def succeeded(self, address: str, name: str) -> None:
         """A login was right: the address is known to the account from now on."""
         peer = self._stranger(address)
-        if peer is None:
-            return
+        if peer is not None:
+            with self._lock:
+                self._tries.end(peer, _key(name), self._clock())
+            self.recognise(address, name)
+
+    def recognise(self, address: str, name: str) -> None:
+        """The same for a login that was looked at in place, while the door `is_open`."""
+        peer = self._stranger(address)
         account = _key(name)
-        with self._lock:
-            now = self._clock()
-            self._tries.end(peer, account, now)
-            if account and not peer.shared:
-                self._remember(peer.key, account, now)
+        if peer is not None and account and not peer.shared:
+            with self._lock:
+                self._remember(peer.key, account, self._clock())
 
     def undecided(self, address: str, name: str) -> None:
         """Whether a login is right couldn't be told: the accounts can't be asked."""
