@@ -136,7 +136,7 @@ class Rows:
         header_end = self.header_ends[row]
         crlf, stuffing = bool(marks & CRLF), bool(marks & DOTS)
         dots = self._dots_of(row) if stuffing else None
-        return Facts(octets, header_end, crlf, stuffing, ascii_octets, dots)
+        return Facts._make((octets, header_end, crlf, stuffing, ascii_octets, dots))
 
     def listing(self) -> Listing:
         """The listing of these messages."""
