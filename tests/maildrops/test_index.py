@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import tracemalloc
+from array import array
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,11 @@ def state(rows: Rows) -> list[object]:
 
 name = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1, max_size=20)
 number = st.integers(0, 2**63)
-some_facts = st.builds(Facts, number, number, st.booleans(), st.booleans(), number)
+places = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(lambda at: array("I", at))
+some_facts = st.one_of(
+    st.builds(Facts, number, number, st.booleans(), st.booleans(), number),
+    st.builds(Facts, number, number, st.booleans(), st.just(True), number, places),
+)
 
 
 @given(st.lists(st.tuples(name, some_facts), max_size=5))
@@ -56,6 +61,18 @@ def test_marks_and_facts() -> None:
     rows = rows_of(["1.x"], [facts])
     assert rows.marks[0] == CRLF | DOTS
     assert rows.facts(0) == facts
+
+
+def test_dots_past_the_bound_are_searched_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restante.maildrops.index.MAX_DOTS", 3)
+    rows = rows_of(["1.x", "2.x", "3.x", "4.x"], [measure([b".\n.\n"]), *[measure([b".\n"])] * 3])
+    again = Rows()
+    for row in range(4):
+        again.copy(rows, row, rows.names[row], rows.marks[row])
+    for each in (rows, again):
+        kept = [each.facts(row).dots for row in range(4)]
+        assert kept == [array("I", [0, 2]), array("I", [0]), None, None]
+        assert all(each.facts(row).needs_stuffing for row in range(4))
 
 
 def test_there_may_be_none(tmp_path: Path) -> None:

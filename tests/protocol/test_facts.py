@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from restante.protocol.downgrade import downgrade_header
 from restante.protocol.facts import Facts, Measure, blank_line_end, measure
-from restante.protocol.limits import MAX_DOWNGRADED_HEADER
+from restante.protocol.limits import MAX_DOTS, MAX_DOWNGRADED_HEADER
 from tests.corpus import NASTY, wire_form
 
 pieces = st.sampled_from(
@@ -36,8 +37,16 @@ def expected(message: bytes) -> Facts:
     wire = wire_form(message)
     header = message[: header_end(message)]
     growth = len(wire_form(downgrade_header(header))) - len(wire_form(header)) if header else 0
-    dots = re.search(rb"(^|\n)\.", message) is not None
-    return Facts(len(wire), header_end(message), wire == message, dots, len(wire) + growth)
+    dots = [found.start() for found in re.finditer(rb"(?m)^\.", message)]
+    few = 0 < len(dots) <= min(16 + len(message) // 1000, MAX_DOTS)
+    return Facts(
+        len(wire),
+        header_end(message),
+        wire == message,
+        bool(dots),
+        len(wire) + growth,
+        array("I", dots) if few else None,
+    )
 
 
 def cut(message: bytes, places: list[int]) -> list[bytes]:
@@ -149,3 +158,39 @@ def test_blank_line_end_looks_back_over_the_cut() -> None:
     assert blank_line_end(b"a\r\n", b"\r\nx") == 2
     assert blank_line_end(b"a\n", b"x\n") == -1
     assert blank_line_end(b"a\n", b"b\n\n\r\n") == 3
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_dots_places_are_kept_up_to_one_in_a_thousand_octets(end: bytes, more: int) -> None:
+    line = b"x" * (1000 - len(end)) + end
+    message = (b"." + end) * (16 + 20 + more) + line * 20
+    message = message[: 20_999 - len(end)] + end
+    facts = measure([message])
+    assert facts.needs_stuffing
+    assert (facts.dots is None) == bool(more)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_more_places_are_kept_than_the_bound(more: int) -> None:
+    block = b"." + b"x" * 1997 + b"\r\n"
+    meter = Measure()
+    for _ in range(MAX_DOTS + more):
+        meter.feed(block)
+    for _ in range(3):
+        meter.feed(b"\r\n\n\r\n.\r\nx\n" if more else b"x\r\n\r\n")
+    facts = meter.finish()
+    assert facts.needs_stuffing
+    assert facts.crlf == (not more)
+    if more:
+        assert facts.dots is None
+        assert facts.octets == 2000 * (MAX_DOTS + 1) + 3 * 10 + 2 * 3
+    else:
+        assert facts.dots == array("I", range(0, 2000 * MAX_DOTS, 2000))
+
+
+def test_places_past_what_an_offset_holds_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restante.protocol.facts.MAX_OFFSET", 10)
+    assert measure([b"....\n", b".\r\n"]).dots == array("I", [0, 5])
+    assert measure([b"....\r\n", b"\r\n", b".x\r\n"]).dots is None
+    assert measure([b"....\r\n", b"\r\n", b".x\r\n"]).needs_stuffing

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from restante.protocol.downgrade import downgrade_header
 from restante.protocol.facts import Facts, measure
 from restante.protocol.limits import MAX_DOWNGRADED_HEADER
-from restante.protocol.stuffing import BodyEncoder, WireEncoder, stuffed_lines, wire_blocks
+from restante.protocol.stuffing import (
+    TERMINATOR,
+    BodyEncoder,
+    WireEncoder,
+    stuffed_at,
+    stuffed_lines,
+    stuffed_whole,
+    wire_blocks,
+)
 from tests.corpus import NASTY, wire_form
 
 PIECES = [
@@ -176,6 +184,34 @@ def test_facts_spare_work_and_never_change_a_byte(message: bytes, cuts: list[int
     ignorant = Facts(known.octets, known.header_end, False, True, known.ascii_octets)
     blocks = pieces_of(message, cuts)
     assert encoded(blocks, known) == encoded(blocks, ignorant) == encoded(blocks)
+
+
+@given(MESSAGES)
+@example(b"")
+@example(b"\n.")
+@example(b"x\r")
+def test_a_message_in_one_piece(message: bytes) -> None:
+    facts = measure([message])
+    ignorant = Facts(facts.octets, facts.header_end, False, True, facts.ascii_octets)
+    for known in (facts, facts._replace(dots=None), ignorant):
+        assert stuffed_whole(message, known) + TERMINATOR == stuffed(wire_form(message))
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_the_corpus_in_one_piece(name: str) -> None:
+    message = NASTY[name]
+    facts = measure([message])
+    assert stuffed_whole(message, facts) + TERMINATOR == stuffed(wire_form(message))
+    assert not facts.wire_ready or stuffed_whole(message, facts) is message
+
+
+@given(st.binary(max_size=60), st.sets(st.integers(0, 59)))
+def test_a_dot_at_each_place(data: bytes, places: set[int]) -> None:
+    dots = sorted(place for place in places if place < len(data))
+    expected = b"".join(
+        (b"." if at in dots else b"") + data[at : at + 1] for at in range(len(data))
+    )
+    assert stuffed_at(data, dots) == expected
 
 
 HEADERS = st.lists(

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from io import BufferedReader, BytesIO
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def drained(source: Source) -> bytes:
     assert not isinstance(source, AsyncIterator)
     if isinstance(source, bytes):
         return source
-    if isinstance(source, BytesIO | BufferedReader):
+    if isinstance(source, BytesIO | BufferedReader | FileIO):
         with source:
             return source.read()
     return b"".join(source)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from restante.accounts.contract import Account
@@ -87,8 +86,7 @@ class MaildropStore(ABC):
         """Remove messages for good, before returning. One already gone is no error."""
 
 
-@dataclass(slots=True)  # not frozen, which would cost half a microsecond a message
-class Content:
+class Content(NamedTuple):
     """One message, ready to be sent.
 
     source: its bytes as stored.
@@ -101,6 +99,8 @@ class Content:
 
 class Maildrop(ABC):
     """An opened maildrop: one session's snapshot, and its lease until `close`."""
+
+    __slots__ = ()
 
     listing: Listing
 

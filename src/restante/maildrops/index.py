@@ -11,6 +11,7 @@ import struct
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -33,9 +34,12 @@ TICK = 2_000_000_000
 """Nanoseconds within which a folder may change twice and show the same time: the coarsest
 clock of a file system in use (FAT)."""
 
-_MAGIC = b"restidx1" if sys.byteorder == "little" else b"1xditser"
-_HEAD = struct.Struct("=8sI5q4Q")
-_NUMBERS = ("sizes", "mtimes", "octets", "header_ends")
+MAX_DOTS = 1_000_000
+"""Dots' places of a whole maildrop that are kept: 4 MB."""
+
+_MAGIC = b"restidx2" if sys.byteorder == "little" else b"2xditser"
+_HEAD = struct.Struct("=8sI5q5Q")
+_NUMBERS = ("sizes", "mtimes", "octets", "header_ends", "dot_ends")
 
 
 class Stamp(NamedTuple):
@@ -58,11 +62,15 @@ class Rows:
     """Messages in message-number order. Some 250 octets of memory each.
 
     names: the files' names, flags included; marks: see above; sizes: octets as stored;
-    mtimes: the files' modification times in ns; the rest as in `Facts` and `Listing`.
+    mtimes: the files' modification times in ns; dots: the dots' places, of one message
+    after the other; dot_ends: where each one's end there; the rest as in `Facts` and
+    `Listing`.
     """
 
     __slots__ = (
         "ascii_octets",
+        "dot_ends",
+        "dots",
         "header_ends",
         "marks",
         "mtimes",
@@ -80,6 +88,8 @@ class Rows:
         self.mtimes = array("q")
         self.octets = array("Q")
         self.header_ends = array("Q")
+        self.dots = array("I")
+        self.dot_ends = array("Q")
         self.ascii_octets: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -95,6 +105,7 @@ class Rows:
         self.mtimes.append(mtime)
         self.octets.append(facts.octets)
         self.header_ends.append(facts.header_end)
+        self._add_dots(facts.dots)
 
     def copy(self, other: Rows, row: int, name: str, marks: int) -> None:
         """Append message `row` of `other`, whose file may have a new name or place."""
@@ -107,13 +118,25 @@ class Rows:
         self.mtimes.append(other.mtimes[row])
         self.octets.append(other.octets[row])
         self.header_ends.append(other.header_ends[row])
+        self._add_dots(other._dots_of(row))
+
+    def _add_dots(self, dots: array[int] | None) -> None:
+        if dots is not None and len(self.dots) + len(dots) <= MAX_DOTS:
+            self.dots.extend(dots)
+        self.dot_ends.append(len(self.dots))
+
+    def _dots_of(self, row: int) -> array[int] | None:
+        start = self.dot_ends[row - 1] if row else 0
+        return self.dots[start : self.dot_ends[row]] or None
 
     def facts(self, row: int) -> Facts:
         """The facts of message `row`, counted from 0."""
         marks, octets = self.marks[row], self.octets[row]
         ascii_octets = self.ascii_octets.get(row, octets)
         header_end = self.header_ends[row]
-        return Facts(octets, header_end, bool(marks & CRLF), bool(marks & DOTS), ascii_octets)
+        crlf, stuffing = bool(marks & CRLF), bool(marks & DOTS)
+        dots = self._dots_of(row) if stuffing else None
+        return Facts._make((octets, header_end, crlf, stuffing, ascii_octets, dots))
 
     def listing(self) -> Listing:
         """The listing of these messages."""
@@ -127,8 +150,8 @@ def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
     unique_ids = " ".join(rows.unique_ids).encode("ascii")
     extra = array("Q", [n for item in rows.ascii_octets.items() for n in item])
     parts: list[bytes] = [getattr(rows, column).tobytes() for column in _NUMBERS]
-    parts += [bytes(rows.marks), extra.tobytes(), names, unique_ids]
-    counts = (len(rows), len(rows.ascii_octets), len(names), len(unique_ids))
+    parts += [bytes(rows.marks), extra.tobytes(), rows.dots.tobytes(), names, unique_ids]
+    counts = (len(rows), len(rows.ascii_octets), len(rows.dots), len(names), len(unique_ids))
     crc = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -158,12 +181,13 @@ def load(folder: Path) -> tuple[Stamp, Rows] | None:
     body = memoryview(data)[_HEAD.size :]
     if zlib.crc32(body, zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))) != crc:
         return None
-    rows = _unpack(body, *counts)
+    rows = _unpack(body, counts)
     return None if rows is None else (stamp, rows)
 
 
-def _unpack(body: memoryview, count: int, extra: int, names: int, ids: int) -> Rows | None:
-    if len(body) != 33 * count + 16 * extra + names + ids:
+def _unpack(body: memoryview, counts: Sequence[int]) -> Rows | None:
+    count, extra, dots, names, ids = counts
+    if len(body) != 41 * count + 16 * extra + 4 * dots + names + ids:
         return None
     rows = Rows()
     for column in _NUMBERS:
@@ -174,6 +198,8 @@ def _unpack(body: memoryview, count: int, extra: int, names: int, ids: int) -> R
     pairs.frombytes(body[count : count + 16 * extra])
     rows.ascii_octets = dict(zip(pairs[::2], pairs[1::2], strict=True))
     body = body[count + 16 * extra :]
+    rows.dots.frombytes(body[: 4 * dots])
+    body = body[4 * dots :]
     if count:
         rows.names = str(body[:names], "utf-8", "surrogatepass").split("\0")
         rows.unique_ids = str(body[names:], "ascii").split(" ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from array import array
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def note(folder: Path, base: str, delivered: Measured) -> None:
     facts = delivered.facts
     numbers = (delivered.size, delivered.mtime, facts.octets, facts.header_end)
     text = " ".join(map(str, (*numbers, int(facts.crlf), int(facts.needs_stuffing))))
-    line = f"{text} {facts.ascii_octets} {base}".encode()
+    dots = ",".join(map(str, facts.dots or ()))
+    line = f"{text} {facts.ascii_octets} {dots or '-'} {base}".encode()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with suppress(OSError):
         fd = os.open(folder / JOURNAL_FILE, flags, 0o600)
@@ -47,11 +49,12 @@ def read_journal(folder: Path) -> dict[str, Measured]:
     noted = {}
     for line in lines:
         crc, _, text = line.partition(b" ")
-        if crc != b"%08x" % zlib.crc32(text) or text.count(b" ") != 7:
+        if crc != b"%08x" % zlib.crc32(text) or text.count(b" ") != 8:
             continue
-        *numbers, base = text.split(b" ")
-        size, mtime, octets, header_end, crlf, dots, ascii_octets = map(int, numbers)
-        facts = Facts(octets, header_end, bool(crlf), bool(dots), ascii_octets)
+        *numbers, places, base = text.split(b" ")
+        size, mtime, octets, header_end, crlf, stuffing, ascii_octets = map(int, numbers)
+        dots = None if places == b"-" else array("I", map(int, places.split(b",")))
+        facts = Facts(octets, header_end, bool(crlf), bool(stuffing), ascii_octets, dots)
         noted[base.decode("ascii", "replace")] = Measured(size, mtime, facts)
     return noted
 

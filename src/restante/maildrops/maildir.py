@@ -12,12 +12,13 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 from restante.accounts.contract import Account
-from restante.maildrops.contract import Incoming, Maildrop, StoreError
+from restante.maildrops.contract import Incoming, Maildrop
 from restante.maildrops.dovecot import read_uidlist
 from restante.maildrops.files import as_store_error
 from restante.maildrops.incoming import MaildirIncoming
@@ -27,6 +28,7 @@ from restante.maildrops.location import Place, refuse_if_case_is_ignored
 from restante.maildrops.names import base_name
 from restante.maildrops.opened import OpenedMaildir
 from restante.maildrops.pins import pins_stamp, read_pins, write_pins
+from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import (
     assign_unique_ids,
     clean_tmp,
@@ -34,19 +36,10 @@ from restante.maildrops.survey import (
     make_maildir,
     survey,
 )
-from restante.protocol.listing import Listing, valid_unique_id
+from restante.protocol.listing import valid_unique_id
 
 REMEMBERED = 200_000
 """Messages whose facts are kept in memory between sessions, some 60 MB at most."""
-
-
-class Snapshot(NamedTuple):
-    """A maildrop as it was found. saved: the index on the disk says the same."""
-
-    stamp: Stamp
-    rows: Rows
-    listing: Listing
-    saved: bool
 
 
 class Maildir:
@@ -98,7 +91,7 @@ class Maildir:
             except BaseException:
                 lease.release()
                 raise
-        return self._opened(folder, lease, snapshot)
+        return OpenedMaildir(snapshot, lease, self._forget, fsync=self._fsync)
 
     def open_at_once(self, account: Account) -> Maildrop | None:
         """The same for a maildrop that is as it was when this process last had it open.
@@ -106,39 +99,25 @@ class Maildir:
         None for every other, and when anything is not as usual. Raises MaildropInUse.
         """
         folder = self.folder(account)
-        with self._lock:
-            recent = self._recent.get(folder)
+        recent = self._recent.get(folder)
         if recent is None:
             return None
         try:
-            lease = Lease(folder)
+            lease = Lease(recent.folder)
         except OSError:
             return None
         try:
-            if self._stamp(folder) == recent.stamp:
-                with self._lock:
-                    if folder in self._recent:
-                        self._recent.move_to_end(folder)
-                return self._opened(folder, lease, recent)
-        except (OSError, StoreError):
+            if recent.is_current():
+                with suppress(KeyError):  # dropped by another thread
+                    self._recent.move_to_end(folder)
+                return OpenedMaildir(recent, lease, self._forget, fsync=self._fsync)
+        except OSError:
             pass  # opening it on a thread tells what is wrong
         except BaseException:
             lease.release()
             raise
         lease.release()
         return None
-
-    def _opened(self, folder: Path, lease: Lease, snapshot: Snapshot) -> OpenedMaildir:
-        return OpenedMaildir(
-            folder,
-            lease,
-            snapshot.rows,
-            snapshot.listing,
-            snapshot.stamp,
-            saved=snapshot.saved,
-            fsync=self._fsync,
-            changed_in_place=lambda: self._forget(folder),
-        )
 
     def receive(self, account: Account) -> Incoming:
         """Begin a message for the account's maildrop. Raises StoreError."""
@@ -190,7 +169,7 @@ class Maildir:
         if recent is None or recent.stamp != stamp:
             saved = load(folder)
             if saved is not None and saved[0] == stamp:
-                recent = Snapshot(stamp, saved[1], saved[1].listing(), saved=True)
+                recent = Snapshot(folder, stamp, saved[1], saved=True)
             else:
                 known = saved or (recent and (recent.stamp, recent.rows))
                 recent = self._look_through(folder, lease, stamp, known or None)
@@ -216,7 +195,7 @@ class Maildir:
             time if complete and time < before else UNTRUSTED for time in (stamp.new, stamp.cur)
         )
         stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
-        return Snapshot(stamp, rows, rows.listing(), saved=False)
+        return Snapshot(folder, stamp, rows, saved=False)
 
     def _pin_given(self, folder: Path, to_pin: dict[str, str], rows: Rows, count: int) -> None:
         crowded = count > 2 * len(rows) + 1000
@@ -231,14 +210,14 @@ class Maildir:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
         with self._lock:
             self._drop(folder)
-            self._recent[folder] = snapshot._replace(saved=True)
+            self._recent[folder] = snapshot
             self._remembered += _weight(snapshot)
             while self._remembered > REMEMBERED:
                 self._drop(next(iter(self._recent)))
 
-    def _forget(self, folder: Path) -> None:
+    def _forget(self, snapshot: Snapshot) -> None:
         with self._lock:
-            self._drop(folder)
+            self._drop(Path(snapshot.folder))
 
     def _drop(self, folder: Path) -> None:
         snapshot = self._recent.pop(folder, None)

@@ -6,16 +6,18 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
 from restante.maildrops.files import as_store_error, open_regular, sync_folder
-from restante.maildrops.index import IN_CUR, REVIEW, TICK, TWICE, Rows, Stamp, save
+from restante.maildrops.index import REVIEW, TICK, TWICE, save
 from restante.maildrops.leases import Lease
 from restante.maildrops.names import base_name
+from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import SUBFOLDERS, scan
-from restante.protocol.listing import Listing, MessageNumber
+from restante.protocol.listing import MessageNumber
 
 SMALL = 256 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
@@ -24,31 +26,36 @@ SMALL = 256 * 1024
 class OpenedMaildir(Maildrop):
     """One session's maildrop.
 
-    saved: the index on the disk says what `rows` and `stamp` say.
-    changed_in_place: called when a file is not what the index says of it.
+    forget: called with the snapshot when a file is not what the snapshot says of it.
     """
+
+    __slots__ = (
+        "_files",
+        "_forget",
+        "_fsync",
+        "_lease",
+        "_saved",
+        "_snapshot",
+        "_stamp",
+        "listing",
+    )
 
     def __init__(
         self,
-        folder: Path,
+        snapshot: Snapshot,
         lease: Lease,
-        rows: Rows,
-        listing: Listing,
-        stamp: Stamp,
+        forget: Callable[[Snapshot], None],
         *,
-        saved: bool,
         fsync: bool,
-        changed_in_place: Callable[[], None],
     ) -> None:
-        self.listing = listing
-        self._folder = folder
+        self.listing = snapshot.listing
+        self._snapshot = snapshot
+        self._stamp = snapshot.stamp
+        self._saved = snapshot.saved
         self._lease = lease
-        self._rows = rows
-        self._stamp = stamp
-        self._saved = saved
+        self._forget = forget
         self._fsync = fsync
-        self._changed_in_place = changed_in_place
-        self._files = _Files(folder, rows)
+        self._files: _Files | None = None
 
     def fetch(self, number: MessageNumber) -> Content:
         """The message, and its facts unless its file has been changed since."""
@@ -60,25 +67,25 @@ class OpenedMaildir(Maildrop):
         """The message, if its file lies where it lay: read if it is small, else opened."""
         row = number - 1
         try:
-            return self._content(row, *open_regular(self._files.path(row)))
+            return self._content(row, *open_regular(self._snapshot.path(row)))
         except OSError:
             return None
 
     def _content(self, row: int, fd: int, about: os.stat_result) -> Content:
-        known = (self._rows.sizes[row], self._rows.mtimes[row])
-        facts = self._rows.facts(row)
-        unchanged = (about.st_size, about.st_mtime_ns) == known
-        if about.st_size > SMALL:
-            content = Content(os.fdopen(fd, "rb"), facts if unchanged else None)
+        rows, size = self._snapshot.rows, about.st_size
+        unchanged = size == rows.sizes[row] and about.st_mtime_ns == rows.mtimes[row]
+        source: bytes | FileIO
+        if size > SMALL:
+            source = FileIO(fd)
         else:
-            data = _read_all(fd, about.st_size)
-            unchanged = unchanged and len(data) == about.st_size
-            content = Content(data, facts if unchanged else None)
-        if not unchanged:
-            self._stamp = self._stamp._replace(new=REVIEW)
-            self._saved = False
-            self._changed_in_place()
-        return content
+            source = _read_all(fd, size)
+            unchanged = unchanged and len(source) == size
+        if unchanged:
+            return Content(source, rows.facts(row))
+        self._stamp = self._stamp._replace(new=REVIEW)
+        self._saved = False
+        self._forget(self._snapshot)
+        return Content(source)
 
     def close_at_once(self) -> bool:
         """Give the lease back, if nothing was learnt that is to be kept."""
@@ -87,13 +94,20 @@ class OpenedMaildir(Maildrop):
         return self._saved
 
     def _open(self, row: int) -> tuple[int, os.stat_result]:
+        path = self._snapshot.path(row)
         with suppress(FileNotFoundError):
-            return open_regular(self._files.path(row))
-        self._files.refresh()
-        for path in self._files.elsewhere(row):
+            return open_regular(path)
+        files = self._moved()
+        files.refresh()
+        for other in files.elsewhere(row):
             with suppress(FileNotFoundError):
-                return open_regular(path)
-        raise MessageGone(f"{self._files.path(row)} is gone")
+                return open_regular(other)
+        raise MessageGone(f"{path} is gone")
+
+    def _moved(self) -> _Files:
+        if self._files is None:
+            self._files = _Files(self._snapshot)
+        return self._files
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Unlink the files of these messages, wherever other programs moved them."""
@@ -101,12 +115,12 @@ class OpenedMaildir(Maildrop):
         if not rows:
             return
         if not self._lease.holds():
-            raise CommitFailed(f"{self._folder}: the lease was lost", len(rows))
+            raise CommitFailed(f"{self._snapshot.folder}: the lease was lost", len(rows))
         failures: dict[int, OSError] = {}
         missing = []
         for row in rows:
-            gone = _unlink(self._files.path(row), row, failures)
-            if gone or self._rows.marks[row] & TWICE:
+            gone = _unlink(self._snapshot.path(row), row, failures)
+            if gone or self._snapshot.rows.marks[row] & TWICE:
                 missing.append(row)
         self._unlink_moved(missing, failures)
         try:
@@ -116,39 +130,41 @@ class OpenedMaildir(Maildrop):
         if failures:
             first = next(iter(failures.values()))
             raise CommitFailed(f"could not remove: {first}", len(failures)) from first
-        if len(rows) == len(self._rows):
+        if len(rows) == len(self._snapshot.rows):
             self._saved = True  # there is nothing left to be remembered
-            journal.clear(self._folder)
+            journal.clear(Path(self._snapshot.folder))
 
     def _unlink_moved(self, missing: list[int], failures: dict[int, OSError]) -> None:
         if not missing:
             return
+        files = self._moved()
         for _ in range(2):  # a file renamed while we look may escape one look
             try:
-                self._files.scan()
+                files.scan()
             except OSError as error:
                 failures.update(dict.fromkeys(missing, error))
                 return
             for row in missing:
-                for path in self._files.elsewhere(row):
+                for path in files.elsewhere(row):
                     _unlink(path, row, failures)
 
     def _sync(self) -> None:
         if self._fsync:
             for sub in SUBFOLDERS:
                 with suppress(FileNotFoundError):
-                    sync_folder(self._folder / sub)
+                    sync_folder(Path(self._snapshot.folder, sub))
 
     def close(self) -> None:
         """Keep what was learnt, and give the lease back. Harmless when repeated."""
         try:
             if not self._saved and self._lease.holds():
-                save(self._folder, self._stamp, self._rows)
-                journal.clear(self._folder)
+                folder = Path(self._snapshot.folder)
+                save(folder, self._stamp, self._snapshot.rows)
+                journal.clear(folder)
         except OSError:
             pass  # a file system that is full or not ours to write: we look again next time
         finally:
-            self._saved = True
+            self._saved = self._snapshot.saved = True
             self._lease.release()
 
 
@@ -179,22 +195,18 @@ def _unlink(path: str, row: int, failures: dict[int, OSError]) -> bool:
 class _Files:
     """Where the messages' files lie, found again by base name when they were moved."""
 
-    def __init__(self, folder: Path, rows: Rows) -> None:
-        self._folder = folder
-        self._rows = rows
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._folder = Path(snapshot.folder)
+        self._snapshot = snapshot
+        self._rows = snapshot.rows
         self._times: tuple[int, ...] = ()
         self._by_base: dict[str, list[str]] = {}
         self._shared: dict[str, list[int]] | None = None
 
-    def path(self, row: int) -> str:
-        """Where the file lay when the maildrop was opened."""
-        sub = SUBFOLDERS[bool(self._rows.marks[row] & IN_CUR)]
-        return f"{self._folder}/{sub}/{self._rows.names[row]}"
-
     def elsewhere(self, row: int) -> list[str]:
         """Where files with the message's base name were seen at the last scan."""
         base = base_name(self._rows.names[row])
-        others = {self.path(other) for other in self._namesakes(base) if other != row}
+        others = {self._snapshot.path(other) for other in self._namesakes(base) if other != row}
         return [path for path in self._by_base.get(base, ()) if path not in others]
 
     def _namesakes(self, base: str) -> list[int]:

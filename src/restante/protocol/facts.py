@@ -15,11 +15,19 @@ One rule for line ends holds everywhere in Restante:
 
 from __future__ import annotations
 
+import re
+from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from restante.protocol.downgrade import downgrade_growth
-from restante.protocol.limits import MAX_DOWNGRADED_HEADER
+from restante.protocol.limits import MAX_DOTS, MAX_DOWNGRADED_HEADER
+
+MAX_OFFSET = 0xFFFFFFFF  # an item of array("I") holds no more
+
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_DOT_LINES = re.compile(rb"\n\.")
+_ODD_LINES = re.compile(rb"\n(?:\.|(?<!\r\n))")  # "\n." and LFs that no CR precedes
 
 
 class Facts(NamedTuple):
@@ -32,6 +40,8 @@ class Facts(NamedTuple):
     needs_stuffing: some line starts with "." and must be sent with another before it.
     ascii_octets: size when the header is downgraded for a client that has not said
         UTF8 (RFC 6856 §2.1, RFC 6858); equal to `octets` for all other messages.
+    dots: offsets, in the bytes as stored, of the "." that lines start with; None when
+        there are none, or so many that searching for them costs no more.
     """
 
     octets: int
@@ -39,6 +49,7 @@ class Facts(NamedTuple):
     crlf: bool
     needs_stuffing: bool
     ascii_octets: int
+    dots: array[int] | None = None
 
     @property
     def wire_ready(self) -> bool:
@@ -57,12 +68,13 @@ class Measure:
     The result does not depend on where the blocks are cut.
     """
 
-    __slots__ = ("_bare", "_dots", "_header", "_header_end", "_size", "_tail")
+    __slots__ = ("_bare", "_dots", "_header", "_header_end", "_many", "_size", "_tail")
 
     def __init__(self) -> None:
         self._size = 0
         self._bare = 0  # LFs without CR before them, each one octet more on the wire
-        self._dots = False
+        self._dots = array("I")
+        self._many = False  # more dots than are kept
         self._tail = b"\n"  # the last octets seen: a message begins a line
         self._header: bytearray | None = bytearray()  # kept while it may need downgrading
         self._header_end = -1
@@ -71,16 +83,39 @@ class Measure:
         """Count `block`, the message's next octets."""
         if not block:
             return
-        tail = self._tail
-        self._bare += block.count(b"\n") - block.count(b"\r\n")
-        if block[0] == 0x0A and tail.endswith(b"\r"):
-            self._bare -= 1
-        if not self._dots:
-            self._dots = b"\n." in block or (block[0] == 0x2E and tail.endswith(b"\n"))
+        tail, first = self._tail, block.find(b"\n")
+        if first > 0 and block[first - 1] == 0x0D and not self._many:
+            places = self._odd_lines(block)
+        else:
+            self._bare += block.count(b"\n") - (b"\r" in block and block.count(b"\r\n"))
+            if first == 0 and tail.endswith(b"\r"):
+                self._bare -= 1
+            places = [] if self._many else [m.start() + 1 for m in _DOT_LINES.finditer(block)]
+        if block[0] == 0x2E and tail.endswith(b"\n"):
+            places.insert(0, 0)
+        if places:
+            self._keep(places, len(block))
         if self._header_end < 0:
             self._feed_header(block)
         self._size += len(block)
-        self._tail = (tail + block[-3:])[-3:]
+        self._tail = block[-3:] if len(block) > 2 else (tail + block)[-3:]
+
+    def _odd_lines(self, block: bytes) -> list[int]:
+        """The one pass over a block with CRLF line ends: where dots are; counts bare LFs."""
+        places = []
+        for found in _ODD_LINES.finditer(block):
+            start, end = found.span()
+            if block[start - 1] != 0x0D:
+                self._bare += 1
+            if end - start == 2:
+                places.append(start + 1)
+        return places
+
+    def _keep(self, places: list[int], block_size: int) -> None:
+        if len(self._dots) + len(places) > MAX_DOTS or self._size + block_size > MAX_OFFSET:
+            self._many = True
+        else:
+            self._dots.extend([self._size + place for place in places])
 
     def _feed_header(self, block: bytes) -> None:
         end = blank_line_end(self._tail, block)
@@ -101,7 +136,10 @@ class Measure:
         if header is not None and not header.isascii():
             ascii_octets += downgrade_growth(bytes(header))
         header_end = self._header_end if self._header_end >= 0 else size
-        return Facts(octets, header_end, crlf, self._dots, ascii_octets)
+        dots = self._dots
+        few = not self._many and 0 < len(dots) <= 16 + size // 1000
+        stuffing = self._many or len(dots) > 0
+        return Facts(octets, header_end, crlf, stuffing, ascii_octets, dots if few else None)
 
 
 def blank_line_end(tail: bytes, block: bytes) -> int:
@@ -110,9 +148,11 @@ def blank_line_end(tail: bytes, block: bytes) -> int:
     tail: the two or more octets before `block`; b"\\n" at a message's beginning.
     """
     joint = tail[-2:]
-    seen = joint + block
-    ends = [at + len(blank) for blank in (b"\n\n", b"\n\r\n") if (at := seen.find(blank)) >= 0]
-    return min(ends) - len(joint) if ends else -1
+    found = _BLANK_LINE.search(joint + block[:2])  # one that begins before the block
+    if found is not None:
+        return found.end() - len(joint)
+    found = _BLANK_LINE.search(block)
+    return -1 if found is None else found.end()
 
 
 def measure(blocks: Iterable[bytes]) -> Facts:

@@ -32,5 +32,8 @@ MAX_DOWNGRADED_HEADER = 64 * 1024
 """Octets of a header that is looked at for UTF-8 (RFC 6856). Far above any real one, and
 converting the worst of that size holds the event loop for a quarter of a second at most."""
 
+MAX_DOTS = 8192
+"""Lines beginning with "." of one message whose places are kept (`Facts.dots`): 32 KiB."""
+
 MIN_IDLE_SECONDS = 600.0
 """RFC 1939 §3: an autologout timer must be of at least ten minutes."""

@@ -24,6 +24,7 @@ from restante.server.proxied import Proxied
 from restante.server.sending import encoded_whole, send_body
 from restante.server.tls import upgrade
 from restante.server.transcript import first_line
+from restante.server.transport.transport import SocketTransport
 from restante.server.visit import Visit
 from restante.server.xclient import XClient
 
@@ -427,6 +428,15 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("client has left")
         self._transport.write(data)
         self._written += len(data)
+
+    def send_file(self, fd: int, at: int, count: int) -> bool:
+        """Send a part of a file as it lies; False where that isn't possible."""
+        if self.lost or self._transport.is_closing():
+            raise ConnectionResetError("client has left")
+        if not isinstance(self._transport, SocketTransport):
+            return False
+        self._written += count
+        return self._transport.send_file(fd, at, count)
 
     async def ready(self) -> None:
         """Wait until the client has taken enough for more to be written."""

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from restante.maildrops.contract import Content, Source
+from restante.protocol.facts import Facts
 from restante.protocol.replies import Body
-from restante.protocol.stuffing import TERMINATOR, BodyEncoder
+from restante.protocol.stuffing import TERMINATOR, BodyEncoder, stuffed_whole
 
 if TYPE_CHECKING:
     from restante.server.at_once import AtOnce
@@ -23,11 +24,17 @@ Call = Callable[..., Awaitable[Any]]
 TURN = 1024 * 1024
 """Octets that a client is sent before the others have their turn."""
 
+FILE_TURN = 512 * 1024
+"""The same of a file that is sent as it lies."""
+
 
 class Sink(Protocol):
     """Where the blocks go."""
 
     def write(self, data: bytes) -> None: ...
+
+    def send_file(self, fd: int, at: int, count: int) -> bool:
+        """Send a part of a file as it lies; False where that isn't possible."""
 
     async def ready(self) -> None:
         """Wait until the client has taken enough for more to be written."""
@@ -39,8 +46,8 @@ def encoded_whole(body: Body, limit: int) -> tuple[bytes, bytes] | None:
     if not isinstance(source, bytes) or len(source) > limit:
         return None
     facts = body.content.facts
-    if facts is not None and facts.wire_ready and body.top_lines is None and not body.downgrade:
-        return source, TERMINATOR
+    if facts is not None and body.top_lines is None and not body.downgrade:
+        return stuffed_whole(source, facts), TERMINATOR
     encoder = _encoder(body)
     return encoder.feed(source), encoder.finish()
 
@@ -57,6 +64,8 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
     sent = since_pause = 0
     source = body.content.source
     try:
+        if (size := await _send_as_it_lies(body, sink, at_once)) is not None:
+            return size
         async for block in _blocks(source, batch_size, call, at_once):
             if out := encoder.feed(block):
                 sink.write(out)
@@ -73,6 +82,29 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
     end = encoder.finish()
     sink.write(end)
     return sent + len(end)
+
+
+async def _send_as_it_lies(body: Body, sink: Sink, at_once: AtOnce) -> int | None:
+    """Have the system send a file that is in wire form already; None: it can't be done so."""
+    facts: Facts | None = body.content.facts
+    source = body.content.source
+    if body.top_lines is not None or body.downgrade or facts is None or not facts.wire_ready:
+        return None
+    if not _is_regular_file(source):
+        return None
+    begin, at, size = source.tell(), 0, facts.octets
+    while at < size:
+        # What has been sent can't be taken back: slow storage is for the next message to heed.
+        count = min(FILE_TURN, size - at)
+        if not at and not at_once.may_use_storage():
+            return None
+        if not at_once.timed(sink.send_file, source.fileno(), begin + at, count):
+            return None
+        at += count
+        await sink.ready()
+        await asyncio.sleep(0)
+    sink.write(TERMINATOR)
+    return size + len(TERMINATOR)
 
 
 async def begun(source: Source, call: Call) -> Source:
@@ -134,7 +166,7 @@ async def _blocks(source: Source, size: int, call: Call, at_once: AtOnce) -> Asy
             yield block
 
 
-def _is_regular_file(file: BinaryIO) -> bool:
+def _is_regular_file(file: Any) -> bool:
     """Whether reading waits for a disk at most; a pipe or a socket may wait for ever."""
     try:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
