@@ -118,7 +118,7 @@ class Wording:
     def encode(self, reply: Reply) -> bytes:
         """The wire bytes of a reply; of a `Body`, its status line only."""
         match reply:
-            case Ok():
+            case Ok() | Body():
                 return self.status("+OK", reply.text, reply.values)
             case Err():
                 return self.status(_error_prefix(reply.code), reply.text, reply.values)
@@ -129,8 +129,6 @@ class Wording:
                 status = self.status("+OK", reply.text, reply.values)
                 lines = [_UNSAFE.sub(" ", line).encode("utf-8") for line in reply.lines]
                 return status + stuffed_lines(lines) + TERMINATOR
-            case Body():
-                return self.status("+OK", reply.text, reply.values)
             case Continue():
                 return b"+ " + b64encode(reply.data) + b"\r\n"
             case Silent():

@@ -176,8 +176,11 @@ class Session:
         known = self.policy.commands.remembered(line)
         if known is None:
             return self._read(line)
-        refusal = self._refuse(known[0])
-        return self._act(*known) if refusal is None else self._bad(refusal)
+        spec, command = known
+        if self.state in spec.states and self.policy.tls != "starttls_required":
+            return self._act(spec, command)
+        refusal = self._refuse(spec)
+        return self._act(spec, command) if refusal is None else self._bad(refusal)
 
     def _read(self, line: bytes) -> Outcome:
         """Answer a line that wasn't read before."""

@@ -84,9 +84,11 @@ def _send(session: Session, number: MessageNumber, top_lines: int | None, downgr
         return content
     if top_lines is not None:
         return Body("top of message follows", content, top_lines, downgrade)
-    octets = session.size(number)
-    if content.facts is not None:  # a hook may have put another message in its place
-        octets = content.facts.ascii_octets if downgrade else content.facts.octets
+    facts = content.facts
+    if facts is None:
+        octets = session.size(number)
+    else:  # of another message perhaps, that a hook has put in its place
+        octets = facts.ascii_octets if downgrade else facts.octets
     return Body("{octets} octets", content, None, downgrade, {"octets": octets})
 
 

@@ -73,6 +73,7 @@ class AcceptingListener:
         self._loop: asyncio.AbstractEventLoop
         self._shaking: set[SocketTransport] = set()
         self._retry: asyncio.TimerHandle | None = None
+        self._at_once = 1
         self._quiet_until = 0.0
         self._unsaid = 0
 
@@ -110,21 +111,28 @@ class AcceptingListener:
             self._retry = self._loop.call_later(RETRY_SECONDS, self._watch)
 
     def accept(self, listening: socket.socket) -> None:
-        """Take in those who wait."""
-        for _ in range(ACCEPT_AT_ONCE):
-            if not self._has_room():
-                self._rest()
+        """Take in those who wait: twice as many as the last time at most."""
+        for _ in range(self._at_once):
+            if not self._accept_one(listening):
+                self._at_once = 1
                 return
-            try:
-                accepted, peer = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._complain("no connection can be accepted: %s", error)
-                self._rest()
-                return
-            accepted.setblocking(False)
-            self._admit(accepted, (str(peer[0]), int(peer[1])))
+        self._at_once = min(ACCEPT_AT_ONCE, 2 * self._at_once)
+
+    def _accept_one(self, listening: socket.socket) -> bool:
+        if not self._has_room():
+            self._rest()
+            return False
+        try:
+            accepted, peer = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._complain("no connection can be accepted: %s", error)
+            self._rest()
+            return False
+        accepted.setblocking(False)
+        self._admit(accepted, (str(peer[0]), int(peer[1])))
+        return True
 
     def _has_room(self) -> bool:
         """Whether one more may be accepted."""

@@ -303,7 +303,7 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: tuple[bytes, ...] | None = None
+        body: tuple[bytes, bytes] | None = None
         if isinstance(reply, Body):
             body = encoded_whole(reply, self.server.batch_size)
             if body is None:
@@ -311,17 +311,14 @@ class Connection(asyncio.Protocol):
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, first_line(status, reply))
-        self._put(status)
+        self._out.append(status)
+        self._out_size += len(status)
         if body is not None:
-            for part in body:
-                self._put(part)
-        return True
-
-    def _put(self, part: bytes) -> None:
-        self._out.append(part)
-        self._out_size += len(part)
+            self._out += body
+            self._out_size += len(body[0]) + len(body[1])
         if self._out_size >= FLUSH_AT:
             self._flush()
+        return True
 
     def _flush(self) -> None:
         out = self._out
@@ -416,7 +413,7 @@ class Connection(asyncio.Protocol):
         status = self.session.wording.encode(reply)
         if self.server.transcript.active:
             self.server.transcript.sent(self.client, first_line(status, reply))
-        self._put(status)
+        self._out.append(status)
         self._flush()
         await send_body(
             reply, self, self.server.batch_size, self.server.calls.store, self.server.at_once

@@ -155,6 +155,8 @@ class Pop3Server(Events):
         self.prefix = ""
         """What the names of all connections begin with: this process's number."""
         self._numbers = itertools.count(1)
+        self._stamps = itertools.count(secrets.randbits(62))
+        self._stamp_host = self.hostname.encode("ascii", "replace")
 
     def _check_tls(self) -> None:
         wanted = [each.tls for each in self.listeners if each.tls != "none"]
@@ -395,8 +397,7 @@ class Pop3Server(Events):
 
     def new_timestamp(self) -> bytes:
         """A greeting's timestamp for APOP, `<digits.digits@host>`, never given twice."""
-        number = int.from_bytes(os.urandom(8), "big") >> 1
-        return f"<{number}.{time.time_ns()}@{self.hostname}>".encode("ascii", "replace")
+        return b"<%d.%d@%b>" % (next(self._stamps), time.time_ns(), self._stamp_host)
 
     def _knock(self, listener: Listener, address: str) -> Visit | None:
         """Count a client in before its handshake; None: it is turned away."""
