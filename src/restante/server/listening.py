@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from restante.server.accepting import AcceptingListener, Knock, MakeConnection
 from restante.server.listeners import Listener, watch_peers
@@ -28,7 +28,8 @@ async def listen(
         hand aren't counted. tls: the context, when TLS begins at once.
     """
     server: Listening
-    if listener.proxy_protocol or (tls is not None and sys.platform != "win32"):
+    apart = tls is not None and sys.platform != "win32"
+    if listener.proxy_protocol or apart or len(listener.sockets) > 1:
         kind = ProxiedListener if listener.proxy_protocol else AcceptingListener
         server = kind(
             listener, make_connection, knock=knock, tls=tls, handshake_seconds=handshake_seconds
@@ -37,8 +38,7 @@ async def listen(
     else:
         server = await asyncio.get_running_loop().create_server(
             lambda: make_connection(None, None),
-            listener.host,
-            listener.port,
+            **_where(listener),
             backlog=listener.backlog,
             ssl=tls,
             ssl_handshake_timeout=handshake_seconds if tls is not None else None,
@@ -49,3 +49,9 @@ async def listen(
     host, port = server.sockets[0].getsockname()[:2]
     listener.address = (host, port)
     return server
+
+
+def _where(listener: Listener) -> dict[str, Any]:
+    if listener.sockets:
+        return {"sock": listener.sockets[0]}
+    return {"host": listener.host, "port": listener.port}
