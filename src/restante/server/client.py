@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from restante.accounts.contract import Account
@@ -47,10 +48,13 @@ class ClientSession:
 
     id: short text that is this connection's own in the logs.
     peer_ip, peer_port: where the client is; an empty text and 0 for a Unix socket.
+    since: when it connected, seconds since 1970.
     data: for the application's own use.
     """
 
-    __slots__ = ("_connection", "_session", "data", "id", "mailbox", "peer_ip", "peer_port")
+    __slots__ = (
+        "_connection", "_session", "data", "id", "mailbox", "peer_ip", "peer_port", "since",
+    )  # fmt: skip
 
     def __init__(
         self, connection: Connection, session: Session, identity: str, peer: tuple[str, int]
@@ -59,6 +63,7 @@ class ClientSession:
         self._session = session
         self.id = identity
         self.peer_ip, self.peer_port = peer
+        self.since = time.time()
         self.mailbox = Mailbox(session)
         self.data: dict[str, Any] = {}
 

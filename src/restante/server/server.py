@@ -137,6 +137,8 @@ class Pop3Server(Events):
         self._check_tls()
         if self.tls_settings is not None:
             self.tls_settings.add_name_hook(self._certificate_for)
+        self.connections_elsewhere = 0
+        """Open in other processes of the same server: they count for `max_connections`."""
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: list[Listening] = []
@@ -404,7 +406,7 @@ class Pop3Server(Events):
         refusal = None
         if not self._accepting:
             refusal = Err("server is stopping", "SYS/TEMP")
-        elif len(self._connections) >= self.settings.max_connections:
+        elif self.sessions + self.connections_elsewhere >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
         elif not connection.session.proxy:
             refusal = connection.visit.begin()
