@@ -135,9 +135,9 @@ class Server:
         client.quit()
         return shown
 
-    def wait_for_log(self, text: str) -> str:
-        """The log, once it holds the text."""
-        wait_until(lambda: text in self.log.read_text(), f"{text!r} in the log")
+    def wait_for_log(self, text: str, times: int = 1) -> str:
+        """The log, once it holds the text, or holds it so often."""
+        wait_until(lambda: self.log.read_text().count(text) >= times, f"{text!r} in the log")
         return self.log.read_text()
 
 
