@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
 from restante.app import parts
@@ -34,6 +36,10 @@ CHOICE_SECONDS = 1.0
 
 CERTIFICATE_ROUNDS = 3
 """Certificates are looked at each time so many such looks have passed."""
+
+
+_KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Leaves a Unix socket's file to whoever made it."""
 
 
 class Service:
@@ -157,9 +163,14 @@ class Service:
         assert self._given is not None
         loop = asyncio.get_running_loop()
         for listening in chain.from_iterable(self._given.sockets(protocol)):
-            unix = listening.family not in (socket.AF_INET, socket.AF_INET6)
-            listen = loop.create_unix_server if unix else loop.create_server
-            self._servers.append(await listen(factory, sock=listening, backlog=MAIL_BACKLOG))
+            server = (
+                await loop.create_server(factory, sock=listening, backlog=MAIL_BACKLOG)
+                if listening.family in (socket.AF_INET, socket.AF_INET6)
+                else await loop.create_unix_server(
+                    factory, sock=listening, backlog=MAIL_BACKLOG, **_KEEP
+                )
+            )
+            self._servers.append(server)
 
     async def _listen(
         self, key: str, factory: Callable[[], asyncio.Protocol], host: str, port: int

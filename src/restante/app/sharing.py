@@ -63,6 +63,7 @@ def live_sessions(service: Service) -> list[dict[str, Any]]:
             "session": client.id,
             "account": client.account.name if client.account else None,
             "peer": client.peer_ip,
+            "port": client.peer_port,
             "tls": client.tls,
             "since": client.since,
         }
