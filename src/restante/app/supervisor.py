@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from restante.app import inquiries, worker
 from restante.app.bound import Bound, Given, StartError, close_all
@@ -27,17 +26,10 @@ from restante.app.desk import Desk
 from restante.app.ledger import Ledger
 from restante.app.parts import make_all_tls
 from restante.app.service import read_again, renew_certificates, with_static_accounts
+from restante.app.slots import Slot
 from restante.server.door.book import new_writer
 
 log = logging.getLogger("restante.app")
-
-YOUNG_SECONDS = 10.0
-"""A worker that dies before this age may do so again."""
-
-FIRST_WAIT = 0.1
-LONGEST_WAIT = 5.0
-"""Seconds before such a one is replaced: the second in a row, twice as long each time, and the
-most. Meanwhile clients that the system has put in its queue wait, so this is short."""
 
 MAX_FAILURES = 3
 """Workers that may die in a row before the first has got ready; then the start has failed."""
@@ -53,30 +45,6 @@ TURN_SECONDS = 1.0
 
 MAX_BACKLOG = 1 << 20
 """Octets that wait for a worker, beyond which numbers are kept back and told later, together."""
-
-
-@dataclass(eq=False, slots=True)
-class Slot:
-    """A place that a worker process fills, and when it dies, its successor.
-
-    since: when the worker was started, seconds since 1970. heard: when it last said something,
-    monotonic. due: when a successor is to be started, monotonic; None: there is a worker.
-    owed: numbers that it has yet to be told.
-    """
-
-    number: int
-    given: Given
-    pid: int = 0
-    link: Link | None = None
-    ready: bool = False
-    reloading: bool = False
-    since: float = 0.0
-    heard: float = 0.0
-    stuck: bool = False
-    restarts: int = -1
-    deaths: int = 0
-    due: float | None = 0.0
-    owed: set[str] = field(default_factory=set)
 
 
 class Supervisor:
@@ -237,9 +205,7 @@ class Supervisor:
             ours.close()
             self._work(slot, theirs)
         theirs.close()
-        slot.pid, slot.link, slot.due = pid, Link(ours), None
-        slot.ready = slot.stuck = False
-        slot.restarts += 1
+        slot.fill(pid, Link(ours))
         slot.owed = self._ledger.names
         self._watch(slot)
 
@@ -272,12 +238,12 @@ class Supervisor:
                         each.close()
 
     def _reap(self) -> None:
-        for slot in self._slots:
-            if slot.pid:
-                with suppress(ChildProcessError):
-                    pid, status = os.waitpid(slot.pid, os.WNOHANG)
-                    if pid:
-                        self._bury(slot, os.waitstatus_to_exitcode(status))
+        """Bury all children that have ended: where we are process 1, others' too."""
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                for slot in self._slots:
+                    if slot.pid == found[0]:
+                        self._bury(slot, os.waitstatus_to_exitcode(found[1]))
 
     def _bury(self, slot: Slot, status: int) -> None:
         """A worker has ended. What it said last is heard; what it counted is forgotten."""
@@ -296,10 +262,7 @@ class Supervisor:
 
     def _schedule(self, slot: Slot) -> None:
         """Have a worker replaced: at once, but slower and slower if they die young."""
-        slot.ready = False
-        slot.deaths = slot.deaths + 1 if time.time() - slot.since < YOUNG_SECONDS else 1
-        wait = FIRST_WAIT * 2 ** min(slot.deaths - 2, 10) if slot.deaths > 1 else 0.0
-        slot.due = time.monotonic() + min(LONGEST_WAIT, wait)
+        slot.vacate()
         serves = self._announced or any(each.ready for each in self._slots)
         if not serves and sum(each.deaths for each in self._slots) >= MAX_FAILURES:
             self._fail("no worker process gets ready; the log says why")
@@ -383,7 +346,7 @@ class Supervisor:
         if slot.stuck:
             slot.stuck = False
             log.info("worker %d answers again", slot.pid)
-        match message["say"]:
+        match message.get("say"):
             case "news":
                 self._spread(slot, message)
             case "ready":
@@ -442,11 +405,7 @@ class Supervisor:
         return [self._status(slot) for slot in self._slots if question == "status"], set()
 
     def _status(self, slot: Slot) -> inquiries.Row:
-        state = "ready" if slot.ready else "starting"
+        sessions = int(self._ledger.of(slot.number, "connection:"))
         return inquiries.status_row(
-            slot.pid,
-            slot.since,
-            int(self._ledger.of(slot.number, "connection:")),
-            restarts=max(0, slot.restarts),
-            state="stuck" if slot.stuck else state if slot.pid else "waiting",
+            slot.pid, slot.since, sessions, restarts=max(0, slot.restarts), state=slot.state
         )

@@ -87,11 +87,15 @@ class Worker:
             await asyncio.sleep(NEWS_SECONDS)
             rounds += 1
             # What isn't told now is told together with what comes.
-            if self._writer.transport.get_write_buffer_size() < MAX_UNSENT:
+            if self._writer.transport.get_write_buffer_size() > MAX_UNSENT:
+                continue
+            try:
                 for message in sharing.news():
                     self._say(message)
-                if rounds % BEAT_ROUNDS == 0:
-                    self._say({"say": "beat"})
+            except Exception:
+                log.exception("worker %d: others can't be told", os.getpid())
+            if rounds % BEAT_ROUNDS == 0:
+                self._say({"say": "beat"})
 
     async def _listen(self, reader: StreamReader, sharing: Sharing) -> None:
         """Heed the supervisor until it says that it is enough, or is gone."""
