@@ -63,10 +63,16 @@ def client_context() -> ssl.SSLContext:
 
 
 class Server:
-    """`restante serve` in `folder`, on ports of the system's choosing."""
+    """`restante serve` in `folder`, on ports of the system's choosing.
 
-    def __init__(self, folder: Path, *arguments: str, ports: bool = True) -> None:
+    prelude: run in its process before anything else.
+    """
+
+    def __init__(
+        self, folder: Path, *arguments: str, ports: bool = True, prelude: str = "pass"
+    ) -> None:
         self.folder = folder
+        self.command = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
         self.arguments: Sequence[str] = arguments
         if ports:
             names = ("--pop3-port", "--pop3s-port", "--smtp-port", "--lmtp-port")
@@ -78,7 +84,7 @@ class Server:
         ready = self.folder / "ready.json"
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--ready-file", str(ready), *self.arguments],
+                [*self.command, "serve", "--ready-file", str(ready), *self.arguments],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -135,9 +141,9 @@ class Server:
         client.quit()
         return shown
 
-    def wait_for_log(self, text: str) -> str:
-        """The log, once it holds the text."""
-        wait_until(lambda: text in self.log.read_text(), f"{text!r} in the log")
+    def wait_for_log(self, text: str, times: int = 1) -> str:
+        """The log, once it holds the text, or holds it so often."""
+        wait_until(lambda: self.log.read_text().count(text) >= times, f"{text!r} in the log")
         return self.log.read_text()
 
 

@@ -157,9 +157,13 @@ def test_failures_at_smtp_count_at_pop3(folder: Path) -> None:
                 with pytest.raises(smtplib.SMTPAuthenticationError):
                     sender.login("joe", f"wrong {number}")
         server.wait_for_log("login failed: account='joe' peer=127.0.0.1 mechanism=SMTP-")
-        address = ("127.0.0.1", server.port("pop3", "starttls"))
-        with socket.create_connection(address, 20) as client:
-            assert client.recv(500).startswith(b"-ERR [SYS/TEMP] too many failed logins")
+
+        def refused() -> bool:
+            address = ("127.0.0.1", server.port("pop3", "starttls"))
+            with socket.create_connection(address, 20) as client:
+                return client.recv(500).startswith(b"-ERR [SYS/TEMP] too many failed logins")
+
+        wait_until(refused, "the ban at each worker")
 
         def listed() -> bool:
             return b"127.0.0.1" in restante("door", "list", cwd=folder).stdout

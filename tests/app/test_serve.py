@@ -22,6 +22,7 @@ import pytest
 
 from restante.app.cert import make_certificate
 from restante.app.cli import run
+from restante.app.run import worker_count
 from tests.app.support import (
     PASSWORD,
     Server,
@@ -32,6 +33,7 @@ from tests.app.support import (
 )
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "serve"
+WORKERS = worker_count("auto")
 unix = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
 
 
@@ -285,8 +287,8 @@ def test_sighup_takes_static_accounts_anew(folder: Path) -> None:
         text = file.read_text()
         file.write_text(text.replace("joe =", "ann =") + "login_delay = 1\n")
         server.signal(signal.SIGHUP)
-        log = server.wait_for_log("heeded only after a restart")
-        assert "pop3.login_delay" in log
+        log = server.wait_for_log("restante.app: reloaded")
+        assert "heeded only after a restart: pop3.login_delay" in log
         server.login("ann").quit()
         with pytest.raises(poplib.error_proto):
             server.login("joe")
@@ -311,7 +313,7 @@ def test_the_debug_log_is_switched_while_the_server_runs(server: Server) -> None
     assert (first["account"], first["peer"], first["direction"]) == ("joe", "127.0.0.1", "C")
     assert first["line"] == "NOOP"
     assert run(["log", "off"]) == 0
-    server.wait_for_log("debug log: off")
+    server.wait_for_log("debug log: off", times=WORKERS)
     before = len(dialogue(server))
     client.noop()
     client.quit()
@@ -320,12 +322,12 @@ def test_the_debug_log_is_switched_while_the_server_runs(server: Server) -> None
 
 def test_the_debug_log_of_an_address_has_no_password_and_ends_by_itself(server: Server) -> None:
     assert run(["log", "on", "--address", "127.0.0.1", "--minutes", "0.06"]) == 0
-    server.wait_for_log("debug log: address 127.0.0.1 until")
+    server.wait_for_log("debug log: address 127.0.0.1 until", times=WORKERS)
     server.login().quit()
     lines = [each["line"] for each in dialogue(server) if each["direction"] == "C"]
     assert lines == ["USER joe", "PASS ****", "QUIT"]
     assert PASSWORD not in server.log.read_text()
-    server.wait_for_log("debug log: off")
+    server.wait_for_log("debug log: off", times=WORKERS)
     before = len(dialogue(server))
     server.login().quit()
     assert len(dialogue(server)) == before
@@ -333,7 +335,7 @@ def test_the_debug_log_of_an_address_has_no_password_and_ends_by_itself(server: 
 
 def test_a_damaged_control_file_changes_nothing(server: Server) -> None:
     (server.folder / "data" / "debug-log.json").write_text("{")
-    server.wait_for_log("what was chosen before goes on")
+    server.wait_for_log("what was chosen before goes on", times=WORKERS)
     server.login().quit()
     assert dialogue(server) == []
 

@@ -12,10 +12,12 @@ import typer
 
 from restante import __version__
 from restante.accounts.contract import AccountError
-from restante.app import cli_door, cli_log, cli_mail, cli_user
+from restante.app import cli_door, cli_live, cli_log, cli_mail, cli_user
+from restante.app.bound import StartError
 from restante.app.cert import DAYS, make_certificate
 from restante.app.checks import check
 from restante.app.config import ConfigError, Override, load, read, show
+from restante.app.inquiries import NoAnswer
 from restante.app.options import (
     FAILED,
     USAGE,
@@ -27,7 +29,6 @@ from restante.app.options import (
     overrides,
 )
 from restante.app.run import serve
-from restante.app.service import StartError
 from restante.delivery.importer import SourceError
 from restante.maildrops.contract import StoreError
 
@@ -42,6 +43,8 @@ app = typer.Typer(
 app.add_typer(cli_user.app, name="user")
 app.add_typer(cli_log.app, name="log")
 app.add_typer(cli_door.app, name="door")
+app.command("sessions")(cli_live.sessions)
+app.command("status")(cli_live.status)
 app.command("deliver")(cli_mail.deliver)
 app.command("import")(cli_mail.import_)
 
@@ -61,7 +64,15 @@ def _run(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         complain_of_config(error)
         return USAGE
-    except (StartError, AccountError, StoreError, SourceError, ValueError, OSError) as error:
+    except (
+        StartError,
+        NoAnswer,
+        AccountError,
+        StoreError,
+        SourceError,
+        ValueError,
+        OSError,
+    ) as error:
         complain(str(error))
         return FAILED
     return 0
@@ -93,6 +104,7 @@ _FLAGS = (
     ("--pop3s-port", ("pop3", "tls_port")),
     ("--smtp-port", ("smtp", "port")),
     ("--lmtp-port", ("lmtp", "port")),
+    ("--workers", ("server", "workers")),
     ("--log-level", ("log", "level")),
     ("--log-format", ("log", "format")),
 )
@@ -116,6 +128,9 @@ def serve_command(
     pop3s_port: Annotated[str | None, _port_option("--pop3s-port", "pop3.tls_port")] = None,
     smtp_port: Annotated[str | None, _port_option("--smtp-port", "smtp.port")] = None,
     lmtp_port: Annotated[str | None, _port_option("--lmtp-port", "lmtp.port")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="server.workers: processes that serve.", metavar="NUMBER")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="log.level")] = None,
     log_format: Annotated[str | None, typer.Option(help="log.format")] = None,
     debug: Annotated[
@@ -133,7 +148,7 @@ def serve_command(
     given = {
         "--host": host, "--pop3-port": pop3_port, "--pop3s-port": pop3s_port,
         "--smtp-port": smtp_port, "--lmtp-port": lmtp_port,
-        "--log-level": log_level, "--log-format": log_format,
+        "--workers": workers, "--log-level": log_level, "--log-format": log_format,
     }  # fmt: skip
     flags = [Override(flag, key, text) for flag, key in _FLAGS if (text := given[flag]) is not None]
     if debug:

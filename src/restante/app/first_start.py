@@ -10,6 +10,7 @@ from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cert import make_certificate
 from restante.app.config import Loaded
 from restante.app.files import make_private_folder, write_file
+from restante.app.parts import make_door, make_sqlite_accounts
 from restante.app.settings import Settings
 
 FIRST_ACCOUNT = "me"
@@ -54,6 +55,15 @@ def read_secret(settings: Settings) -> bytes:
     if len(secret) < 32:
         raise OSError(f"{path}: damaged; remove it and another is made")
     return secret
+
+
+def make_databases(settings: Settings) -> None:
+    """What several processes would make at the same moment. Raises OSError, AccountError."""
+    read_secret(settings)
+    make_door(settings).close()
+    if "sqlite" in settings.accounts.kinds:
+        with make_sqlite_accounts(settings) as accounts:
+            accounts.lookup(FIRST_ACCOUNT)
 
 
 def make_first_account(loaded: Loaded) -> str | None:

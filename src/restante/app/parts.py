@@ -177,13 +177,16 @@ def make_kerberos(settings: Settings) -> Kerberos | None:
     )
 
 
-def make_door(settings: Settings) -> Door:
-    """The door, with its book. Raises ValueError for a network that is none."""
+def make_door(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Door:
+    """The door, with its book. key, writer: the same in all worker processes; see there.
+
+    Raises ValueError for a network that is none.
+    """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.door.model_dump().items()
     }
-    return Door(DoorSettings(**values), DoorBook(settings.door_file))
+    return Door(DoorSettings(**values), DoorBook(settings.door_file, writer), key=key)
 
 
 def make_listeners(settings: Settings) -> list[Listener]:
@@ -256,6 +259,12 @@ def certificates(settings: Settings) -> tuple[Certificate | None, dict[str, Cert
         for name, each in tls.names.items()
     }
     return default, by_name
+
+
+def make_all_tls(settings: Settings) -> tuple[TlsSettings | None, TlsSettings | None]:
+    """What POP3 speaks TLS by, and what SMTP does. Raises as `make_tls` does."""
+    pop3 = make_tls(settings, client_certificates=True)
+    return pop3, make_tls(settings, client_certificates=False)
 
 
 def make_tls(settings: Settings, *, client_certificates: bool) -> TlsSettings | None:

@@ -11,16 +11,21 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from restante import __version__
 from restante.accounts.contract import Account
-from restante.app import first_start, logs
+from restante.app import first_start, logs, parts
+from restante.app.bound import Endpoint, bind_all, close_all
 from restante.app.checks import check
 from restante.app.config import ConfigError, Loaded
 from restante.app.files import write_file
-from restante.app.service import Endpoint, Service
+from restante.app.inquiries import SingleAnswers
+from restante.app.service import Service
+from restante.app.settings import Settings
+from restante.app.supervisor import Supervisor
 
 log = logging.getLogger("restante.app")
 
@@ -49,12 +54,53 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
     if first_start.make_development_certificate(settings):
         log.info("made a development certificate in %s", settings.development_certificate[0])
     password = first_start.make_first_account(loaded)
+    if password is not None:
+        print(_first_account(loaded, password), flush=True)
+
+    def announce(endpoints: Sequence[Endpoint]) -> None:
+        print(_welcome(loaded, endpoints, password), flush=True)
+        if ready_file is not None:
+            write_file(ready_file, _ready(endpoints))
+        _tell_systemd("READY=1")
+
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(loaded, reread, ready_file, password))
+        if (workers := worker_count(settings.server.workers)) > 1:
+            _supervise(loaded, reread, workers, announce)
+        else:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(loaded, reread, announce))
     finally:
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def worker_count(wanted: int | Literal["auto"]) -> int:
+    """How many worker processes there are to be; 1: no others than this one."""
+    if not hasattr(os, "fork"):
+        if wanted not in (1, "auto"):
+            log.warning("server.workers = %d: not on this system, there will be one", wanted)
+        return 1
+    if wanted != "auto":
+        return wanted
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _supervise(
+    loaded: Loaded,
+    reread: Callable[[], Loaded],
+    workers: int,
+    announce: Callable[[Sequence[Endpoint]], None],
+) -> None:
+    first_start.make_databases(loaded.settings)
+    bound = bind_all(loaded.settings, workers)
+    try:
+        supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory())
+        endpoints = [each.endpoint for each in bound]
+        supervisor.run(lambda: announce(endpoints), lambda: _tell_systemd("STOPPING=1"))
+    finally:
+        close_all(bound)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -67,23 +113,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(
-    loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None, password: str | None
+    loaded: Loaded,
+    reread: Callable[[], Loaded],
+    announce: Callable[[Sequence[Endpoint]], None],
 ) -> None:
+    """Run the server in this process alone."""
     service = Service(loaded, reread)
+    answers = SingleAnswers(service)
     stopping = asyncio.Event()
     _heed_signals(service, stopping)
-    if password is not None:
-        print(_first_account(loaded, password), flush=True)
     await service.open()
     try:
-        print(_welcome(loaded, service, password), flush=True)
-        if ready_file is not None:
-            write_file(ready_file, _ready(service.endpoints))
-        _tell_systemd("READY=1")
+        await answers.open()
+        announce(service.endpoints)
         await stopping.wait()
     finally:
         _tell_systemd("STOPPING=1")
         await service.close()
+        await answers.close()
     log.info("stopped")
 
 
@@ -125,7 +172,7 @@ def _tell_systemd(state: str) -> None:
         log.warning("the service manager can't be told %s: %s", state, error)
 
 
-def _ready(endpoints: list[Endpoint]) -> bytes:
+def _ready(endpoints: Sequence[Endpoint]) -> bytes:
     listed = [
         {
             "protocol": each.protocol.lower(),
@@ -170,24 +217,24 @@ def _first_account(loaded: Loaded, password: str) -> str:
     )
 
 
-def _welcome(loaded: Loaded, service: Service, password: str | None) -> str:
+def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint], password: str | None) -> str:
     lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
-    for each in service.endpoints:
+    for each in endpoints:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
         lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
     # Only for trying out: a server in earnest has many accounts and nobody at the screen.
-    if loaded.file is None and (trial := _trial(service, password)):
+    if loaded.file is None and (trial := _trial(loaded.settings, endpoints, password)):
         lines += ["", "Try it:", *(f"  {line}" for line in trial)]
     return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"
 
 
-def _trial(service: Service, password: str | None) -> list[str]:
+def _trial(settings: Settings, endpoints: Sequence[Endpoint], password: str | None) -> list[str]:
     """Lines that send a message and read it, where that works as they are."""
-    found = {(each.protocol, each.tls): each.address for each in reversed(service.endpoints)}
+    found = {(each.protocol, each.tls): each.address for each in reversed(endpoints)}
     smtp = found.get(("SMTP", "starttls")) or found.get(("SMTP", "none"))
     pop3 = found.get(("POP3", "starttls")) or found.get(("POP3", "none"))
-    name = shlex.quote(_first_name(service))
+    name = shlex.quote(_first_name(settings))
     whole = name if "@" in name else f"{name}@localhost"
     lines = []
     if smtp:
@@ -200,6 +247,11 @@ def _trial(service: Service, password: str | None) -> list[str]:
     return lines
 
 
-def _first_name(service: Service) -> str:
-    listed: tuple[Account, ...] = getattr(service.accounts, "list", tuple)()
+def _first_name(settings: Settings) -> str:
+    listed: tuple[Account, ...] = ()
+    if settings.accounts.kinds == ["sqlite"]:
+        with parts.make_sqlite_accounts(settings) as accounts:
+            listed = accounts.list()
+    elif settings.accounts.kinds == ["static"]:
+        listed = parts.make_static_accounts(settings).list()
     return next((account.name for account in listed if not account.disabled), "NAME")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
+import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from itertools import chain
+from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
 from restante.app import parts
+from restante.app.bound import MAIL_BACKLOG, Endpoint, Given, StartError, start_error
 from restante.app.config import ConfigError, Loaded
 from restante.app.debug_log import Choice, read_choice
 from restante.app.first_start import read_secret
@@ -25,6 +27,7 @@ from restante.delivery.recipients import Recipients
 from restante.delivery.smtp import HeldOff, smtp_protocol
 from restante.protocol.claims import PasswordClaim
 from restante.server.server import Pop3Server
+from restante.server.tls import TlsSettings
 
 log = logging.getLogger("restante.app")
 
@@ -35,48 +38,36 @@ CERTIFICATE_ROUNDS = 3
 """Certificates are looked at each time so many such looks have passed."""
 
 
-class StartError(Exception):
-    """Something can't be listened on; the text names it and its key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address that is listened on. tls: as in the configuration. path: of a Unix socket."""
-
-    protocol: str
-    tls: str
-    host: str = ""
-    port: int = 0
-    path: Path | None = None
-
-    @property
-    def address(self) -> str:
-        """As people write it."""
-        if self.path is not None:
-            return str(self.path)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+_KEEP: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""Leaves a Unix socket's file to whoever made it."""
 
 
 class Service:
     """Everything that `restante serve` runs.
 
-    reread: reads the configuration again, for `reload`.
+    reread: reads the configuration again, for `reload`. given: what a worker process has from
+        its supervisor.
     """
 
-    def __init__(self, loaded: Loaded, reread: Callable[[], Loaded]) -> None:
+    def __init__(
+        self, loaded: Loaded, reread: Callable[[], Loaded], given: Given | None = None
+    ) -> None:
         self.settings = settings = loaded.settings
         self._loaded = loaded
         self._reread = reread
+        self._given = given
         self.endpoints: list[Endpoint] = []
         self.accounts = parts.make_accounts(settings)
         self._store = parts.make_store(settings)
-        self._tls = parts.make_tls(settings, client_certificates=True)
-        self._mail_tls = parts.make_tls(settings, client_certificates=False)
-        self.door = parts.make_door(settings)
+        if given is None:
+            self._tls, self._mail_tls = parts.make_all_tls(settings)
+            self.door = parts.make_door(settings)
+        else:
+            self._tls, self._mail_tls = given.tls, given.mail_tls
+            self.door = parts.make_door(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
-        self._intakes: list[Intake] = []
+        self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
         self._watcher: asyncio.Task[None] | None = None
         self._choice = Choice()
@@ -88,10 +79,14 @@ class Service:
         settings, pop3 = self.settings, self.settings.pop3
         apart = {"host", "port", "tls", "tls_port", "listeners"}
         own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
-        return Pop3Server(
+        listeners = parts.make_listeners(settings)
+        if self._given is not None:
+            for listener, sockets in zip(listeners, self._given.sockets("POP3"), strict=True):
+                listener.sockets = sockets
+        server = Pop3Server(
             accounts=self.accounts,
             store=self._store,
-            listeners=parts.make_listeners(settings),
+            listeners=listeners,
             tls_settings=self._tls,
             door=self.door,
             kerberos=parts.make_kerberos(settings),
@@ -102,11 +97,14 @@ class Service:
             **own,
             **parts.login_settings(settings),
         )
+        if self._given is not None:  # hashing leaves one core of the machine to the others
+            server.hashing.maximum = max(1, server.hashing.maximum // self._given.workers)
+        return server
 
     async def open(self) -> None:
         """Listen everywhere. Raises StartError; then nothing is listened on."""
         try:
-            await self._open_pop3()
+            await (self._open_pop3() if self._given is None else self.pop3.open())
             await self._open_smtp(self.settings.smtp)
             await self._open_lmtp(self.settings.lmtp)
         except BaseException:
@@ -121,7 +119,7 @@ class Service:
             await self.pop3.open()
         except OSError as error:
             key, section = _culprit(listeners)
-            raise _start_error(key, section.host, section.port, error) from error
+            raise start_error(key, section.host, section.port, error) from error
         for (_, section), (host, port) in zip(listeners, self.pop3.addresses, strict=True):
             self.endpoints.append(Endpoint("POP3", section.tls, host, port))
 
@@ -130,18 +128,24 @@ class Service:
             return
         tls = self._mail_tls if smtp.tls != "none" else None
         factory = smtp_protocol(
-            self._intake(smtp),
+            self._intake("smtp", smtp),
             tls=tls.context if tls else None,
             require_tls=smtp.tls == "starttls_required",
             authenticate=self._authenticate if smtp.auth else None,
         )
+        if self._given is not None:
+            await self._listen_given("SMTP", factory)
+            return
         host, port = await self._listen("smtp.port", factory, smtp.host, smtp.port)
         self.endpoints.append(Endpoint("SMTP", smtp.tls, host, port))
 
     async def _open_lmtp(self, lmtp: LmtpSection) -> None:
         if lmtp.port == "off" and lmtp.socket is None:
             return
-        factory = lmtp_protocol(self._intake(lmtp))
+        factory = lmtp_protocol(self._intake("lmtp", lmtp))
+        if self._given is not None:
+            await self._listen_given("LMTP", factory)
+            return
         if lmtp.port != "off":
             host, port = await self._listen("lmtp.port", factory, lmtp.host, lmtp.port)
             self.endpoints.append(Endpoint("LMTP", "none", host, port))
@@ -155,18 +159,31 @@ class Service:
             lmtp.socket.chmod(0o660)
             self.endpoints.append(Endpoint("LMTP", "none", path=lmtp.socket))
 
+    async def _listen_given(self, protocol: str, factory: Callable[[], asyncio.Protocol]) -> None:
+        assert self._given is not None
+        loop = asyncio.get_running_loop()
+        for listening in chain.from_iterable(self._given.sockets(protocol)):
+            server = (
+                await loop.create_server(factory, sock=listening, backlog=MAIL_BACKLOG)
+                if listening.family in (socket.AF_INET, socket.AF_INET6)
+                else await loop.create_unix_server(
+                    factory, sock=listening, backlog=MAIL_BACKLOG, **_KEEP
+                )
+            )
+            self._servers.append(server)
+
     async def _listen(
         self, key: str, factory: Callable[[], asyncio.Protocol], host: str, port: int
     ) -> tuple[str, int]:
         try:
             server = await asyncio.get_running_loop().create_server(factory, host, port)
         except OSError as error:
-            raise _start_error(key, host, port, error) from error
+            raise start_error(key, host, port, error) from error
         self._servers.append(server)
         name = server.sockets[0].getsockname()
         return name[0], name[1]
 
-    def _intake(self, section: SmtpSection | LmtpSection) -> Intake:
+    def _intake(self, name: str, section: SmtpSection | LmtpSection) -> Intake:
         delivery = self.settings.delivery
         recipients = Recipients(
             self.accounts,
@@ -186,7 +203,7 @@ class Service:
             trace=delivery.trace,
             executor=self._executor,
         )
-        self._intakes.append(intake)
+        self.intakes[name] = intake
         return intake
 
     async def _authenticate(self, name: str, password: str, address: str) -> bool:
@@ -222,7 +239,7 @@ class Service:
         for server in self._servers:
             server.close()
         seconds = self.settings.server.drain_seconds
-        ends: list[Awaitable[None]] = [intake.stop(seconds) for intake in self._intakes]
+        ends: list[Awaitable[None]] = [intake.stop(seconds) for intake in self.intakes.values()]
         ends.append(self.pop3.close())
         await asyncio.gather(*ends)
         loop = asyncio.get_running_loop()
@@ -242,16 +259,14 @@ class Service:
         What can't be used is logged, and the old goes on.
         """
         log.info("reloading")
+        self.take(read_again(self._loaded, self._reread))
+        log.info("reloaded")
+
+    def take(self, fresh: Loaded | None) -> None:
+        """The same with a configuration that was read; None: it can't be used."""
         self._renew_certificates(always=True)
-        try:
-            fresh = self._reread()
+        if fresh is not None:
             self._take_accounts(fresh.settings)
-        except (ConfigError, ValueError) as error:
-            log.error("the configuration can't be used, the old one goes on: %s", error)
-        else:
-            changed = _differences(self._loaded.settings, fresh.settings)
-            if changed:
-                log.warning("changed, but heeded only after a restart: %s", ", ".join(changed))
         self._choice_stamp = None
         self._heed_choice()
 
@@ -274,16 +289,7 @@ class Service:
                 log.exception("watching files failed")
 
     def _renew_certificates(self, *, always: bool = False) -> None:
-        found = [tls for tls in (self._tls, self._mail_tls) if tls is not None]
-        if not any(always or tls.changed() for tls in found):
-            return
-        try:
-            for tls in found:
-                tls.reload()
-        except OSError as error:  # ssl.SSLError is one
-            log.error("the new certificate can't be used, the old one goes on: %s", error)
-        else:
-            log.info("certificates loaded")
+        renew_certificates([self._tls, self._mail_tls], always=always)
 
     def _heed_choice(self) -> None:
         """Log the dialogues that the control file asks for, as long as it does."""
@@ -310,6 +316,39 @@ class Service:
             )
 
 
+def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
+    """The configuration as it is now; None if it can't be used. What has changed is logged."""
+    try:
+        fresh = reread()
+        parts.make_static_accounts(fresh.settings)
+    except (ConfigError, ValueError) as error:
+        log.error("the configuration can't be used, the old one goes on: %s", error)
+        return None
+    if changed := _differences(loaded.settings, fresh.settings):
+        log.warning("changed, but heeded only after a restart: %s", ", ".join(changed))
+    return fresh
+
+
+def with_static_accounts(loaded: Loaded, settings: Settings) -> Loaded:
+    """A configuration with the static accounts of another one: all that `reload` heeds of it."""
+    accounts = loaded.settings.accounts.model_copy(update={"static": settings.accounts.static})
+    return replace(loaded, settings=loaded.settings.model_copy(update={"accounts": accounts}))
+
+
+def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) -> None:
+    """Load certificates that have changed, or all. What can't be used is logged."""
+    found = [tls for tls in contexts if tls is not None]
+    if not any(always or tls.changed() for tls in found):
+        return
+    try:
+        for tls in found:
+            tls.reload()
+    except OSError as error:  # ssl.SSLError is one
+        log.error("the new certificate can't be used, the old one goes on: %s", error)
+    else:
+        log.info("certificates loaded")
+
+
 def describe(choice: Choice) -> str:
     """What is logged and until when, in words."""
     times = {f"account {name}": until for name, until in choice.accounts.items()}
@@ -334,19 +373,6 @@ def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, Listene
             except OSError:
                 return key, section
     return listeners[0]
-
-
-_ADVICE = {
-    errno.EADDRINUSE: "another program listens there; choose another port",
-    errno.EACCES: "ports below 1024 need a privilege; see docs/operating.md",
-    errno.EADDRNOTAVAIL: "this machine has no such address",
-}
-
-
-def _start_error(key: str, host: str, port: int, error: OSError) -> StartError:
-    # asyncio wraps the system's error in a long text of its own.
-    reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
-    return StartError(f"{key} = {port}: can't listen on {host}: {reason}")
 
 
 def _differences(old: Settings, new: Settings) -> list[str]:

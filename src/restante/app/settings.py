@@ -16,6 +16,8 @@ from restante.protocol.limits import MIN_IDLE_SECONDS
 
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)] | Literal["off"]
 
+Workers: TypeAlias = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+
 PORT = 'a port from 0 to 65535 (0: any that is free), or "off"'
 HOST = "an IP address or a host name"
 FLAG = "true or false"
@@ -41,6 +43,7 @@ class ServerSection(Section):
     hostname: str = setting("", 'a host name; "" is the machine\'s own', max_length=255)
     data: Path = setting(Path("data"), FOLDER)
     drain_seconds: float = setting(10.0, "seconds, 0 or more", ge=0)
+    workers: Workers = setting("auto", 'a whole number from 1 to 1024, or "auto"')
 
 
 class ListenerSection(Section):
@@ -342,6 +345,11 @@ class Settings(Section):
     def secret_file(self) -> Path:
         """What keys for names without an account are made up from."""
         return self.server.data / "secret.key"
+
+    @property
+    def inquiry_socket(self) -> Path:
+        """Where a running server is asked for its sessions."""
+        return self.server.data / "restante.sock"
 
     @property
     def debug_log_file(self) -> Path:

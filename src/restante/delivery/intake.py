@@ -44,6 +44,7 @@ class Intake:
     trace: put Return-Path, Delivered-To and Received before the message. Off, its octets
         are stored as they came.
     executor: the storage threads; the loop's own pool by default.
+    elsewhere: connections that are open in other processes of the same server.
     """
 
     recipients: Recipients
@@ -55,6 +56,7 @@ class Intake:
     timeout: float = 300.0
     trace: bool = False
     executor: Executor | None = None
+    elsewhere: int = 0
     _live: set[LiveConnection] = field(default_factory=set, init=False)
     _stopping: bool = field(default=False, init=False)
     _gone: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -68,7 +70,7 @@ class Intake:
         """Count a new connection in; or, when it can't be served, what to tell it."""
         if self._stopping:
             return STOPPING
-        if len(self._live) >= self.max_connections:
+        if len(self._live) + self.elsewhere >= self.max_connections:
             return BUSY
         self._live.add(connection)
         return None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from restante.server.listeners import Listener
 from restante.server.proxy_header import Address
+from restante.server.sockets import sockets_of
 from restante.server.transport.readiness import READ, Readiness
 from restante.server.transport.transport import SocketTransport
 from restante.server.visit import Visit
@@ -80,8 +80,7 @@ class AcceptingListener:
     async def start(self) -> None:
         """Listen, in the running loop. Raises OSError when an address can't be had."""
         self._loop = asyncio.get_running_loop()
-        listener = self._listener
-        self.sockets = await _listen(listener.host, listener.port, listener.backlog)
+        self.sockets = await sockets_of(self._listener)
         self._watch()
 
     def close(self) -> None:
@@ -222,32 +221,3 @@ class _Bell:
             self._socket.getsockname()[1],
             exc_info=error,
         )
-
-
-async def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Sockets that listen on all addresses of `host`, or on all there are for an empty one."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    sockets: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            try:
-                listening = socket.socket(family, kind, protocol)
-            except OSError:
-                continue  # a system without IPv6 still has names for it
-            sockets.append(listening)
-            listening.setblocking(False)
-            if os.name == "posix":
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-            listening.listen(backlog)
-    except BaseException:
-        for each in sockets:
-            each.close()
-        raise
-    if not sockets:
-        raise OSError(f"this system can't listen on {host!r}")
-    return sockets

@@ -63,6 +63,11 @@ class ClientSession:
         return self._connection.id
 
     @property
+    def since(self) -> float:
+        """When it connected, seconds since 1970."""
+        return self._connection.since
+
+    @property
     def peer_ip(self) -> str:
         """Where the client is; an empty text for a Unix socket."""
         return self._connection.address[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,7 +59,7 @@ class Connection(asyncio.Protocol):
         "_arrived", "_client", "_close_wanted", "_counted_in", "_eof", "_gone", "_greeted",
         "_lingering", "_number", "_out", "_out_size", "_patience", "_peer", "_performer",
         "_proxied", "_reading", "_ready", "_task", "_transport", "_writable", "_written",
-        "address", "listener", "lost", "server", "session", "visit",
+        "address", "listener", "lost", "server", "session", "since", "visit",
     )  # fmt: skip
 
     def __init__(
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
     @property
     def id(self) -> str:
         """The connection's name in the logs."""
-        return f"{self.server.prefix}-{self._number:x}"
+        return self.server.numbering.name(self._number)
 
     @property
     def client(self) -> ClientSession:
@@ -119,13 +120,14 @@ class Connection(asyncio.Protocol):
             policy,
             tls=peer.tls,
             trusted=peer.trusted,
-            timestamp=self.server.new_timestamp() if policy.offers_apop() else None,
+            timestamp=self.server.numbering.timestamp() if policy.offers_apop() else None,
             proxy=self.listener.hears_xclient(peer.address[0]),
         )
         if peer.tls:
             self.session.channel = self.server.channel_of(peer)
         self.address = peer.address
-        self._number = self.server.next_number()
+        self._number = self.server.numbering.next()
+        self.since = time.time()
         self.visit = self._counted_in or Visit(self.server.door, peer.address[0])
         self._performer = Performer(self)
         self._set_limit()

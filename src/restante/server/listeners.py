@@ -32,6 +32,8 @@ class Listener:
         who the client is; peers outside of `proxy_networks` are cut off.
     xclient: peers in `proxy_networks` may say so by XCLIENT, as Dovecot's proxy does.
     proxy_networks: addresses of the proxies to believe, or networks such as `10.0.0.0/8`.
+    sockets: that listen already, TCP, instead of `host` and `port`; the server closes them
+        when it stops.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +43,7 @@ class Listener:
     proxy_protocol: bool = False
     xclient: bool = False
     proxy_networks: Sequence[str] = ()
+    sockets: Sequence[socket.socket] = field(default=(), repr=False)
     address: tuple[str, int] | None = field(default=None, init=False)
     policy: Policy = field(default_factory=Policy, init=False, repr=False)
     _proxies: NetworkMap[bool] = field(init=False, repr=False, compare=False)

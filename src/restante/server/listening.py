@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from restante.server.accepting import AcceptingListener, Knock, MakeConnection
 from restante.server.listeners import Listener, watch_peers
@@ -47,8 +47,7 @@ async def listen(
     else:
         server = await asyncio.get_running_loop().create_server(
             lambda: make_connection(None, None),
-            listener.host,
-            listener.port,
+            **_where(listener),
             backlog=listener.backlog,
             ssl=tls,
             ssl_handshake_timeout=handshake_seconds if tls is not None else None,
@@ -59,3 +58,9 @@ async def listen(
     host, port = server.sockets[0].getsockname()[:2]
     listener.address = (host, port)
     return server
+
+
+def _where(listener: Listener) -> dict[str, Any]:
+    if listener.sockets:
+        return {"sock": listener.sockets[0]}
+    return {"host": listener.host, "port": listener.port}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 MAX_ACCOUNTS = 100_000
 """Accounts that are remembered, some 12 MB at most; beyond, who logged in longest ago isn't.
@@ -27,6 +27,23 @@ class LoginDelay:
         # When each last login would have been, had every one been `seconds` after the one before.
         self._last: dict[str, float] = {}
         self._swept = clock()
+        self._news: dict[str, float] | None = None
+
+    def share(self) -> None:
+        """Note from now on what other processes of this server are to be told, for `tell`."""
+        self._news = {}
+
+    def tell(self) -> dict[str, float]:
+        """What has changed here since the last time. Times are the machine's monotonic ones."""
+        if not self._news:
+            return {}
+        news, self._news = self._news, {}
+        return news
+
+    def hear(self, last: Mapping[str, float]) -> None:
+        """What another process has told. Logins at the same moment may count as one."""
+        for name, at in last.items():
+            self._keep(name, max(at, self._last.pop(name, at)))
 
     def wait_for(self, name: str) -> float:
         """Seconds until `name` may log in; 0 if now."""
@@ -44,6 +61,12 @@ class LoginDelay:
             self._last = {k: at for k, at in self._last.items() if at + self.seconds > now}
             self._swept = now
         last = self._last.pop(name, None)
-        self._last[name] = now if last is None else max(now, last + self.seconds)
+        at = now if last is None else max(now, last + self.seconds)
+        self._keep(name, at)
+        if self._news is not None:
+            self._news[name] = at
+
+    def _keep(self, name: str, at: float) -> None:
+        self._last[name] = at
         if len(self._last) > MAX_ACCOUNTS:
             del self._last[next(iter(self._last))]

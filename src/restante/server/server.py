@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import secrets
 import socket
@@ -37,6 +36,7 @@ from restante.server.listening import Listening, listen
 from restante.server.login_delay import LoginDelay
 from restante.server.logins import Logins
 from restante.server.mechanisms import mechanisms
+from restante.server.numbering import Numbering
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
@@ -133,6 +133,7 @@ class Pop3Server(Events):
         self.batch_size = self.settings.batch_size
         """Octets of a message that are read and written at a time."""
         self.hostname = self.settings.hostname or socket.gethostname() or "localhost"
+        self.numbering = Numbering(self.hostname)
         self._oauth = oauth
         self.tls_settings = tls_settings
         if tls_settings is None and certificate is not None:
@@ -140,6 +141,8 @@ class Pop3Server(Events):
         self._check_tls()
         if self.tls_settings is not None:
             self.tls_settings.add_name_hook(self._certificate_for)
+        self.connections_elsewhere = 0
+        """Open in other processes of the same server: they count for `max_connections`."""
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: list[Listening] = []
@@ -152,11 +155,6 @@ class Pop3Server(Events):
         self._thread: LoopThread | None = None
         self._accepting = False
         self._closed = asyncio.Event()
-        self.prefix = ""
-        """What the names of all connections begin with: this process's number."""
-        self._numbers = itertools.count(1)
-        self._stamps = itertools.count(secrets.randbits(62))
-        self._stamp_host = self.hostname.encode("ascii", "replace")
 
     def _check_tls(self) -> None:
         wanted = [each.tls for each in self.listeners if each.tls != "none"]
@@ -283,7 +281,7 @@ class Pop3Server(Events):
         if self._loop is not None:
             raise RuntimeError("the server is started already")
         self._loop = asyncio.get_running_loop()
-        self.prefix = f"{os.getpid():x}"
+        self.numbering = Numbering(self.hostname)
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._accepting = True
@@ -391,14 +389,6 @@ class Pop3Server(Events):
         """Those that are open."""
         return list(self._connections)
 
-    def next_number(self) -> int:
-        """A new connection's; with `prefix`, its name in the logs."""
-        return next(self._numbers)
-
-    def new_timestamp(self) -> bytes:
-        """A greeting's timestamp for APOP, `<digits.digits@host>`, never given twice."""
-        return b"<%d.%d@%b>" % (next(self._stamps), time.time_ns(), self._stamp_host)
-
     def _knock(self, listener: Listener, address: str) -> Visit | None:
         """Count a client in before its handshake; None: it is turned away."""
         visit = Visit(self.door, address)
@@ -411,7 +401,7 @@ class Pop3Server(Events):
         refusal = None
         if not self._accepting:
             refusal = Err("server is stopping", "SYS/TEMP")
-        elif len(self._connections) >= self.settings.max_connections:
+        elif self.sessions + self.connections_elsewhere >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
         elif not connection.session.proxy:
             refusal = connection.visit.begin()

@@ -103,6 +103,11 @@ class Old:
     failures: float
 
 
+def new_writer() -> int:
+    """A number that no other writer has."""
+    return int.from_bytes(os.urandom(7), "big")
+
+
 class DoorBookError(Exception):
     """The book can't be read or written; the text says why."""
 
@@ -114,16 +119,20 @@ class DoorBook:
     holds addresses with the names of accounts: whoever logged in from where, for as long as
     that is remembered.
 
+    writer: a number, the same in processes that tell each other of failures themselves: what
+        one of them writes, the others don't hear here again. It must be new at each start.
+
     Every method raises DoorBookError when the database can't be used.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], writer: int | None = None) -> None:
         self.path = Path(path).absolute()
         self._lock = Lock()
-        self._writer = int.from_bytes(os.urandom(7), "big")
+        self._writer = new_writer() if writer is None else writer
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, ...] = ()
         self._seen = {"bans": 0, "known": 0, "failures": 0}
+        self._unread = True
 
     def close(self) -> None:
         """Close the database. The next use opens it again."""
@@ -136,10 +145,11 @@ class DoorBook:
         What is old is removed with the next writing.
         """
         with self._database() as database:
+            heard = self._read(database)
             if written.bans or written.known or written.failures:
                 with _transaction(database):
                     self._write(database, written, old)
-            return self._read(database)
+            return heard
 
     def _write(self, database: sqlite3.Connection, news: News, old: Old) -> None:
         database.executemany(
@@ -188,9 +198,9 @@ class DoorBook:
         )
         for number, writer, *values in rows:
             seen["failures"] = number
-            if writer != self._writer:
+            if writer != self._writer or self._unread:
                 news.failures.append(Failure(*values))
-        self._seen = seen
+        self._seen, self._unread = seen, False
         return news
 
     @contextmanager
@@ -230,7 +240,7 @@ class DoorBook:
             connection.close()
             raise
         if found != self._file:
-            self._seen = dict.fromkeys(self._seen, 0)
+            self._seen, self._unread = dict.fromkeys(self._seen, 0), True
         self._connection, self._file = connection, found
         return connection
 

@@ -29,15 +29,16 @@ passwords (as keyed hashes), 50,000 bans, 100,000 known addresses; some 110 MB i
 Tries that wait are connections before login, which are capped. An attacker can make the door
 forget by filling it, but each entry costs a try that failed.
 
-Processes that share a book hear of each other's failures, bans and logins within about a
-second; within that second each of them counts for itself.
+Processes that share a book hear of each other's failures, bans and logins within a second or
+two; within that time each of them counts for itself. Worker processes of one server tell each
+other more, and sooner: see `share`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from threading import Lock
 from unicodedata import category, normalize
@@ -50,6 +51,7 @@ from restante.server.door.peers import Peer, Peers, Rules
 from restante.server.door.places import Places
 from restante.server.door.settings import DoorSettings
 from restante.server.door.tries import Throttled, Tries
+from restante.server.door.word import Numbers, Word
 from restante.server.networks import parse_network, shown
 
 log = logging.getLogger("restante.access")
@@ -77,7 +79,8 @@ and clients don't ask for another one."""
 class Door:
     """Safe to use from several threads; nothing here waits, but for `refresh` and `close`.
 
-    Addresses are text, "" for a Unix socket. clock: seconds since 1970.
+    Addresses are text, "" for a Unix socket. clock: seconds since 1970. key: 32 octets by
+    which wrong passwords are hashed, the same in processes that tell each other of them.
     """
 
     def __init__(
@@ -85,11 +88,14 @@ class Door:
         settings: DoorSettings | None = None,
         book: DoorBook | None = None,
         clock: Callable[[], float] = time.time,
+        *,
+        key: bytes | None = None,
     ) -> None:
         self.settings = settings or DoorSettings()
         self._book = book
         self._book_works = True
         self._news = News()
+        self._word: Word | None = None
         self._clock = clock
         self._lock = Lock()
         self._find = Peers(self.settings).find
@@ -98,7 +104,7 @@ class Door:
         self._tries = Tries(rules, self._known, self.settings.delay_max)
         self._places = Places(self.settings, rules)
         self._bans = Bans()
-        self._wrong = WrongSecrets()
+        self._wrong = WrongSecrets(key)
 
     def _stranger(self, address: str) -> Peer | None:
         """Who is at an address; None for those that nothing here is about."""
@@ -205,7 +211,7 @@ class Door:
         with self._lock:
             now = self._clock()
             self._tries.end(peer, account, now)
-            if secret is None or self._wrong.add(peer.key, account, secret):
+            if self._is_new(peer, account, secret):
                 ban = self._count(peer, Failure(peer.key, account, now))
         if ban is not None and ban.until is not None:
             seconds = round(ban.until - ban.since)
@@ -349,7 +355,48 @@ class Door:
             self._tries.count_address(peer, failure.at)
         self._tries.count_account(failure.account, failure.at)
 
+    # Other processes of this server
+
+    def share(self) -> None:
+        """Note from now on what other processes of this server are to be told, for `tell`."""
+        with self._lock:
+            self._word = Word()
+            self._places.share()
+            self._tries.share()
+
+    def tell(self) -> tuple[Word, dict[str, float]]:
+        """What is new here since the last time, and the numbers here that have changed."""
+        with self._lock:
+            assert self._word is not None
+            word, self._word = self._word, Word()
+            return word, self._places.changes() | self._tries.changes()
+
+    def hear(self, word: Word) -> None:
+        """Take in what another process has told."""
+        bans = {fields[0]: Ban(*fields) for fields in word.bans}
+        known = {(address, account): at for address, account, at in word.known}
+        failures = [Failure(*fields) for fields in word.failures]
+        with self._lock:
+            self._take(News(bans, known, failures), self._old(self._clock()))
+            for digest in word.wrong:
+                self._wrong.keep(bytes.fromhex(digest))
+
+    def hear_numbers(self, elsewhere: Mapping[str, Numbers]) -> None:
+        """Take in the numbers elsewhere, by their labels, as far as they have changed."""
+        with self._lock:
+            self._places.hear(elsewhere)
+            self._tries.hear(elsewhere)
+
     # Within the lock
+
+    def _is_new(self, peer: Peer, account: str, secret: bytes | None) -> bool:
+        """Whether a failure counts: the same wrong password counts once."""
+        if secret is None:
+            return True
+        digest = self._wrong.add(peer.key, account, secret)
+        if digest is not None and self._word is not None:
+            self._word.add_wrong(digest)
+        return digest is not None
 
     def _is_closed(self, peer: Peer, now: float) -> bool:
         """Whether a peer that is connected already, by whatever protocol, may not log in."""
@@ -359,6 +406,8 @@ class Door:
         """Count a failure of our own; the ban that it leads to."""
         if self._book is not None and len(self._news.failures) < MAX_UNWRITTEN:
             self._news.failures.append(failure)
+        if self._word is not None:
+            self._word.add_failure(failure)
         self._tries.count_account(failure.account, failure.at)
         reached = self._tries.count_address(peer, failure.at)
         if not reached or not self.settings.ban_seconds:
@@ -376,6 +425,8 @@ class Door:
         self._keep_ban(ban)
         if self._book is not None:
             self._news.bans[ban.network] = ban
+        if self._word is not None:
+            self._word.add_ban(ban)
 
     def _keep_ban(self, ban: Ban) -> None:
         """From a ban on, the failures before it count no more."""
@@ -389,6 +440,8 @@ class Door:
         self._known.keep(key, account, now)
         if self._book is not None and len(self._news.known) < MAX_UNWRITTEN:
             self._news.known[key, account] = now
+        if self._word is not None:
+            self._word.add_known(key, account, now)
 
 
 def _key(name: str) -> str:

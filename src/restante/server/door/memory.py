@@ -102,19 +102,23 @@ class KnownAddresses:
 
 
 class WrongSecrets:
-    """Which wrong passwords were tried, as hashes with a key of this process."""
+    """Which wrong passwords were tried, as hashes with a key of this server's processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes | None = None) -> None:
         self._found: OrderedDict[bytes, None] = OrderedDict()
-        self._key = token_bytes(32)
+        self._key = key or token_bytes(32)
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, address: str, account: str, secret: bytes) -> bool:
-        """Remember one. False if it was tried before, by that address for that account."""
+    def add(self, address: str, account: str, secret: bytes) -> bytes | None:
+        """Remember one. None if it was tried before, by that address for that account."""
         text = f"{address}\0{account}\0".encode() + secret
         digest = blake2b(text, digest_size=16, key=self._key).digest()
+        return digest if self.keep(digest) else None
+
+    def keep(self, digest: bytes) -> bool:
+        """Remember a hash. False if it is there already."""
         new = digest not in self._found
         self._found[digest] = None
         self._found.move_to_end(digest)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 
-from restante.server.door.memory import take_away
+from restante.server.door.counts import Counts
 from restante.server.door.peers import Peer, Rules
 from restante.server.door.settings import DoorSettings
+from restante.server.door.word import Numbers, labelled
 
 
 class Places:
@@ -15,9 +16,11 @@ class Places:
     def __init__(self, settings: DoorSettings, rules: Rules) -> None:
         self._settings = settings
         self._rules = rules
-        self._connections: Counter[str] = Counter()
+        self._connections = Counts()
         self._before_login = 0
-        self._sessions: Counter[str] = Counter()
+        self._before_login_elsewhere = 0
+        self._told = 0  # of `_before_login`
+        self._sessions = Counts()
 
     def __len__(self) -> int:
         return len(self._connections) + len(self._sessions)
@@ -25,21 +28,25 @@ class Places:
     @property
     def full(self) -> bool:
         """Whether as many as may be have not yet logged in."""
-        return self._before_login >= self._settings.max_before_login
+        return self._strangers >= self._settings.max_before_login
 
     @property
     def filling(self) -> bool:
         """Whether more than half of those places are taken."""
-        return 2 * self._before_login > self._settings.max_before_login
+        return 2 * self._strangers > self._settings.max_before_login
+
+    @property
+    def _strangers(self) -> int:
+        return self._before_login + self._before_login_elsewhere
 
     def crowded(self, peer: Peer) -> bool:
         """Whether there are as many from that address as may be."""
-        return any(self._connections[key] >= most for key, most in self._rules.caps(peer))
+        return any(self._connections.of(key) >= most for key, most in self._rules.caps(peer))
 
     def enter(self, peer: Peer) -> None:
         """Count one in, before login."""
         for key, _ in self._rules.caps(peer):
-            self._connections[key] += 1
+            self._connections.add(key)
         self._before_login += 1
 
     def logged_in(self) -> None:
@@ -49,18 +56,40 @@ class Places:
     def leave(self, peer: Peer, *, logged_in: bool) -> None:
         """Count one out."""
         for key, _ in self._rules.caps(peer):
-            take_away(self._connections, key)
+            self._connections.take_away(key)
         if not logged_in:
             self._before_login -= 1
 
     def enter_account(self, name: str, *, exempt: bool) -> bool:
         """Count a session in, unless there are as many as may be."""
         most = self._settings.max_sessions_per_account
-        if not exempt and self._sessions[name] >= most:
+        if not exempt and self._sessions.of(name) >= most:
             return False
-        self._sessions[name] += 1
+        self._sessions.add(name)
         return True
 
     def leave_account(self, name: str) -> None:
         """Count a session out."""
-        take_away(self._sessions, name)
+        self._sessions.take_away(name)
+
+    # Other processes of this server
+
+    def share(self) -> None:
+        """Note from now on what changes, for `changes`."""
+        self._connections.share()
+        self._sessions.share()
+
+    def changes(self) -> dict[str, float]:
+        """The numbers here that have changed since the last time."""
+        found = labelled("address", self._connections.changes())
+        found |= labelled("session", self._sessions.changes())
+        if self._before_login != self._told:
+            found["stranger:"] = self._told = self._before_login
+        return found
+
+    def hear(self, elsewhere: Mapping[str, Numbers]) -> None:
+        """The numbers elsewhere, by their labels, as far as they have changed."""
+        self._connections.hear(elsewhere.get("address", {}))
+        self._sessions.hear(elsewhere.get("session", {}))
+        for number in elsewhere.get("stranger", {}).values():
+            self._before_login_elsewhere = int(number)

@@ -40,7 +40,7 @@ class Tally:
     it had failed: opening many connections gains nothing.
     """
 
-    __slots__ = ("_at", "_failures", "_pending", "_reserved", "_turn")
+    __slots__ = ("_at", "_failures", "_heard", "_pending", "_reserved", "_turn")
 
     def __init__(self) -> None:
         self._failures = 0.0
@@ -48,6 +48,7 @@ class Tally:
         self._turn = 0.0  # the next try's, for the failures' sake
         self._pending = 0
         self._reserved = 0.0  # until when those pending have taken all turns
+        self._heard = 0.0  # the same, of those pending in other processes
 
     def failures(self, now: float, rule: Rule) -> float:
         """Failures not yet forgiven."""
@@ -57,9 +58,9 @@ class Tally:
 
     def turn(self, now: float, rule: Rule, held: float) -> float:
         """When the next try may be looked at. held: the longest that a try waits, in seconds."""
-        turn = max(now, self._turn, self._reserved)
+        turn = max(now, self._turn, self._reserved, self._heard)
         if turn > now + held + rule.longest:  # no turn is: the clock was set back
-            turn = self._at = self._turn = self._reserved = now
+            turn = self._at = self._turn = self._reserved = self._heard = now
         return turn
 
     def enter(self, now: float, start: float | None, rule: Rule) -> None:
@@ -67,6 +68,15 @@ class Tally:
         self._pending += 1
         if start is not None:
             self._reserved = start + rule.delay(self.failures(now, rule) + self._pending)
+
+    @property
+    def reserved(self) -> float:
+        """Until when those that aren't over have taken all turns; 0 if there are none."""
+        return self._reserved
+
+    def hear(self, reserved: float) -> None:
+        """Until when tries in other processes have taken all turns; 0 if there are none."""
+        self._heard = reserved
 
     def end(self) -> None:
         """A try is over."""
@@ -83,7 +93,9 @@ class Tally:
 
     def is_idle(self, now: float, rule: Rule) -> bool:
         """Whether there is nothing to be remembered."""
-        return not self._pending and not self.failures(now, rule) and self._turn <= now
+        if self._pending or self._turn > now or self._heard > now:
+            return False
+        return not self.failures(now, rule)
 
 
 class Tallies:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from restante.server.door.memory import KnownAddresses
 from restante.server.door.peers import Peer, Rules, is_site
 from restante.server.door.tally import Rule, Tallies, Tally
+from restante.server.door.word import Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Tries:
         self._held = held
         self._addresses = Tallies()
         self._accounts = Tallies()
+        self._turns: dict[str, float] | None = None  # that other processes are to hear of
+        self._told: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._addresses) + len(self._accounts)
@@ -55,16 +58,29 @@ class Tries:
     def enter(self, peer: Peer, account: str, now: float, start: float) -> None:
         """A try is let through, to be looked at from `start`."""
         for key, rule in self._keys(peer):
-            self._addresses.use(key).enter(now, start, rule)
+            tally = self._addresses.use(key)
+            tally.enter(now, start, rule)
+            self._note("turn", key, tally.reserved, now)
         if account:
             queued = None if (peer.key, account) in self._known else start
-            self._accounts.use(account).enter(now, queued, self._rules.account)
+            tally = self._accounts.use(account)
+            tally.enter(now, queued, self._rules.account)
+            self._note("queue", account, tally.reserved, now)
 
     def end(self, peer: Peer, account: str, now: float) -> None:
         """A try is over; who has nothing to be remembered is forgotten at once."""
         for key, rule in self._keys(peer):
-            _end(self._addresses, key, now, rule)
-        _end(self._accounts, account, now, self._rules.account)
+            self._end(self._addresses, key, now, rule, "turn")
+        self._end(self._accounts, account, now, self._rules.account, "queue")
+
+    def _end(self, tallies: Tallies, key: str, now: float, rule: Rule, label: str) -> None:
+        tally = tallies.get(key)
+        if tally is None:
+            return
+        tally.end()
+        self._note(label, key, tally.reserved, now)
+        if tally.is_idle(now, rule):
+            tallies.drop(key)
 
     def count_account(self, account: str, at: float) -> None:
         """Count a failure at an account."""
@@ -98,6 +114,39 @@ class Tries:
             found += _throttled("account", name, tally, self._rules.account, now)
         return found
 
+    # Other processes of this server
+
+    def share(self) -> None:
+        """Note from now on which turns are taken, for `changes`."""
+        self._turns = {}
+
+    def _note(self, label: str, key: str, reserved: float, now: float) -> None:
+        """Turns are taken, or free again. Those of tries that needn't wait are nobody's news."""
+        if self._turns is None:
+            return
+        name = f"{label}:{key}"
+        if reserved > now:
+            self._turns[name] = reserved
+        elif name in self._told or name in self._turns:
+            self._turns[name] = 0.0
+
+    def changes(self) -> dict[str, float]:
+        """Until when turns are taken here, as far as that has changed since the last time."""
+        if not self._turns:
+            return {}
+        found, self._turns = self._turns, {}
+        self._told |= found.keys()
+        self._told -= {name for name, reserved in found.items() if not reserved}
+        return found
+
+    def hear(self, elsewhere: Mapping[str, Numbers]) -> None:
+        """Until when turns are taken elsewhere."""
+        for label, tallies in (("turn", self._addresses), ("queue", self._accounts)):
+            for key, reserved in elsewhere.get(label, {}).items():
+                tally = tallies.use(key) if reserved else tallies.get(key)
+                if tally is not None:
+                    tally.hear(reserved)
+
     def _rule(self, key: str) -> Rule:
         return self._rules.of(key, self._known.accounts_at(key))
 
@@ -107,14 +156,6 @@ class Tries:
         yield peer.key, self._rule(peer.key)
         if peer.site:
             yield peer.site, self._rule(peer.site)
-
-
-def _end(tallies: Tallies, key: str, now: float, rule: Rule) -> None:
-    tally = tallies.get(key)
-    if tally is not None:
-        tally.end()
-        if tally.is_idle(now, rule):
-            tallies.drop(key)
 
 
 def _throttled(kind: str, name: str, tally: Tally, rule: Rule, now: float) -> list[Throttled]:

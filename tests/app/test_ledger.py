@@ -1,0 +1,37 @@
+"""What all workers together count, as each of them is told it."""
+
+from __future__ import annotations
+
+from restante.app.ledger import Ledger
+
+
+def test_numbers_elsewhere_are_those_of_all_others() -> None:
+    ledger = Ledger()
+    ledger.take(0, {"connection:": 3, "session:joe": 1})
+    ledger.take(1, {"connection:": 4})
+    ledger.take(2, {"connection:": 5})
+    assert ledger.elsewhere(0, ["connection:", "session:joe"]) == {
+        "connection:": 9,
+        "session:joe": 0,
+    }
+    assert ledger.elsewhere(1, ["session:joe"]) == {"session:joe": 1}
+    assert ledger.of(2, "connection:") == 5
+
+
+def test_of_times_the_latest_counts() -> None:
+    ledger = Ledger()
+    ledger.take(0, {"turn:192.0.2.1": 50.0})
+    ledger.take(1, {"turn:192.0.2.1": 70.0})
+    assert ledger.elsewhere(2, ["turn:192.0.2.1"]) == {"turn:192.0.2.1": 70.0}
+    assert ledger.elsewhere(1, ["turn:192.0.2.1"]) == {"turn:192.0.2.1": 50.0}
+
+
+def test_what_a_dead_worker_counted_is_forgotten_and_nothing_of_nought_is_kept() -> None:
+    ledger = Ledger()
+    ledger.take(0, {"connection:": 3, "session:joe": 1})
+    ledger.take(1, {"connection:": 4})
+    assert ledger.forget(0) == {"connection:", "session:joe"}
+    assert ledger.elsewhere(1, ["connection:"]) == {"connection:": 0}
+    assert ledger.names == {"connection:"}
+    ledger.take(1, {"connection:": 0})
+    assert ledger.names == set()
