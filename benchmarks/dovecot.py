@@ -61,6 +61,7 @@ service pop3 {{
 
 _TUNED = (
     """
+default_vsz_limit = 0
 auth_cache_size = 64M
 auth_cache_ttl = 1 hour
 maildir_very_dirty_syncs = yes

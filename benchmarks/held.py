@@ -130,6 +130,10 @@ class Crowd:
             if trouble:
                 holders[-1].drop(SPARE)
             beside = self.polls(server).outcome()
+            asked, alive = sum(each.held for each in holders), sum(e.alive() for e in holders)
+        if alive < asked:
+            trouble = f"{asked - alive} of {asked} were gone when they were asked; {trouble}"
+            held = alive
         private, share = (
             (then - now) / max(1, held - first) / 1024
             for then, now in zip(after, before, strict=True)

@@ -230,7 +230,7 @@ static void check_unique(struct place *place, const char *line, size_t size)
 static void check_body_line(struct place *place, const char *line, size_t size)
 {
     struct step *step = &steps[place->step];
-    long octets = 0;
+    char *rest;
     if (line[0] == '.') {
         if (size == 3) {
             check_end(place);
@@ -247,11 +247,12 @@ static void check_body_line(struct place *place, const char *line, size_t size)
         return;
     }
     place->count++;
-    if (atoi(line) != place->count || place->count > messages)
+    if (strtol(line, &rest, 10) != place->count || place->count > messages)
         violation("line %d is %.*s", place->count, (int)(size < 60 ? size : 60), line);
     else if (step->kind == LIST) {
-        if (sscanf(line, "%*d %ld", &octets) != 1)
-            violation("LIST: no octets");
+        long octets = strtol(rest, &rest, 10);  /* sscanf would measure the whole buffer */
+        if (*rest != '\r')
+            violation("LIST: line %d is %.*s", place->count, (int)(size < 60 ? size : 60), line);
         place->sizes[place->count] = octets;
         place->octets += octets;
     } else

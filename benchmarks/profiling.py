@@ -40,6 +40,12 @@ ROUNDS = 3
 START_SECONDS = 1.0
 """How long py-spy and strace take to attach."""
 
+_LOOP = "Runner.run (asyncio/runners.py)"
+"""What is under it is the server; what is above it, how it was started."""
+
+_WAITING = ("Condition.wait", "wait (threading")
+"""Threads without work, which py-spy takes for busy ones now and then."""
+
 Spots = dict[str, tuple[float, float]]
 """What part of the time each function took, by itself and with what it called."""
 
@@ -120,7 +126,11 @@ def of_stacks(lines: Iterable[str]) -> Spots:
     every: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.rpartition(" ")
-        frames = [frame.rpartition(":")[0].lstrip() + ")" for frame in stack.split(";") if frame]
+        frames = [frame.rpartition(":")[0] + ")" for frame in stack.split(";")]
+        if frames[-1].startswith(_WAITING):
+            continue
+        if _LOOP in frames:
+            frames = frames[frames.index(_LOOP) :]
         own[frames[-1]] += int(count)
         for frame in set(frames):
             every[frame] += int(count)
