@@ -61,7 +61,7 @@ def _all(results: Results) -> Iterator[Chart]:
         if name in results["scenarios"]
     }
     targets = {titles[name]: float(times) for name, times in TIMES_LESS.items() if name in titles}
-    title = f"How many times less than {NAMES[REFERENCE]}"
+    title = f"How many times less processor time than {NAMES[REFERENCE]}"
     unit = f"times, more is better; the line is the target of {NAMES[OURS]}"
     yield Chart("ratio", title, unit, ours, targets)
     pace = _rows(results, "scenarios", "sessions_per_second")
@@ -107,9 +107,10 @@ def _draw(chart: Chart, path: Path) -> Path:
     figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.16 * bars), layout="constrained")
     _put_bars(axes, chart, servers)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.margins(x=0.12)
     axes.set_title(chart.title, loc="left", fontweight="bold")
-    axes.set_xlabel(f"{chart.unit} (logarithmic)")
+    axes.set_xlabel(f"{chart.unit}; logarithmic")
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", linewidth=0.4, alpha=0.6)

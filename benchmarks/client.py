@@ -140,7 +140,10 @@ def converse(
         elif script != "poll":
             client.send("LIST")
         if script != "poll":
-            sizes = [int(size) for size in _numbered(client.body()[0], expected.messages)]
+            listed = _numbered(client.body()[0], expected.messages)
+            if not all(map(str.isdecimal, listed)):
+                raise Violation("LIST: no octets")
+            sizes = list(map(int, listed))
             _agree("LIST, in all", sum(sizes), expected.octets)
             if script in ("fetch", "pipelined"):
                 _fetch_all(client, sizes, expected.dots, ask=script == "fetch")
@@ -167,10 +170,10 @@ def _fetch_all(client: Client, sizes: list[int], expected_dots: int, *, ask: boo
 
 
 def _numbered(text: bytes, count: int) -> list[str]:
-    pairs = [line.split(" ", 1) for line in text.decode().split("\r\n")[:-1]]
-    if [number for number, _ in pairs] != [str(number) for number in range(1, count + 1)]:
-        raise Violation(f"{len(pairs)} lines for {count} messages")
-    return [value for _, value in pairs]
+    parts = [line.partition(" ") for line in text.decode().split("\r\n")[:-1]]
+    if [part[0] for part in parts] != [str(number) for number in range(1, count + 1)]:
+        raise Violation(f"{len(parts)} lines for {count} messages")
+    return [value for _, _, value in parts]
 
 
 def _agree(what: str, seen: object, expected: object) -> None:

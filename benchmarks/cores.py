@@ -8,6 +8,7 @@ processor time would yield if it had both cores to itself.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
 
@@ -36,12 +37,22 @@ class Cores:
 
     def measure(self, name: str, rounds: int) -> dict[str, object]:
         """The figures by number of workers, and how they grow. Raises Unavailable."""
-        found: dict[str, dict[str, float]] = {}
-        for workers in WORKERS:
-            with running(name, replace(self._ground, workers=workers)) as server:
+        taken: dict[str, list[dict[str, float]]] = {str(workers): [] for workers in WORKERS}
+        with ExitStack() as stack:
+            servers = {}
+            for count in WORKERS:
+                folder = self._ground.folder / f"cores{count}"
+                ground = replace(self._ground, own=folder, workers=count)
+                servers[str(count)] = stack.enter_context(running(name, ground))
+            for server in servers.values():
                 self._generator.run(server.port, self._work(WARM_UP))
-                taken = [self._round(server) for _ in range(rounds)]
-            found[str(workers)] = {key: median(each[key] for each in taken) for key in taken[0]}
+            for _ in range(rounds):  # in turn: the machine's own pace changes
+                for workers, server in servers.items():
+                    taken[workers].append(self._round(server))
+        found = {
+            workers: {key: median(each[key] for each in of_each) for key in of_each[0]}
+            for workers, of_each in taken.items()
+        }
         return {**found, **growth(found["1"], found["2"])}
 
     def _work(self, sessions: int) -> Work:

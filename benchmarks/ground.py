@@ -26,7 +26,7 @@ class Ground:
 
     accounts: passwords, as they are or as `{SCHEME}hash`, by name. core: the one that servers
     are held to, if any. workers: processes that serve. connections: how many are wanted at
-    once; 0 leaves each server's own limit.
+    once; 0 leaves each server's own limit. own: the folder above what servers keep for themselves.
     """
 
     folder: Path
@@ -34,7 +34,14 @@ class Ground:
     accounts: Mapping[str, str]
     core: int | None
     workers: int = 1
+    own: Path | None = None
     connections: int = 0
+
+    def folder_for(self, peer: str) -> Path:
+        """What a server keeps its configuration and logs in."""
+        folder = (self.own or self.folder) / peer
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def certificate(self) -> Path:

@@ -18,13 +18,12 @@ from benchmarks.processes import forget_peak, peak_resident, resident
 from benchmarks.servers import Running, running
 
 NAME = "huge0"
-TITLES = {
-    "huge-first": "100,000 messages, first sight",
-    "huge-disk": "the same, unchanged, after a start",
-    "huge-worker": "the same, unchanged, served before",
-    "huge-delivered": "the same, after one delivery",
+SCENARIOS = {
+    "huge-first": "first sight",
+    "huge-disk": "unchanged, after a start",
+    "huge-worker": "unchanged, served before",
+    "huge-delivered": "after one delivery",
 }
-MESSAGES = 100_000
 SIZES = (600, 700, 800, 900)
 AGAIN = 10
 """Sessions of a round at an unchanged maildrop."""
@@ -87,9 +86,7 @@ def make(mail: Path, messages: int) -> Drop:
 class Huge:
     """Measures servers by such a maildrop, and by another account's polls beside it."""
 
-    def __init__(
-        self, ground: Ground, generator: Generator, beside: Work, *, messages: int = MESSAGES
-    ) -> None:
+    def __init__(self, ground: Ground, generator: Generator, beside: Work, messages: int) -> None:
         mail = ground.maildrops
         self._generator = generator
         self._beside = beside
@@ -99,8 +96,8 @@ class Huge:
 
     def measure(self, name: str, rounds: int) -> dict[str, dict[str, object]]:
         """The figures by scenario. Raises Unavailable."""
-        samples = {scenario: Samples() for scenario in TITLES}
-        more: dict[str, dict[str, object]] = {scenario: {} for scenario in TITLES}
+        samples = {scenario: Samples() for scenario in SCENARIOS}
+        more: dict[str, dict[str, object]] = {scenario: {} for scenario in SCENARIOS}
         self._drop.reset()
         with self._started(name) as server:
             before = resident(server.pid)
@@ -119,7 +116,7 @@ class Huge:
                 self._drop.deliver()
                 samples["huge-delivered"].add(*self._used(server, 1))
         more["huge-first"] |= self._undisturbed(name)
-        return {scenario: samples[scenario].figures() | more[scenario] for scenario in TITLES}
+        return {scenario: samples[scenario].figures() | more[scenario] for scenario in SCENARIOS}
 
     def remove(self) -> None:
         """Remove the maildrop."""

@@ -6,9 +6,11 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import corpus
+from benchmarks.corpus import Group
 from benchmarks.ground import Ground, Unavailable, wait_for_ready
 from benchmarks.processes import start
 from benchmarks.scenarios import CANNED
@@ -16,14 +18,16 @@ from benchmarks.scenarios import CANNED
 Started = tuple[subprocess.Popen[bytes], tuple[int, int]]
 
 
-def start_ceiling(program: Path | None, ground: Ground, folder: Path, log: Path) -> Started:
-    """A program that sends what was prepared of the maildrops. Raises Unavailable."""
+def start_ceiling(
+    program: Path | None, ground: Ground, folder: Path, log: Path, groups: Sequence[Group] = CANNED
+) -> Started:
+    """A program that sends what was prepared of the groups' maildrops. Raises Unavailable."""
     if program is None:
         raise Unavailable("there is no C compiler")
     canned, ready = folder / "canned", folder / "ready"
     canned.mkdir(exist_ok=True)
     ready.unlink(missing_ok=True)
-    for group in CANNED:
+    for group in groups:
         maildrop = ground.maildrops / group.names[0]
         if maildrop.exists():
             prepare(maildrop, canned / group.prefix)

@@ -42,8 +42,8 @@ def _processor() -> str:
 def store(results: Results, path: Path | None) -> Path:
     """Write the results, under a name with the time unless `path` says where."""
     if path is None:
-        FOLDER.mkdir(exist_ok=True)
         path = FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
     return path
 
@@ -66,13 +66,14 @@ def ratios(results: Results) -> dict[str, dict[str, float]]:
 
 def tables(results: Results) -> str:
     """Everything as text in columns."""
-    servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
-    compared = ratios(results)
-    parts = [
-        _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
-        _table("sessions a second", servers, results, "sessions_per_second"),
-        _table("MB received a second", servers, results, "megabytes_per_second"),
-    ]
+    compared, parts = ratios(results), []
+    if results["scenarios"]:
+        servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
+        parts = [
+            _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
+            _table("sessions a second", servers, results, "sessions_per_second"),
+            _table("MB received a second", servers, results, "megabytes_per_second"),
+        ]
     if results["memory"]:
         names = [*results["servers"], *results["memory"]["idle"]]
         servers = [name for name in dict.fromkeys(names) if any_has(results["memory"], name)]

@@ -13,12 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import held, report
+from benchmarks import held, huge, report
 from benchmarks.cores import Cores
 from benchmarks.corpus import HASHED, PASSWORD
 from benchmarks.ground import Ground, Unavailable, make_certificate
 from benchmarks.held import Crowd
-from benchmarks.huge import TITLES, Huge
+from benchmarks.huge import Huge
 from benchmarks.load import Generator
 from benchmarks.measure import Field, Samples, drained
 from benchmarks.ours import can_have_workers
@@ -120,16 +120,17 @@ class Run:
                 self.results["scenarios"][scenario.name] = figures
 
     def _huge(self, field: Field) -> None:
-        self.results["titles"] |= TITLES
-        for scenario in TITLES:
+        for scenario, about in huge.SCENARIOS.items():
+            title = f"{self.options.messages:,} messages, {about}"
+            self.results["titles"][scenario] = title
             self.results["scenarios"][scenario] = {}
         begun = time.monotonic()
         work = field.work(POLL, 200)
-        huge = Huge(self.ground, self.generator, work, messages=self.options.messages)
+        measure = Huge(self.ground, self.generator, work, self.options.messages)
         for name in self._present(ONLY_SOME["huge"]):
-            for scenario, figures in huge.measure(name, self.options.rounds).items():
+            for scenario, figures in measure.measure(name, self.options.rounds).items():
                 self.results["scenarios"][scenario][name] = figures
-        huge.remove()
+        measure.remove()
         tell("the maildrop of many messages", begun)
 
     def _held(self) -> None:

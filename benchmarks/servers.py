@@ -69,8 +69,7 @@ BY_NAME = {peer.name: peer for peer in PEERS}
 @contextmanager
 def running(peer: str, ground: Ground, ceiling: Path | None = None) -> Iterator[Running]:
     """Start a server; stop it at the end. ceiling: that program. Raises Unavailable."""
-    folder = ground.folder / peer
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = ground.folder_for(peer)
     log = folder / "errors.log"
     if peer.startswith("dovecot"):
         process, ports = dovecot.start_dovecot(peer, ground, folder, log)
