@@ -185,11 +185,7 @@ def sizes(server: str, wanted: int, channel: str) -> int:
     return min(wanted, most, MOST.get(server, wanted))
 
 
-def memories(crowd: Crowd, names: list[str], wanted: int) -> dict[str, dict[str, object]]:
-    """Idle sessions at servers started afresh; those in the clear and inside TLS apart."""
-    found: dict[str, dict[str, object]] = {"idle": {}, "idle-tls": {}}
-    for key, channel in (("idle", "clear"), ("idle-tls", "tls")):
-        for name in names:
-            with running(name, crowd.ground) as server:
-                found[key][name] = crowd.hold(server, sizes(name, wanted, channel), channel)
-    return found
+def measure(crowd: Crowd, name: str, wanted: int, channel: str) -> dict[str, object]:
+    """Idle sessions at a server started afresh. Raises Unavailable."""
+    with running(name, crowd.ground) as server:
+        return crowd.hold(server, sizes(name, wanted, channel), channel)

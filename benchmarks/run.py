@@ -7,11 +7,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from benchmarks import held, huge, report
 from benchmarks.cores import Cores
@@ -21,12 +23,13 @@ from benchmarks.held import Crowd
 from benchmarks.huge import Huge
 from benchmarks.load import Generator
 from benchmarks.measure import Field, Samples, drained
-from benchmarks.ours import can_have_workers
 from benchmarks.programs import Programs
 from benchmarks.report import Results
 from benchmarks.scenarios import CANNED, SCENARIOS, Scenario
 from benchmarks.servers import BY_NAME, Running, running, versions
 from benchmarks.soak import CONNECTIONS, soak
+
+Figures: TypeAlias = dict[str, Any]
 
 MEMORY_ONLY = "dovecot-alone"
 ONLY_SOME = {
@@ -127,8 +130,11 @@ class Run:
         begun = time.monotonic()
         work = field.work(POLL, 200)
         measure = Huge(self.ground, self.generator, work, self.options.messages)
-        for name in self._present(ONLY_SOME["huge"]):
-            for scenario, figures in measure.measure(name, self.options.rounds).items():
+        names = self._present(ONLY_SOME["huge"])
+        for name, found in self._each(
+            "huge", names, lambda name: measure.measure(name, self.options.rounds)
+        ):
+            for scenario, figures in found.items():
                 self.results["scenarios"][scenario][name] = figures
         measure.remove()
         tell("the maildrop of many messages", begun)
@@ -142,10 +148,9 @@ class Run:
             names.append(MEMORY_ONLY)
         self.results["titles"] |= {"idle": "in the clear", "idle-tls": "under TLS"}
         self.results["files_allowed"] = crowd.files
-        try:
-            self.results["memory"] = held.memories(crowd, names, wanted)
-        except Unavailable as reason:
-            self._skip("held sessions", reason)
+        for key, channel in (("idle", "clear"), ("idle-tls", "tls")):
+            measure = partial(held.measure, crowd, wanted=wanted, channel=channel)
+            self.results["memory"][key] = dict(self._each(key, names, measure))
         tell("held sessions", begun)
 
     def _cores(self) -> None:
@@ -154,19 +159,26 @@ class Run:
             return
         begun = time.monotonic()
         cores = Cores(self.ground, self.free_generator, CORE_SESSIONS)
-        for name in self._present(ONLY_SOME["cores"]):
-            if name.startswith("restante") and not can_have_workers():
-                self._skip(f"cores at {name}", "this version has no --workers")
-                continue
-            self.results["cores"][name] = cores.measure(name, self.options.rounds)
+        measure = partial(cores.measure, rounds=self.options.rounds)
+        self.results["cores"] = dict(
+            self._each("cores", self._present(ONLY_SOME["cores"]), measure)
+        )
         tell("one core and two", begun)
 
     def _soak(self) -> None:
         crowd = Crowd(self.ground, self.programs, self.generator, CONNECTIONS)
-        self.results["soak"] = {}
-        for name in self._present(("restante-uvloop", "restante-asyncio"))[:1]:
-            figures = soak(crowd, name, CONNECTIONS, self.options.soak_seconds)
-            self.results["soak"][name] = figures
+        names = self._present(("restante-uvloop", "restante-asyncio"))[:1]
+        measure = partial(soak, crowd, connections=CONNECTIONS, seconds=self.options.soak_seconds)
+        self.results["soak"] = dict(self._each("soak", names, measure))
+
+    def _each(
+        self, what: str, names: Iterable[str], measure: Callable[[str], Figures]
+    ) -> Iterator[tuple[str, Figures]]:
+        for name in names:
+            try:
+                yield name, measure(name)
+            except Unavailable as reason:
+                self._skip(f"{what} at {name}", reason)
 
     def _present(self, names: Iterable[str] | None = None) -> list[str]:
         """Those of the wanted servers that are there; and are among `names`, if given."""

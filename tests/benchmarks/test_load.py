@@ -188,6 +188,19 @@ def test_what_should_be_resumed_and_is_not_counts(ground: Ground, programs: Prog
             assert outcome.first_violation == "0 of 3 sessions were resumed"
 
 
+def test_without_a_compiler_python_makes_the_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    without = Programs(tmp_path)
+    assert "no C compiler" in without.about
+    accounts = dict.fromkeys(GROUP.names, PASSWORD)
+    with Pop3Server(accounts=accounts, store=Maildir(tmp_path), port=0) as server:
+        work = Work("sync", GROUP.prefix, 2, corpus.fill(tmp_path, GROUP), 4, 2)
+        outcome = Generator(without, None).run(server.port, work)
+    assert (outcome.sessions, outcome.first_violation) == (4, "")
+
+
 def test_load_can_be_ended_early(tmp_path: Path, programs: Programs) -> None:
     if programs.find("load") is None:
         pytest.skip("there is no C compiler")
