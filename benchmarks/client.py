@@ -13,6 +13,7 @@ from benchmarks.corpus import PASSWORD, Expected
 
 SECONDS = 20.0
 _NOT_STUFFED = re.compile(rb"\n\.[^.]")
+_UNIQUE_ID = re.compile(r"[!-~]{1,70}")
 _NOT_CRLF = re.compile(rb"\r[^\n]|[^\r]\n")
 
 
@@ -21,16 +22,29 @@ class Violation(Exception):
 
 
 class Client:
-    """One session on loopback, inside TLS when there is a `context`."""
+    """One session on loopback, inside TLS when there is a `context`.
 
-    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
+    ticket: of an earlier session, to be resumed. When the session is over, `ticket` is the
+    one to resume it by, and `resumed` says whether it was resumed itself.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        context: ssl.SSLContext | None = None,
+        ticket: ssl.SSLSession | None = None,
+    ) -> None:
         self._socket: socket.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held = bytearray()
         self.received = 0
+        self.ticket = ticket
+        self.resumed = False
         try:
             if context is not None:
-                self._socket = context.wrap_socket(self._socket, server_hostname="localhost")
+                self._socket = context.wrap_socket(
+                    self._socket, server_hostname="localhost", session=ticket
+                )
             self.status()
         except BaseException:
             self._socket.close()
@@ -40,6 +54,9 @@ class Client:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if isinstance(self._socket, ssl.SSLSocket):
+            self.ticket = self._socket.session
+            self.resumed = bool(self._socket.session_reused)
         self._socket.close()
 
     def log_in(self, name: str) -> None:
@@ -97,10 +114,16 @@ class Client:
 
 
 def converse(
-    port: int, script: str, name: str, expected: Expected, context: ssl.SSLContext | None
-) -> int:
-    """One whole session, as load.c has them; gives the octets received. Raises Violation."""
-    with Client(port, context) as client:
+    port: int,
+    script: str,
+    name: str,
+    expected: Expected,
+    context: ssl.SSLContext | None,
+    *,
+    ticket: ssl.SSLSession | None = None,
+) -> Client:
+    """One whole session, as load.c has them; gives the client, closed. Raises Violation."""
+    with Client(port, context, ticket) as client:
         client.log_in(name)
         if script in ("poll", "sync"):
             client.send("STAT")
@@ -109,13 +132,18 @@ def converse(
             client.send("UIDL")
             unique_ids = _numbered(client.body()[0], expected.messages)
             _agree("UIDL, different ones", len(set(unique_ids)), expected.messages)
+            if not all(_UNIQUE_ID.fullmatch(each) for each in unique_ids):
+                raise Violation("a unique-id that isn't 1 to 70 printable characters")
         if script == "pipelined":
             numbers = range(1, expected.messages + 1)
             client.send("LIST", *(f"RETR {number}" for number in numbers), "QUIT")
         elif script != "poll":
             client.send("LIST")
         if script != "poll":
-            sizes = [int(size) for size in _numbered(client.body()[0], expected.messages)]
+            listed = _numbered(client.body()[0], expected.messages)
+            if not all(map(str.isdecimal, listed)):
+                raise Violation("LIST: no octets")
+            sizes = list(map(int, listed))
             _agree("LIST, in all", sum(sizes), expected.octets)
             if script in ("fetch", "pipelined"):
                 _fetch_all(client, sizes, expected.dots, ask=script == "fetch")
@@ -127,7 +155,7 @@ def converse(
             client.end()
         else:
             client.leave()
-        return client.received
+        return client
 
 
 def _fetch_all(client: Client, sizes: list[int], expected_dots: int, *, ask: bool) -> None:
@@ -142,10 +170,10 @@ def _fetch_all(client: Client, sizes: list[int], expected_dots: int, *, ask: boo
 
 
 def _numbered(text: bytes, count: int) -> list[str]:
-    pairs = [line.split(" ", 1) for line in text.decode().split("\r\n")[:-1]]
-    if [number for number, _ in pairs] != [str(number) for number in range(1, count + 1)]:
-        raise Violation(f"{len(pairs)} lines for {count} messages")
-    return [value for _, value in pairs]
+    parts = [line.partition(" ") for line in text.decode().split("\r\n")[:-1]]
+    if [part[0] for part in parts] != [str(number) for number in range(1, count + 1)]:
+        raise Violation(f"{len(parts)} lines for {count} messages")
+    return [value for _, _, value in parts]
 
 
 def _agree(what: str, seen: object, expected: object) -> None:
@@ -154,7 +182,7 @@ def _agree(what: str, seen: object, expected: object) -> None:
 
 
 def any_certificate() -> ssl.SSLContext:
-    """A context that takes the certificate made for the run. Never resumes a session."""
+    """A context that takes the certificate made for the run."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

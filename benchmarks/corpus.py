@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PASSWORD = "clevertester"
+HASHED = (
+    "{SHA512-CRYPT}$6$restantemeasured$QIkU"
+    "b/Nl7fWN5T5mQ9DlULHhqxVnxrlKhtLwNE.UKB5n34bgCY7/Hqlb7rCFTAnQfUweW/EcIjeRvYDn2fyWD/"
+)
+"""The same with 5,000 rounds, as `doveadm pw` and crypt(3) have it where nothing else is said."""
+
 SENT = 1_700_000_000
 """When the first message came, in seconds."""
 
@@ -74,28 +81,80 @@ def message(number: int, size: int, *, dots: bool = True) -> bytes:
     return (head + body * (wanted // len(body)) + body[: wanted % len(body)] + "\r\n").encode()
 
 
+def files(maildrop: Path) -> list[Path]:
+    """The messages' files, the oldest first."""
+    return sorted((maildrop / "cur").iterdir(), key=lambda path: path.name)
+
+
+def wire(stored: bytes) -> bytes:
+    """A message with the line ends that it has on the wire."""
+    return stored if b"\r\n" in stored else stored.replace(b"\n", b"\r\n")
+
+
+def stuffed(message: bytes) -> bytes:
+    """A message in wire form with a further dot before each that begins a line."""
+    return (b"\n" + message).replace(b"\n.", b"\n..")[1:]
+
+
 def fill(root: Path, group: Group) -> Expected:
     """Write the group's maildrops anew. What servers keep in them for themselves stays."""
     wires = [message(number, size, dots=group.dots) for number, size in enumerate(group.sizes)]
     for name in group.names:
-        folder = root / name
-        for sub in ("tmp", "new", "cur"):
-            (folder / sub).mkdir(parents=True, exist_ok=True)
+        folder = make_folders(root / name)
         for old in (folder / "cur").iterdir():
             old.unlink()
         for number, wire in enumerate(wires):
             stored = wire if group.crlf else wire.replace(b"\r\n", b"\n")
-            unique = f"{SENT + number}.M{number}R{os.urandom(6).hex()}.host"
-            file = folder / "cur" / f"{unique},S={len(stored)},W={len(wire)}:2,S"
-            file.write_bytes(stored)
-        for sub in ("new", "cur"):
-            changed = time.time_ns() - HOUR  # another time for each filling
-            os.utime(folder / sub, ns=(changed, changed))
+            file = file_name(number, os.urandom(6).hex(), len(stored), len(wire))
+            (folder / "cur" / file).write_bytes(stored)
+        make_older(folder)
     octets = sum(map(len, wires))
     return Expected(len(wires), octets, sum(wire.count(b"\r\n.") for wire in wires))
+
+
+def link(maildrop: Path, sources: Sequence[Path], count: int) -> Expected:
+    """Fill a maildrop with `count` messages quickly: links to the sources, which are in wire
+    form, in turn. A file system allows each file some 60,000 links."""
+    folder = make_folders(maildrop)
+    wires = [source.read_bytes() for source in sources]
+    for number in range(count):
+        which = number % len(sources)
+        size = len(wires[which])
+        file = folder / "cur" / file_name(number, f"{number:08x}", size, size)
+        file.hardlink_to(sources[which])
+    make_older(folder)
+    turns = [wires[number % len(wires)] for number in range(count)]
+    dots = [wire.count(b"\r\n.") for wire in wires]
+    return Expected(
+        count, sum(map(len, turns)), sum(dots[number % len(dots)] for number in range(count))
+    )
+
+
+def file_name(number: int, chance: str, stored: int, on_wire: int) -> str:
+    """A message file's name, with its sizes, as most programs write them."""
+    return f"{SENT + number}.M{number}R{chance}.host,S={stored},W={on_wire}:2,S"
+
+
+def make_folders(maildrop: Path) -> Path:
+    """A Maildir's folders, if they aren't there."""
+    for sub in ("tmp", "new", "cur"):
+        (maildrop / sub).mkdir(parents=True, exist_ok=True)
+    return maildrop
+
+
+def make_older(maildrop: Path) -> None:
+    """Let the folders have changed an hour ago: another time for each filling."""
+    for sub in ("new", "cur"):
+        changed = time.time_ns() - HOUR
+        os.utime(maildrop / sub, ns=(changed, changed))
 
 
 def give_to(root: Path, uid: int, gid: int) -> None:
     """Make the folders and files under `root` belong to a user."""
     for path in (root, *root.rglob("*")):
-        os.chown(path, uid, gid, follow_symlinks=False)
+        give_to_one(path, uid, gid)
+
+
+def give_to_one(path: Path, uid: int, gid: int) -> None:
+    """Make a folder or file belong to a user."""
+    os.chown(path, uid, gid, follow_symlinks=False)

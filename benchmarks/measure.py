@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from benchmarks import corpus
-from benchmarks.client import Client, any_certificate
 from benchmarks.corpus import Expected, Group
+from benchmarks.ground import Ground, mail_user
 from benchmarks.load import Generator, Outcome, Work
-from benchmarks.processes import private_memory, processor_seconds
-from benchmarks.scenarios import BARE, BOX, DRAIN_SIZES, IDLE_SIZES, MIX, SMALL, WIRE, Scenario
-from benchmarks.servers import Ground, Running, mail_user
+from benchmarks.processes import processor_seconds
+from benchmarks.scenarios import DRAIN_SIZES, Scenario
+from benchmarks.servers import Running
 
-GROUPS = (BOX, SMALL, MIX, WIRE, BARE)
+SETTLED = 0.0002
+"""Processor seconds in 40 ms that an idle server may take: its own timers."""
 
 
 @dataclass
@@ -26,6 +26,8 @@ class Samples:
     cpu_us: list[float] = field(default_factory=list)
     sessions_per_second: list[float] = field(default_factory=list)
     megabytes_per_second: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    generator_busy: list[float] = field(default_factory=list)
     violations: int = 0
     first_violation: str = ""
 
@@ -34,15 +36,19 @@ class Samples:
         self.cpu_us.append(seconds_used / outcome.sessions * 1e6)
         self.sessions_per_second.append(outcome.sessions / outcome.seconds)
         self.megabytes_per_second.append(outcome.octets / outcome.seconds / 1e6)
+        self.p99_ms.append(outcome.p99_ms)
+        self.generator_busy.append(outcome.cpu_seconds / outcome.seconds)
         self.violations += outcome.violations
         self.first_violation = self.first_violation or outcome.first_violation
 
     def figures(self) -> dict[str, object]:
-        """Medians, and each round's figures."""
+        """Medians, and each round's figures. generator_busy: what part of a core it took."""
         return {
             "cpu_us": median(self.cpu_us),
             "sessions_per_second": median(self.sessions_per_second),
             "megabytes_per_second": median(self.megabytes_per_second),
+            "p99_ms": median(self.p99_ms),
+            "generator_busy": median(self.generator_busy),
             "violations": self.violations,
             "first_violation": self.first_violation,
             "rounds": asdict(self),
@@ -79,19 +85,17 @@ class Field:
         shared = min(group.accounts, scenario.concurrency)
         accounts = group.accounts if scenario.group is None else shared
         return Work(
-            scenario.script, group.prefix, accounts, expected, sessions, shared, scenario.tls
+            scenario.script, group.prefix, accounts, expected, sessions, shared, scenario.channel
         )
 
     def measure(self, scenario: Scenario, server: Running) -> tuple[float, Outcome]:
         """One round at one server: the processor seconds it used, and what the load saw."""
         sessions = scenario.quick_sessions if self._quick else scenario.sessions
-        port = server.tls_port if scenario.tls else server.port
+        port = server.port_for(scenario.channel)
         warm_up = self.work(scenario, 2 * scenario.concurrency)
         self._generator.run(port, warm_up)
         work = self.work(scenario, sessions)
-        before = settled_seconds(server.pid)
-        outcome = self._generator.run(port, work)
-        return settled_seconds(server.pid) - before, outcome
+        return used_by(server, lambda: self._generator.run(port, work))
 
 
 def drained(sessions: int) -> Group:
@@ -99,9 +103,11 @@ def drained(sessions: int) -> Group:
     return Group("drain", sessions, DRAIN_SIZES)
 
 
-def idle(sessions: int) -> Group:
-    """Maildrops for sessions that do nothing."""
-    return Group("idle", sessions, IDLE_SIZES)
+def used_by(server: Running, load: Callable[[], Outcome]) -> tuple[float, Outcome]:
+    """The processor seconds that a server takes for a load, and what the load saw."""
+    before = settled_seconds(server.pid)
+    outcome = load()
+    return settled_seconds(server.pid) - before, outcome
 
 
 def settled_seconds(pid: int) -> float:
@@ -110,28 +116,7 @@ def settled_seconds(pid: int) -> float:
     for _ in range(50):
         time.sleep(0.04)
         used = processor_seconds(pid)
-        if used == last:
+        if used - last < SETTLED:
             break
         last = used
-    return last
-
-
-def memory_per_session(server: Running, sessions: int, *, tls: bool = False) -> dict[str, float]:
-    """KiB that one idle, logged-in session costs: what twice as many add, each.
-
-    The first `sessions` are the warm-up, so what a server needs once isn't counted.
-    """
-    context = any_certificate() if tls else None
-    port = server.tls_port if tls else server.port
-    with ExitStack() as held:
-        used = []
-        for half in range(2):
-            for number in range(half * sessions, (half + 1) * sessions):
-                client = held.enter_context(Client(port, context))
-                client.log_in(f"idle{number}")
-            settled_seconds(server.pid)
-            used.append(private_memory(server.pid))
-    private, share = (
-        (second - first) / sessions / 1024 for first, second in zip(*used, strict=True)
-    )
-    return {"private_kib": private, "share_kib": share}
+    return used

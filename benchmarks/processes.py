@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -38,26 +40,87 @@ def tree(pid: int) -> list[int]:
 
 
 def processor_seconds(pid: int) -> float:
-    """User and system time of the whole tree, ended children included."""
-    ticks = 0
-    for each in tree(pid):
-        if fields := _status(each):
-            ticks += sum(map(int, fields[11:15]))
-    return ticks / TICKS
+    """User and system time of the whole tree, ended children included.
+
+    Threads that live or have ended count in nanoseconds, by each process's own clock;
+    processes that have ended count in ticks, with the parent that waited for them.
+    """
+    while True:
+        members = tree(pid)
+        used = sum(map(_seconds_of, members))
+        if tree(pid) == members:  # else one may have been counted with its parent, too
+            return used
+
+
+def _seconds_of(pid: int) -> float:
+    fields = _status(pid)
+    if fields is None:
+        return 0.0
+    ended = sum(map(int, fields[13:15])) / TICKS
+    try:
+        # The clock that clock_getcpuclockid(3) gives: of all threads, by the scheduler.
+        return ended + time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+    except OSError:
+        return ended + sum(map(int, fields[11:13])) / TICKS
+
+
+def seconds_by_process(pid: int) -> dict[int, float]:
+    """The same of each process of the tree by itself."""
+    return {each: _seconds_of(each) for each in tree(pid)}
 
 
 def private_memory(pid: int) -> tuple[int, int]:
     """Octets of memory of the whole tree: private to its processes, and its fair share."""
     private = share = 0
     for each in tree(pid):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for line in Path(f"/proc/{each}/smaps_rollup").read_text().splitlines():
-                key, _, rest = line.partition(":")
-                if key in ("Private_Clean", "Private_Dirty"):
-                    private += int(rest.split()[0]) * 1024
-                elif key == "Pss":
-                    share += int(rest.split()[0]) * 1024
+        for key, octets in _sizes(each, "smaps_rollup"):
+            private += octets if key in ("Private_Clean", "Private_Dirty") else 0
+            share += octets if key == "Pss" else 0
     return private, share
+
+
+def resident(pid: int) -> int:
+    """Octets of the whole tree that are in memory now."""
+    return _total(pid, "VmRSS")
+
+
+def peak_resident(pid: int) -> int:
+    """Octets of the whole tree that were in memory at most since `forget_peak`."""
+    return _total(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Let `peak_resident` begin anew."""
+    for each in tree(pid):
+        with suppress(OSError):
+            Path(f"/proc/{each}/clear_refs").write_text("5")
+
+
+def _total(pid: int, wanted: str) -> int:
+    return sum(
+        octets for each in tree(pid) for key, octets in _sizes(each, "status") if key == wanted
+    )
+
+
+def _sizes(pid: int, file: str) -> Iterator[tuple[str, int]]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+            key, _, rest = line.partition(":")
+            if rest.endswith(" kB"):
+                yield key, int(rest.split()[0]) * 1024
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Let this process and those it starts have so many files open; gives what is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = min(wanted, hard)
+    if soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return max(soft, allowed)
 
 
 def free_port() -> int:
@@ -67,18 +130,21 @@ def free_port() -> int:
         return port
 
 
-def start(command: Sequence[str | Path], core: int | None, log: Path) -> subprocess.Popen[bytes]:
-    """Start a process, on one core if wanted; its standard error goes to `log`."""
-    own = os.sched_getaffinity(0)
+def start(command: Sequence[object], core: int | None, log: Path) -> subprocess.Popen[bytes]:
+    """Start a server, on one core if wanted; its standard error goes to `log`."""
     with log.open("ab") as errors:
-        try:
-            if core is not None:  # inherited by the child, and by its children
-                os.sched_setaffinity(0, {core})
-            return subprocess.Popen(
-                list(map(str, command)), stdout=subprocess.DEVNULL, stderr=errors
-            )
-        finally:
-            os.sched_setaffinity(0, own)
+        return start_on(core, command, stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def start_on(core: int | None, command: Sequence[object], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Start a process, on one core if wanted. pipes: as Popen has them."""
+    own = os.sched_getaffinity(0)
+    try:
+        if core is not None:  # inherited by the child, and by its children
+            os.sched_setaffinity(0, {core})
+        return subprocess.Popen(list(map(str, command)), **pipes)
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def stop(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +13,9 @@ from typing import Any, TypeAlias
 Results: TypeAlias = dict[str, Any]
 
 REFERENCE = "dovecot"
+BUSY = 0.9
+"""Part of a core from which on the load generator may be the limit."""
+
 FOLDER = Path(__file__).with_name("results")
 
 
@@ -38,8 +42,8 @@ def _processor() -> str:
 def store(results: Results, path: Path | None) -> Path:
     """Write the results, under a name with the time unless `path` says where."""
     if path is None:
-        FOLDER.mkdir(exist_ok=True)
         path = FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n")
     return path
 
@@ -62,23 +66,87 @@ def ratios(results: Results) -> dict[str, dict[str, float]]:
 
 def tables(results: Results) -> str:
     """Everything as text in columns."""
-    servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
-    compared = ratios(results)
-    parts = [
-        _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
-        _table("sessions a second", servers, results, "sessions_per_second"),
-        _table("MB received a second", servers, results, "megabytes_per_second"),
-    ]
+    compared, parts = ratios(results), []
+    if results["scenarios"]:
+        servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
+        parts = [
+            _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
+            _table("sessions a second", servers, results, "sessions_per_second"),
+            _table("MB received a second", servers, results, "megabytes_per_second"),
+        ]
     if results["memory"]:
+        names = [*results["servers"], *results["memory"]["idle"]]
+        servers = [name for name in dict.fromkeys(names) if any_has(results["memory"], name)]
         title = "private memory, KiB an idle session"
-        servers = [name for name in results["servers"] if any_has(results["memory"], name)]
         parts.append(_table(title, servers, results, "private_kib", compared, kind="memory"))
+        for key, title in (
+            ("sessions", "sessions held"),
+            ("beside_p50_ms", "a poll beside them, ms, half last no longer"),
+            ("beside_p99_ms", "a poll beside them, ms, 99 of 100 last no longer"),
+        ):
+            parts.append(_table(title, servers, results, key, kind="memory"))
+    parts += [*_cores(results), *_huge(results), *_soak(results)]
     return "\n\n".join(parts)
 
 
 def any_has(figures: Results, server: str) -> bool:
     """Whether a server was measured in some scenario."""
     return any(server in by_server for by_server in figures.values())
+
+
+def _cores(results: Results) -> Iterator[str]:
+    if not results.get("cores"):
+        return
+    rows = [["polls, not held to a core", "workers", *_CORE_COLUMNS.values()]]
+    for server, figures in results["cores"].items():
+        for workers in ("1", "2"):
+            rows.append([server, workers, *(number(figures[workers][k]) for k in _CORE_COLUMNS)])
+        rows.append([f"{server}, times more, by the clock", "", number(figures["measured"])])
+        rows.append(["the same, by processor time", "", number(figures["by_processor_time"])])
+    yield columns(rows)
+
+
+_CORE_COLUMNS = {
+    "sessions_per_second": "sessions/s",
+    "cpu_us": "µs each",
+    "server_cores": "cores of the server",
+    "generator_cores": "cores of the generator",
+    "second_to_busiest": "second worker to first",
+}
+
+
+def _huge(results: Results) -> Iterator[str]:
+    first = results["scenarios"].get("huge-first")
+    if not first:
+        return
+    keys = {
+        "octets_a_message": "peak memory, octets a message",
+        "alone_p99_ms": "polls alone, ms (99 of 100)",
+        "beside_p99_ms": "polls beside",
+        "beside_longest_ms": "the longest",
+    }
+    rows = [["many messages, first sight", *keys.values()]]
+    rows += [[server, *(number(each[key]) for key in keys)] for server, each in first.items()]
+    yield columns(rows)
+
+
+def _soak(results: Results) -> Iterator[str]:
+    for server, each in results.get("soak", {}).items():
+        polls = each["beside"]
+        yield (
+            f"soak, {server}: {each['sessions']:,} of {each['wanted']:,} sessions held for "
+            f"{each['seconds']:g} s by {each['workers']} workers {each['trouble']}\n"
+            f"{each['alive']:,} of {each['asked']:,} alive at the end; {polls['sessions']:,} polls "
+            f"beside them: {polls['p50_ms']:.1f} ms (half), {polls['p99_ms']:.1f} (99 of 100), "
+            f"{polls['longest_ms']:.1f} (the longest); {polls['violations']} violations\n"
+            f"memory {each['resident_mib']:,.0f} MiB at first, "
+            f"{each['resident_after_mib']:,.0f} MiB at the end"
+        )
+
+
+def number(value: float) -> str:
+    """With as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:,.2f}"
 
 
 def _table(
@@ -98,14 +166,20 @@ def _table(
                 row.append("-")
                 continue
             ratio = (compared or {}).get(name, {}).get(server)
-            text = f"{by_server[server][key]:,.{0 if by_server[server][key] >= 100 else 1}f}"
+            text = number(by_server[server][key])
             row.append(f"{text} (1/{ratio:.1f})" if ratio else text)
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return columns(rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text; the first one is their head."""
+    full = [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*full, strict=True)]
     lines = []
-    for row in rows:
+    for row in full:
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([row[0].ljust(len(first)), *others]))
+        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
 
@@ -128,3 +202,25 @@ def compare(now: Results, then: Results, tolerance: float) -> tuple[str, bool]:
                 mark = "  better"
             lines.append(f"{name:14} {server:18} 1/{old:<6.1f} then  1/{ratio:<6.1f} now{mark}")
     return "\n".join(lines) or "nothing in common with the stored run", worse
+
+
+def notes(results: Results) -> list[str]:
+    """What was skipped, and where the generator may have been the limit of throughput."""
+    found = [f"{what} is skipped: {why}" for what, why in results["skipped"].items()]
+    for name, by_server in results["scenarios"].items():
+        for server, figures in by_server.items():
+            if figures["generator_busy"] > BUSY:
+                busy = f"{figures['generator_busy']:.0%} of its core"
+                found.append(
+                    f"{name}, {server}: the generator took {busy}: sessions a second "
+                    "may be its limit, CPU is not"
+                )
+    for name, by_server in results["memory"].items():
+        for server, figures in by_server.items():
+            if figures["trouble"]:
+                found.append(
+                    f"{name}, {server}: after {figures['sessions']:,} of "
+                    f"{figures['wanted']:,} sessions: {figures['trouble']} "
+                    f"({results['files_allowed']:,} open files are allowed)"
+                )
+    return found

@@ -11,6 +11,9 @@ SMALL = Group("small", 8, (2000,) * 10)
 MIX = Group("mix", 4, (4_000,) * 5 + (30_000,) * 4 + (100_000,) * 2 + (460_000,))
 WIRE = Group("wire", 2, (20_000_000,), dots=False)
 BARE = Group("bare", 2, (20_000_000,), crlf=False, dots=False)
+CANNED = (BOX, SMALL, MIX, WIRE, BARE)
+"""The groups that stay as they are: replies can be prepared of them."""
+
 IDLE_SIZES = (2000,)
 DRAIN_SIZES = (2000,) * 10
 
@@ -20,7 +23,8 @@ class Scenario:
     """One kind of session.
 
     group: the maildrops; None for fresh ones, filled again before each round.
-    sessions: in a round; quick_sessions: in quick mode.
+    sessions: in a round; quick_sessions: in quick mode. channel: clear, tls, or resumed TLS.
+    hashed: passwords are kept as SHA512-CRYPT.
     """
 
     name: str
@@ -30,17 +34,21 @@ class Scenario:
     sessions: int
     quick_sessions: int
     concurrency: int = 8
-    tls: bool = False
+    channel: str = "clear"
+    hashed: bool = False
 
 
 SCENARIOS = (
     Scenario("poll", "poll (USER PASS STAT QUIT)", "poll", BOX, 2000, 400),
     Scenario("sync", "sync (+UIDL LIST, 50 messages)", "sync", BOX, 1500, 300),
     Scenario("fetch-small", "fetch 10 small messages", "fetch", SMALL, 1000, 200),
-    Scenario("pipelined", "the same pipelined", "pipelined", SMALL, 1000, 200),
+    Scenario("pipelined", "10 small messages, pipelined", "pipelined", SMALL, 1000, 200),
     Scenario("fetch-mix", "fetch a mix (about 0.8 MB)", "fetch", MIX, 400, 60, 4),
-    Scenario("fetch-large", "fetch large (20 MB), wire form", "fetch", WIRE, 30, 6, 2),
-    Scenario("fetch-bare", "the same, not in wire form", "fetch", BARE, 30, 6, 2),
-    Scenario("tls-poll", "TLS poll, full handshake", "poll", BOX, 500, 120, 4, tls=True),
+    Scenario("fetch-large", "fetch large (20 MB), in wire form", "fetch", WIRE, 30, 6, 2),
+    Scenario("fetch-bare", "fetch large (20 MB), not in wire form", "fetch", BARE, 30, 6, 2),
+    Scenario("tls-poll", "TLS poll, full handshake", "poll", BOX, 800, 120, 4, "tls"),
+    Scenario("tls-resumed", "TLS poll, resumed", "poll", BOX, 800, 120, 4, "resumed"),
+    Scenario("tls-large", "TLS fetch large (20 MB)", "fetch", WIRE, 20, 4, 2, "tls"),
     Scenario("drain", "drain (delete 10)", "drain", None, 300, 80),
+    Scenario("poll-hashed", "poll, SHA512-CRYPT", "poll", BOX, 1500, 300, hashed=True),
 )

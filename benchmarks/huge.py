@@ -1,0 +1,150 @@
+"""A maildrop of very many messages: seen first, unchanged, and after a delivery."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import corpus
+from benchmarks.corpus import Expected
+from benchmarks.ground import Ground, mail_user
+from benchmarks.load import Generator, Outcome, Work
+from benchmarks.measure import Samples, used_by
+from benchmarks.processes import forget_peak, peak_resident, resident
+from benchmarks.servers import Running, running
+
+NAME = "huge0"
+SCENARIOS = {
+    "huge-first": "first sight",
+    "huge-disk": "unchanged, after a start",
+    "huge-worker": "unchanged, served before",
+    "huge-delivered": "after one delivery",
+}
+SIZES = (600, 700, 800, 900)
+AGAIN = 10
+"""Sessions of a round at an unchanged maildrop."""
+
+MANY = 1_000_000
+
+
+@dataclass
+class Drop:
+    """The maildrop. expected: what sessions must see in it."""
+
+    folder: Path
+    expected: Expected
+
+    def __post_init__(self) -> None:
+        self._at_first = self.expected
+
+    def work(self, sessions: int) -> Work:
+        """Sessions that log in and ask for STAT, UIDL and LIST, one after the other."""
+        return Work("sync", NAME[:-1], 1, self.expected, sessions, 1)
+
+    def deliver(self) -> None:
+        """One more message."""
+        wire = corpus.message(7, SIZES[0])
+        number = self.expected.messages
+        name = corpus.file_name(number, f"{time.time_ns():x}", len(wire), len(wire))
+        draft = self.folder / "tmp" / name
+        draft.write_bytes(wire)
+        corpus.give_to(draft, *mail_user())
+        draft.rename(self.folder / "new" / name.partition(":")[0])
+        octets, dots = self.expected.octets + len(wire), wire.count(b"\r\n.")
+        self.expected = Expected(number + 1, octets, self.expected.dots + dots)
+
+    def reset(self) -> None:
+        """As it was at first: without what was delivered, and what servers have kept."""
+        for sub in ("new", "cur"):
+            for file in (self.folder / sub).iterdir():
+                if int(file.name.partition(".")[0]) >= corpus.SENT + self._at_first.messages:
+                    file.unlink()
+        for kept in self.folder.iterdir():
+            if kept.is_file():
+                kept.unlink()
+        corpus.make_older(self.folder)
+        self.expected = self._at_first
+
+
+def make(mail: Path, messages: int) -> Drop:
+    """Fill it."""
+    mail.mkdir(parents=True, exist_ok=True)
+    sources = []
+    for number, size in enumerate(SIZES):
+        sources.append(mail / f".source{number}")
+        sources[-1].write_bytes(corpus.message(number, size))
+    drop = Drop(mail / NAME, corpus.link(mail / NAME, sources, messages))
+    for path in (mail, *sources, drop.folder, *drop.folder.iterdir()):
+        corpus.give_to_one(path, *mail_user())
+    return drop
+
+
+class Huge:
+    """Measures servers by such a maildrop, and by another account's polls beside it."""
+
+    def __init__(self, ground: Ground, generator: Generator, beside: Work, messages: int) -> None:
+        mail = ground.maildrops
+        self._generator = generator
+        self._beside = beside
+        self._drop = make(mail, messages)
+        word = next(iter(ground.accounts.values()))
+        self._ground = replace(ground, accounts={**ground.accounts, NAME: word})
+
+    def measure(self, name: str, rounds: int) -> dict[str, Any]:
+        """The figures by scenario. Raises Unavailable."""
+        samples = {scenario: Samples() for scenario in SCENARIOS}
+        more: dict[str, dict[str, object]] = {scenario: {} for scenario in SCENARIOS}
+        self._drop.reset()
+        with self._started(name) as server:
+            before = resident(server.pid)
+            forget_peak(server.pid)
+            samples["huge-first"].add(*self._used(server, 1))
+            grown = peak_resident(server.pid) - before
+            more["huge-first"]["octets_a_message"] = grown / self._drop.expected.messages
+            for _ in range(rounds):
+                samples["huge-worker"].add(*self._used(server, AGAIN))
+        for _ in range(rounds):
+            with self._started(name) as server:
+                samples["huge-disk"].add(*self._used(server, 1))
+        with self._started(name) as server:
+            self._used(server, 1)
+            for _ in range(rounds):
+                self._drop.deliver()
+                samples["huge-delivered"].add(*self._used(server, 1))
+        more["huge-first"] |= self._undisturbed(name)
+        return {scenario: samples[scenario].figures() | more[scenario] for scenario in SCENARIOS}
+
+    def remove(self) -> None:
+        """Remove the maildrop."""
+        shutil.rmtree(self._drop.folder)
+
+    @contextmanager
+    def _started(self, name: str) -> Iterator[Running]:
+        with running(name, self._ground) as server:
+            self._generator.run(server.port, self._beside)  # what is needed once is there
+            yield server
+
+    def _used(self, server: Running, sessions: int) -> tuple[float, Outcome]:
+        work = self._drop.work(sessions)
+        return used_by(server, lambda: self._generator.run(server.port, work))
+
+    def _undisturbed(self, name: str) -> dict[str, object]:
+        """How long polls last, one after the other, while the maildrop is seen first."""
+        self._drop.reset()
+        with self._started(name) as server:
+            alone = self._generator.run(server.port, replace(self._beside, concurrency=1))
+            polls = self._generator.begin(
+                server.port, replace(self._beside, concurrency=1, sessions=MANY)
+            )
+            self._generator.run(server.port, self._drop.work(1))
+            beside = polls.stop()
+        return {
+            "alone_p99_ms": alone.p99_ms,
+            "beside_p99_ms": beside.p99_ms,
+            "beside_longest_ms": beside.longest_ms,
+        }

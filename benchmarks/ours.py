@@ -1,0 +1,97 @@
+"""Restante: how it is set up and started."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from benchmarks.ground import Ground, Unavailable, wait_for_ready
+from benchmarks.processes import start
+
+_RUN = "import sys; {hide}from restante.app.entry import main; main()"
+_HIDE_UVLOOP = "sys.modules['uvloop'] = None; "
+
+_SERVE = """
+[server]
+data = "{folder}/data"
+{workers}
+[pop3]
+port = 0
+tls_port = 0
+{limits}
+[smtp]
+port = "off"
+[lmtp]
+port = "off"
+[tls]
+certificate = "{certificate}"
+key = "{key}"
+[maildrops]
+root = "{maildrops}"
+[log]
+file = "{folder}/access.log"
+[accounts]
+kind = "static"
+[accounts.static]
+"""
+
+
+def configuration(ground: Ground, folder: Path) -> str:
+    """Only places, ports, accounts and the number of workers; and limits, where a scenario
+    is about more connections than are allowed otherwise."""
+    text = _SERVE.format(
+        folder=folder,
+        certificate=ground.certificate,
+        key=ground.key,
+        maildrops=ground.maildrops,
+        workers=f"workers = {ground.workers}" if can_have_workers() else "",
+        limits=f"max_connections = {ground.connections}" if ground.connections else "",
+    )
+    return text + "".join(f'{name} = "{word}"\n' for name, word in ground.accounts.items())
+
+
+def start_restante(
+    peer: str, ground: Ground, folder: Path, log: Path
+) -> tuple[subprocess.Popen[bytes], tuple[int, int]]:
+    """`restante serve` as it comes. Raises Unavailable."""
+    loop = peer.removeprefix("restante-")
+    if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        raise Unavailable("uvloop is not installed (pip install uvloop)")
+    if ground.workers > 1 and not can_have_workers():
+        raise Unavailable("this version has no --workers")
+    program = _RUN.format(hide="" if loop == "uvloop" else _HIDE_UVLOOP)
+    return start_with((sys.executable, "-c", program), ground, folder, log)
+
+
+def start_with(
+    command: tuple[object, ...], ground: Ground, folder: Path, log: Path
+) -> tuple[subprocess.Popen[bytes], tuple[int, int]]:
+    """`command` is what runs `restante`; it gets the arguments."""
+    config, ready = folder / "restante.toml", folder / "ready.json"
+    ready.unlink(missing_ok=True)
+    config.write_text(configuration(ground, folder))
+    config.chmod(0o600)
+    arguments = ("serve", "--config", config, "--ready-file", ready)
+    process = start((*command, *arguments), ground.core, log)
+    listening = json.loads(wait_for_ready(process, ready, log))["listening"]
+    ports = {each["tls"]: each["port"] for each in listening}
+    return process, (ports["starttls"], ports["implicit"])
+
+
+@cache
+def can_have_workers() -> bool:
+    """Whether `restante serve` has worker processes."""
+    program = _RUN.format(hide="")
+    shown = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    return "--workers" in shown.stdout
