@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
+
+from restante.app.gathering import GatheringHandler
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -80,13 +82,15 @@ def configure(
 ) -> logging.Handler:
     """Send the log to `file`, else to standard error. Raises OSError.
 
-    The file is opened anew when it has been renamed or removed, as logrotate does.
+    The file is opened anew when it has been renamed or removed, as logrotate does. Lines that
+    are no warnings are written a little later, together.
     """
-    handler: logging.Handler
+    target: logging.StreamHandler[TextIO] | WatchedFileHandler
     if file is None:
-        handler = logging.StreamHandler(sys.stderr)
+        target = logging.StreamHandler(sys.stderr)
     else:
-        handler = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+        target = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler = GatheringHandler(target)
     handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:

@@ -461,7 +461,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
             raise ConnectionResetError("no TLS, no session")
-        self._transport = self._peer.transport = transport
+        self._transport = transport
+        self._peer.upgraded(transport)
         self.session.channel = self.server.channel_of(self._peer)
         self._set_limit()
 

@@ -16,14 +16,14 @@ from restante.server.tls import TlsSettings
 class Peer:
     """The client of one connection, behind a proxy or not.
 
-    transport: the connection's; another after STLS. proxied: what a proxy says of it.
+    transport: the connection's. proxied: what a proxy says of it.
     """
 
-    __slots__ = ("_proxied", "address", "transport", "trusted")
+    __slots__ = ("_proxied", "_tls", "address", "tls", "trusted")
 
     def __init__(self, transport: asyncio.Transport, proxied: Proxied | None) -> None:
-        self.transport = transport
         self._proxied = proxied
+        self.upgraded(transport)
         self.address: tuple[str, int]
         """Nobody knows the one of a peer that has gone already: it isn't ours for that."""
         self.trusted = False
@@ -36,15 +36,12 @@ class Peer:
         else:
             self.address = ("unknown", 0)
 
-    @property
-    def tls(self) -> bool:
+    def upgraded(self, transport: asyncio.Transport) -> None:
+        """The connection's transport is another one, or within TLS now."""
+        tls: ssl.SSLObject | ssl.SSLSocket | None = transport.get_extra_info("ssl_object")
+        self._tls = tls
+        self.tls = tls is not None or self._ended_by_proxy
         """Whether the client speaks TLS, with us or with its proxy."""
-        return self._tls is not None or self._ended_by_proxy
-
-    @property
-    def _tls(self) -> ssl.SSLObject | ssl.SSLSocket | None:
-        tls: ssl.SSLObject | ssl.SSLSocket | None = self.transport.get_extra_info("ssl_object")
-        return tls
 
     @property
     def _ended_by_proxy(self) -> bool:

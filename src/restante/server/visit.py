@@ -93,7 +93,8 @@ class Visit:
 
     def end(self) -> None:
         """Be gone. Harmless when repeated."""
-        self.fail(None)
+        if self._trying is not None:
+            self.fail(None)
         self.step_back()
         if self._admitted:
             self._admitted = False

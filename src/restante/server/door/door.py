@@ -98,20 +98,14 @@ class Door:
         self._word: Word | None = None
         self._clock = clock
         self._lock = Lock()
-        self._find = Peers(self.settings).find
+        peers = Peers(self.settings)
+        self._find, self._stranger = peers.find, peers.stranger
         rules = Rules(self.settings)
         self._known = KnownAddresses()
         self._tries = Tries(rules, self._known, self.settings.delay_max)
-        self._places = Places(self.settings, rules)
+        self._places = Places(self.settings)
         self._bans = Bans()
         self._wrong = WrongSecrets(key)
-
-    def _stranger(self, address: str) -> Peer | None:
-        """Who is at an address; None for those that nothing here is about."""
-        if not address:
-            return None
-        peer = self._find(address)
-        return None if peer.trusted else peer
 
     # Connections
 
@@ -126,8 +120,7 @@ class Door:
             ban = self._bans.of(peer.address, self._clock())
             if ban is not None:
                 return BANNED if ban.reason == FAILED_LOGINS else REFUSED
-            exempt = peer.shared or self._known.accounts_at(peer.key)
-            if self._places.full and not exempt:
+            if self._places.full and not (peer.shared or self._known.accounts_at(peer.key)):
                 return FULL
             if self._places.crowded(peer):
                 return CROWDED

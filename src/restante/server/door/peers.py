@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +22,8 @@ class Peer:
     """A client's whereabouts.
 
     key: the address; for IPv6 its /64. site: for IPv6 the /48, else "". trusted, shared: see
-    `DoorSettings`. welcome: may connect, by the lists.
+    `DoorSettings`. welcome: may connect, by the lists. caps: the keys by which its connections
+    are counted, and how many there may be.
     """
 
     address: Address
@@ -32,6 +32,7 @@ class Peer:
     trusted: bool
     shared: bool
     welcome: bool
+    caps: tuple[tuple[str, int], ...]
 
 
 class Peers:
@@ -42,7 +43,16 @@ class Peers:
         self._shared = network_set(settings.shared_networks)
         self._allowed = network_set(settings.allow_networks)
         self._denied = network_set(settings.deny_networks)
+        self._most = settings.max_connections_per_address
         self.find = lru_cache(4096)(self._find)
+        self.stranger = lru_cache(4096)(self._stranger)
+
+    def _stranger(self, address: str) -> Peer | None:
+        """Who is at an address; None for those that the door is not about."""
+        if not address:
+            return None
+        peer = self._find(address)
+        return None if peer.trusted else peer
 
     def _find(self, text: str) -> Peer:
         """The peer at an address. All that can't be understood is one and the same."""
@@ -51,14 +61,21 @@ class Peers:
         except ValueError:
             address = parse_address("::")
         six = address.version == 6
+        key = str(enclosing(address, 64)) if six else str(address)
+        site = str(enclosing(address, 48)) if six else ""
+        shared = any(self._shared.covering(address))
+        caps = [] if shared else [(key, self._most)]
+        if caps and site:
+            caps.append((site, SITE_CONNECTIONS * self._most))
         allowed = not len(self._allowed) or any(self._allowed.covering(address))
         return Peer(
             address,
-            key=str(enclosing(address, 64)) if six else str(address),
-            site=str(enclosing(address, 48)) if six else "",
+            key=key,
+            site=site,
             trusted=any(self._trusted.covering(address)),
-            shared=any(self._shared.covering(address)),
+            shared=shared,
             welcome=allowed and not any(self._denied.covering(address)),
+            caps=tuple(caps),
         )
 
 
@@ -74,15 +91,6 @@ class Rules:
     def of(self, key: str, known: int) -> Rule:
         """The rule for a peer's `key` or `site`. known: the accounts that are known there."""
         return self._site if is_site(key) else self._address[min(MAX_SPARE, known)]
-
-    def caps(self, peer: Peer) -> Iterator[tuple[str, int]]:
-        """The keys by which a peer's connections are counted, and how many there may be."""
-        if peer.shared:
-            return
-        most = self._settings.max_connections_per_address
-        yield peer.key, most
-        if peer.site:
-            yield peer.site, SITE_CONNECTIONS * most
 
     def _make(self, factor: int, spare: int) -> Rule:
         settings = self._settings

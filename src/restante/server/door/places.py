@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from restante.server.door.counts import Counts
-from restante.server.door.peers import Peer, Rules
+from restante.server.door.peers import Peer
 from restante.server.door.settings import DoorSettings
 from restante.server.door.word import Numbers, labelled
 
@@ -13,9 +13,8 @@ from restante.server.door.word import Numbers, labelled
 class Places:
     """Counts connections. Who is counted in has to be counted out."""
 
-    def __init__(self, settings: DoorSettings, rules: Rules) -> None:
+    def __init__(self, settings: DoorSettings) -> None:
         self._settings = settings
-        self._rules = rules
         self._connections = Counts()
         self._before_login = 0
         self._before_login_elsewhere = 0
@@ -41,11 +40,11 @@ class Places:
 
     def crowded(self, peer: Peer) -> bool:
         """Whether there are as many from that address as may be."""
-        return any(self._connections.of(key) >= most for key, most in self._rules.caps(peer))
+        return any(self._connections.of(key) >= most for key, most in peer.caps)
 
     def enter(self, peer: Peer) -> None:
         """Count one in, before login."""
-        for key, _ in self._rules.caps(peer):
+        for key, _ in peer.caps:
             self._connections.add(key)
         self._before_login += 1
 
@@ -55,7 +54,7 @@ class Places:
 
     def leave(self, peer: Peer, *, logged_in: bool) -> None:
         """Count one out."""
-        for key, _ in self._rules.caps(peer):
+        for key, _ in peer.caps:
             self._connections.take_away(key)
         if not logged_in:
             self._before_login -= 1

@@ -102,37 +102,37 @@ class Tallies:
     """Tallies by name, at most `MAX_TALLIES`, in the order in which they were last used."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[str, Tally] = OrderedDict()
+        self.found: OrderedDict[str, Tally] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self.found)
 
     def __iter__(self) -> Iterator[tuple[str, Tally]]:
-        return iter(self._found.items())
+        return iter(self.found.items())
 
     def get(self, name: str) -> Tally | None:
         """The tally of that name, if there is one."""
-        return self._found.get(name)
+        return self.found.get(name)
 
     def use(self, name: str) -> Tally:
         """The tally of that name, new if there is none."""
-        tally = self._found.get(name)
+        tally = self.found.get(name)
         if tally is not None:
-            self._found.move_to_end(name)
+            self.found.move_to_end(name)
             return tally
-        if len(self._found) >= MAX_TALLIES:
-            self._found.popitem(last=False)
-        tally = self._found[name] = Tally()
+        if len(self.found) >= MAX_TALLIES:
+            self.found.popitem(last=False)
+        tally = self.found[name] = Tally()
         return tally
 
     def drop(self, name: str) -> None:
         """Forget it."""
-        self._found.pop(name, None)
+        self.found.pop(name, None)
 
     def prune(self, now: float, rule: Rule) -> None:
         """Forget those at rest, as far as they are the longest unused."""
-        while self._found:
-            name, tally = next(iter(self._found.items()))
+        while self.found:
+            name, tally = next(iter(self.found.items()))
             if not tally.is_idle(now, rule):
                 return
-            del self._found[name]
+            del self.found[name]

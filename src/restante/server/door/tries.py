@@ -47,6 +47,8 @@ class Tries:
     def start(self, peer: Peer, account: str, now: float) -> float:
         """When a try that comes now may be looked at."""
         start = now
+        if not self._addresses.found and not self._accounts.found:
+            return start
         for key, rule in self._keys(peer):
             if (tally := self._addresses.get(key)) is not None:
                 start = max(start, tally.turn(now, rule, self._held))

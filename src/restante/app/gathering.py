@@ -1,0 +1,92 @@
+"""Log lines written together: a line for each login must not cost a write for each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import suppress
+from logging.handlers import WatchedFileHandler
+from typing import TextIO
+
+GATHER_SECONDS = 0.05
+"""How late a line may be written that is no warning."""
+
+MAX_GATHERED = 1000
+"""Lines that wait at most."""
+
+
+class GatheringHandler(logging.Handler):
+    """Formats records at once and writes them a little later; warnings and worse at once.
+
+    target: where to. What waits is written at exit too, but not by a process that is killed.
+    """
+
+    def __init__(self, target: logging.StreamHandler[TextIO] | WatchedFileHandler) -> None:
+        super().__init__()
+        self.target = target
+        self._lines: list[str] = []
+        self._wanted = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self.flush, after_in_child=self._forget_thread)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Take a record. Quicker than the usual way: there are no filters, nor a lock."""
+        try:
+            self._lines.append(self.format(record))
+        except Exception:  # noqa: BLE001 - what logging itself does
+            self.handleError(record)
+            return True
+        if (
+            record.levelno >= logging.WARNING
+            or len(self._lines) > MAX_GATHERED
+            or self._closed.is_set()
+        ):
+            self.flush()
+        elif not self._wanted.is_set():
+            self._call_thread()
+        return True
+
+    def flush(self) -> None:
+        """Write what waits. What can't be written is lost, as with every handler."""
+        self.acquire()
+        try:
+            lines, self._lines = self._lines, []
+            if not lines:
+                return
+            if isinstance(self.target, WatchedFileHandler):
+                self.target.reopenIfNeeded()
+            with suppress(OSError, ValueError):
+                self.target.stream.write("\n".join(lines) + "\n")
+                self.target.flush()
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Write what waits, and end. A record that comes later is written at once."""
+        self._closed.set()
+        self._wanted.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self.flush()
+        self.target.close()
+        super().close()
+
+    def _call_thread(self) -> None:
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_on, name="log", daemon=True)
+            self._thread.start()
+
+    def _write_on(self) -> None:
+        while not self._closed.is_set():
+            self._wanted.wait()
+            self._closed.wait(GATHER_SECONDS)
+            self._wanted.clear()
+            self.flush()
+
+    def _forget_thread(self) -> None:
+        self._thread = None
+        self._wanted = threading.Event()
