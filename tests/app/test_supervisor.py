@@ -16,6 +16,7 @@ import pytest
 
 from restante.app.cert import make_certificate
 from restante.app.inquiries import Row, ask
+from restante.app.run import worker_count
 from tests.app.conftest import Call
 from tests.app.support import (
     PASSWORD,
@@ -324,6 +325,35 @@ def test_signals_that_come_to_the_whole_group_are_the_supervisors(server: Server
             os.kill(pid, number)
     logged_in(server, workers[1]).close()
     assert pids(server) == workers
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows it in /proc")
+def test_nothing_is_forked_that_a_copy_would_break_and_no_worker_has_what_is_anothers(
+    server: Server,
+) -> None:
+    supervisor = Path(f"/proc/{server.process.pid}")
+    assert len(list((supervisor / "task").iterdir())) == 1
+    assert not [name for name in opened(supervisor) if ".sqlite" in name]
+    shared = [opened(Path(f"/proc/{pid}")) for pid in pids(server)]
+    sockets = [{name for name in names if name.startswith("socket:")} for names in shared]
+    assert not sockets[0] & sockets[1]
+
+
+def opened(process: Path) -> set[str]:
+    found = set()
+    for each in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(each.readlink()))
+    return found
+
+
+def test_how_many_workers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker_count(3) == 3
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7})
+        assert worker_count("auto") == 3
+    monkeypatch.delattr(os, "fork")
+    assert worker_count("auto") == worker_count(3) == 1
 
 
 def test_a_server_that_is_there_already_keeps_its_addresses(server: Server) -> None:

@@ -129,6 +129,19 @@ def test_tries_that_wait_at_one_door_make_those_at_the_other_wait_behind_them() 
     assert other.ask(HERE, "joe") == 2.0  # for the failure's sake, and nothing more
 
 
+def test_turns_of_an_address_that_was_forgotten_are_free_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("restante.server.door.tally.MAX_TALLIES", 1)
+    one, _ = House(free_failures=1, delay_first=2.0).doors
+    assert one.ask(HERE, "") == 0.0
+    assert one.tell()[1] == {f"turn:{HERE}": 1002.0}
+    assert one.ask("192.0.2.2", "") == 0.0  # takes its place
+    one.succeeded(HERE, "")
+    one.succeeded("192.0.2.2", "")
+    assert one.tell()[1] == {f"turn:{HERE}": 0.0}
+
+
 def test_an_owner_who_is_known_at_one_door_is_known_at_the_other() -> None:
     house = House(free_failures=1, delay_first=10.0)
     one, other = house.doors

@@ -388,7 +388,8 @@ class Supervisor:
         if slot.owed and link.unsent < MAX_BACKLOG:
             owed, slot.owed = slot.owed, set()
             for part in batches(self._ledger.elsewhere(slot.number, owed).items()):
-                link.send({"say": "news", "numbers": dict(part)})
+                if not link.send({"say": "news", "numbers": dict(part)}):
+                    slot.owed.update(dict(part))
         self._watch(slot)
 
     # What is asked

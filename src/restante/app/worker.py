@@ -28,6 +28,9 @@ NEWS_SECONDS = 0.1
 BEAT_ROUNDS = 50
 """The supervisor hears that the event loop turns each time so many of those have passed."""
 
+FAREWELL_SECONDS = 5.0
+"""How long the supervisor may take to hear what was said last."""
+
 _READ_LIMIT = 1 << 18
 
 
@@ -74,9 +77,10 @@ class Worker:
         return 0
 
     async def _leave(self) -> None:
-        with suppress(ConnectionError):
-            self._writer.close()
-            await self._writer.wait_closed()
+        self._writer.close()
+        with suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._writer.wait_closed()
 
     def _say(self, message: Message) -> None:
         self._writer.write(encode(message))

@@ -78,6 +78,7 @@ class Tries:
     def _end(self, tallies: Tallies, key: str, now: float, rule: Rule, label: str) -> None:
         tally = tallies.get(key)
         if tally is None:
+            self._note(label, key, 0.0, now)
             return
         tally.end()
         self._note(label, key, tally.reserved, now)
@@ -129,8 +130,10 @@ class Tries:
         name = f"{label}:{key}"
         if reserved > now:
             self._turns[name] = reserved
-        elif name in self._told or name in self._turns:
+        elif name in self._told:
             self._turns[name] = 0.0
+        else:
+            self._turns.pop(name, None)
 
     def changes(self) -> dict[str, float]:
         """Until when turns are taken here, as far as that has changed since the last time."""
