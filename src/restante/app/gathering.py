@@ -27,7 +27,7 @@ class GatheringHandler(logging.Handler):
         self.target = target
         self._lines: list[str] = []
         self._wanted = threading.Event()
-        self._closed = threading.Event()
+        self._over = threading.Event()
         self._thread: threading.Thread | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self.flush, after_in_child=self._forget_thread)
@@ -42,7 +42,7 @@ class GatheringHandler(logging.Handler):
         if (
             record.levelno >= logging.WARNING
             or len(self._lines) > MAX_GATHERED
-            or self._closed.is_set()
+            or self._over.is_set()
         ):
             self.flush()
         elif not self._wanted.is_set():
@@ -58,15 +58,17 @@ class GatheringHandler(logging.Handler):
                 return
             if isinstance(self.target, WatchedFileHandler):
                 self.target.reopenIfNeeded()
+            stream = self.target.stream
             with suppress(OSError, ValueError):
-                self.target.stream.write("\n".join(lines) + "\n")
-                self.target.flush()
+                if stream is not None:
+                    stream.write("\n".join(lines) + "\n")
+                    stream.flush()
         finally:
             self.release()
 
     def close(self) -> None:
         """Write what waits, and end. A record that comes later is written at once."""
-        self._closed.set()
+        self._over.set()
         self._wanted.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -81,9 +83,9 @@ class GatheringHandler(logging.Handler):
             self._thread.start()
 
     def _write_on(self) -> None:
-        while not self._closed.is_set():
+        while not self._over.is_set():
             self._wanted.wait()
-            self._closed.wait(GATHER_SECONDS)
+            self._over.wait(GATHER_SECONDS)
             self._wanted.clear()
             self.flush()
 
