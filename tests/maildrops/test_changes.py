@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from restante.maildrops import files, learning, survey
 from restante.maildrops.index import INDEX_FILE
 from restante.maildrops.maildir import Maildir
+from restante.maildrops.names import delivery_order
 from restante.maildrops.texts import CHUNK
 from tests.maildrops.kit import ids, opened, put, read, settle
 from tests.maildrops.test_maildir import count_calls
@@ -207,3 +208,12 @@ class TestFirstSight:
             opened(Maildir(tmp_path))
         assert ids(Maildir(tmp_path)) == [f"{1000 + number}.x" for number in range(COUNT)]
         assert len(measured) == 70 + COUNT - 50
+
+
+def test_names_are_sorted_in_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "RUN", 7)
+    order = [f"{number}{text}" for number in range(30) for text in (".M5P", ".M5Q", ".M11", "x")]
+    expected = sorted(order, key=delivery_order)
+    for name in order:
+        put(tmp_path, name, b"x\n")
+    assert ids(Maildir(tmp_path)) == expected

@@ -49,7 +49,7 @@ from restante.maildrops.survey import (
 from restante.protocol.listing import valid_unique_id
 
 REMEMBERED = 200_000
-"""Messages whose facts are kept in memory between sessions, some 60 MB at most."""
+"""Messages whose facts are kept in memory between sessions, some 35 MB at most."""
 
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""

@@ -169,11 +169,9 @@ class Draft:
         old, keep = self._old, self.keep
         rows = Rows()
         count = keep + len(self.marks)
-        block, starts = old.names.with_tail(keep, self.names)
+        block, starts = old.names.with_tail(keep, self.names, used_up=used_up)
         rows.names = Names(block, starts, count)
-        if used_up:  # a hundred thousand texts make room for the next block
-            self.names.clear()
-        block, starts = old.unique_ids.with_tail(keep, self.unique_ids)
+        block, starts = old.unique_ids.with_tail(keep, self.unique_ids, used_up=used_up)
         rows.unique_ids = UniqueIds(block, starts, count)
         rows.scan = scan_head(old.scan, keep) + scan_lines(self.octets, keep)
         rows.total = old.total - sum(old.octets[keep:]) + sum(self.octets)

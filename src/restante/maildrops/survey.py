@@ -9,6 +9,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +31,9 @@ SAVE_EVERY = 20_000
 """Messages read after which what is known is saved, though others are to be read: some
 seconds' work that a crash or a restart doesn't undo. Later less often, for each save writes
 all that there is."""
+
+RUN = 50_000
+"""Names that are sorted at a time: no other thread runs meanwhile."""
 
 TMP_SECONDS = 36 * 3600
 """Age at which a file in tmp/ is a delivery that failed: what the Maildir convention says."""
@@ -75,34 +81,27 @@ def _folder_time(folder: str) -> int:
     return about.st_mtime_ns
 
 
-def scan(folder: Path) -> list[tuple[int, str]]:
+def scan(folder: Path) -> Iterator[tuple[int, str]]:
     """The files of all messages: 1 for those in cur/, else 0, and their names. Any order.
 
     new/ is listed before cur/, because that is the way messages are moved: one may then
     be seen twice, but not missed.
     """
-    files: list[tuple[int, str]] = []
     for in_cur, sub in enumerate(SUBFOLDERS):
         try:
             entries = os.scandir(folder / sub)
         except FileNotFoundError:
             continue
         with entries:
-            files += [
-                (in_cur, entry.name)
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-            ]
-    return files
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    yield in_cur, entry.name
 
 
 def list_files(folder: Path) -> Iterator[Found]:
     """The files of all messages, in message-number order."""
-    # One text for each, "0" or "1" before the name: a hundred thousand pairs take more room.
-    files = [f"{in_cur}{name}" for in_cur, name in scan(folder)]
-    files.sort(key=_moment, reverse=True)
     group: list[Found] = []
-    for file in _popped(files):
+    for file in _in_order(folder):
         found = Found(base_name(file[1:]), int(file[0]), file[1:])
         if group and group[0].base != found.base:
             yield from _told_apart(folder, group)
@@ -111,16 +110,25 @@ def list_files(folder: Path) -> Iterator[Found]:
     yield from _told_apart(folder, group)
 
 
-def _popped(files: list[str]) -> Iterator[str]:
-    """The last first, given up one by one; in order of delivery where moments are equal."""
-    ahead = _moment(files[-1]) if files else 0.0
-    while files:
-        same, now = [files.pop()], ahead
-        while files and (ahead := _moment(files[-1])) == now:
-            same.append(files.pop())
+def _in_order(folder: Path) -> Iterator[str]:
+    """All files in order of delivery, "0" or "1" before the name: a hundred thousand pairs
+    would take more room."""
+    files = [f"{in_cur}{name}" for in_cur, name in scan(folder)]
+    runs = [files[at : at + RUN] for at in range(0, len(files), RUN)]
+    files.clear()
+    for run in runs:
+        run.sort(key=_moment, reverse=True)
+    for _, equal in groupby(merge(*map(_popped, runs)), itemgetter(0)):
+        same = [file for _, file in equal]
         if len(same) > 1:
             same.sort(key=lambda file: (delivery_order(base_name(file[1:])), file))
         yield from same
+
+
+def _popped(files: list[str]) -> Iterator[tuple[float, str]]:
+    while files:
+        file = files.pop()
+        yield _moment(file), file
 
 
 def _moment(file: str) -> float:

@@ -81,13 +81,20 @@ class Texts(Sequence[str]):
         stop = self.starts[end] if end < len(self.starts) else len(self.block)
         return self.cut(self.block[self.starts[first] : stop])
 
-    def with_tail(self, keep: int, texts: Sequence[str]) -> tuple[bytes, array[int]]:
-        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `texts`."""
+    def with_tail(
+        self, keep: int, texts: list[str], *, used_up: bool = False
+    ) -> tuple[bytes, array[int]]:
+        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `texts`.
+
+        used_up: empty the list on the way, for it takes more room than the block.
+        """
         chunks = keep // CHUNK
         size = self.starts[chunks] if chunks < len(self.starts) else len(self.block)
         pieces = [
             self.pack(texts[at : at + CHUNK], keep + at) for at in range(0, len(texts), CHUNK)
         ]
+        if used_up:
+            texts.clear()
         starts = array("Q", self.starts[:chunks])
         starts.extend(list(accumulate(map(len, pieces), initial=size))[:-1])
         whole = size == len(self.block)
