@@ -31,7 +31,7 @@ class Texts(Sequence[str]):
         self.block = block
         self.starts = starts
         self._count = count
-        self._last: tuple[int, list[str]] = (-1, [])
+        self._last: tuple[int, list[str]] = (0, [])  # cut out last, and where it begins
 
     @staticmethod
     def pack(texts: Sequence[str], first: int) -> bytes:
@@ -52,20 +52,25 @@ class Texts(Sequence[str]):
     def __getitem__(self, at: slice) -> list[str]: ...
     def __getitem__(self, at: int | slice) -> str | list[str]:
         if isinstance(at, slice):
-            start, stop, step = at.indices(self._count)
-            if step != 1:
-                return [self[n] for n in range(start, stop, step)]
-            first = start // CHUNK
-            return self._cut(first, -(-stop // CHUNK))[start - first * CHUNK : stop - first * CHUNK]
+            return self._slice(*at.indices(self._count))
+        first, texts = self._last
+        if 0 <= at - first < len(texts):
+            return texts[at - first]
         if at < 0:
             at += self._count
         if not 0 <= at < self._count:
             raise IndexError(at)
         chunk, place = divmod(at, CHUNK)
-        last = self._last
-        if last[0] != chunk:
-            last = self._last = (chunk, self._cut(chunk, chunk + 1))
-        return last[1][place]
+        texts = self._cut(chunk, chunk + 1)
+        self._last = (chunk * CHUNK, texts)
+        return texts[place]
+
+    def _slice(self, start: int, stop: int, step: int) -> list[str]:
+        if step != 1:
+            return [self[n] for n in range(start, stop, step)]
+        first = start // CHUNK
+        texts = self._cut(first, -(-stop // CHUNK))
+        return texts[start - first * CHUNK : stop - first * CHUNK]
 
     def __iter__(self) -> Iterator[str]:
         for chunk in range(0, len(self.starts), CHUNK):
