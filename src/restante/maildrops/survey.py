@@ -27,7 +27,7 @@ from restante.maildrops.rows import IN_CUR, TWICE, Draft, Rows
 TRIES = 3
 """How often a maildrop is looked through while others move files in it."""
 
-SAVE_EVERY = 20_000
+SAVE_EVERY = 50_000
 """Messages read after which what is known is saved, though others are to be read: some
 seconds' work that a crash or a restart doesn't undo. Later less often, for each save writes
 all that there is."""
