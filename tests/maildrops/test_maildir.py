@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
-from restante.maildrops import files, maildir, survey
+from restante.maildrops import files, learning, maildir
 from restante.maildrops.contract import (
     CommitFailed,
     MaildropInUse,
@@ -381,7 +381,7 @@ def test_a_message_moved_while_the_maildrop_is_opened_is_not_missed(
             path.rename(root / "anna/cur/1.x:2,S")
         return real(name)
 
-    monkeypatch.setattr(survey, "measure_file", moving)
+    monkeypatch.setattr(learning, "measure_file", moving)
     assert ids(store) == ["1.x", "2.x"]
 
 
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_read_hides_no_other(
             raise PermissionError(13, "no")
         return real(name)
 
-    monkeypatch.setattr(survey, "measure_file", failing)
+    monkeypatch.setattr(learning, "measure_file", failing)
     assert ids(store) == ["2.x"]
     monkeypatch.undo()
     assert ids(store) == ["1.x", "2.x"]

@@ -11,20 +11,15 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from restante.maildrops.files import open_regular, read_exactly
-from restante.protocol.facts import Facts
-from restante.protocol.listing import Listing
+from restante.maildrops.files import open_regular
+from restante.maildrops.rows import NUMBERS, Rows
+from restante.maildrops.texts import CHUNK, Names, UniqueIds
 
 INDEX_FILE = "restante.index"
-
-IN_CUR, CRLF, DOTS, TWICE = 1, 2, 4, 8
-"""Marks of a message: it lies in cur/, not new/; `Facts.crlf`; `Facts.needs_stuffing`; the
-same file was seen under a second name too."""
 
 UNTRUSTED = -1
 REVIEW = -2
@@ -34,12 +29,10 @@ TICK = 2_000_000_000
 """Nanoseconds within which a folder may change twice and show the same time: the coarsest
 clock of a file system in use (FAT)."""
 
-MAX_DOTS = 1_000_000
-"""Dots' places of a whole maildrop that are kept: 4 MB."""
+Version: TypeAlias = tuple[int, int, int]
 
-_MAGIC = b"restidx2" if sys.byteorder == "little" else b"2xditser"
-_HEAD = struct.Struct("=8sI5q5Q")
-_NUMBERS = ("sizes", "mtimes", "octets", "header_ends", "dot_ends")
+_MAGIC = b"restidx3" if sys.byteorder == "little" else b"3xditser"
+_HEAD = struct.Struct("=8sI5q8Q")
 
 
 class Stamp(NamedTuple):
@@ -58,101 +51,28 @@ class Stamp(NamedTuple):
     ids: int
 
 
-class Rows:
-    """Messages in message-number order. Some 250 octets of memory each.
+class _Counts(NamedTuple):
+    """How long the parts of an index are, in items; the blocks in octets."""
 
-    names: the files' names, flags included; marks: see above; sizes: octets as stored;
-    mtimes: the files' modification times in ns; dots: the dots' places, of one message
-    after the other; dot_ends: where each one's end there; the rest as in `Facts` and
-    `Listing`.
-    """
-
-    __slots__ = (
-        "ascii_octets",
-        "dot_ends",
-        "dots",
-        "header_ends",
-        "marks",
-        "mtimes",
-        "names",
-        "octets",
-        "sizes",
-        "unique_ids",
-    )
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.unique_ids: list[str] = []
-        self.marks = bytearray()
-        self.sizes = array("Q")
-        self.mtimes = array("q")
-        self.octets = array("Q")
-        self.header_ends = array("Q")
-        self.dots = array("I")
-        self.dot_ends = array("Q")
-        self.ascii_octets: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def add(self, name: str, marks: int, size: int, mtime: int, facts: Facts) -> None:
-        """Append a message; its unique-id is appended apart."""
-        if facts.internationalised:
-            self.ascii_octets[len(self.names)] = facts.ascii_octets
-        self.names.append(name)
-        self.marks.append(marks | CRLF * facts.crlf | DOTS * facts.needs_stuffing)
-        self.sizes.append(size)
-        self.mtimes.append(mtime)
-        self.octets.append(facts.octets)
-        self.header_ends.append(facts.header_end)
-        self._add_dots(facts.dots)
-
-    def copy(self, other: Rows, row: int, name: str, marks: int) -> None:
-        """Append message `row` of `other`, whose file may have a new name or place."""
-        if row in other.ascii_octets:
-            self.ascii_octets[len(self.names)] = other.ascii_octets[row]
-        self.names.append(name)
-        self.unique_ids.append(other.unique_ids[row])
-        self.marks.append(marks | other.marks[row] & (CRLF | DOTS))
-        self.sizes.append(other.sizes[row])
-        self.mtimes.append(other.mtimes[row])
-        self.octets.append(other.octets[row])
-        self.header_ends.append(other.header_ends[row])
-        self._add_dots(other._dots_of(row))
-
-    def _add_dots(self, dots: array[int] | None) -> None:
-        if dots is not None and len(self.dots) + len(dots) <= MAX_DOTS:
-            self.dots.extend(dots)
-        self.dot_ends.append(len(self.dots))
-
-    def _dots_of(self, row: int) -> array[int] | None:
-        start = self.dot_ends[row - 1] if row else 0
-        return self.dots[start : self.dot_ends[row]] or None
-
-    def facts(self, row: int) -> Facts:
-        """The facts of message `row`, counted from 0."""
-        marks, octets = self.marks[row], self.octets[row]
-        ascii_octets = self.ascii_octets.get(row, octets)
-        header_end = self.header_ends[row]
-        crlf, stuffing = bool(marks & CRLF), bool(marks & DOTS)
-        dots = self._dots_of(row) if stuffing else None
-        return Facts._make((octets, header_end, crlf, stuffing, ascii_octets, dots))
-
-    def listing(self) -> Listing:
-        """The listing of these messages."""
-        ascii_octets = {row + 1: size for row, size in self.ascii_octets.items()}
-        return Listing(self.unique_ids, self.octets, ascii_octets)
+    rows: int
+    extra: int
+    dots: int
+    total: int
+    names: int
+    unique_ids: int
+    scan: int
+    ascii_scan: int
 
 
 def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
     """Write the index, whole or not at all. Raises OSError."""
-    names = "\0".join(rows.names).encode("utf-8", "surrogatepass")
-    unique_ids = " ".join(rows.unique_ids).encode("ascii")
     extra = array("Q", [n for item in rows.ascii_octets.items() for n in item])
-    parts: list[bytes] = [getattr(rows, column).tobytes() for column in _NUMBERS]
-    parts += [bytes(rows.marks), extra.tobytes(), rows.dots.tobytes(), names, unique_ids]
-    counts = (len(rows), len(rows.ascii_octets), len(rows.dots), len(names), len(unique_ids))
-    crc = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))
+    blocks = (rows.names.block, rows.unique_ids.block, rows.scan, rows.ascii_scan)
+    columns = [getattr(rows, column) for column in NUMBERS]
+    starts = [array("Q", texts.starts) for texts in (rows.names, rows.unique_ids)]
+    parts = [*columns, rows.dot_ends, rows.marks, extra, rows.dots, *starts, *blocks]
+    sizes = (len(rows), len(rows.ascii_octets), len(rows.dots), rows.total, *map(len, blocks))
+    crc = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *sizes))
     for part in parts:
         crc = zlib.crc32(part, crc)
     # One name for all writers: only the lease's holder writes, and a dead one's is reused.
@@ -161,50 +81,78 @@ def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
         draft.unlink()
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with os.fdopen(fd, "wb") as file:
-        file.write(_HEAD.pack(_MAGIC, crc, *stamp, *counts))
+        file.write(_HEAD.pack(_MAGIC, crc, *stamp, *sizes))
         file.writelines(parts)
     draft.replace(folder / INDEX_FILE)
+
+
+def index_version(folder: Path) -> Version | None:
+    """What differs when the index has been saved again; None without one."""
+    try:
+        about = os.lstat(folder / INDEX_FILE)
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
 def load(folder: Path) -> tuple[Stamp, Rows] | None:
     """The index as it was saved; None when there is none, or none that can be believed."""
     try:
         fd, about = open_regular(folder / INDEX_FILE)
-        with os.fdopen(fd, "rb") as file:
-            data = read_exactly(file, about.st_size)
-    except OSError:
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size or head[:8] != _MAGIC:
+                return None
+            _, crc, new, cur, pins_time, pins_size, ids, *sizes = _HEAD.unpack(head)
+            counts = _Counts(*sizes)
+            lengths = _lengths(counts)
+            if sum(lengths) != about.st_size - _HEAD.size:
+                return None
+            parts = [file.read(length) for length in lengths]
+    except (OSError, MemoryError):
         return None
-    if data is None or len(data) < _HEAD.size or data[:8] != _MAGIC:
-        return None
-    _, crc, new, cur, pins_time, pins_size, ids, *counts = _HEAD.unpack_from(data)
     stamp = Stamp(new, cur, pins_time, pins_size, ids)
-    body = memoryview(data)[_HEAD.size :]
-    if zlib.crc32(body, zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))) != crc:
-        return None
-    rows = _unpack(body, counts)
-    return None if rows is None else (stamp, rows)
-
-
-def _unpack(body: memoryview, counts: Sequence[int]) -> Rows | None:
-    count, extra, dots, names, ids = counts
-    if len(body) != 41 * count + 16 * extra + 4 * dots + names + ids:
-        return None
-    rows = Rows()
-    for column in _NUMBERS:
-        getattr(rows, column).frombytes(body[: 8 * count])
-        body = body[8 * count :]
-    rows.marks = bytearray(body[:count])
-    pairs = array("Q")
-    pairs.frombytes(body[count : count + 16 * extra])
-    rows.ascii_octets = dict(zip(pairs[::2], pairs[1::2], strict=True))
-    body = body[count + 16 * extra :]
-    rows.dots.frombytes(body[: 4 * dots])
-    body = body[4 * dots :]
-    if count:
-        rows.names = str(body[:names], "utf-8", "surrogatepass").split("\0")
-        rows.unique_ids = str(body[names:], "ascii").split(" ")
+    found = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))
+    for part in parts:
+        found = zlib.crc32(part, found)
     # A checksum proves no good will: a name must not lead out of the folder.
-    outside = any(sep.encode() in bytes(body[:names]) for sep in (os.sep, os.altsep) if sep)
-    if outside or not len(rows.names) == len(rows.unique_ids) == count:
-        return None
+    outside = any(sep.encode() in parts[-4] for sep in (os.sep, os.altsep) if sep)
+    return None if found != crc or outside else (stamp, _rows(counts, parts))
+
+
+def _lengths(counts: _Counts) -> list[int]:
+    """Octets of the parts: all that isn't a block, and the four blocks."""
+    chunks = -(-counts.rows // CHUNK)
+    numbers = 37 * counts.rows + 16 * counts.extra + 4 * counts.dots + 16 * chunks
+    return [numbers, *counts[4:]]
+
+
+def _rows(counts: _Counts, parts: list[bytes]) -> Rows:
+    rows = Rows()
+    rest = memoryview(parts[0])
+
+    def column(code: str, count: int) -> array[int]:
+        nonlocal rest
+        found = array(code)
+        size = count * found.itemsize
+        found.frombytes(rest[:size])
+        rest = rest[size:]
+        return found
+
+    count = counts.rows
+    rows.sizes = column("Q", count)
+    rows.mtimes = column("q", count)
+    rows.octets = column("Q", count)
+    rows.header_ends = column("Q", count)
+    rows.dot_ends = column("I", count)
+    rows.marks = bytes(rest[:count])
+    rest = rest[count:]
+    pairs = column("Q", 2 * counts.extra)
+    rows.ascii_octets = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    rows.dots = column("I", counts.dots)
+    chunks = -(-count // CHUNK)
+    _, names, unique_ids, rows.scan, rows.ascii_scan = parts
+    rows.names = Names(names, column("Q", chunks), count)
+    rows.unique_ids = UniqueIds(unique_ids, column("Q", chunks), count)
+    rows.total = counts.total
     return rows

@@ -18,19 +18,29 @@ from threading import Lock
 from typing import ClassVar, Literal
 
 from restante.accounts.contract import Account
+from restante.maildrops import journal
 from restante.maildrops.contract import Incoming, Maildrop
 from restante.maildrops.dovecot import read_uidlist
 from restante.maildrops.files import as_store_error
 from restante.maildrops.incoming import MaildirIncoming
-from restante.maildrops.index import REVIEW, TICK, UNTRUSTED, Rows, Stamp, load
+from restante.maildrops.index import (
+    TICK,
+    UNTRUSTED,
+    Stamp,
+    Version,
+    index_version,
+    load,
+    save,
+)
 from restante.maildrops.leases import Lease
 from restante.maildrops.location import Place, refuse_if_case_is_ignored
 from restante.maildrops.names import base_name
+from restante.maildrops.naming import name_all, name_new_ones
 from restante.maildrops.opened import OpenedMaildir
 from restante.maildrops.pins import pins_stamp, read_pins, write_pins
+from restante.maildrops.rows import EMPTY, Draft, Rows
 from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import (
-    assign_unique_ids,
     clean_tmp,
     folder_times,
     make_maildir,
@@ -39,7 +49,16 @@ from restante.maildrops.survey import (
 from restante.protocol.listing import valid_unique_id
 
 REMEMBERED = 200_000
-"""Messages whose facts are kept in memory between sessions, some 60 MB at most."""
+"""Messages whose facts are kept in memory between sessions, some 35 MB at most."""
+
+MANY = 1000
+"""Messages read after which the index is saved at once, not when the session ends."""
+
+OWN, DOVECOTS, NONE = 0, 1, -1
+"""Where unique-ids come from, in a stamp."""
+
+HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
+"""Of an index that is saved while messages are still being read."""
 
 
 class Maildir:
@@ -67,7 +86,7 @@ class Maildir:
         if unique_ids not in ("own", "dovecot"):
             raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
-        self._ids = 1 if unique_ids == "dovecot" else 0
+        self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
         self._fsync = fsync
         self._recent: OrderedDict[Path, Snapshot] = OrderedDict()
         self._remembered = 0
@@ -164,42 +183,61 @@ class Maildir:
 
     def _snapshot(self, folder: Path, lease: Lease) -> Snapshot:
         stamp = self._stamp(folder)
-        with self._lock:
-            recent = self._recent.get(folder)
+        recent = self._recent.get(folder)
         if recent is None or recent.stamp != stamp:
-            saved = load(folder)
-            if saved is not None and saved[0] == stamp:
-                recent = Snapshot(folder, stamp, saved[1], saved=True)
-            else:
-                known = saved or (recent and (recent.stamp, recent.rows))
-                recent = self._look_through(folder, lease, stamp, known or None)
+            recent = self._found(folder, lease, stamp, recent)
         self._remember(folder, recent)
         return recent
+
+    def _found(self, folder: Path, lease: Lease, stamp: Stamp, recent: Snapshot | None) -> Snapshot:
+        """What is there, by the index and by what of it this process remembers."""
+        version = index_version(folder)
+        if recent is not None and recent.version == version:
+            return self._look_through(folder, lease, stamp, (recent.stamp, recent.rows))
+        saved = load(folder)
+        if saved is not None and saved[0] == stamp:
+            return Snapshot(folder, stamp, saved[1], version)
+        known = saved or (recent and (recent.stamp, recent.rows))
+        return self._look_through(folder, lease, stamp, known or None)
 
     def _look_through(
         self, folder: Path, lease: Lease, stamp: Stamp, known: tuple[Stamp, Rows] | None
     ) -> Snapshot:
         before = lease.clock() - TICK
         clean_tmp(folder)
-        old_stamp, old = known or (None, None)
-        review = old_stamp is not None and old_stamp.new == REVIEW
-        rows, moved, unreadable = survey(folder, old, review)
-        complete = not (moved or unreadable)
-        if old_stamp is None or old_stamp.ids != self._ids:
-            rows.unique_ids = [""] * len(rows)
+
+        def save_half(rows: Rows) -> None:
+            _save(folder, lease, HALF, rows)
+
+        then, old = known or (HALF, EMPTY)
+        quick = then.ids == self._ids == OWN and then[2:] == stamp[2:]
+        found = survey(folder, known, quick=quick, save_half=save_half)
         pins = read_pins(folder)
-        foreign = read_uidlist(folder) if self._ids else None
-        if to_pin := assign_unique_ids(rows, pins, foreign):
-            self._pin_given(folder, to_pin, rows, len(pins))
+        if not (quick and name_new_ones(found.draft, old, pins)):
+            if found.draft.keep:
+                found = survey(folder, known, save_half=save_half)
+            self._name_all(folder, found.draft, pins, afresh=then.ids != self._ids)
+        complete = not (found.moved or found.unreadable)
         new, cur = (
             time if complete and time < before else UNTRUSTED for time in (stamp.new, stamp.cur)
         )
         stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
-        return Snapshot(folder, stamp, rows, saved=False)
+        rows = found.draft.rows()
+        version = _save(folder, lease, stamp, rows) if found.come >= MANY else None
+        return Snapshot(folder, stamp, rows, version)
 
-    def _pin_given(self, folder: Path, to_pin: dict[str, str], rows: Rows, count: int) -> None:
-        crowded = count > 2 * len(rows) + 1000
-        alive = [base_name(name) for name in rows.names] if crowded else None
+    def _name_all(self, folder: Path, draft: Draft, pins: dict[str, str], *, afresh: bool) -> None:
+        if afresh:
+            draft.unique_ids = [""] * len(draft)
+        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+        if to_pin := name_all(draft, pins, foreign):
+            self._pin_given(folder, to_pin, draft.names, len(pins))
+
+    def _pin_given(
+        self, folder: Path, to_pin: dict[str, str], names: list[str], count: int
+    ) -> None:
+        crowded = count > 2 * len(names) + 1000
+        alive = [base_name(name) for name in names] if crowded else None
         try:
             write_pins(folder, to_pin, alive)
         except OSError as error:
@@ -228,3 +266,14 @@ class Maildir:
 def _weight(snapshot: Snapshot) -> int:
     """Messages that a snapshot counts for; one without any takes room too."""
     return len(snapshot.rows) + 10
+
+
+def _save(folder: Path, lease: Lease, stamp: Stamp, rows: Rows) -> Version | None:
+    """Write the index, if that is possible; gives its version."""
+    with suppress(OSError):
+        if lease.holds():
+            save(folder, stamp, rows)
+            if stamp != HALF:
+                journal.clear(folder)
+            return index_version(folder)
+    return None

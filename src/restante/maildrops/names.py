@@ -13,16 +13,21 @@ from secrets import token_hex
 from restante.protocol.listing import UniqueId, as_unique_id
 
 # Windows has no ":" in file names; programs there put one of two others before the flags.
-_FLAGS = re.compile(r"[;!][12]," if sys.platform == "win32" else ":")
+_WINDOWS_FLAGS = re.compile(r"[;!][12],")
 _SIZES = re.compile(r",[SW]=\d+(?=,|\Z)")
 _TIME = re.compile(r"([0-9]+)(?:\.[^.]*?M([0-9]+))?")
 _counter = count(1)
 
+SUBFOLDERS = ("new", "cur")
+"""Where messages lie, in the order in which they are moved."""
+
 
 def base_name(name: str) -> str:
     """A file's name without its flags: it stays the same as long as the message lives."""
-    flags = _FLAGS.search(name)
-    return name[: flags.start()] if flags else name
+    if sys.platform == "win32":
+        flags = _WINDOWS_FLAGS.search(name)
+        return name[: flags.start()] if flags else name
+    return name.partition(":")[0]
 
 
 def own_unique_id(base: str) -> UniqueId:
@@ -38,6 +43,18 @@ def delivery_order(base: str) -> tuple[int, int, str]:
         return 0, 0, base
     seconds, micros = found.groups()
     return int(seconds), int(micros or 0), base
+
+
+def moment(base: str) -> float:
+    """Seconds of the time of delivery: never in another order than `delivery_order`, but
+    equal for some that this tells apart."""
+    found = _TIME.match(base)
+    if found is None:
+        return 0.0
+    seconds, micros = int(found[1]), int(found[2] or 0)
+    if seconds >= 10**15:  # no time, and past what a float tells apart
+        return 1e15
+    return seconds + min(micros, 999_999) / 1e6
 
 
 def new_name() -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
 from restante.maildrops.files import as_store_error, open_regular, sync_folder
-from restante.maildrops.index import REVIEW, TICK, TWICE, save
+from restante.maildrops.index import REVIEW, TICK, index_version, save
 from restante.maildrops.leases import Lease
-from restante.maildrops.names import base_name
+from restante.maildrops.names import SUBFOLDERS, base_name
+from restante.maildrops.rows import TWICE
 from restante.maildrops.snapshot import Snapshot
-from restante.maildrops.survey import SUBFOLDERS, scan
+from restante.maildrops.survey import scan
 from restante.protocol.listing import MessageNumber
 
 SMALL = 256 * 1024
@@ -160,6 +161,7 @@ class OpenedMaildir(Maildrop):
             if not self._saved and self._lease.holds():
                 folder = Path(self._snapshot.folder)
                 save(folder, self._stamp, self._snapshot.rows)
+                self._snapshot.version = index_version(folder)
                 journal.clear(folder)
         except OSError:
             pass  # a file system that is full or not ours to write: we look again next time

@@ -6,26 +6,29 @@ import os
 from pathlib import Path
 from stat import S_ISDIR
 
-from restante.maildrops.index import IN_CUR, Rows, Stamp
+from restante.maildrops.index import Stamp, Version
 from restante.maildrops.pins import PINS_FILE
+from restante.maildrops.rows import IN_CUR, Rows
 
 
 class Snapshot:
     """What is in a maildrop, and how to see that nothing has changed since.
 
-    Sessions share it, one after the other; what is altered is `saved` alone.
+    Sessions share it, one after the other; what is altered is how it was saved.
 
     listing: of the rows; its blocks are made once for all sessions.
-    saved: the index on the disk says the same, or can't.
+    version: of the index on the disk that says the same; None if none does.
+    saved: there is such an index, or it can't be written.
     """
 
-    __slots__ = ("_cur", "_new", "_pins", "folder", "listing", "rows", "saved", "stamp")
+    __slots__ = ("_cur", "_new", "_pins", "folder", "listing", "rows", "saved", "stamp", "version")
 
-    def __init__(self, folder: Path, stamp: Stamp, rows: Rows, *, saved: bool) -> None:
+    def __init__(self, folder: Path, stamp: Stamp, rows: Rows, version: Version | None) -> None:
         self.folder = str(folder)
         self.stamp = stamp
         self.rows = rows
-        self.saved = saved
+        self.version = version
+        self.saved = version is not None
         self.listing = rows.listing()
         # Joined once: every poll comes by here.
         self._new = f"{folder}/new"

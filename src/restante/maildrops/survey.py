@@ -7,21 +7,33 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from restante.maildrops.changes import Surveyed, catch_up
 from restante.maildrops.contract import StoreError
-from restante.maildrops.files import Measured, make_folder, measure_file
-from restante.maildrops.index import IN_CUR, TWICE, Rows
+from restante.maildrops.files import Measured, make_folder
+from restante.maildrops.index import REVIEW, Stamp
 from restante.maildrops.journal import read_journal
-from restante.maildrops.names import base_name, delivery_order, own_unique_id
-from restante.protocol.listing import as_unique_id
+from restante.maildrops.learning import learn
+from restante.maildrops.names import SUBFOLDERS, base_name, delivery_order, moment
+from restante.maildrops.rows import IN_CUR, TWICE, Draft, Rows
 
-SUBFOLDERS = ("new", "cur")
 TRIES = 3
 """How often a maildrop is looked through while others move files in it."""
+
+SAVE_EVERY = 50_000
+"""Messages read after which what is known is saved, though others are to be read: some
+seconds' work that a crash or a restart doesn't undo. Later less often, for each save writes
+all that there is."""
+
+RUN = 50_000
+"""Names that are sorted at a time: no other thread runs meanwhile."""
 
 TMP_SECONDS = 36 * 3600
 """Age at which a file in tmp/ is a delivery that failed: what the Maildir convention says."""
@@ -37,18 +49,6 @@ class Found(NamedTuple):
     name: str
     twice: bool = False
     shared: bool = False
-
-
-class Surveyed(NamedTuple):
-    """rows: the messages.
-
-    moved: some were moved while we looked, so that others may have been missed.
-    unreadable: some had to be left out.
-    """
-
-    rows: Rows
-    moved: bool
-    unreadable: bool
 
 
 def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
@@ -81,43 +81,68 @@ def _folder_time(folder: str) -> int:
     return about.st_mtime_ns
 
 
-def scan(folder: Path) -> list[tuple[int, str]]:
+def scan(folder: Path) -> Iterator[tuple[int, str]]:
     """The files of all messages: 1 for those in cur/, else 0, and their names. Any order.
 
     new/ is listed before cur/, because that is the way messages are moved: one may then
     be seen twice, but not missed.
     """
-    files = []
     for in_cur, sub in enumerate(SUBFOLDERS):
         try:
             entries = os.scandir(folder / sub)
         except FileNotFoundError:
             continue
         with entries:
-            files += [
-                (in_cur, entry.name)
-                for entry in entries
-                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-            ]
-    return files
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                    yield in_cur, entry.name
 
 
-def list_files(folder: Path) -> list[Found]:
+def list_files(folder: Path) -> Iterator[Found]:
     """The files of all messages, in message-number order."""
-    found = []
-    for in_cur, name in scan(folder):
-        base = base_name(name)
-        found.append((*delivery_order(base), in_cur, name))
-    found.sort()
-    return _told_apart(folder, [Found(base, cur, name) for _, _, base, cur, name in found])
+    group: list[Found] = []
+    for file in _in_order(folder):
+        found = Found(base_name(file[1:]), int(file[0]), file[1:])
+        if group and group[0].base != found.base:
+            yield from _told_apart(folder, group)
+            group.clear()
+        group.append(found)
+    yield from _told_apart(folder, group)
+
+
+def _in_order(folder: Path) -> Iterator[str]:
+    """All files in order of delivery, "0" or "1" before the name: a hundred thousand pairs
+    would take more room."""
+    files = [f"{in_cur}{name}" for in_cur, name in scan(folder)]
+    runs = [files[at : at + RUN] for at in range(0, len(files), RUN)]
+    files.clear()
+    for run in runs:
+        run.sort(key=_moment, reverse=True)
+    for _, equal in groupby(merge(*map(_popped, runs)), itemgetter(0)):
+        same = [file for _, file in equal]
+        if len(same) > 1:
+            same.sort(key=lambda file: (delivery_order(base_name(file[1:])), file))
+        yield from same
+
+
+def _popped(files: list[str]) -> Iterator[tuple[float, str]]:
+    while files:
+        file = files.pop()
+        yield _moment(file), file
+
+
+def _moment(file: str) -> float:
+    return moment(base_name(file[1:]))
 
 
 def _told_apart(folder: Path, files: list[Found]) -> list[Found]:
-    """Merge neighbours with one base name when they are the same file, else mark them."""
+    """Merge files with one base name when they are the same file, else mark them."""
+    if len(files) < 2:
+        return files
     result: list[Found] = []
     for file in files:
         last = result[-1] if result else None
-        if last is None or last.base != file.base:
+        if last is None:
             result.append(file)
             continue
         identity = _identity(folder, last)
@@ -137,45 +162,67 @@ def _identity(folder: Path, file: Found) -> tuple[int, int] | None:
     return about.st_dev, about.st_ino
 
 
-def survey(folder: Path, old: Rows | None, review: bool) -> Surveyed:
-    """The messages there are now. Reads only those that `old` and the journal don't know.
+def survey(
+    folder: Path,
+    known: tuple[Stamp, Rows] | None,
+    *,
+    quick: bool = False,
+    save_half: Callable[[Rows], None] = lambda rows: None,
+) -> Surveyed:
+    """The messages there are now. Reads only those that `known` and the journal don't know.
 
-    review: hold the known ones against their files' sizes and times.
-    Unique-ids are taken over from `old`, and left empty for new messages.
+    known: as they were found before, and when. Where the stamp says so (`REVIEW`), each
+        is held against its file's size and time.
+    quick: look for what has changed only; a folder with the time of the stamp isn't listed.
+    save_half: called with what there is so far, again and again, while many are read.
     """
     noted = read_journal(folder)
-    for _ in range(TRIES):
+    stamp, old = known or (None, None)
+    review = stamp is not None and stamp.new == REVIEW
+    tries = TRIES
+    while True:
+        tries -= 1
         times = _times(folder)
-        result = _survey_once(folder, old, review, noted)
-        if not result.moved and times == _times(folder):
-            break
-        old, review = result.rows, False
-    return result
+        result = None
+        if quick and stamp is not None and old is not None and not review:
+            changed = [at != then for at, then in zip(times, stamp, strict=False)] or [True, True]
+            result = catch_up(str(folder), old, changed, noted)
+        if result is None:
+            result = _survey_once(folder, old, review, noted, save_half)
+        if not tries or (not result.moved and times == _times(folder)):
+            return result
+        old, stamp, review = result.draft.rows(), None, False
 
 
 def _times(folder: Path) -> list[int]:
+    """Modification times of new/ and cur/, as in a `Stamp`."""
     with suppress(FileNotFoundError):
-        return [(folder / sub).stat().st_mtime_ns for sub in SUBFOLDERS]
+        return [os.lstat(f"{folder}/{sub}").st_mtime_ns for sub in SUBFOLDERS]
     return []
 
 
 def _survey_once(
-    folder: Path, old: Rows | None, review: bool, noted: Mapping[str, Measured]
+    folder: Path,
+    old: Rows | None,
+    review: bool,
+    noted: Mapping[str, Measured],
+    save_half: Callable[[Rows], None],
 ) -> Surveyed:
     known: dict[str, int | None] = {}
     for at, name in enumerate(old.names if old else ()):
         base = base_name(name)
         known[base] = None if base in known else at
-    rows, moved, unreadable = Rows(), False, False
+    draft, come, moved, unreadable = Draft(), 0, False, False
+    save_at = SAVE_EVERY
     for file in list_files(folder):
         path = f"{folder}/{SUBFOLDERS[file.in_cur]}/{file.name}"
         marks = IN_CUR * file.in_cur | TWICE * file.twice
         row = None if file.shared else known.get(file.base)
         if old is not None and row is not None and not (review and _changed(path, old, row)):
-            rows.copy(old, row, file.name, marks)
+            draft.copy(old, row, file.name, marks)
             continue
         try:
-            size, mtime, facts = _learn(path, noted.get(file.base))
+            found = learn(path, noted.get(file.base))
         except FileNotFoundError:
             moved = True
             continue
@@ -183,17 +230,13 @@ def _survey_once(
             unreadable = True
             log.warning("left out of its maildrop: %s", error)
             continue
-        rows.add(file.name, marks, size, mtime, facts)
-        rows.unique_ids.append("" if row is None or old is None else old.unique_ids[row])
-    return Surveyed(rows, moved, unreadable)
-
-
-def _learn(path: str, noted: Measured | None) -> Measured:
-    if noted is not None:
-        about = os.lstat(path)
-        if (about.st_size, about.st_mtime_ns) == (noted.size, noted.mtime):
-            return noted
-    return measure_file(path)
+        draft.add(file.name, marks, *found)
+        draft.unique_ids.append("" if row is None or old is None else old.unique_ids[row])
+        come += 1
+        if come == save_at:
+            save_half(draft.so_far())
+            save_at += max(SAVE_EVERY, come // 2)
+    return Surveyed(draft, come, moved, unreadable)
 
 
 def _changed(path: str, old: Rows, row: int) -> bool:
@@ -202,47 +245,6 @@ def _changed(path: str, old: Rows, row: int) -> bool:
     except OSError:
         return True
     return (about.st_size, about.st_mtime_ns) != (old.sizes[row], old.mtimes[row])
-
-
-def assign_unique_ids(
-    rows: Rows, pins: Mapping[str, str], foreign: Mapping[str, str] | None
-) -> dict[str, str]:
-    """Give each message in `rows` its unique-id; returns what has to be pinned.
-
-    A pinned one comes first, then the one it has, then `foreign`, then its own. A second
-    message with the same one gets a digest, which is pinned, so that it keeps it when the
-    first is removed.
-    """
-    bases = [base_name(name) for name in rows.names]
-    taken: set[str] = set()
-    wanting: list[int] = []
-    for row, base in enumerate(bases):
-        unique_id = rows.unique_ids[row] = pins.get(base) or rows.unique_ids[row]
-        if not unique_id or unique_id in taken:
-            wanting.append(row)
-        taken.add(unique_id)
-    to_pin: dict[str, str] = {}
-    for row in wanting:
-        base = bases[row]
-        wish = rows.unique_ids[row] or (foreign or {}).get(base) or own_unique_id(base)
-        unique_id, copy = as_unique_id(wish), 1
-        while unique_id in taken:
-            copy += 1
-            unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
-        taken.add(unique_id)
-        rows.unique_ids[row] = unique_id
-        to_pin.setdefault(base, unique_id)
-    everything = foreign is not None
-    first: dict[str, str] = {}
-    for base, unique_id in zip(bases, rows.unique_ids, strict=True):
-        first.setdefault(base, unique_id)
-    return {
-        base: unique_id
-        for base, unique_id in (first if everything else to_pin).items()
-        if first[base] == unique_id
-        and pins.get(base) != unique_id
-        and (everything or unique_id != own_unique_id(base))
-    }
 
 
 def clean_tmp(folder: Path) -> None:

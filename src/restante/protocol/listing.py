@@ -62,6 +62,8 @@ class Listing:
     octets: sizes in octets, as RFC 1939 §11 counts them.
     ascii_octets: for the messages whose header a client without UTF8 gets downgraded,
         their size in that form, by message-number; see `Facts.ascii_octets`.
+    total: the sum of octets, when it is known.
+    blocks: those that are ready: `scan8`, `scan` (without UTF8), `uidl`.
     """
 
     __slots__ = ("_blocks", "ascii_octets", "octets", "total", "unique_ids")
@@ -71,14 +73,17 @@ class Listing:
         unique_ids: Sequence[str],
         octets: Sequence[int],
         ascii_octets: Mapping[int, int] | None = None,
+        *,
+        total: int | None = None,
+        blocks: Mapping[str, bytes] | None = None,
     ) -> None:
         if len(unique_ids) != len(octets):
             raise ValueError("a listing needs one size for each unique-id")
         self.unique_ids = unique_ids
         self.octets = octets
         self.ascii_octets = dict(ascii_octets or {})
-        self.total = sum(octets)
-        self._blocks: dict[str, bytes] = {}
+        self.total = sum(octets) if total is None else total
+        self._blocks = dict(blocks or {})
 
     def __len__(self) -> int:
         return len(self.unique_ids)
