@@ -138,6 +138,8 @@ def step(root: Path, what: str, dice: int) -> None:
     path = there[dice % len(there)]
     base, _, flags = path.name.partition(":")
     cur, new = root / "anna/cur", root / "anna/new"
+    # Another message that takes a base name over is not what base names are for.
+    alone = sum(other.name.partition(":")[0] == base for other in there) == 1
     match what:
         case "come":
             put(root, f"{1000 + dice % 200}.new{dice}", b"new %d\n" % dice)
@@ -147,13 +149,13 @@ def step(root: Path, what: str, dice: int) -> None:
             path.rename(cur / f"{base}:2,")
         case "back":
             path.rename(new / base)
-        case "gone":
+        case "gone" if alone:
             path.unlink()
-        case "sizes":
+        case "sizes" if alone:
             path.rename(path.with_name(f"{base},S=9{flags and ':' + flags}"))
-        case "namesake":
+        case "namesake" if alone:
             put(root, f"{base}:2,T{dice}", b"another %d\n" % dice, "cur")
-        case "twice" if not (cur / f"{base}:2,D").exists():
+        case "twice" if alone:
             os.link(path, cur / f"{base}:2,D")
 
 
