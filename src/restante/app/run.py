@@ -22,6 +22,7 @@ from restante.app.bound import Endpoint, bind_all, close_all
 from restante.app.checks import check
 from restante.app.config import ConfigError, Loaded
 from restante.app.files import write_file
+from restante.app.garbage import spare_what_stays
 from restante.app.inquiries import SingleAnswers
 from restante.app.service import Service
 from restante.app.settings import Settings
@@ -123,6 +124,7 @@ async def _serve(
     stopping = asyncio.Event()
     _heed_signals(service, stopping)
     await service.open()
+    spare_what_stays()
     try:
         await answers.open()
         announce(service.endpoints)

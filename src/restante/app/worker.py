@@ -16,6 +16,7 @@ from restante.accounts.contract import AccountError
 from restante.app.bound import Given, StartError
 from restante.app.config import ConfigError, Loaded
 from restante.app.control import MAX_UNSENT, ControlError, Message, batches, encode, read_message
+from restante.app.garbage import spare_what_stays
 from restante.app.service import Service
 from restante.app.sharing import Sharing, live_sessions
 from restante.maildrops.contract import StoreError
@@ -58,6 +59,7 @@ class Worker:
             self._service = Service(self._loaded, self._reread, self._given)
             sharing = Sharing(self._service)
             await self._service.open()
+            spare_what_stays()
         except (StartError, AccountError, StoreError, ValueError, OSError) as error:
             self._say({"say": "failed", "text": str(error)})
             await self._leave()

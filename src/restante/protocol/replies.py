@@ -10,6 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from restante.protocol.languages import translate
@@ -102,7 +103,10 @@ class Wording:
 
     def status(self, prefix: str, text: str, values: Values | None) -> bytes:
         """A status line with its CRLF."""
-        if self.language is not None:
+        if self.language is None:
+            if not values and not self.utf8:
+                return _plain(prefix, text)
+        else:
             text = translate(text, self.language)
         if values:
             text = text.format_map(values)
@@ -133,6 +137,13 @@ class Wording:
                 return b"+ " + b64encode(reply.data) + b"\r\n"
             case Silent():
                 return b""
+
+
+@lru_cache(2048)
+def _plain(prefix: str, text: str) -> bytes:
+    """A status line in ASCII. Most sessions are told what many were told before."""
+    line = f"{prefix} {text}" if text else prefix
+    return _bounded(_UNSAFE.sub(" ", line).encode("ascii", "replace"))
 
 
 def _error_prefix(code: str | None) -> str:

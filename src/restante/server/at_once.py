@@ -92,11 +92,13 @@ class AtOnce:
         if (refusal := performer.visit.enter(account.name)) is not None:
             return refusal
         maildrop = None
+        begun = monotonic()
         try:
-            maildrop = self.timed(store.open_at_once, account)
+            maildrop = store.open_at_once(account)
         except MaildropInUse:
             return IN_USE
         finally:
+            self._took(begun)
             if maildrop is None:
                 performer.visit.step_back()
         return LATER if maildrop is None else performer.opened(account, maildrop)

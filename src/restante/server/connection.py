@@ -186,6 +186,7 @@ class Connection(asyncio.Protocol):
             self._arrived.set_exception(ConnectionResetError("client has left"))
         if self._task is None and self._may_go_quietly():
             self.server.forget(self)
+            self._let_go()
         else:
             self.server.spawn(self._bury())
 
@@ -197,6 +198,12 @@ class Connection(asyncio.Protocol):
             return self.server.at_once.close(self._performer)
         except Exception:
             return False
+
+    def _let_go(self) -> None:
+        """Drop what refers back here, so that it needn't be found by the garbage collector."""
+        if self._lingering < 0:
+            self._client = None
+            del self._performer
 
     async def _bury(self) -> None:
         """After the end: let the work in hand stop, give the lease back, tell who listens."""

@@ -8,6 +8,7 @@ import inspect
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from io import FileIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from restante.maildrops.contract import Content, Source
@@ -78,7 +79,10 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
             if encoder.complete:
                 break
     finally:
-        await _close(source, call)
+        if isinstance(source, FileIO):  # nothing that could wait to be written
+            source.close()
+        else:
+            await _close(source, call)
     end = encoder.finish()
     sink.write(end)
     return sent + len(end)

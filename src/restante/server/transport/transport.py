@@ -85,7 +85,7 @@ class SocketTransport(asyncio.Transport):
             self._flush()
         if self._handshake is not None:
             self._shake()
-        elif events & READ and self._events & READ:
+        elif events & READ & self._events:
             self._receive()
         elif events & ENDED:
             self._fail(ConnectionResetError("connection reset by peer"))
@@ -97,6 +97,8 @@ class SocketTransport(asyncio.Transport):
         self.abort()
 
     def _receive(self) -> None:
+        protocol = self._protocol
+        assert protocol is not None
         try:
             data = self._socket.recv(RECEIVED)
         except NOT_NOW:
@@ -104,12 +106,11 @@ class SocketTransport(asyncio.Transport):
         except OSError as error:
             self._fail(error)
             return
-        assert self._protocol is not None
         if data:
-            self._protocol.data_received(data)
+            protocol.data_received(data)
             return
         self._watch(self._events & ~READ)
-        if not self._protocol.eof_received():
+        if not protocol.eof_received():
             self.close()
 
     # asyncio.Transport
@@ -221,12 +222,11 @@ class SocketTransport(asyncio.Transport):
     def start_tls(self, context: ssl.SSLContext, seconds: float, done: Done) -> None:
         """Do the server's side of a handshake, within `seconds`, once all is sent.
 
-        `done` is called at its end, perhaps before this returns.
+        `done` is called at its end.
         """
         self._handshake = (context, done)
         self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
-        self._watch(self._events | READ)
-        self._shake()
+        self._watch(self._events | READ)  # the client begins
 
     def _shake(self) -> None:
         assert self._handshake is not None
@@ -358,6 +358,7 @@ class SocketTransport(asyncio.Transport):
             self._handshake = None
         elif self._protocol is not None:
             self._protocol.connection_lost(error)
+        self._protocol = None  # a circle, which only the garbage collector would find
 
     def _drop(self) -> None:
         """Close after a handshake that failed, so that OpenSSL's alert arrives."""
