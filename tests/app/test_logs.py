@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,6 @@ def test_the_log_in_a_file_survives_its_renaming(folder: Path) -> None:
 def test_dialogues_are_logged_at_any_level_once_they_are_chosen(folder: Path) -> None:
     configure(level="error", file=folder / "log")
     logging.getLogger("restante.protocol").debug("C: STAT")
-    logging.getLogger().handlers[0].flush()
     assert "C: STAT" in (folder / "log").read_text()
 
 
@@ -108,17 +108,17 @@ def test_a_library_that_logs_what_peers_send_is_silenced(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("restored")
-def test_lines_are_written_together_a_little_later(folder: Path) -> None:
+def test_lines_of_logins_are_written_together_a_little_later(folder: Path) -> None:
     handler = configure(file=folder / "log")
     for number in range(3):
-        logging.getLogger("restante.x").info("line %d", number)
+        logging.getLogger("restante.access").info("line %d", number)
     until(lambda: (folder / "log").read_text().count("\n") == 3)
-    logging.getLogger("restante.x").info("line 3")
+    logging.getLogger("restante.access").info("line 3")
     logging.getLogger("restante.x").warning("line 4")
     assert (folder / "log").read_text().count("\n") == 5  # what has waited comes before it
-    logging.getLogger("restante.x").info("line 5")
+    logging.getLogger("restante.access").info("line 5")
     handler.close()
-    logging.getLogger("restante.x").info("line 6")
+    logging.getLogger("restante.access").info("line 6")
     lines = (folder / "log").read_text().splitlines()
     assert [line[-1] for line in lines] == list("012345")
 
@@ -127,13 +127,24 @@ def test_lines_are_written_together_a_little_later(folder: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
 def test_a_child_writes_its_own_lines_only(folder: Path) -> None:
     handler = configure(file=folder / "log")
-    logging.getLogger("restante.x").info("parent")
+    logging.getLogger("restante.access").info("parent")
     child = os.fork()
     if not child:
-        logging.getLogger("restante.x").info("child")
+        logging.getLogger("restante.access").info("child")
         handler.flush()
         os._exit(0)
     os.waitpid(child, 0)
     handler.flush()
     texts = [line.rpartition(" ")[2] for line in (folder / "log").read_text().splitlines()]
     assert texts == ["parent", "child"]
+
+
+def test_a_program_ends_while_lines_wait(folder: Path) -> None:
+    """At exit handlers are closed with their locks held."""
+    program = (
+        "import logging, pathlib, sys; from restante.app.logs import configure\n"
+        "configure(file=pathlib.Path(sys.argv[1]))\n"
+        "logging.getLogger('restante.access').info('last')"
+    )
+    subprocess.run([sys.executable, "-c", program, folder / "log"], check=True, timeout=20)
+    assert (folder / "log").read_text().endswith("last\n")

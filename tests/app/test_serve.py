@@ -410,3 +410,15 @@ def test_the_script_says_which_python_it_needs(folder: Path) -> None:
     bare = "import sys\nsys.exit('ensurepip' in sys.argv[-1])"
     assert "apt install python3-venv" in says(bare)
     assert not (folder / ".venv-serve").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only where /proc tells the limits")
+def test_it_opens_as_many_files_as_it_is_allowed(folder: Path) -> None:
+    prelude = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (300, r.getrlimit(r.RLIMIT_NOFILE)[1]))"
+    )
+    with Server(folder, prelude=prelude) as server:
+        limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+        (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
+        soft, hard = line.split()[3:5]
+        assert soft == hard != "300"

@@ -1,4 +1,4 @@
-"""Log lines written together: a line for each login must not cost a write for each."""
+"""Log lines written together: a line for each login must not cost a write."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import TextIO
 
+GATHERED = "restante.access"
+"""The logger whose lines wait, unless they are warnings; all others' are written at once."""
+
 GATHER_SECONDS = 0.05
-"""How late a line may be written that is no warning."""
+"""How long they may wait."""
 
 MAX_GATHERED = 1000
 """Lines that wait at most."""
 
 
 class GatheringHandler(logging.Handler):
-    """Formats records at once and writes them a little later; warnings and worse at once.
+    """Formats records at once, and writes those of logins a little later, together.
 
     target: where to. What waits is written at exit too, but not by a process that is killed.
     """
@@ -26,6 +29,7 @@ class GatheringHandler(logging.Handler):
         super().__init__()
         self.target = target
         self._lines: list[str] = []
+        self._writing = threading.Lock()  # not the handler's own: `logging.shutdown` holds that
         self._wanted = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -39,32 +43,29 @@ class GatheringHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - what logging itself does
             self.handleError(record)
             return True
-        if (
-            record.levelno >= logging.WARNING
-            or len(self._lines) > MAX_GATHERED
-            or self._over.is_set()
-        ):
+        if not self._may_wait(record):
             self.flush()
         elif not self._wanted.is_set():
             self._call_thread()
         return True
 
+    def _may_wait(self, record: logging.LogRecord) -> bool:
+        if record.name != GATHERED or record.levelno >= logging.WARNING:
+            return False
+        return len(self._lines) < MAX_GATHERED and not self._over.is_set()
+
     def flush(self) -> None:
         """Write what waits. What can't be written is lost, as with every handler."""
-        self.acquire()
-        try:
+        with self._writing:
             lines, self._lines = self._lines, []
-            if not lines:
+            if not lines or self.target.stream is None:
                 return
             if isinstance(self.target, WatchedFileHandler):
                 self.target.reopenIfNeeded()
             stream = self.target.stream
             with suppress(OSError, ValueError):
-                if stream is not None:
-                    stream.write("\n".join(lines) + "\n")
-                    stream.flush()
-        finally:
-            self.release()
+                stream.write("\n".join(lines) + "\n")
+                stream.flush()
 
     def close(self) -> None:
         """Write what waits, and end. A record that comes later is written at once."""
@@ -92,3 +93,4 @@ class GatheringHandler(logging.Handler):
     def _forget_thread(self) -> None:
         self._thread = None
         self._wanted = threading.Event()
+        self._writing = threading.Lock()

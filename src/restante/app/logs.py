@@ -82,8 +82,8 @@ def configure(
 ) -> logging.Handler:
     """Send the log to `file`, else to standard error. Raises OSError.
 
-    The file is opened anew when it has been renamed or removed, as logrotate does. Lines that
-    are no warnings are written a little later, together.
+    The file is opened anew when it has been renamed or removed, as logrotate does. Lines
+    that tell of logins are written a little later, together.
     """
     target: logging.StreamHandler[TextIO] | WatchedFileHandler
     if file is None:

@@ -21,7 +21,7 @@ from restante.app import first_start, logs, parts
 from restante.app.bound import Endpoint, bind_all, close_all
 from restante.app.checks import check
 from restante.app.config import ConfigError, Loaded
-from restante.app.files import write_file
+from restante.app.files import allow_open_files, write_file
 from restante.app.garbage import spare_what_stays
 from restante.app.inquiries import SingleAnswers
 from restante.app.service import Service
@@ -48,6 +48,7 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
     found = check(loaded)
     if errors := [problem for problem in found if not problem.warning]:
         raise ConfigError(errors)
+    allow_open_files()
     first_start.make_folders(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
