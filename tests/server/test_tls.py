@@ -330,6 +330,7 @@ def test_client_certificates(
         client_ca=tmp_path / "ca.pem",
     )
     seen: list[object] = []
+    left: list[object] = []
 
     with serving(tls=tls, tls_settings=settings) as server:
 
@@ -337,12 +338,18 @@ def test_client_certificates(
         def who(session: ClientSession, *_: object) -> None:
             seen.append(session.peer_certificate)
 
+        @server.on("close_connection")
+        def gone(session: ClientSession) -> None:
+            left.append(session.peer_certificate)
+
         known = trust(ca)
         ca.issue_cert("client@example.org").configure_cert(known)
         with connected(server, tls, known) as client:
             assert client.ask("XWHO") == b"+OK"
         assert seen[0]
         assert "client@example.org" in str(seen[0])
+        until(lambda: left)
+        assert left == seen
         if wanted == "ask":
             with connected(server, tls, trust(ca)) as client:
                 assert client.ask("XWHO") == b"+OK"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from typing import Any
 
 from restante.protocol.mechanisms import NO_CHANNEL, Channel
@@ -19,7 +20,7 @@ class Peer:
     transport: the connection's. proxied: what a proxy says of it.
     """
 
-    __slots__ = ("_proxied", "_tls", "address", "tls", "trusted")
+    __slots__ = ("_certificate", "_proxied", "_tls", "address", "tls", "trusted")
 
     def __init__(self, transport: asyncio.Transport, proxied: Proxied | None) -> None:
         self._proxied = proxied
@@ -40,6 +41,11 @@ class Peer:
         """The connection's transport is another one, or within TLS now."""
         tls: ssl.SSLObject | ssl.SSLSocket | None = transport.get_extra_info("ssl_object")
         self._tls = tls
+        # Now: handlers ask for it when the connection has ended, too.
+        self._certificate: dict[str, Any] | None = None
+        if tls is not None and tls.context.verify_mode is not ssl.CERT_NONE:
+            with suppress(ValueError, OSError):  # Python can't read it, or the peer has left
+                self._certificate = tls.getpeercert() or None
         self.tls = tls is not None or self._ended_by_proxy
         """Whether the client speaks TLS, with us or with its proxy."""
 
@@ -62,5 +68,4 @@ class Peer:
 
     def certificate(self) -> dict[str, Any] | None:
         """The client's verified certificate, if it gave us one."""
-        tls = self._tls
-        return None if tls is None or self._ended_by_proxy else (tls.getpeercert() or None)
+        return None if self._ended_by_proxy else self._certificate

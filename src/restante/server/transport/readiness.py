@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from contextlib import suppress
 from typing import Protocol
 
 READ, WRITE, ENDED = 1, 4, 8 | 16
@@ -72,7 +73,8 @@ class EpollReadiness:
 
     def forget(self, fd: int) -> None:
         if self._watched.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            with suppress(OSError):  # closed already, it is watched no more
+                self._epoll.unregister(fd)
 
     def close(self) -> None:
         if not self._epoll.closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -20,6 +21,12 @@ HIGH = 256 * 1024
 """Octets waiting to be sent above which the protocol is asked to pause."""
 
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system says that can't have its files sent by the system."""
+
+DRAINED = 16
+"""Reads after a handshake that failed, so that what is left unread doesn't undo the alert."""
 
 Done = Callable[[OSError | None], None]
 """Told how a handshake has ended: None, or why it failed; the socket is closed then."""
@@ -81,8 +88,13 @@ class SocketTransport(asyncio.Transport):
 
     def ready(self, events: int) -> None:
         """Go on with whatever waited for the socket."""
-        if events & WRITE and self._out:
-            self._flush()
+        if events & WRITE:
+            if self._out:
+                self._flush()
+            elif self._closing:
+                self._finish()
+            if self._lost:
+                return
         if self._handshake is not None:
             self._shake()
         elif events & READ & self._events:
@@ -101,6 +113,10 @@ class SocketTransport(asyncio.Transport):
         assert protocol is not None
         try:
             data = self._socket.recv(RECEIVED)
+        except ssl.SSLWantWriteError as error:
+            # A key update asks for an answer (RFC 8446 §4.6.3) that the peer doesn't take.
+            self._fail(error)
+            return
         except NOT_NOW:
             return
         except OSError as error:
@@ -174,10 +190,12 @@ class SocketTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data`, at once as far as the system takes it."""
+        if not data:
+            return
         if self._out:
             self._wait_for(bytes(data))
             return
-        if self._closing or not data:
+        if self._closing:
             return
         try:
             sent = self._socket.send(data)
@@ -188,7 +206,8 @@ class SocketTransport(asyncio.Transport):
             return
         if sent < len(data):
             # A TLS record that was begun has to be tried again with the very same octets.
-            self._wait_for(memoryview(data)[sent:] if sent else bytes(data))
+            data = bytes(data)  # theirs may change meanwhile
+            self._wait_for(memoryview(data)[sent:] if sent else data)
 
     def send_file(self, fd: int, at: int, count: int) -> bool:
         """Send `count` octets of a file from offset `at`; False if this can't be done here.
@@ -198,7 +217,7 @@ class SocketTransport(asyncio.Transport):
         """
         if self._tls is not None or not hasattr(os, "sendfile"):
             return False
-        if not self._closing:
+        if count and not self._closing:
             self._wait_for(FilePart(fd, at, at + count))
             self._flush()
         return True
@@ -211,10 +230,10 @@ class SocketTransport(asyncio.Transport):
         if self._out:
             self._watch(WRITE)
         else:
-            self._end(None)
+            self._finish()
 
     def abort(self) -> None:
-        """End the connection now; `connection_lost` comes a little later."""
+        """End the connection now, without a goodbye; `connection_lost` comes a little later."""
         self._fail(None)
 
     # TLS
@@ -226,7 +245,8 @@ class SocketTransport(asyncio.Transport):
         """
         self._handshake = (context, done)
         self._timer = asyncio.get_running_loop().call_later(seconds, self._too_slow)
-        self._watch(self._events | READ)  # the client begins
+        # The client begins; but while something waits, what it says would be called for in vain.
+        self._watch(WRITE if self._out else READ)
 
     def _shake(self) -> None:
         assert self._handshake is not None
@@ -234,6 +254,8 @@ class SocketTransport(asyncio.Transport):
             return
         try:
             if self._tls is None:
+                # Of a peer that has left, `wrap_socket` would lose the descriptor.
+                self._socket.getpeername()
                 self._tls = self._socket = self._handshake[0].wrap_socket(
                     self._socket, server_side=True, do_handshake_on_connect=False
                 )
@@ -241,7 +263,7 @@ class SocketTransport(asyncio.Transport):
         except ssl.SSLWantReadError:
             self._watch(READ)
         except ssl.SSLWantWriteError:
-            self._watch(READ | WRITE)
+            self._watch(WRITE)  # not READ: it would be called for what can't be read yet
         except OSError as error:
             self._shaken(error)
         else:
@@ -258,7 +280,8 @@ class SocketTransport(asyncio.Transport):
             self._timer.cancel()
             self._timer = None
         if error is not None:
-            self._closing = self._lost = True
+            self._closing = True
+            self._forget()
             self._drop()
         done(error)
 
@@ -301,7 +324,12 @@ class SocketTransport(asyncio.Transport):
         self._sent_some()
 
     def _send_part(self, part: FilePart) -> int:
-        sent = os.sendfile(self._fd, part.fd, part.at, len(part))
+        try:
+            sent = os.sendfile(self._fd, part.fd, part.at, len(part))
+        except OSError as error:
+            if error.errno not in NO_SENDFILE:
+                raise
+            sent = self._socket.send(os.pread(part.fd, min(len(part), HIGH), part.at))
         if not sent:
             raise OSError("the file has become shorter while it was sent")
         return sent
@@ -315,7 +343,7 @@ class SocketTransport(asyncio.Transport):
             self._protocol.resume_writing()
         if not self._out:
             if self._closing:
-                self._end(None)
+                self._finish()
             elif self._says_eof:
                 self.write_eof()
 
@@ -336,10 +364,24 @@ class SocketTransport(asyncio.Transport):
             self._forget()
             asyncio.get_running_loop().call_soon(self._tell_lost, error)
 
-    def _end(self, error: OSError | None) -> None:
-        if not self._lost:
-            self._forget()
-            self._tell_lost(error)
+    def _finish(self) -> None:
+        """End the connection in order: within TLS, close_notify is sent (RFC 8446 §6.1).
+
+        The peer's isn't waited for.
+        """
+        if self._lost:
+            return
+        if self._tls is not None and self._handshake is None:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLWantWriteError:
+                self._unsent = 1  # somebody may lose patience
+                self._watch(WRITE)
+                return
+            except (OSError, ValueError):
+                pass
+        self._forget()
+        self._tell_lost(None)
 
     def _forget(self) -> None:
         self._lost = True
@@ -348,26 +390,20 @@ class SocketTransport(asyncio.Transport):
         self._unsent = 0
 
     def _tell_lost(self, error: OSError | None) -> None:
-        if self._tls is not None and error is None:
-            self._say_goodbye(self._tls)
         self._socket.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._handshake is not None:
-            self._handshake[1](error or ConnectionAbortedError("the connection was ended"))
-            self._handshake = None
+            done, self._handshake = self._handshake[1], None
+            done(error or ConnectionAbortedError("the connection was ended"))
         elif self._protocol is not None:
             self._protocol.connection_lost(error)
         self._protocol = None  # a circle, which only the garbage collector would find
 
     def _drop(self) -> None:
         """Close after a handshake that failed, so that OpenSSL's alert arrives."""
-        self._readiness.forget(self._fd)
         with suppress(OSError):  # closed with input unread, it would be destroyed
-            socket.socket.recv(self._socket, RECEIVED)
+            for _ in range(DRAINED):
+                if not socket.socket.recv(self._socket, RECEIVED):
+                    break
         self._socket.close()
-
-    def _say_goodbye(self, tls: ssl.SSLSocket) -> None:
-        """Send close_notify (RFC 8446 §6.1); the peer's isn't waited for."""
-        with suppress(OSError, ValueError):
-            tls.unwrap()
