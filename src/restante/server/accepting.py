@@ -160,17 +160,21 @@ class AcceptingListener:
     ) -> None:
         """Hand a client's socket over to a connection, after the handshake if there is one."""
         peer = client if proxied is None else proxied.peer
-        if self._tls is None:
+        try:
             transport = SocketTransport(self._readiness, accepted, peer)
+        except OSError as error:  # the system watches no more sockets
+            accepted.close()
+            self._complain("no connection can be watched: %s", error)
+            return
+        if self._tls is None:
             self._begin(transport, proxied, None)
             return
         visit = None
         if self._knock is not None:
             visit = self._knock(client[0])
             if visit is None:
-                accepted.close()
+                transport.abort()
                 return
-        transport = SocketTransport(self._readiness, accepted, peer)
         self._shaking.add(transport)
         done = partial(self._shaken, transport, client[0], proxied, visit)
         transport.start_tls(self._tls, self._handshake_seconds, done)

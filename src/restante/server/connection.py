@@ -441,8 +441,9 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("client has left")
         if not isinstance(self._transport, SocketTransport):
             return False
-        self._written += count
-        return self._transport.send_file(fd, at, count)
+        taken = self._transport.send_file(fd, at, count)
+        self._written += count if taken else 0
+        return taken
 
     async def ready(self) -> None:
         """Wait until the client has taken enough for more to be written."""
