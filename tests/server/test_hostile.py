@@ -241,6 +241,17 @@ def test_a_link_lost_in_the_middle_of_a_message_frees_the_lease_at_once(
             assert again.ask("STAT").startswith(b"+OK 3 ")
 
 
+def test_the_next_session_may_begin_when_the_client_hears_of_the_end() -> None:
+    with serving() as server:
+        for _ in range(50):
+            with Client(server.port) as first:
+                first.log_in().ask("NOOP")
+                assert first.ask("NOOP " + "x" * MAX_LINE).startswith(b"-ERR line of more")
+                with Client(server.port) as second:
+                    second.log_in()
+                    assert second.ask("QUIT") == b"+OK bye"
+
+
 def test_too_many_bad_commands() -> None:
     with serving() as server, Client(server.port) as client:
         client.send(b"GET / HTTP/1.1\r\n" * 1000)

@@ -217,12 +217,24 @@ class Connection(asyncio.Protocol):
         """Release the maildrop, if it is still held: what was marked as deleted stays."""
         if self._performer.maildrop is None:
             return
-        if discarded := len(self.session.deleted):
-            log.info("session %s: %d deletions discarded, no QUIT", self.id, discarded)
+        self._log_discarded()
         try:
             await self._performer.release()
         except Exception as error:
             await self.server.events.report(error, self.client, "closing a maildrop")
+
+    def _give_back_at_once(self) -> None:
+        """The same in place, if that is quick: when the client hears of its session's end, the
+        next one may begin."""
+        if self._performer.maildrop is None:
+            return
+        with suppress(Exception):  # tried again later, and told then
+            if self.server.at_once.close(self._performer):
+                self._log_discarded()
+
+    def _log_discarded(self) -> None:
+        if discarded := len(self.session.deleted):
+            log.info("session %s: %d deletions discarded, no QUIT", self.id, discarded)
 
     # The beginning
 
@@ -278,6 +290,7 @@ class Connection(asyncio.Protocol):
                     return
         except LineTooLong as error:
             self._reply(session.give_up(error))
+            self._give_back_at_once()
             self._flush()
             self._linger()
             return
@@ -348,6 +361,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, work: Any) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(work))
+        self.server.give_way()
 
     async def _work(self, work: Any) -> None:
         try:

@@ -418,9 +418,15 @@ class Pop3Server(Events):
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have something done that outlives its connection; `close` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
+        self.give_way()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def give_way(self) -> None:
+        """A task was made: let it run before connections are looked after again."""
+        if self._readiness is not None:
+            self._readiness.give_way()
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have `function` called on the event loop. From any thread."""

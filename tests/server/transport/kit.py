@@ -65,6 +65,9 @@ class Counting:
     def forget(self, fd: int) -> None:
         self.inner.forget(fd)
 
+    def give_way(self) -> None:
+        self.inner.give_way()
+
     def close(self) -> None:
         self.inner.close()
 

@@ -44,6 +44,10 @@ class Readiness(Protocol):
     def forget(self, fd: int) -> None:
         """At none."""
 
+    def give_way(self) -> None:
+        """Something else waits for the event loop: go back to it before it is asked again who is
+        ready. A session that is over would else be in the way of the next one."""
+
     def close(self) -> None:
         """Watch nothing any more."""
 
@@ -61,6 +65,7 @@ class EpollReadiness:
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
         self._new: set[int] = set()
+        self._gives_way = False
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def watch(self, fd: int, watched: Watched, events: int) -> None:
@@ -76,6 +81,9 @@ class EpollReadiness:
             with suppress(OSError):  # closed already, it is watched no more
                 self._epoll.unregister(fd)
 
+    def give_way(self) -> None:
+        self._gives_way = True
+
     def close(self) -> None:
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
@@ -83,8 +91,9 @@ class EpollReadiness:
             self._watched.clear()
 
     def _turn(self) -> None:
+        self._gives_way = False
         for _ in range(ROUNDS):
-            if not self._look_after(self._epoll.poll(0, AT_A_TURN)):
+            if not self._look_after(self._epoll.poll(0, AT_A_TURN)) or self._gives_way:
                 return
 
     def _look_after(self, found: list[tuple[int, int]]) -> bool:
@@ -130,6 +139,9 @@ class LoopReadiness:
         if fd in self._watched:
             self.change(fd, 0)
             del self._watched[fd]
+
+    def give_way(self) -> None:
+        """Nothing is asked twice here."""
 
     def close(self) -> None:
         for fd in list(self._watched):

@@ -363,6 +363,7 @@ class SocketTransport(asyncio.Transport):
             self._closing = True
             self._forget()
             asyncio.get_running_loop().call_soon(self._tell_lost, error)
+            self._readiness.give_way()
 
     def _finish(self) -> None:
         """End the connection in order: within TLS, close_notify is sent (RFC 8446 §6.1).
