@@ -124,6 +124,22 @@ def test_lines_of_logins_are_written_together_a_little_later(folder: Path) -> No
 
 
 @pytest.mark.usefixtures("restored")
+def test_no_line_is_lost_when_others_are_written_meanwhile(folder: Path) -> None:
+    handler = configure(file=folder / "log")
+
+    class Interrupted:
+        def __str__(self) -> str:
+            handler.flush()  # as by another thread, while this record is being formatted
+            return "kept"
+
+    logging.getLogger("restante.access").info("first")
+    logging.getLogger("restante.access").info("%s", Interrupted())
+    handler.flush()
+    texts = [line.rpartition(" ")[2] for line in (folder / "log").read_text().splitlines()]
+    assert texts == ["first", "kept"]
+
+
+@pytest.mark.usefixtures("restored")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
 def test_a_child_writes_its_own_lines_only(folder: Path) -> None:
     handler = configure(file=folder / "log")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import TextIO
@@ -28,7 +29,7 @@ class GatheringHandler(logging.Handler):
     def __init__(self, target: logging.StreamHandler[TextIO] | WatchedFileHandler) -> None:
         super().__init__()
         self.target = target
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque()  # many threads put in, whoever writes takes out
         self._writing = threading.Lock()  # not the handler's own: `logging.shutdown` holds that
         self._wanted = threading.Event()
         self._over = threading.Event()
@@ -39,10 +40,11 @@ class GatheringHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record. Quicker than the usual way: there are no filters, nor a lock."""
         try:
-            self._lines.append(self.format(record))
+            line = self.format(record)
         except Exception:  # noqa: BLE001 - what logging itself does
             self.handleError(record)
             return True
+        self._lines.append(line)
         if not self._may_wait(record):
             self.flush()
         elif not self._wanted.is_set():
@@ -57,7 +59,7 @@ class GatheringHandler(logging.Handler):
     def flush(self) -> None:
         """Write what waits. What can't be written is lost, as with every handler."""
         with self._writing:
-            lines, self._lines = self._lines, []
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if not lines or self.target.stream is None:
                 return
             if isinstance(self.target, WatchedFileHandler):
@@ -79,9 +81,10 @@ class GatheringHandler(logging.Handler):
 
     def _call_thread(self) -> None:
         self._wanted.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_on, name="log", daemon=True)
-            self._thread.start()
+        with self._writing:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_on, name="log", daemon=True)
+                self._thread.start()
 
     def _write_on(self) -> None:
         while not self._over.is_set():
