@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,8 +11,6 @@ from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from restante.app.files import make_private_folder
 from restante.app.logs import one_line
@@ -23,11 +20,11 @@ from restante.app.options import (
     DataOption,
     SetOption,
     complain,
-    is_terminal,
     load_for,
 )
 from restante.app.parts import make_door
 from restante.app.settings import Settings
+from restante.app.tables import print_table
 from restante.server.door.book import Ban, DoorBookError
 from restante.server.door.door import Door
 from restante.server.door.tries import Throttled
@@ -106,14 +103,7 @@ def list_(
         (each.kind, one_line(each.name), _time(each.until), str(each.failures), "")
         for each in throttled
     ]
-    if is_terminal(sys.stdout):
-        table = Table(*_HEADINGS)
-        for row in rows:
-            table.add_row(*row)
-        Console(markup=False).print(table)
-        return
-    for row in rows:
-        print("\t".join(row))
+    print_table(_HEADINGS, rows)
 
 
 @app.command()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from restante.app.inquiries import Row, ask
 from restante.app.logs import one_line
@@ -19,9 +16,9 @@ from restante.app.options import (
     DataOption,
     SetOption,
     complain,
-    is_terminal,
     load_for,
 )
+from restante.app.tables import print_table
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As one JSON object a line.")]
 
@@ -88,12 +85,4 @@ def _show(
         for row in rows:
             print(json.dumps(row))
         return
-    clean = [[one_line(text) for text in each] for each in lines]
-    if is_terminal(sys.stdout):
-        table = Table(*headings)
-        for each in clean:
-            table.add_row(*each)
-        Console(markup=False).print(table)
-        return
-    for each in clean:
-        print("\t".join(each))
+    print_table(headings, [[one_line(text) for text in each] for each in lines])

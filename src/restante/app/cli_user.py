@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from restante.accounts.contract import Account
 from restante.accounts.names import NoSuchAccount
@@ -31,6 +29,7 @@ from restante.app.options import (
     load_for,
 )
 from restante.app.parts import make_sqlite_accounts, make_static_accounts
+from restante.app.tables import print_table
 
 app = typer.Typer(help="Add, change, list and remove accounts.", no_args_is_help=True)
 
@@ -247,14 +246,7 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
     elif "static" not in settings.accounts.kinds:
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
         raise typer.Exit(FAILED)
-    if is_terminal(sys.stdout):
-        table = Table(*_HEADINGS)
-        for row in rows:
-            table.add_row(*row)
-        Console(markup=False).print(table)
-    else:
-        for row in rows:
-            print("\t".join(row))
+    print_table(_HEADINGS, rows)
 
 
 def _row(account: Account) -> tuple[str, ...]:
