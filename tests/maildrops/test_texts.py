@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.maildrops.names import base_name, delivery_order, moment
-from restante.maildrops.texts import CHUNK, Names, UniqueIds, scan_head, scan_lines
+from restante.maildrops.texts import CHUNK, Names, NewNames, UniqueIds, scan_head, scan_lines
 
 COUNTS = st.integers(0, 4 * CHUNK)
 name = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1, max_size=9)
@@ -18,11 +18,11 @@ def ids_of(count: int, first: int = 0) -> list[str]:
 
 
 def unique_ids(texts: list[str]) -> UniqueIds:
-    return UniqueIds(*UniqueIds(b"", (), 0).with_tail(0, texts), len(texts))
+    return UniqueIds(*UniqueIds(b"", (), 0).with_tail(0, UniqueIds.pieces(texts, 0)), len(texts))
 
 
 def names(texts: list[str]) -> Names:
-    return Names(*Names(b"", (), 0).with_tail(0, texts), len(texts))
+    return Names(*Names(b"", (), 0).with_tail(0, Names.pieces(texts, 0)), len(texts))
 
 
 @given(COUNTS, st.integers(-300, 300), st.integers(-300, 300), st.sampled_from([1, 2, -1]))
@@ -43,7 +43,8 @@ def test_a_tail_takes_the_place_of_what_followed(count: int, more: int, chunks: 
     keep = min(chunks * CHUNK, count - count % CHUNK)
     old = ids_of(count)
     tail = ids_of(more, 1000)
-    column = UniqueIds(*unique_ids(old).with_tail(keep, tail), keep + more)
+    pieces = UniqueIds.pieces(tail, keep)
+    column = UniqueIds(*unique_ids(old).with_tail(keep, pieces), keep + more)
     expected = old[:keep] + tail
     assert column.all() == expected
     assert column.block == b"".join(
@@ -60,6 +61,22 @@ def test_names_of_all_kinds(texts: list[str]) -> None:
     assert column.all() == texts
     for base in {base_name(text) for text in texts[:5]} | {"a", ""}:
         assert column.with_base(base) == [text for text in texts if base_name(text) == base]
+
+
+@given(COUNTS, COUNTS, st.integers(-300, 300), st.integers(-300, 300))
+def test_names_in_the_making(count: int, more: int, start: int, stop: int) -> None:
+    expected = ids_of(count + more)
+    made = NewNames()
+    made.extend(expected[:count])
+    for text in expected[count:]:
+        made.append(text)
+    assert list(made) == [made[n] for n in range(len(made))] == expected
+    assert [made[n] for n in range(-len(made), 0)] == expected
+    assert made[start:stop] == expected[start:stop]
+    assert Names(*Names(b"", (), 0).with_tail(0, made.pieces()), len(made)).all() == expected
+    for outside in (len(made), -len(made) - 1):
+        with pytest.raises(IndexError):
+            made[outside]
 
 
 def test_a_base_name_inside_another() -> None:

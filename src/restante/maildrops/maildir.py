@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -234,7 +234,7 @@ class Maildir:
             self._pin_given(folder, to_pin, draft.names, len(pins))
 
     def _pin_given(
-        self, folder: Path, to_pin: dict[str, str], names: list[str], count: int
+        self, folder: Path, to_pin: dict[str, str], names: Sequence[str], count: int
     ) -> None:
         crowded = count > 2 * len(names) + 1000
         alive = [base_name(name) for name in names] if crowded else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 
-from restante.maildrops.texts import CHUNK, Names, UniqueIds, scan_head, scan_lines
+from restante.maildrops.texts import CHUNK, Names, NewNames, UniqueIds, scan_head, scan_lines
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing
 
@@ -98,7 +98,7 @@ class Draft:
     def __init__(self, old: Rows | None = None, keep: int = 0) -> None:
         self.keep = keep - keep % CHUNK
         self._old = old if old is not None and self.keep else EMPTY
-        self.names: list[str] = []
+        self.names = NewNames()
         self.unique_ids: list[str] = []
         self.marks = bytearray()
         self.sizes = array("Q")
@@ -136,7 +136,7 @@ class Draft:
         if other.ascii_octets:
             found = [(n, size) for n, size in other.ascii_octets.items() if start <= n < end]
             self.ascii_octets.update((n + shift, size) for n, size in found)
-        self.names += other.names[start:end]
+        self.names.extend(other.names[start:end])
         self.unique_ids += other.unique_ids[start:end]
         self.marks += other.marks[start:end]
         for column in NUMBERS:
@@ -169,9 +169,12 @@ class Draft:
         old, keep = self._old, self.keep
         rows = Rows()
         count = keep + len(self.marks)
-        block, starts = old.names.with_tail(keep, self.names, used_up=used_up)
+        block, starts = old.names.with_tail(keep, self.names.pieces())
         rows.names = Names(block, starts, count)
-        block, starts = old.unique_ids.with_tail(keep, self.unique_ids, used_up=used_up)
+        pieces = UniqueIds.pieces(self.unique_ids, keep)
+        if used_up:  # as texts they take more room
+            self.names, self.unique_ids = NewNames(), []
+        block, starts = old.unique_ids.with_tail(keep, pieces)
         rows.unique_ids = UniqueIds(block, starts, count)
         rows.scan = scan_head(old.scan, keep) + scan_lines(self.octets, keep)
         rows.total = old.total - sum(old.octets[keep:]) + sum(self.octets)

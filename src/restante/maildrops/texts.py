@@ -86,20 +86,15 @@ class Texts(Sequence[str]):
         stop = self.starts[end] if end < len(self.starts) else len(self.block)
         return self.cut(self.block[self.starts[first] : stop])
 
-    def with_tail(
-        self, keep: int, texts: list[str], *, used_up: bool = False
-    ) -> tuple[bytes, array[int]]:
-        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `texts`.
+    @classmethod
+    def pieces(cls, texts: Sequence[str], first: int) -> list[bytes]:
+        """The form of `texts` in pieces of a chunk, the first one being the text at `first`."""
+        return [cls.pack(texts[at : at + CHUNK], first + at) for at in range(0, len(texts), CHUNK)]
 
-        used_up: empty the list on the way, for it takes more room than the block.
-        """
+    def with_tail(self, keep: int, pieces: Sequence[bytes]) -> tuple[bytes, array[int]]:
+        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `pieces`."""
         chunks = keep // CHUNK
         size = self.starts[chunks] if chunks < len(self.starts) else len(self.block)
-        pieces = [
-            self.pack(texts[at : at + CHUNK], keep + at) for at in range(0, len(texts), CHUNK)
-        ]
-        if used_up:
-            texts.clear()
         starts = array("Q", self.starts[:chunks])
         starts.extend(list(accumulate(map(len, pieces), initial=size))[:-1])
         whole = size == len(self.block)
@@ -133,6 +128,53 @@ class Names(Texts):
                 found += [name] if base_name(name) == base else []
             at = block.find(wanted, at + 1)
         return found
+
+
+class NewNames(Sequence[str]):
+    """Names in the making. They are packed on the way: as texts they take twice the room."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._last: list[str] = []
+        self._cut: tuple[int, list[str]] = (-1, [])  # the piece that was cut last
+
+    def __len__(self) -> int:
+        return len(self._pieces) * CHUNK + len(self._last)
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self._pieces:
+            yield from Names.cut(piece)
+        yield from self._last
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[each] for each in range(len(self))[at]]
+        chunk, place = divmod(range(len(self))[at], CHUNK)
+        if chunk == len(self._pieces):
+            return self._last[place]
+        if self._cut[0] != chunk:
+            self._cut = chunk, Names.cut(self._pieces[chunk])
+        return self._cut[1][place]
+
+    def append(self, name: str) -> None:
+        """Add one."""
+        self._last.append(name)
+        if len(self._last) == CHUNK:
+            self._pieces.append(Names.pack(self._last, 0))
+            self._last = []
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Add some."""
+        for name in names:
+            self.append(name)
+
+    def pieces(self) -> list[bytes]:
+        """All of them, a piece for each chunk."""
+        return self._pieces + Names.pieces(self._last, 0)
 
 
 class UniqueIds(Texts):
