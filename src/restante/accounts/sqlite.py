@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
-from restante.accounts.contract import Account, AppPassword
+from restante.accounts.contract import Account, AccountError, AppPassword
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -27,8 +27,8 @@ from restante.accounts.names import (
     is_valid_name,
 )
 from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_credential
-from restante.accounts.sqlite_file import DatabaseFile
-from restante.accounts.sqlite_schema import transaction
+from restante.accounts.sqlite_file import DatabaseFile, transaction
+from restante.accounts.sqlite_schema import prepare
 
 APP_SCHEME = "SSHA512"
 """Of app passwords: they are random and long, so that a quick hash keeps them."""
@@ -81,6 +81,10 @@ class AppPasswordUse:
     used: float | None
 
 
+def _unusable(why: str) -> AccountError:
+    return AccountError(f"accounts in {why}")
+
+
 class SqliteAccounts:
     """Accounts in the SQLite database at `path`. Safe to use from several threads.
 
@@ -114,8 +118,8 @@ class SqliteAccounts:
         self.path = Path(path).absolute()
         self.case_insensitive = case_insensitive
         self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
-        self._reading = DatabaseFile(self.path)
-        self._writing = DatabaseFile(self.path)
+        self._reading = DatabaseFile(self.path, prepare, _unusable)
+        self._writing = DatabaseFile(self.path, prepare, _unusable)
 
     def __enter__(self) -> Self:
         return self

@@ -1,16 +1,14 @@
-"""The file that accounts in SQLite are in: opened when it is wanted, once in each process."""
+"""A file of SQLite's: opened when it is wanted, once in each process."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-
-from restante.accounts.contract import AccountError
-from restante.accounts.sqlite_schema import prepare
+from typing import TypeAlias
 
 _BUSY_SECONDS = 5.0
 
@@ -18,28 +16,46 @@ _BUSY_SECONDS = 5.0
 # there, so inherited ones are kept from being closed.
 _inherited: list[sqlite3.Connection] = []
 
+Identity: TypeAlias = tuple[int, ...]
+
 
 class DatabaseFile:
     """A connection to the database at `path`, for one thread at a time.
 
     The file is made if it isn't there, readable by its owner only.
+
+    prepare: called with a new connection, to make or check the schema. error: makes the
+    exception that SQLite's errors become, from a text. watched: a file that was put in the
+    place of this one is opened at the next use; without that it is used at the next start.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        prepare: Callable[[sqlite3.Connection], None],
+        error: Callable[[str], Exception],
+        *,
+        watched: bool = False,
+    ) -> None:
         self._path = path
+        self._prepare = prepare
+        self._error = error
+        self._watched = watched
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
-        self._process = 0
+        self.opened: Identity = ()
+        """Process, device and inode of the file in use. Others: what was read has to be read
+        again."""
 
     @contextmanager
     def use(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone. An error of SQLite's becomes AccountError."""
+        """The connection, for this thread alone."""
         with self._lock:
             try:
                 yield self._open()
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, OverflowError) as error:
                 self._close()  # what is wrong may be put right before the next use
-                raise AccountError(f"accounts in {self._path}: {error}") from error
+                raise self._error(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         """Close the connection. The next use opens it again."""
@@ -47,27 +63,45 @@ class DatabaseFile:
             self._close()
 
     def _close(self) -> None:
-        if self._connection is not None and self._process == os.getpid():
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self.opened[0] == os.getpid():
+            connection.close()
+        else:
+            _inherited.append(connection)
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._process == os.getpid():
+        if self._connection is not None and self._is_current():
             return self._connection
-        if self._connection is not None:
-            _inherited.append(self._connection)
-            self._connection = None
+        self._close()
         self._make()
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            prepare(connection)
+            self._prepare(connection)
+            found = self._identity()
+            if not found:
+                raise FileNotFoundError("removed while it was opened")
         except BaseException:
             connection.close()
             raise
-        self._connection, self._process = connection, os.getpid()
+        self._connection, self.opened = connection, found
         return connection
+
+    def _is_current(self) -> bool:
+        if self._watched:
+            return self.opened == self._identity()
+        return self.opened[0] == os.getpid()
+
+    def _identity(self) -> Identity:
+        """This process and this file."""
+        try:
+            about = self._path.stat()
+        except FileNotFoundError:
+            return ()
+        return os.getpid(), about.st_dev, about.st_ino
 
     def _make(self) -> None:
         """Make the file, for its owner only; SQLite gives its journal the same mode.
@@ -77,3 +111,22 @@ class DatabaseFile:
         """
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All that is done in it, or nothing."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+def schema_version(database: sqlite3.Connection) -> int:
+    """What `PRAGMA user_version` says: 0 in a new file."""
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version

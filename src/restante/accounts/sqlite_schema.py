@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from restante.accounts.contract import AccountError
+from restante.accounts.sqlite_file import schema_version, transaction
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -47,32 +46,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 that has been released is never changed."""
 
 
-@contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
 def prepare(database: sqlite3.Connection) -> None:
     """Bring the schema up to date."""
     database.execute("PRAGMA foreign_keys = ON")
-    if _version(database) < len(MIGRATIONS):
+    if schema_version(database) < len(MIGRATIONS):
         database.execute("PRAGMA journal_mode = WAL")
         with transaction(database):
-            for number in range(_version(database), len(MIGRATIONS)):
+            for number in range(schema_version(database), len(MIGRATIONS)):
                 for statement in MIGRATIONS[number]:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {number + 1}")
-    elif _version(database) > len(MIGRATIONS):
+    elif schema_version(database) > len(MIGRATIONS):
         raise AccountError("the database of accounts was made by a newer version of Restante")
-
-
-def _version(database: sqlite3.Connection) -> int:
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return version

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import TypeAlias
+
+from restante.accounts.sqlite_file import DatabaseFile, Identity, schema_version, transaction
 
 VERSION = 1
 """Of the schema, as `PRAGMA user_version`."""
@@ -46,11 +45,6 @@ _SCHEMA = (
 
 KEPT = 100_000
 """Rows of each kind that are kept and read, the newest."""
-
-_BUSY_SECONDS = 5.0
-
-# SQLite must not be used in a process that a connection was inherited by, nor given up there.
-_inherited: list[sqlite3.Connection] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,27 +121,28 @@ class DoorBook:
 
     def __init__(self, path: str | os.PathLike[str], writer: int | None = None) -> None:
         self.path = Path(path).absolute()
-        self._lock = Lock()
         self._writer = new_writer() if writer is None else writer
-        self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, ...] = ()
+        self._database = DatabaseFile(self.path, _prepare, DoorBookError, watched=True)
+        self._read_from: Identity = ()
         self._seen = {"bans": 0, "known": 0, "failures": 0}
         self._unread = True
 
     def close(self) -> None:
         """Close the database. The next use opens it again."""
-        with self._lock:
-            self._close()
+        self._database.close()
 
     def exchange(self, written: News, old: Old) -> News:
         """Write what is new here, and get what others have written since the last time.
 
         What is old is removed with the next writing.
         """
-        with self._database() as database:
+        with self._database.use() as database:
+            if self._read_from != self._database.opened:
+                self._read_from = self._database.opened
+                self._seen, self._unread = dict.fromkeys(self._seen, 0), True
             heard = self._read(database)
             if written.bans or written.known or written.failures:
-                with _transaction(database):
+                with transaction(database):
                     self._write(database, written, old)
             return heard
 
@@ -203,81 +198,15 @@ class DoorBook:
         self._seen, self._unread = seen, False
         return news
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._open()
-            except (sqlite3.Error, OSError, OverflowError) as error:
-                self._close()  # what is wrong may be put right before the next use
-                raise DoorBookError(f"{self.path}: {error}") from error
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if self._file[0] == os.getpid():
-            connection.close()
-        else:
-            _inherited.append(connection)
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is not None and self._file == self._identity():
-            return self._connection
-        self._close()
-        # SQLite gives its journal the same mode.
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _prepare(connection)
-            found = self._identity()
-            if not found:
-                raise FileNotFoundError("removed while it was opened")
-        except BaseException:
-            connection.close()
-            raise
-        if found != self._file:
-            self._seen, self._unread = dict.fromkeys(self._seen, 0), True
-        self._connection, self._file = connection, found
-        return connection
-
-    def _identity(self) -> tuple[int, ...]:
-        """This process and this file; another file may be put in its place while we run."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return ()
-        return os.getpid(), status.st_dev, status.st_ino
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def _version(database: sqlite3.Connection) -> int:
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return version
-
 
 def _prepare(database: sqlite3.Connection) -> None:
     """Make the schema, if it isn't there. What is lost in a crash of the machine may be lost."""
     database.execute("PRAGMA synchronous = NORMAL")
-    if _version(database) == 0:
+    if schema_version(database) == 0:
         database.execute("PRAGMA journal_mode = WAL")
-        with _transaction(database):
-            if _version(database) == 0:
+        with transaction(database):
+            if schema_version(database) == 0:
                 for statement in _SCHEMA:
                     database.execute(statement)
-    if _version(database) != VERSION:
+    if schema_version(database) != VERSION:
         raise sqlite3.DatabaseError("made by another version of Restante")
