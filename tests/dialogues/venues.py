@@ -44,8 +44,9 @@ from restante.protocol.replies import Body, Err, Ok, Reply
 from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
 from restante.server import connection, peer
+from restante.server.login import REFUSED
 from restante.server.login_delay import LoginDelay
-from restante.server.perform import GONE, IN_USE, REFUSED
+from restante.server.perform import GONE, IN_USE
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue
 from tests.protocol.mechanisms import BASIC_MECHANISMS

@@ -21,6 +21,7 @@ from restante.accounts.contract import Account
 from restante.maildrops.contract import MaildropInUse, OpensAtOnce
 from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
+from restante.server.login import break_off, proven, too_soon
 from restante.server.perform import IN_USE
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ class AtOnce:
             return LATER
         # What isn't found right here is looked at again later, and takes its turn then.
         found = server.logins.identify_at_once(claim, visit.address)
-        if found is None or performer.too_soon(found[0]) is not None:
+        if found is None or too_soon(server, found[0]) is not None:
             return LATER
         visit.recognise(name)
-        return performer.proven(claim, *found)
+        return proven(server, claim, *found)
 
     def _break_off(self, performer: Performer, effect: BrokenOff) -> object:
-        performer.break_off(effect)
+        break_off(performer.visit, effect)
         return None
 
     def _open(self, performer: Performer, effect: OpenMaildrop) -> object:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from secrets import token_hex
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from restante.accounts.contract import Account
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
-from restante.server.threads import WorkerThreads
+from restante.server.threads import WorkerThreads, call_and_lend
 
 if TYPE_CHECKING:
     from restante.server.client import ClientSession
@@ -162,3 +163,17 @@ def is_async(function: Handler) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - the question is whether it is async
     )
+
+
+def default_for(
+    handler: Handler, work: Callable[..., Coroutine[Any, Any, Any]]
+) -> Callable[..., Any]:
+    """`work` as `handler` can call it: to be awaited, or waiting on its worker thread."""
+    if is_async(handler):
+        return work
+    loop = asyncio.get_running_loop()
+
+    def call(*args: Any) -> Any:
+        return call_and_lend(loop, work(*args))
+
+    return call

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.accounts.contract import Account, AccountError
-from restante.accounts.names import is_valid_name
-from restante.accounts.verify import Proof, acts_as_itself
 from restante.maildrops.contract import (
     CommitFailed,
     Content,
@@ -20,7 +16,6 @@ from restante.maildrops.contract import (
     MessageGone,
     StoreError,
 )
-from restante.protocol.claims import Claim, PasswordClaim, TokenClaim
 from restante.protocol.effects import (
     Authenticate,
     BrokenOff,
@@ -40,10 +35,9 @@ from restante.protocol.facts import measure
 from restante.protocol.listing import Listing
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
-from restante.server.door.door import TOO_MANY_TRIES
-from restante.server.events import is_async
+from restante.server.events import default_for
+from restante.server.login import Login, break_off
 from restante.server.sending import begun
-from restante.server.threads import call_and_lend
 from restante.server.xclient import parse_xclient
 
 if TYPE_CHECKING:
@@ -52,7 +46,6 @@ if TYPE_CHECKING:
 
 access_log = logging.getLogger("restante.access")
 
-REFUSED = Err("authentication failed", "AUTH")
 IN_USE = Err("maildrop is in use by another session", "IN-USE")
 TRY_LATER = Err("temporary failure: try again later", "SYS/TEMP")
 NEEDS_OPERATOR = Err("the server's operator must look into this", "SYS/PERM")
@@ -74,26 +67,21 @@ class Performer:
         """What the connection owes the door."""
         return self._connection.visit
 
-    @property
-    def address(self) -> str:
-        """Where the peer is."""
-        return self._connection.visit.address
-
     def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
         """The work that gives the effect's result. Exceptions are for `failure`."""
         match effect:
             case Fetch():
                 return self._fetch(effect)
             case Authenticate():
-                return self._authenticate(effect.claim)
+                return Login(self._connection).authenticate(effect.claim)
             case OpenMaildrop():
                 return self._open(cast(Account, effect.account))
             case Commit():
                 return self._commit(effect)
             case BrokenOff():
-                return self._broken_off(effect)
+                return self._break_off(effect)
             case FindKeys():
-                return self._find_keys(effect)
+                return Login(self._connection).find_keys(effect)
             case Work():
                 return self._server.calls.on_worker(effect.function)
             case Delete():
@@ -131,132 +119,7 @@ class Performer:
         values = {"reference": reference}
         return Err("internal error (ref {reference})", "SYS/TEMP", values)
 
-    # Logging in
-
-    async def _introduce(self, attributes: str) -> Err | None:
-        try:
-            said = parse_xclient(attributes)
-        except ValueError as error:
-            return Err(str(error))
-        return self._connection.introduce(said)
-
-    async def _authenticate(self, claim: Claim) -> Account | Err:
-        """Decide a login, at the pace that the door allows."""
-        begun = time.monotonic()
-        visit = self.visit
-        if not await self._may_try(claim.name):
-            self._log_refusal("login held off", claim)
-            # Else the log would grow as fast as somebody can send.
-            await asyncio.sleep(self._server.settings.failure_delay)
-            return TOO_MANY_TRIES
-        waited = time.monotonic() - begun
-        account: Account | None = None
-        refusal = REFUSED
-        try:
-            account = await self._decide(claim)
-        except Pop3Error as error:
-            refusal = Err(error.text, error.code)
-        except BaseException:
-            visit.leave_open()
-            raise
-        if account is None:
-            visit.fail(secret_of(claim))
-            self._log_refusal("login failed", claim)
-            # From the beginning, so that the time a check takes doesn't show.
-            spent = time.monotonic() - begun - waited
-            await asyncio.sleep(max(0.0, self._server.settings.failure_delay - spent))
-            return refusal
-        if claim.mechanism == "ANONYMOUS":
-            visit.leave_open()  # nobody has become known
-        else:
-            visit.succeed()
-        return self.too_soon(account) or account
-
-    async def _may_try(self, name: str) -> bool:
-        """Wait as long as the door says, if the peer does; False: not now."""
-        wait = self.visit.begin_try(self._server.logins.login_of(name))
-        if wait is None:
-            return False
-        # Whoever leaves while waiting has used up the try.
-        return wait <= 0 or await self._connection.stays(wait)
-
-    async def _find_keys(self, effect: FindKeys) -> object:
-        if not await self._may_try(effect.name):
-            return TOO_MANY_TRIES
-        try:
-            return await self._server.logins.keys(effect.name, effect.scheme, self.address)
-        except BaseException:
-            self.visit.leave_open()
-            raise
-
-    def too_soon(self, account: Account) -> Err | None:
-        """After a login was proven: whether the account must wait for its next one."""
-        wait = self._server.login_delay.wait_for(account.name)
-        if wait > 0:
-            values = {"seconds": max(1, round(wait))}
-            return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
-        return None
-
-    async def _decide(self, claim: Claim) -> Account | None:
-        events, client = self._server.events, self._connection.client
-        if not events.heard("authenticate"):
-            return await self._ask_accounts(claim)
-        account: Account | None = None
-        for handler in events.listeners("authenticate"):
-            default = self._default_for(handler, lambda: self._ask_accounts(claim))
-            answer = await events.call(handler, client, claim, default)
-            # Only an explicit yes lets anybody in; every listener must say it.
-            if isinstance(answer, Account):
-                account = answer
-            elif answer is True:
-                account = account or await self._taken_for(claim)
-            else:
-                return None
-        return None if account is None or account.disabled else account
-
-    async def _taken_for(self, claim: Claim) -> Account | None:
-        """Whom an application's plain yes lets in: whom the peer says it is, as nobody else.
-
-        What the account may not do at all, it may not do then.
-        """
-        account = await self._server.calls.lookup(claim.name)
-        if account is None and is_valid_name(claim.name):
-            account = Account(claim.name)
-        if account is None or not acts_as_itself(account, claim):
-            return None
-        return account if self._server.logins.is_welcome(account, self.address) else None
-
-    async def _ask_accounts(self, claim: Claim) -> Account | None:
-        found = await self._server.logins.identify(claim, self.address)
-        return None if found is None else self.proven(claim, *found)
-
-    def proven(self, claim: Claim, account: Account, proof: Proof) -> Account:
-        """A claim was borne out: have done what that brings with it."""
-        if (work := self._server.logins.after(account, claim, proof)) is not None:
-            self._server.spawn(work)
-        return account
-
-    async def _broken_off(self, effect: BrokenOff) -> None:
-        self.break_off(effect)
-
-    def break_off(self, effect: BrokenOff) -> None:
-        """There was not even a claim. Why is logged: a client may be misconfigured."""
-        self.visit.fail(None)  # what the exchange was told has to be paid for
-        access_log.info(
-            "login broken off: peer=%s mechanism=%s: %s",
-            self.address or "unix",
-            effect.mechanism,
-            effect.reason,
-        )
-
-    def _log_refusal(self, what: str, claim: Claim) -> None:
-        access_log.warning(
-            "%s: account=%r peer=%s mechanism=%s",
-            what,
-            claim.name,
-            self.address or "unix",
-            claim.mechanism,
-        )
+    # The maildrop
 
     async def _open(self, account: Account) -> object:
         visit = self._connection.visit
@@ -356,7 +219,17 @@ class Performer:
         if maildrop is not None:
             await self._server.calls.store(maildrop.close)
 
-    # Handlers
+    # Proxies and handlers
+
+    async def _break_off(self, effect: BrokenOff) -> None:
+        break_off(self.visit, effect)
+
+    async def _introduce(self, attributes: str) -> Err | None:
+        try:
+            said = parse_xclient(attributes)
+        except ValueError as error:
+            return Err(str(error))
+        return self._connection.introduce(said)
 
     async def _call_handler(self, effect: CallHandler) -> Reply:
         handler = effect.spec.handler
@@ -367,7 +240,7 @@ class Performer:
             steps = self._connection.session.run(spec, argument.encode("utf-8"))
             return await self._drive(steps) if isinstance(steps, Generator) else steps
 
-        default = self._default_for(handler, run_default)
+        default = default_for(handler, run_default)
         client = self._connection.client
         answer = await self._server.events.call(handler, client, effect.argument, default)
         reply = as_reply(answer)
@@ -375,19 +248,6 @@ class Performer:
             # What can't be encoded is the handler's error, and must not cost the connection.
             self._connection.session.wording.encode(reply)
         return reply
-
-    def _default_for(
-        self, handler: Callable[..., Any], work: Callable[..., Coroutine[Any, Any, Any]]
-    ) -> Callable[..., Any]:
-        """`work` as `handler` can call it: to be awaited, or waiting on its worker thread."""
-        if is_async(handler):
-            return work
-        loop = asyncio.get_running_loop()
-
-        def call(*args: Any) -> Any:
-            return call_and_lend(loop, work(*args))
-
-        return call
 
     async def _drive(self, steps: Steps) -> Reply:
         """Run a command's steps to their reply, within a handler's call of `default`."""
@@ -401,14 +261,6 @@ class Performer:
                 result = await self._connection.ask_peer(outcome)
             else:
                 result = await self._connection.perform(outcome)
-
-
-def secret_of(claim: Claim) -> bytes | None:
-    """What was tried, so that a client with an old one is known by it; None: no telling."""
-    match claim:
-        case PasswordClaim(password=secret) | TokenClaim(token=secret):
-            return secret.encode("utf-8", "surrogateescape")
-    return None
 
 
 def as_reply(answer: object) -> Reply:
