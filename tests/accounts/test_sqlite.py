@@ -18,7 +18,8 @@ from restante.accounts import sqlite as module
 from restante.accounts import sqlite_file, sqlite_schema
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
-from restante.accounts.sqlite import Rights, SqliteAccounts
+from restante.accounts.rights import Rights
+from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.sqlite_schema import MIGRATIONS
 from restante.accounts.verify import Verifier
 from restante.protocol.claims import PasswordClaim
@@ -315,7 +316,8 @@ class TestMigrations:
 MANAGE = """
 import sys
 from restante.accounts import schemes
-from restante.accounts.sqlite import Rights, SqliteAccounts
+from restante.accounts.rights import Rights
+from restante.accounts.sqlite import SqliteAccounts
 schemes._SCRYPT_COSTS = (2, 8, 1)
 schemes.default_scheme = lambda: "SCRYPT"
 with SqliteAccounts(sys.argv[1]) as store:

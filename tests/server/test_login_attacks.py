@@ -21,8 +21,9 @@ from restante.accounts.contract import Account, AppPassword
 from restante.accounts.oauth import OAuth
 from restante.accounts.pam import PamAccounts
 from restante.accounts.passwd_file import PasswdFile
+from restante.accounts.rights import Rights
 from restante.accounts.schemes import hash_password
-from restante.accounts.sqlite import Rights, SqliteAccounts
+from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.app.config import read

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_network
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -26,14 +25,13 @@ from restante.accounts.names import (
     fold,
     is_valid_name,
 )
+from restante.accounts.rights import Rights
 from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_credential
 from restante.accounts.sqlite_file import DatabaseFile, transaction
 from restante.accounts.sqlite_schema import prepare
 
 APP_SCHEME = "SSHA512"
 """Of app passwords: they are random and long, so that a quick hash keeps them."""
-
-PROTOCOLS = ("pop3", "smtp")
 
 _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
     a.networks, a.expires, a.master, c.credential, c.app
@@ -43,33 +41,6 @@ _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disable
 _SCHEMES_HELD = f"""SELECT s.column1 FROM (VALUES {", ".join(f"('{name}')" for name in SCHEMES)}) s
     WHERE EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
     WHERE c.scheme = s.column1 AND c.app = '' AND NOT a.disabled)"""  # noqa: S608 - our own names
-
-
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """By what, from where and until when an account may log in; see `Account`."""
-
-    protocols: frozenset[str] | None = None
-    networks: tuple[str, ...] = ()
-    expires: float | None = None
-    master: bool = False
-
-    @classmethod
-    def of(cls, account: Account) -> Self:
-        """Those that an account has."""
-        return cls(account.protocols, account.networks, account.expires, account.master)
-
-    def columns(self) -> dict[str, object]:
-        """As they are kept. Raises ValueError for what can't be."""
-        for protocol in self.protocols or ():
-            if protocol not in PROTOCOLS:
-                raise ValueError(f"protocol {protocol!r}: allowed are {', '.join(PROTOCOLS)}")
-        return {
-            "protocols": None if self.protocols is None else " ".join(sorted(self.protocols)),
-            "networks": " ".join(str(ip_network(each)) for each in self.networks),
-            "expires": self.expires,
-            "master": self.master,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import typer
 
 from restante.accounts.contract import Account
 from restante.accounts.names import NoSuchAccount
+from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
-from restante.accounts.sqlite import Rights, SqliteAccounts
+from restante.accounts.sqlite import SqliteAccounts
 from restante.app.config import ConfigError, Loaded, Problem
 from restante.app.files import make_private_folder
 from restante.app.first_start import new_password
