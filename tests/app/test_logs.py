@@ -129,7 +129,7 @@ def test_no_line_is_lost_when_others_are_written_meanwhile(folder: Path) -> None
 
     class Interrupted:
         def __str__(self) -> str:
-            handler.flush()  # as by another thread, while this record is being formatted
+            handler.flush()  # as somebody else may, while this record is being formatted
             return "kept"
 
     logging.getLogger("restante.access").info("first")

@@ -21,7 +21,8 @@ MAX_GATHERED = 1000
 
 
 class GatheringHandler(logging.Handler):
-    """Formats records at once, and writes those of logins a little later, together.
+    """Formats and writes records: those of logins a little later, together. What such a
+    record shows must not change meanwhile.
 
     target: where to. What waits is written at exit too, but not by a process that is killed.
     """
@@ -29,8 +30,9 @@ class GatheringHandler(logging.Handler):
     def __init__(self, target: logging.StreamHandler[TextIO] | WatchedFileHandler) -> None:
         super().__init__()
         self.target = target
-        self._lines: deque[str] = deque()  # many threads put in, whoever writes takes out
-        self._writing = threading.Lock()  # not the handler's own: `logging.shutdown` holds that
+        # Many threads put in, whoever writes takes out.
+        self._records: deque[logging.LogRecord] = deque()
+        self._writing = threading.RLock()  # not the handler's own: `logging.shutdown` holds that
         self._wanted = threading.Event()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -39,12 +41,7 @@ class GatheringHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record. Quicker than the usual way: there are no filters, nor a lock."""
-        try:
-            line = self.format(record)
-        except Exception:  # noqa: BLE001 - what logging itself does
-            self.handleError(record)
-            return True
-        self._lines.append(line)
+        self._records.append(record)
         if not self._may_wait(record):
             self.flush()
         elif not self._wanted.is_set():
@@ -54,20 +51,29 @@ class GatheringHandler(logging.Handler):
     def _may_wait(self, record: logging.LogRecord) -> bool:
         if record.name != GATHERED or record.levelno >= logging.WARNING:
             return False
-        return len(self._lines) < MAX_GATHERED and not self._over.is_set()
+        return len(self._records) < MAX_GATHERED and not self._over.is_set()
 
     def flush(self) -> None:
         """Write what waits. What can't be written is lost, as with every handler."""
         with self._writing:
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            lines = [self._line() for _ in range(len(self._records))]
             if not lines or self.target.stream is None:
                 return
             if isinstance(self.target, WatchedFileHandler):
                 self.target.reopenIfNeeded()
             stream = self.target.stream
             with suppress(OSError, ValueError):
-                stream.write("\n".join(lines) + "\n")
+                stream.write("".join(lines))
                 stream.flush()
+
+    def _line(self) -> str:
+        """The oldest record's line; nothing where it can't be formatted."""
+        record = self._records.popleft()
+        try:
+            return self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 - what logging itself does
+            self.handleError(record)
+            return ""
 
     def close(self) -> None:
         """Write what waits, and end. A record that comes later is written at once."""
@@ -96,4 +102,4 @@ class GatheringHandler(logging.Handler):
     def _forget_thread(self) -> None:
         self._thread = None
         self._wanted = threading.Event()
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()

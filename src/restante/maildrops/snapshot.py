@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from os import F_OK, access
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -44,10 +45,12 @@ class Snapshot:
         about = lstat(self._cur)
         if about.st_mtime_ns != stamp.cur or not S_ISDIR(about.st_mode):
             return False
+        if not stamp.pins_time:  # most have none, and an exception takes its time
+            return not access(self._pins, F_OK)
         try:
             about = lstat(self._pins)
         except FileNotFoundError:
-            return stamp.pins_time == 0
+            return False
         return about.st_mtime_ns == stamp.pins_time and about.st_size == stamp.pins_size
 
     def path(self, row: int) -> str:

@@ -40,7 +40,10 @@ class Places:
 
     def crowded(self, peer: Peer) -> bool:
         """Whether there are as many from that address as may be."""
-        return any(self._connections.of(key) >= most for key, most in peer.caps)
+        for key, most in peer.caps:  # noqa: SIM110 - the plain loop, at every connection
+            if self._connections.of(key) >= most:
+                return True
+        return False
 
     def enter(self, peer: Peer) -> None:
         """Count one in, before login."""
