@@ -376,10 +376,10 @@ def test_a_message_moved_while_the_maildrop_is_opened_is_not_missed(
     put(root, "2.x", b"y\n")
     real = files.measure_file
 
-    def moving(name: str) -> files.Measured:
+    def moving(name: str, most: int | None) -> files.Measured:
         if path.exists():
             path.rename(root / "anna/cur/1.x:2,S")
-        return real(name)
+        return real(name, most)
 
     monkeypatch.setattr(learning, "measure_file", moving)
     assert ids(store) == ["1.x", "2.x"]
@@ -393,10 +393,10 @@ def test_a_file_that_cannot_be_read_hides_no_other(
     settle(root)
     real = files.measure_file
 
-    def failing(name: str) -> files.Measured:
+    def failing(name: str, most: int | None) -> files.Measured:
         if name.endswith("1.x"):
             raise PermissionError(13, "no")
-        return real(name)
+        return real(name, most)
 
     monkeypatch.setattr(learning, "measure_file", failing)
     assert ids(store) == ["2.x"]
