@@ -78,7 +78,7 @@ def measure_file(path: str, most: int | None = None) -> Measured:
     return Measured(about.st_size, about.st_mtime_ns, meter.finish())
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Make the names in a folder last through a loss of power. Raises OSError."""
     if os.name == "nt":  # folders can't be opened there, and needn't be
         return
