@@ -58,7 +58,7 @@ REMEMBERED = 200_000
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""
 
-AT_ONCE_SECONDS = 0.002
+AT_ONCE_SECONDS = 0.005
 """How long a maildrop that isn't as it was may be looked through in place."""
 
 CLEAN_SECONDS = 3600
