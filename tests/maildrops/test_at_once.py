@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from restante.maildrops import maildir, survey
 from restante.maildrops.contract import Content, Maildrop, MaildropInUse, OpensAtOnce
+from restante.maildrops.index import INDEX_FILE
+from restante.maildrops.journal import JOURNAL_FILE
 from restante.maildrops.maildir import Maildir
 from restante.maildrops.opened import SMALL
+from restante.maildrops.pins import PINS_FILE
 from restante.protocol.listing import MessageNumber
 from tests.maildrops.kit import ANNA, ids, put, read, settle
 from tests.stores.backends import drained
@@ -42,15 +49,87 @@ def test_it_is_the_maildrop_that_open_gives(store: Maildir) -> None:
     assert maildrop.close_at_once()
 
 
-def test_a_maildrop_never_opened_must_wait(tmp_path: Path) -> None:
+def test_a_maildrop_of_few_messages_needs_no_other_sight(tmp_path: Path) -> None:
     put(tmp_path, "1.M1P1.host", b"\n")
+    maildrop = at_once(Maildir(tmp_path))
+    assert read(maildrop, 1) == b"\n"
+    maildrop.close()
+
+
+def test_few_changes_are_seen(store: Maildir, tmp_path: Path) -> None:
+    at_once(store).close()
+    put(tmp_path, "3.M1P1.host", b"Subject: three\n\n.\n")
+    (tmp_path / "anna/new/1.M1P1.host").unlink()
+    maildrop = at_once(store)
+    assert list(maildrop.listing.unique_ids) == ["2.M1P1.host", "3.M1P1.host"]
+    assert list(maildrop.listing.octets) == [SMALL + 18, 21]
+    maildrop.close()
+    assert ids(Maildir(tmp_path)) == ["2.M1P1.host", "3.M1P1.host"]
+
+
+def large(root: Path) -> None:
+    put(root, "3.M1P1.host", b"x" * (survey.SMALL + 1))
+
+
+def many(root: Path) -> None:
+    for number in range(survey.FEW):
+        put(root, f"3.M{number}P1.host", b"\n")
+
+
+def many_others(root: Path) -> None:
+    for number in range(survey.FEW):
+        put(root, f".{number}", b"\n")
+
+
+def twice(root: Path) -> None:
+    put(root, "3.M1P1.host", b"\n")
+    put(root, "3.M1P1.host:2,S", b"\n", "cur")
+
+
+def much_noted(root: Path) -> None:
+    (root / "anna" / JOURNAL_FILE).write_bytes(b"\n" * (survey.SMALL + 1))
+
+
+def no_folder(root: Path) -> None:
+    shutil.rmtree(root / "anna" / "new")
+
+
+@pytest.mark.parametrize("change", [large, many, many_others, twice, much_noted, no_folder])
+def test_much_must_wait_and_the_lease_is_free(
+    store: Maildir, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    change(tmp_path)
+    os.utime(tmp_path / "anna" / "cur")
+    assert store.open_at_once(ANNA) is None
+    assert len(ids(store)) == sum(
+        not path.name.startswith(".") for sub in ("new", "cur")
+        for path in (tmp_path / "anna" / sub).iterdir()
+    )  # fmt: skip
+
+
+def test_a_large_index_is_not_read(store: Maildir, tmp_path: Path) -> None:
+    with (tmp_path / "anna" / INDEX_FILE).open("ab") as file:
+        file.write(b"x" * survey.SMALL)
     assert Maildir(tmp_path).open_at_once(ANNA) is None
 
 
-def test_a_changed_maildrop_must_wait_and_its_lease_is_free(store: Maildir, tmp_path: Path) -> None:
+def test_it_ends_in_time(store: Maildir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maildir, "AT_ONCE_SECONDS", -1.0)
     put(tmp_path, "3.M1P1.host", b"Subject: three\n\n")
     assert store.open_at_once(ANNA) is None
     assert len(ids(store)) == 3
+
+
+def test_unique_ids_that_must_be_pinned_must_wait(tmp_path: Path) -> None:
+    put(tmp_path, "1.x,S=2", b"x\n")
+    put(tmp_path, "1.x,S=3", b"xx\n")
+    settle(tmp_path)
+    assert Maildir(tmp_path).open_at_once(ANNA) is None
+    assert not (tmp_path / "anna" / PINS_FILE).exists()
+    before = ids(Maildir(tmp_path))
+    maildrop = at_once(Maildir(tmp_path))
+    assert list(maildrop.listing.unique_ids) == before
+    maildrop.close()
 
 
 def test_it_holds_the_lease(store: Maildir) -> None:
@@ -95,7 +174,6 @@ def test_a_changed_file_loses_its_facts_and_is_looked_at_again(
     assert content.facts is None
     assert not maildrop.close_at_once()
     maildrop.close()
-    assert store.open_at_once(ANNA) is None
-    again = store.open(ANNA)
+    again = at_once(store)
     assert again.listing.octets[0] == 35
     again.close()

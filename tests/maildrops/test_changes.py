@@ -114,7 +114,7 @@ def test_a_message_that_cannot_be_read_is_left_out_for_once(
     put(tmp_path, "2000.x", b"x\n")
     settle(tmp_path)
 
-    def failing(name: str) -> None:
+    def failing(name: str, most: int | None) -> None:
         raise PermissionError(13, "no")
 
     monkeypatch.setattr(learning, "measure_file", failing)
@@ -199,11 +199,11 @@ class TestFirstSight:
         fill(tmp_path)
         measured: list[str] = []
 
-        def dying(path: str) -> files.Measured:
+        def dying(path: str, most: int | None) -> files.Measured:
             measured.append(path)
             if len(measured) == 70:
                 raise KeyboardInterrupt
-            return files.measure_file(path)
+            return files.measure_file(path, most)
 
         monkeypatch.setattr(learning, "measure_file", dying)
         with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from restante.accounts.contract import Account
 from restante.maildrops import files, learning, maildir
 from restante.maildrops.contract import (
     CommitFailed,
+    Maildrop,
     MaildropInUse,
     MessageGone,
     OpensMaildrops,
@@ -21,6 +22,8 @@ from restante.maildrops.contract import (
 )
 from restante.maildrops.maildir import Maildir
 from restante.maildrops.opened import SMALL
+from restante.maildrops.survey import FEW
+from restante.protocol.listing import MessageNumber
 from tests.corpus import NASTY, wire_form
 from tests.maildrops.kit import ANNA, commit, fetch, ids, opened, put, read, settle
 
@@ -376,10 +379,10 @@ def test_a_message_moved_while_the_maildrop_is_opened_is_not_missed(
     put(root, "2.x", b"y\n")
     real = files.measure_file
 
-    def moving(name: str) -> files.Measured:
+    def moving(name: str, most: int | None) -> files.Measured:
         if path.exists():
             path.rename(root / "anna/cur/1.x:2,S")
-        return real(name)
+        return real(name, most)
 
     monkeypatch.setattr(learning, "measure_file", moving)
     assert ids(store) == ["1.x", "2.x"]
@@ -393,10 +396,10 @@ def test_a_file_that_cannot_be_read_hides_no_other(
     settle(root)
     real = files.measure_file
 
-    def failing(name: str) -> files.Measured:
+    def failing(name: str, most: int | None) -> files.Measured:
         if name.endswith("1.x"):
             raise PermissionError(13, "no")
-        return real(name)
+        return real(name, most)
 
     monkeypatch.setattr(learning, "measure_file", failing)
     assert ids(store) == ["2.x"]
@@ -428,7 +431,7 @@ class TestCommit:
 
     def test_the_folders_are_synced_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for number in range(1, 50):
-            put(root, f"{number}.x", b"x\n")
+            put(root, f"{number}.x", b"x\n", "cur" if number > 30 else "new")
         maildrop = opened(Maildir(root))
         synced: list[int] = []
         monkeypatch.setattr(os, "fsync", synced.append)
@@ -463,6 +466,99 @@ class TestCommit:
             Maildir(root).open(ANNA)
         commit(other, 1)
         other.close()
+
+
+class TestBegunCommit:
+    """What can be removed without waiting is, and `commit` does the rest."""
+
+    def begun(self, maildrop: Maildrop, *numbers: int) -> None:
+        maildrop.begin_commit([MessageNumber(number) for number in numbers])
+
+    def test_what_lies_where_it_lay_is_removed_and_made_to_last(
+        self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(1, 4):
+            put(root, f"{number}.x", b"x\n", "cur")
+        maildrop = opened(Maildir(root))
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", synced.append)
+        self.begun(maildrop, 1, 3)
+        assert [path.name for path in (root / "anna/cur").iterdir()] == ["2.x"]
+        assert synced == []
+        commit(maildrop, 1, 3)
+        assert len(synced) == 1
+        maildrop.close()
+        assert ids(store) == ["2.x"]
+
+    def test_what_was_moved_or_is_there_twice_is_found(self, root: Path, store: Maildir) -> None:
+        moved = put(root, "1.x", b"x\n")
+        twice = put(root, "2.x", b"x\n")
+        (root / "anna/cur/2.x:2,").hardlink_to(twice)
+        maildrop = opened(store)
+        moved.rename(root / "anna/cur/1.x:2,S")
+        self.begun(maildrop, 1, 2)
+        commit(maildrop, 1, 2)
+        maildrop.close()
+        assert ids(store) == []
+
+    def test_many_are_left_for_later(self, root: Path, store: Maildir) -> None:
+        numbers = range(1, FEW + 2)
+        for number in numbers:
+            put(root, f"{number}.x", b"x\n")
+        maildrop = opened(store)
+        self.begun(maildrop, *numbers)
+        assert len(list((root / "anna/new").iterdir())) == len(numbers)
+        commit(maildrop, *numbers)
+        maildrop.close()
+        assert ids(store) == []
+
+    def test_what_failed_is_tried_again_and_told(
+        self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "1.x", b"x\n")
+        put(root, "2.x", b"x\n")
+        maildrop = opened(store)
+        real = os.unlink
+
+        def failing(path: str) -> None:
+            if path.endswith("2.x"):
+                raise PermissionError(13, "no")
+            real(path)
+
+        monkeypatch.setattr(os, "unlink", failing)
+        self.begun(maildrop, 1, 2)
+        with pytest.raises(CommitFailed) as caught:
+            commit(maildrop, 1, 2)
+        assert caught.value.remaining == 1
+        monkeypatch.undo()
+        commit(maildrop, 1, 2)
+        maildrop.close()
+        assert ids(store) == []
+
+    def test_a_removal_that_is_not_durable_is_no_success(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "1.x", b"x\n")
+        maildrop = opened(Maildir(root))
+
+        def failing(fd: int) -> None:
+            raise OSError(5, "I/O error")
+
+        self.begun(maildrop, 1)
+        monkeypatch.setattr(os, "fsync", failing)
+        with pytest.raises(CommitFailed):
+            commit(maildrop, 1)
+        maildrop.close()
+
+    def test_a_session_that_lost_its_lease_removes_nothing(self, root: Path) -> None:
+        put(root, "1.x", b"x\n")
+        maildrop = opened(Maildir(root))
+        (root / "anna/restante.lock").unlink()
+        self.begun(maildrop, 1)
+        assert (root / "anna/new/1.x").exists()
+        with pytest.raises(CommitFailed):
+            commit(maildrop, 1)
+        maildrop.close()
 
 
 def test_tmp_is_cleaned_of_deliveries_that_failed_long_ago(

@@ -23,6 +23,7 @@ from restante import (
     MessageInfo,
     Pop3Server,
 )
+from restante.maildrops import survey
 from restante.maildrops.contract import OpensAtOnce
 from restante.protocol.listing import Listing, MessageNumber
 from restante.server import at_once
@@ -65,10 +66,10 @@ def running(store: Any, **settings: Any) -> Iterator[Pop3Server]:
         yield server
 
 
-def visit(server: Pop3Server) -> None:
+def visit(server: Pop3Server, messages: int = 1) -> None:
     with Client(server.port) as client:
         assert client.ask(f"USER {NAME}") == b"+OK send PASS"
-        assert client.ask(f"PASS {PASSWORD}") == b"+OK 1 messages"
+        assert client.ask(f"PASS {PASSWORD}") == b"+OK %d messages" % messages
         assert client.ask("RETR 1").startswith(b"+OK")
         assert client.lines()[-1] == b".first"
         assert client.ask("QUIT") == b"+OK bye"
@@ -81,24 +82,42 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_once, "REST_SECONDS", 1.5)
 
 
+@pytest.fixture
+def much(store: Watched, tmp_path: Path) -> None:
+    """More messages than are looked through in place."""
+    for number in range(survey.FEW):
+        put(tmp_path, f"2.M{number}P1.host", b"\n", user=NAME)
+    settle(tmp_path, user=NAME)
+
+
+@pytest.mark.usefixtures("much")
 def test_an_unchanged_maildrop_is_opened_on_the_loop(store: Watched) -> None:
     with running(store) as server:
         for _ in range(3):
-            visit(server)
+            visit(server, 1 + survey.FEW)
     first, *others = store.threads
     assert first != LOOP
     assert others == [LOOP, LOOP]
 
 
-def test_slow_storage_is_left_to_the_threads_for_a_while(store: Watched) -> None:
+def test_a_maildrop_of_few_messages_is_opened_on_the_loop(store: Watched, tmp_path: Path) -> None:
     with running(store) as server:
         visit(server)
+        put(tmp_path, "2.M1P1.host", b"Subject: two\n\n", user=NAME)
+        visit(server, 2)
+    assert store.threads == [LOOP, LOOP]
+
+
+@pytest.mark.usefixtures("much")
+def test_slow_storage_is_left_to_the_threads_for_a_while(store: Watched) -> None:
+    with running(store) as server:
+        visit(server, 1 + survey.FEW)
         store.pause = at_once.SLOW_SECONDS * at_once.MEMORY * 1.5
-        visit(server)
+        visit(server, 1 + survey.FEW)
         store.pause = 0.0
-        visit(server)
+        visit(server, 1 + survey.FEW)
         time.sleep(at_once.REST_SECONDS)
-        visit(server)
+        visit(server, 1 + survey.FEW)
     assert [name == LOOP for name in store.threads] == [False, True, False, True]
 
 

@@ -115,6 +115,12 @@ class Maildrop(ABC):
         """
         return None
 
+    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:  # noqa: B027 - may be nothing
+        """Do in place, without waiting for anything, as much of `commit` as can be done so.
+
+        `commit` is called with the same numbers in any case, and tells what went wrong.
+        """
+
     @abstractmethod
     def commit(self, numbers: Sequence[MessageNumber]) -> Awaitable[None] | None:
         """Remove these messages; durable when it returns (RFC 1939 §6).

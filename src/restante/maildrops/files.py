@@ -45,6 +45,10 @@ def read_exactly(file: BinaryIO, size: int) -> bytes | None:
     return data if len(data) == size else None
 
 
+class TooMuch(Exception):
+    """More than can be done in place: a thread must do it."""
+
+
 class Measured(NamedTuple):
     """A message file: octets as stored, modification time in ns, facts."""
 
@@ -53,10 +57,15 @@ class Measured(NamedTuple):
     facts: Facts
 
 
-def measure_file(path: str) -> Measured:
-    """What there is to know of a message file. Raises OSError."""
+def measure_file(path: str, most: int | None = None) -> Measured:
+    """What there is to know of a message file. Raises OSError.
+
+    most: octets that may be read; TooMuch is raised for a larger file.
+    """
     fd, about = open_regular(path)
     try:
+        if most is not None and about.st_size > most:
+            raise TooMuch
         meter, size, seen = Measure(), about.st_size, 0
         wanted = min(BLOCK, size + 1)  # no more: memory that isn't filled costs as much
         while block := os.read(fd, wanted):
@@ -69,7 +78,7 @@ def measure_file(path: str) -> Measured:
     return Measured(about.st_size, about.st_mtime_ns, meter.finish())
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Make the names in a folder last through a loss of power. Raises OSError."""
     if os.name == "nt":  # folders can't be opened there, and needn't be
         return

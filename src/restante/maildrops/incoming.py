@@ -17,7 +17,7 @@ from restante.maildrops.contract import StoreError
 from restante.maildrops.files import Measured, as_store_error, sync_folder
 from restante.maildrops.journal import note
 from restante.maildrops.names import new_name, own_unique_id
-from restante.maildrops.survey import folder_times, make_maildir
+from restante.maildrops.survey import made_folder_times, make_maildir
 from restante.protocol.facts import Facts, Measure
 from restante.protocol.listing import UniqueId
 from restante.protocol.stuffing import TERMINATOR, WireEncoder
@@ -36,7 +36,7 @@ class MaildirIncoming:
         self._meter = Measure()
         self._empty = True
         with as_store_error("delivery"):
-            folder_times(folder, fsync)  # they are there, and no links
+            made_folder_times(folder, fsync)  # they are there, and no links
             self._name, self._file = self._create()
         self._open = True
 

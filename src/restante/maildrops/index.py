@@ -89,7 +89,7 @@ def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
 def index_version(folder: Path) -> Version | None:
     """What differs when the index has been saved again; None without one."""
     try:
-        about = os.lstat(folder / INDEX_FILE)
+        about = os.lstat(f"{folder}/{INDEX_FILE}")
     except OSError:
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size

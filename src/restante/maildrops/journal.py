@@ -13,7 +13,7 @@ from array import array
 from contextlib import suppress
 from pathlib import Path
 
-from restante.maildrops.files import Measured, open_regular
+from restante.maildrops.files import Measured, TooMuch, open_regular
 from restante.protocol.facts import Facts
 
 JOURNAL_FILE = "restante.facts"
@@ -38,11 +38,13 @@ def note(folder: Path, base: str, delivered: Measured) -> None:
             os.close(fd)
 
 
-def read_journal(folder: Path) -> dict[str, Measured]:
-    """What has been noted, by base name."""
+def read_journal(folder: Path, most: int | None = None) -> dict[str, Measured]:
+    """What has been noted, by base name. Raises TooMuch for more than `most` octets."""
     try:
-        fd, _ = open_regular(folder / JOURNAL_FILE)
+        fd, about = open_regular(f"{folder}/{JOURNAL_FILE}")
         with os.fdopen(fd, "rb") as file:
+            if most is not None and about.st_size > most:
+                raise TooMuch
             lines = file.read().split(b"\n")
     except OSError:
         return {}
@@ -59,7 +61,7 @@ def read_journal(folder: Path) -> dict[str, Measured]:
     return noted
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path | str) -> None:
     """Forget everything: the index has it. Failing to is no error."""
     with suppress(OSError):
-        (folder / JOURNAL_FILE).unlink()
+        os.unlink(f"{folder}/{JOURNAL_FILE}")  # noqa: PTH108 - at every QUIT that removes all

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,9 +20,9 @@ from typing import ClassVar, Literal
 
 from restante.accounts.contract import Account
 from restante.maildrops import journal
-from restante.maildrops.contract import Incoming, Maildrop
+from restante.maildrops.contract import Incoming, Maildrop, StoreError
 from restante.maildrops.dovecot import read_uidlist
-from restante.maildrops.files import as_store_error
+from restante.maildrops.files import TooMuch, as_store_error
 from restante.maildrops.incoming import MaildirIncoming
 from restante.maildrops.index import (
     TICK,
@@ -41,8 +42,11 @@ from restante.maildrops.pins import pins_stamp, read_pins, write_pins
 from restante.maildrops.rows import EMPTY, Draft, Rows
 from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import (
+    CLEANED_AT_ONCE,
+    SMALL,
     clean_tmp,
     folder_times,
+    made_folder_times,
     make_maildir,
     survey,
 )
@@ -53,6 +57,12 @@ REMEMBERED = 200_000
 
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""
+
+AT_ONCE_SECONDS = 0.005
+"""How long a maildrop that isn't as it was may be looked through in place."""
+
+CLEAN_SECONDS = 3600
+"""How often a process looks whether tmp/ is to be cleaned, at most."""
 
 OWN, DOVECOTS, NONE = 0, 1, -1
 """Where unique-ids come from, in a stamp."""
@@ -113,24 +123,26 @@ class Maildir:
         return OpenedMaildir(snapshot, lease, self._forget, fsync=self._fsync)
 
     def open_at_once(self, account: Account) -> Maildrop | None:
-        """The same for a maildrop that is as it was when this process last had it open.
+        """The same for a maildrop that is as it was when this process last had it open, or has
+        few messages.
 
         None for every other, and when anything is not as usual. Raises MaildropInUse.
         """
         folder = self.folder(account)
         recent = self._recent.get(folder)
-        if recent is None:
-            return None
         try:
-            lease = Lease(recent.folder)
+            lease = Lease(folder if recent is None else recent.folder)
         except OSError:
             return None
         try:
-            if recent.is_current():
+            if recent is not None and recent.is_current():
                 with suppress(KeyError):  # dropped by another thread
                     self._recent.move_to_end(folder)
-                return OpenedMaildir(recent, lease, self._forget, fsync=self._fsync)
-        except OSError:
+            else:
+                refuse_if_case_is_ignored(folder, account.maildrop_name)
+                recent = self._snapshot(folder, lease, time.monotonic() + AT_ONCE_SECONDS)
+            return OpenedMaildir(recent, lease, self._forget, fsync=self._fsync)
+        except (OSError, StoreError, TooMuch):
             pass  # opening it on a thread tells what is wrong
         except BaseException:
             lease.release()
@@ -178,50 +190,70 @@ class Maildir:
             make_maildir(folder, self._fsync)
             return Lease(folder)
 
-    def _stamp(self, folder: Path) -> Stamp:
-        return Stamp(*folder_times(folder, self._fsync), *pins_stamp(folder), self._ids)
-
-    def _snapshot(self, folder: Path, lease: Lease) -> Snapshot:
-        stamp = self._stamp(folder)
+    def _snapshot(self, folder: Path, lease: Lease, until: float | None = None) -> Snapshot:
+        """What is there. Raises TooMuch when it isn't had in place by the time `until`."""
+        times = made_folder_times(folder, self._fsync) if until is None else folder_times(folder)
+        stamp = Stamp(*times, *pins_stamp(folder), self._ids)
         recent = self._recent.get(folder)
         if recent is None or recent.stamp != stamp:
-            recent = self._found(folder, lease, stamp, recent)
+            recent = self._found(folder, lease, stamp, recent, until)
         self._remember(folder, recent)
         return recent
 
-    def _found(self, folder: Path, lease: Lease, stamp: Stamp, recent: Snapshot | None) -> Snapshot:
+    def _found(
+        self,
+        folder: Path,
+        lease: Lease,
+        stamp: Stamp,
+        recent: Snapshot | None,
+        until: float | None,
+    ) -> Snapshot:
         """What is there, by the index and by what of it this process remembers."""
         version = index_version(folder)
-        if recent is not None and recent.version == version:
-            return self._look_through(folder, lease, stamp, (recent.stamp, recent.rows))
-        saved = load(folder)
-        if saved is not None and saved[0] == stamp:
-            return Snapshot(folder, stamp, saved[1], version)
-        known = saved or (recent and (recent.stamp, recent.rows))
-        return self._look_through(folder, lease, stamp, known or None)
+        known = None if recent is None else (recent.stamp, recent.rows)
+        if version is not None and (recent is None or recent.version != version):
+            if until is not None and version[2] > SMALL:
+                raise TooMuch
+            known = load(folder) or known
+            if known is not None and known[0] == stamp:
+                return Snapshot(folder, stamp, known[1], version)
+        cleaned = 0.0 if recent is None else recent.cleaned
+        if not 0 <= time.time() - cleaned < CLEAN_SECONDS:
+            clean_tmp(folder, None if until is None else CLEANED_AT_ONCE)
+            cleaned = time.time()
+        found = self._look_through(folder, lease, stamp, known, until)
+        found.cleaned = cleaned
+        return found
 
     def _look_through(
-        self, folder: Path, lease: Lease, stamp: Stamp, known: tuple[Stamp, Rows] | None
+        self,
+        folder: Path,
+        lease: Lease,
+        stamp: Stamp,
+        known: tuple[Stamp, Rows] | None,
+        until: float | None,
     ) -> Snapshot:
         before = lease.clock() - TICK
-        clean_tmp(folder)
 
         def save_half(rows: Rows) -> None:
             _save(folder, lease, HALF, rows)
 
         then, old = known or (HALF, EMPTY)
         quick = then.ids == self._ids == OWN and then[2:] == stamp[2:]
-        found = survey(folder, known, quick=quick, save_half=save_half)
-        pins = read_pins(folder)
-        if not (quick and name_new_ones(found.draft, old, pins)):
+        found = survey(folder, known, stamp[:2], quick=quick, until=until, save_half=save_half)
+        pinned = stamp[2:4]
+        pins = read_pins(folder) if pinned[1] else {}
+        own = quick or (known is None and self._ids == OWN)
+        if not (own and name_new_ones(found.draft, old, pins)):
+            if until is not None:
+                raise TooMuch  # names may have to be written
             if found.draft.keep:
                 found = survey(folder, known, save_half=save_half)
             self._name_all(folder, found.draft, pins, afresh=then.ids != self._ids)
+            pinned = pins_stamp(folder)
         complete = not (found.moved or found.unreadable)
-        new, cur = (
-            time if complete and time < before else UNTRUSTED for time in (stamp.new, stamp.cur)
-        )
-        stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
+        new, cur = (at if complete and at < before else UNTRUSTED for at in (stamp.new, stamp.cur))
+        stamp = Stamp(new, cur, *pinned, self._ids)
         rows = found.draft.rows()
         version = _save(folder, lease, stamp, rows) if found.come >= MANY else None
         return Snapshot(folder, stamp, rows, version)

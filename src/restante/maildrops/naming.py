@@ -22,7 +22,7 @@ def name_new_ones(draft: Draft, old: Rows, pins: Mapping[str, str]) -> bool:
             continue
         base = base_name(draft.names[at])
         wish = wishes[at] = pins.get(base) or own_unique_id(base)
-        if wish in taken or old.unique_ids.has(wish, draft.keep):
+        if wish in taken or (draft.keep and old.unique_ids.has(wish, draft.keep)):
             return False
         taken.add(wish)
     for at, wish in wishes.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -15,9 +15,9 @@ from restante.maildrops.files import as_store_error, open_regular, sync_folder
 from restante.maildrops.index import REVIEW, TICK, index_version, save
 from restante.maildrops.leases import Lease
 from restante.maildrops.names import SUBFOLDERS, base_name
-from restante.maildrops.rows import TWICE
+from restante.maildrops.rows import IN_CUR, TWICE
 from restante.maildrops.snapshot import Snapshot
-from restante.maildrops.survey import scan
+from restante.maildrops.survey import FEW, scan
 from restante.protocol.listing import MessageNumber
 
 SMALL = 256 * 1024
@@ -34,6 +34,7 @@ class OpenedMaildir(Maildrop):
         "_files",
         "_forget",
         "_fsync",
+        "_gone",
         "_lease",
         "_saved",
         "_snapshot",
@@ -56,6 +57,7 @@ class OpenedMaildir(Maildrop):
         self._lease = lease
         self._forget = forget
         self._fsync = fsync
+        self._gone: set[int] = set()  # rows whose files have been removed already
         self._files: _Files | None = None
 
     def fetch(self, number: MessageNumber) -> Content:
@@ -110,22 +112,33 @@ class OpenedMaildir(Maildrop):
             self._files = _Files(self._snapshot)
         return self._files
 
+    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:
+        """Unlink a few files where they lay. What that doesn't do is left to `commit`."""
+        if len(numbers) > FEW or not self._lease.holds():
+            return
+        snapshot = self._snapshot
+        for number in numbers:
+            row = number - 1
+            if not snapshot.rows.marks[row] & TWICE:
+                with suppress(OSError):
+                    os.unlink(snapshot.path(row))  # noqa: PTH108
+                    self._gone.add(row)
+
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Unlink the files of these messages, wherever other programs moved them."""
-        rows = sorted({number - 1 for number in numbers})
-        if not rows:
-            return
-        if not self._lease.holds():
-            raise CommitFailed(f"{self._snapshot.folder}: the lease was lost", len(rows))
+        rows = {number - 1 for number in numbers}
+        left = sorted(rows - self._gone)
+        if left and not self._lease.holds():
+            raise CommitFailed(f"{self._snapshot.folder}: the lease was lost", len(left))
         failures: dict[int, OSError] = {}
         missing = []
-        for row in rows:
+        for row in left:
             gone = _unlink(self._snapshot.path(row), row, failures)
             if gone or self._snapshot.rows.marks[row] & TWICE:
                 missing.append(row)
         self._unlink_moved(missing, failures)
         try:
-            self._sync()
+            self._sync(rows, everywhere=bool(missing))
         except OSError as error:
             raise CommitFailed(f"removal is not durable: {error}", len(failures)) from error
         if failures:
@@ -133,7 +146,7 @@ class OpenedMaildir(Maildrop):
             raise CommitFailed(f"could not remove: {first}", len(failures)) from first
         if len(rows) == len(self._snapshot.rows):
             self._saved = True  # there is nothing left to be remembered
-            journal.clear(Path(self._snapshot.folder))
+            journal.clear(self._snapshot.folder)
 
     def _unlink_moved(self, missing: list[int], failures: dict[int, OSError]) -> None:
         if not missing:
@@ -149,11 +162,15 @@ class OpenedMaildir(Maildrop):
                 for path in files.elsewhere(row):
                     _unlink(path, row, failures)
 
-    def _sync(self) -> None:
-        if self._fsync:
-            for sub in SUBFOLDERS:
-                with suppress(FileNotFoundError):
-                    sync_folder(Path(self._snapshot.folder, sub))
+    def _sync(self, rows: Iterable[int], *, everywhere: bool) -> None:
+        """Make it last that the files of `rows` are gone from where they lay, or everywhere."""
+        if not self._fsync:
+            return
+        marks = self._snapshot.rows.marks
+        changed = {0, 1} if everywhere else {marks[row] & IN_CUR for row in rows}
+        for in_cur in changed:
+            with suppress(FileNotFoundError):
+                sync_folder(f"{self._snapshot.folder}/{SUBFOLDERS[in_cur]}")
 
     def close(self) -> None:
         """Keep what was learnt, and give the lease back. Harmless when repeated."""

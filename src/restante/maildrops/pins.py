@@ -32,7 +32,7 @@ def pins_stamp(folder: Path) -> tuple[int, int]:
 def read_pins(folder: Path) -> dict[str, str]:
     """Unique-ids by base name. Raises OSError."""
     try:
-        fd, _ = open_regular(folder / PINS_FILE)
+        fd, _ = open_regular(f"{folder}/{PINS_FILE}")
     except FileNotFoundError:
         return {}
     with os.fdopen(fd, "rb") as file:

@@ -114,15 +114,18 @@ class Draft:
 
     def add(self, name: str, marks: int, size: int, mtime: int, facts: Facts) -> None:
         """Append a message; its unique-id is appended apart."""
-        if facts.internationalised:
-            self.ascii_octets[len(self)] = facts.ascii_octets
+        octets, header_end, crlf, stuffing, ascii_octets, dots = facts
+        if ascii_octets != octets:
+            self.ascii_octets[len(self)] = ascii_octets
         self.names.append(name)
-        self.marks.append(marks | CRLF * facts.crlf | DOTS * facts.needs_stuffing)
+        self.marks.append(marks | CRLF * crlf | DOTS * stuffing)
         self.sizes.append(size)
         self.mtimes.append(mtime)
-        self.octets.append(facts.octets)
-        self.header_ends.append(facts.header_end)
-        self._add_dots(facts.dots)
+        self.octets.append(octets)
+        self.header_ends.append(header_end)
+        if dots is not None and len(self.dots) + len(dots) <= MAX_DOTS:
+            self.dots.extend(dots)
+        self.dot_ends.append(len(self.dots))
 
     def copy(self, other: Rows, row: int, name: str, marks: int) -> None:
         """Append message `row` of `other`, whose file may have a new name or place."""
@@ -132,6 +135,8 @@ class Draft:
 
     def copy_run(self, other: Rows, start: int, end: int) -> None:
         """Append messages `start` to `end` of `other` as they are."""
+        if start == end:
+            return
         shift = len(self) - start
         if other.ascii_octets:
             found = [(n, size) for n, size in other.ascii_octets.items() if start <= n < end]
@@ -154,11 +159,6 @@ class Draft:
         shift = base - first
         ends = other.dot_ends[start:end]
         self.dot_ends.extend([at + shift for at in ends] if shift else ends)
-
-    def _add_dots(self, dots: array[int] | None) -> None:
-        if dots is not None and len(self.dots) + len(dots) <= MAX_DOTS:
-            self.dots.extend(dots)
-        self.dot_ends.append(len(self.dots))
 
     def rows(self) -> Rows:
         """The rows; the draft is used up."""

@@ -20,12 +20,17 @@ class Snapshot:
     listing: of the rows; its blocks are made once for all sessions.
     version: of the index on the disk that says the same; None if none does.
     saved: there is such an index, or it can't be written.
+    cleaned: when tmp/ was, in seconds since 1970; 0 if never by this process.
     """
 
-    __slots__ = ("_cur", "_new", "_pins", "folder", "listing", "rows", "saved", "stamp", "version")
+    __slots__ = (
+        "_cur", "_new", "_pins", "cleaned", "folder", "listing", "rows", "saved", "stamp",
+        "version",
+    )  # fmt: skip
 
     def __init__(self, folder: Path, stamp: Stamp, rows: Rows, version: Version | None) -> None:
         self.folder = str(folder)
+        self.cleaned = 0.0
         self.stamp = stamp
         self.rows = rows
         self.version = version

@@ -7,22 +7,31 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from heapq import merge
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from restante.maildrops.changes import Surveyed, catch_up
 from restante.maildrops.contract import StoreError
-from restante.maildrops.files import Measured, make_folder
+from restante.maildrops.files import Measured, TooMuch, make_folder
 from restante.maildrops.index import REVIEW, Stamp
 from restante.maildrops.journal import read_journal
 from restante.maildrops.learning import learn
 from restante.maildrops.names import SUBFOLDERS, base_name, delivery_order, moment
 from restante.maildrops.rows import IN_CUR, TWICE, Draft, Rows
+
+FEW = 64
+"""Files of a maildrop that are looked through in one go, and in place if that is quick."""
+
+SMALL = 64 * 1024
+"""Octets up to which a message may be measured in place."""
+
+CLEANED_AT_ONCE = 64
+"""Entries of tmp/ that are looked at in place."""
 
 TRIES = 3
 """How often a maildrop is looked through while others move files in it."""
@@ -51,13 +60,18 @@ class Found(NamedTuple):
     shared: bool = False
 
 
-def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
-    """Modification times of new/ and cur/ in ns; makes what is missing of the Maildir.
+def folder_times(folder: Path) -> tuple[int, int]:
+    """Modification times of new/ and cur/ in ns.
 
-    Raises StoreError when one of them is something else than a folder.
+    Raises StoreError when one of them is something else than a folder, OSError.
     """
+    return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
+
+
+def made_folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
+    """The same; makes what is missing of the Maildir."""
     try:
-        return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
+        return folder_times(folder)
     except FileNotFoundError:
         try:
             make_maildir(folder, fsync)
@@ -65,7 +79,7 @@ def folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
             if error.errno != errno.EROFS:
                 raise
             return 0, 0
-    return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
+    return folder_times(folder)
 
 
 def make_maildir(folder: Path, fsync: bool) -> None:
@@ -81,21 +95,38 @@ def _folder_time(folder: str) -> int:
     return about.st_mtime_ns
 
 
-def scan(folder: Path) -> Iterator[tuple[int, str]]:
+def scan(folder: Path, most: int | None = None) -> Iterator[tuple[int, str]]:
     """The files of all messages: 1 for those in cur/, else 0, and their names. Any order.
 
     new/ is listed before cur/, because that is the way messages are moved: one may then
     be seen twice, but not missed.
+    most: TooMuch is raised when a folder has more entries.
     """
     for in_cur, sub in enumerate(SUBFOLDERS):
         try:
-            entries = os.scandir(folder / sub)
+            entries = os.scandir(f"{folder}/{sub}")
         except FileNotFoundError:
             continue
         with entries:
-            for entry in entries:
+            for entry in islice(entries, most):
                 if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                     yield in_cur, entry.name
+            if most is not None and next(entries, None) is not None:
+                raise TooMuch
+
+
+def list_few(folder: Path) -> list[Found] | None:
+    """What `list_files` gives; None when there are many, or two with one base name."""
+    files: dict[str, Found] = {}
+    try:
+        for in_cur, name in scan(folder, FEW):
+            base = base_name(name)
+            if base in files:
+                return None
+            files[base] = Found(base, in_cur, name)
+    except TooMuch:
+        return None
+    return [files[base] for base in sorted(files, key=delivery_order)]
 
 
 def list_files(folder: Path) -> Iterator[Found]:
@@ -165,48 +196,69 @@ def _identity(folder: Path, file: Found) -> tuple[int, int] | None:
 def survey(
     folder: Path,
     known: tuple[Stamp, Rows] | None,
+    times: Sequence[int] | None = None,
     *,
     quick: bool = False,
+    until: float | None = None,
     save_half: Callable[[Rows], None] = lambda rows: None,
 ) -> Surveyed:
     """The messages there are now. Reads only those that `known` and the journal don't know.
 
     known: as they were found before, and when. Where the stamp says so (`REVIEW`), each
         is held against its file's size and time.
+    times: of new/ and cur/, if they have just been looked at.
     quick: look for what has changed only; a folder with the time of the stamp isn't listed.
+    until: time, by `monotonic`, after which to give up; TooMuch is raised then, and when
+        there are more than few files, or a large one.
     save_half: called with what there is so far, again and again, while many are read.
     """
-    noted = read_journal(folder)
+    most = None if until is None else SMALL
+    noted = read_journal(folder, most)
+
+    def learned(path: str, base: str) -> Measured:
+        if until is not None and time.monotonic() > until:
+            raise TooMuch
+        return learn(path, noted.get(base), most)
+
+    times = times or _times(folder)
     stamp, old = known or (None, None)
     review = stamp is not None and stamp.new == REVIEW
     tries = TRIES
     while True:
         tries -= 1
-        times = _times(folder)
         result = None
-        if quick and stamp is not None and old is not None and not review:
-            changed = [at != then for at, then in zip(times, stamp, strict=False)] or [True, True]
+        few = list_few(folder) if not old or len(old) <= FEW else None
+        if few is None and until is not None:
+            raise TooMuch
+        if few is None and quick and stamp is not None and old is not None and not review:
+            changed = [at != then for at, then in zip(times, stamp, strict=False)]
             result = catch_up(str(folder), old, changed, noted)
         if result is None:
-            result = _survey_once(folder, old, review, noted, save_half)
-        if not tries or (not result.moved and times == _times(folder)):
+            files = list_files(folder) if few is None else few
+            result = _survey_once(folder, files, old, learned, save_half, review=review)
+        before, times = times, _times(folder)
+        if not tries or (not result.moved and times == before):
             return result
         old, stamp, review = result.draft.rows(), None, False
 
 
-def _times(folder: Path) -> list[int]:
+def _times(folder: Path) -> tuple[int, int]:
     """Modification times of new/ and cur/, as in a `Stamp`."""
-    with suppress(FileNotFoundError):
-        return [os.lstat(f"{folder}/{sub}").st_mtime_ns for sub in SUBFOLDERS]
-    return []
+    try:
+        new, cur = os.lstat(f"{folder}/new"), os.lstat(f"{folder}/cur")
+    except FileNotFoundError:
+        return 0, 0
+    return new.st_mtime_ns, cur.st_mtime_ns
 
 
 def _survey_once(
     folder: Path,
+    files: Iterable[Found],
     old: Rows | None,
-    review: bool,
-    noted: Mapping[str, Measured],
+    learned: Callable[[str, str], Measured],
     save_half: Callable[[Rows], None],
+    *,
+    review: bool,
 ) -> Surveyed:
     known: dict[str, int | None] = {}
     for at, name in enumerate(old.names if old else ()):
@@ -214,7 +266,7 @@ def _survey_once(
         known[base] = None if base in known else at
     draft, come, moved, unreadable = Draft(), 0, False, False
     save_at = SAVE_EVERY
-    for file in list_files(folder):
+    for file in files:
         path = f"{folder}/{SUBFOLDERS[file.in_cur]}/{file.name}"
         marks = IN_CUR * file.in_cur | TWICE * file.twice
         row = None if file.shared else known.get(file.base)
@@ -222,7 +274,7 @@ def _survey_once(
             draft.copy(old, row, file.name, marks)
             continue
         try:
-            found = learn(path, noted.get(file.base))
+            found = learned(path, file.base)
         except FileNotFoundError:
             moved = True
             continue
@@ -247,11 +299,14 @@ def _changed(path: str, old: Rows, row: int) -> bool:
     return (about.st_size, about.st_mtime_ns) != (old.sizes[row], old.mtimes[row])
 
 
-def clean_tmp(folder: Path) -> None:
-    """Remove what deliveries left behind in tmp/ long ago. Failing to is no error."""
+def clean_tmp(folder: Path, most: int | None = None) -> None:
+    """Remove what deliveries left behind in tmp/ long ago. Failing to is no error.
+
+    most: entries that are looked at.
+    """
     limit = time.time() - TMP_SECONDS
     with suppress(OSError), os.scandir(folder / "tmp") as entries:
-        for entry in entries:
+        for entry in islice(entries, most):
             about = entry.stat(follow_symlinks=False)
             old = max(about.st_mtime, about.st_atime, about.st_ctime) < limit
             if old and stat.S_ISREG(about.st_mode):

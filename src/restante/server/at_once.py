@@ -117,7 +117,11 @@ class AtOnce:
             self._took(begun)
 
     def _commit(self, performer: Performer, effect: Commit) -> object:
-        return LATER if effect.numbers or not self.close(performer) else None
+        if not effect.numbers:
+            return None if self.close(performer) else LATER
+        if performer.maildrop is not None and self.may_use_storage():
+            self.timed(performer.maildrop.begin_commit, effect.numbers)
+        return LATER  # that it lasts has to be waited for
 
     def close(self, performer: Performer) -> bool:
         """Give a lease back in place, if that is quick. True when it was."""

@@ -215,6 +215,8 @@ class Performer:
 
     async def release(self) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated."""
+        if self._server.at_once.close(self):
+            return
         maildrop, self.maildrop = self.maildrop, None
         if maildrop is not None:
             await self._server.calls.store(maildrop.close)

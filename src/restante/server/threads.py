@@ -7,18 +7,17 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 class _Lender:
@@ -64,10 +63,10 @@ class WorkerThreads:
         self.maximum = maximum
         self.idle_seconds = idle_seconds
         self._stands_back = stand_back
-        self._jobs: deque[tuple[Job, Future[Any]]] = deque()
-        self._changed = threading.Condition()
+        self._jobs: SimpleQueue[tuple[Job, Job] | None] = SimpleQueue()  # None: look again
+        self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
-        self._free = 0  # threads that wait for a job, or have only been started
+        self._busy = 0  # jobs that run or wait
         self._stopped = False
 
     @property
@@ -77,21 +76,23 @@ class WorkerThreads:
 
     def start(self) -> None:
         """Start the threads that are kept warm."""
-        with self._changed:
+        with self._lock:
             self._stopped = False
             while len(self._threads) < self.minimum:
                 self._add_thread()
 
     def stop(self, timeout: float = 5.0) -> None:
         """Let running functions end, cancel waiting ones; wait at most `timeout` seconds."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
-            waiting = [future for _, future in self._jobs]
-            self._jobs.clear()
             threads = list(self._threads)
-            self._changed.notify_all()
-        for future in waiting:
-            future.cancel()
+        with suppress(Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    job[1]()
+                    self._ended()
+        for _ in threads:
+            self._jobs.put(None)
         limit = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
@@ -111,60 +112,91 @@ class WorkerThreads:
             else:
                 future.set_result(result)
 
-        with self._changed:
-            if self._stopped:
-                raise RuntimeError(f"{self.name}: worker threads are stopped")
-            self._jobs.append((job, future))
-            if self._free < len(self._jobs) and len(self._threads) < self.maximum:
-                self._add_thread()
-            self._changed.notify()
+        self._put(job, future.cancel)
         return future
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` on a thread and wait for its result.
+        """Call `function` on a thread and wait for its result. Raises RuntimeError after `stop`.
 
         Under `call_and_lend` it runs on the thread that waits there instead.
         """
-        lender = _lender.get()
-        if lender is None or not lender.lending:
-            return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
-        future: Future[T] = Future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
 
         def job() -> None:
+            if future.cancelled():
+                return
             try:
-                future.set_result(function(*args, **kwargs))
+                result = function(*args, **kwargs)
             except BaseException as error:
-                future.set_exception(error)
+                _tell(loop, _fail, future, error)
+            else:
+                _tell(loop, _succeed, future, result)
 
-        lender.jobs.put(job)
-        return await asyncio.wrap_future(future)
+        lender = _lender.get()
+        if lender is None or not lender.lending:
+            self._put(job, lambda: _tell(loop, future.cancel))
+        else:
+            lender.jobs.put(job)
+        return await future
+
+    def _put(self, job: Job, cancel: Job) -> None:
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError(f"{self.name}: worker threads are stopped")
+            if len(self._threads) < min(self._busy + 1, self.maximum):
+                self._add_thread()
+            self._busy += 1
+            self._jobs.put((job, cancel))
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._busy -= 1
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"restante-{self.name}", daemon=True)
-        self._threads.add(thread)
-        self._free += 1
         thread.start()
+        self._threads.add(thread)
 
     def _work(self) -> None:
         if self._stands_back and sys.platform == "linux":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while (job := self._next()) is not None:
-            job()
-            with self._changed:
-                self._free += 1
+        while True:
+            try:
+                job = self._jobs.get(timeout=self.idle_seconds)
+            except Empty:
+                job = None
+            if job is not None:
+                job[0]()
+                del job  # what it refers to must not wait for the next one
+                self._ended()
+            elif self._may_end():
+                return
 
-    def _next(self) -> Job | None:
-        with self._changed:
-            called = True
-            while not self._jobs:
-                if self._stopped or (not called and len(self._threads) > self.minimum):
-                    self._free -= 1
-                    self._threads.discard(threading.current_thread())
-                    return None
-                called = self._changed.wait(self.idle_seconds)
-            self._free -= 1
-            return self._jobs.popleft()[0]
+    def _may_end(self) -> bool:
+        """After a wait for nothing: whether the thread has ended, the others being enough."""
+        with self._lock:
+            spare = len(self._threads) > max(self.minimum, self._busy)
+            if self._stopped or spare:
+                self._threads.discard(threading.current_thread())
+                return True
+        return False
+
+
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(function, *args)
+
+
+def _succeed(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[T], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def call_and_lend(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
