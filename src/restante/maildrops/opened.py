@@ -20,7 +20,7 @@ from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import scan
 from restante.protocol.listing import MessageNumber
 
-SMALL = 256 * 1024
+SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
 
 

@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._out_size = 0
         self._writable = True
         self._ready: asyncio.Future[None] | None = None  # somebody waits to write
@@ -325,11 +325,12 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: tuple[bytes, bytes] | None = None
+        body: list[bytes | memoryview] | None = None
         if isinstance(reply, Body):
-            body = encoded_whole(reply, self.server.batch_size)
+            body = encoded_whole(reply, 2 * self.server.batch_size)
             if body is None:
                 return False
+            self._out_size += len(reply.content.source)
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, first_line(status, reply))
@@ -337,7 +338,6 @@ class Connection(asyncio.Protocol):
         self._out_size += len(status)
         if body is not None:
             self._out += body
-            self._out_size += len(body[0]) + len(body[1])
         if self._out_size >= FLUSH_AT:
             self._flush()
         return True
@@ -345,10 +345,12 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         out = self._out
         if out:
-            data = out[0] if len(out) == 1 else b"".join(out)
+            if len(out) == 1:
+                self._transport.write(out[0])
+            else:
+                self._transport.writelines(out)
             out.clear()
             self._out_size = 0
-            self._transport.write(data)
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
