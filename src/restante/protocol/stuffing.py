@@ -100,11 +100,10 @@ def _with_dots(block: bytes, starts_line: bool) -> bytes:
 
 
 def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
-    """A whole message as RETR sends it, terminator and all, in pieces to be sent one after the
-    other.
+    """A whole message as RETR sends it, terminator and all, in pieces to be joined with other
+    replies: each copy more would be felt.
 
-    facts: of these very octets. Pieces, because most of a message can be sent from where it is:
-    that spares a copy, and of a large one the memory for it.
+    facts: of these very octets.
     """
     if facts.crlf and not facts.needs_stuffing:
         return [data, TERMINATOR]

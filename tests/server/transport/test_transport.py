@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from restante.server.transport.readiness import LoopReadiness
-from restante.server.transport.transport import PIECES
 from tests.server.transport.kit import Counting, Ground, Recorder, pair, reset, take, turns, until
 
 FEW = 60
@@ -36,53 +35,6 @@ def test_what_waits_arrives_in_order(ground: Ground) -> None:
             assert await take(peer, 200 * 7001) == b"".join(sent)
             await until(lambda: not transport.get_write_buffer_size())
             assert recorder.calls == ["pause", "resume"]
-
-    ground.run(test)
-
-
-def test_pieces_arrive_in_order(ground: Ground) -> None:
-    """Taken at once, in part, or not at all; and more of them than the system takes in a call."""
-
-    async def test(readiness: Counting) -> None:
-        async with pair(readiness, room=8192) as (transport, peer):
-            transport.begin(Recorder())
-            expected = b""
-            for count, size in ((3, 5), (1, 1), (5, 300_000), (300, 7001), (PIECES + 1, 3), (2, 0)):
-                pieces = [memoryview(block)[1:] for block in blocks(count, size + 1)]
-                transport.writelines(pieces)
-                expected += b"".join(pieces)
-            assert transport.get_write_buffer_size() > 0
-            transport.writelines(iter([]))
-            assert await take(peer, len(expected)) == expected
-            await until(lambda: not transport.get_write_buffer_size())
-            transport.writelines([b"", b"last", b""])
-            assert await take(peer, 4) == b"last"
-
-    ground.run(test)
-
-
-@pytest.mark.parametrize("room", [20_000, 40_000, 41_000, 60_000, 200_000])
-def test_pieces_of_which_some_are_taken(room: int, ground: Ground) -> None:
-    async def test(readiness: Counting) -> None:
-        async with pair(readiness, room=room) as (transport, peer):
-            transport.begin(Recorder())
-            pieces = blocks(100, 8191)
-            transport.writelines(pieces)
-            assert 0 < transport.get_write_buffer_size() < 100 * 8191
-            assert await take(peer, 100 * 8191) == b"".join(pieces)
-
-    ground.run(test)
-
-
-def test_pieces_for_a_peer_that_has_left(ground: Ground) -> None:
-    async def test(readiness: Counting) -> None:
-        async with pair(readiness) as (transport, peer):
-            recorder = Recorder()
-            transport.begin(recorder)
-            reset(peer)
-            await until(lambda: "lost" in recorder.calls)
-            transport.writelines([b"too", b"late"])
-            assert transport.get_write_buffer_size() == 0
 
     ground.run(test)
 

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -24,9 +24,6 @@ NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantW
 
 NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system says that can't have its files sent by the system."""
-
-PIECES = 1024
-"""What the system takes in one call of `sendmsg` (IOV_MAX)."""
 
 DRAINED = 16
 """Reads after a handshake that failed, so that what is left unread doesn't undo the alert."""
@@ -211,22 +208,6 @@ class SocketTransport(asyncio.Transport):
             # A TLS record that was begun has to be tried again with the very same octets.
             data = bytes(data)  # theirs may change meanwhile
             self._wait_for(memoryview(data)[sent:] if sent else data)
-
-    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Send the pieces one after the other, without joining them if the system can do that."""
-        pieces = list(pieces)
-        if self._tls is not None or self._out or self._closing or len(pieces) > PIECES:
-            self.write(b"".join(pieces))
-            return
-        try:
-            sent = self._socket.sendmsg(pieces)
-        except NOT_NOW:
-            sent = 0
-        except OSError as error:
-            self._fail(error)
-            return
-        if sent < sum(map(len, pieces)):
-            self._wait_for(_rest_of(pieces, sent))
 
     def send_file(self, fd: int, at: int, count: int) -> bool:
         """Send `count` octets of a file from offset `at`; False if this can't be done here.
@@ -427,12 +408,3 @@ class SocketTransport(asyncio.Transport):
                 if not socket.socket.recv(self._socket, RECEIVED):
                     break
         self._socket.close()
-
-
-def _rest_of(pieces: Sequence[bytes | bytearray | memoryview], sent: int) -> bytes:
-    """What is left of the pieces when so many octets of them were sent."""
-    for at, piece in enumerate(pieces):
-        if sent < len(piece):
-            return b"".join([memoryview(piece)[sent:], *pieces[at + 1 :]])
-        sent -= len(piece)
-    return b""
