@@ -288,6 +288,9 @@ class Connection(asyncio.Protocol):
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
+                if waiting and not self._out:  # enough for a write: the others have their turn
+                    self._start(asyncio.sleep(0))
+                    return
         except LineTooLong as error:
             self._reply(session.give_up(error))
             self._give_back_at_once()
