@@ -7,7 +7,8 @@ import time
 import pytest
 
 from restante import MemoryStore
-from restante.server.connection import Connection
+from restante.server.connection import FLUSH_AT, Connection
+from restante.server.transport.transport import SocketTransport
 from tests.corpus import NASTY, wire_form
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
@@ -49,6 +50,32 @@ def test_a_reply_is_one_write_terminator_included(monkeypatch: pytest.MonkeyPatc
         for command in ("LIST", "UIDL", "CAPA", "RETR 1", "TOP 1 0"):
             client.fetch(command)
         assert len(sizes) == 5
+
+
+def test_a_client_that_takes_everything_is_not_the_only_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However fast it reads, others have a turn after each write of many replies."""
+    written: list[int] = []
+    pump = Connection._pump
+
+    def counted(self: Connection) -> None:
+        written.append(0)
+        pump(self)
+
+    def take(self: SocketTransport, data: bytes) -> None:
+        written[-1] += len(data)
+
+    message = b"x" * 98 + b"\r\n"
+    with serving([message * 1000]) as server, Client(server.port) as client:
+        client.log_in()
+        with monkeypatch.context() as patched:
+            patched.setattr(Connection, "_pump", counted)
+            patched.setattr(SocketTransport, "write", take)
+            client.send("RETR 1\r\n" * 100)
+            until(lambda: sum(written) == 100 * len(b"+OK 100000 octets\r\n.\r\n") + 10_000_000)
+        assert max(written) < FLUSH_AT + 2 * len(message) * 1000
+        assert client.ask("NOOP").startswith(b"+OK")
 
 
 def whole_dialogue() -> tuple[str, int]:

@@ -39,6 +39,23 @@ def open_regular(path: Path | str) -> tuple[int, os.stat_result]:
     raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
 
 
+def read_unchanged(path: str, size: int, mtime: int) -> bytes | None:
+    """All of a file, if it is a regular one of this size and modification time in ns, else None.
+
+    `open_regular` and reading in one, for messages are fetched by it. Raises OSError.
+    """
+    fd = os.open(path, _READ)
+    try:
+        about = os.fstat(fd)
+        if about.st_size == size and about.st_mtime_ns == mtime and stat.S_ISREG(about.st_mode):
+            data = os.read(fd, size + 1)
+            if len(data) == size:
+                return data
+        return None
+    finally:
+        os.close(fd)
+
+
 def read_exactly(file: BinaryIO, size: int) -> bytes | None:
     """All of `file` if it has `size` octets, else None."""
     data = file.read(size + 1)

@@ -16,17 +16,16 @@ def name_new_ones(draft: Draft, old: Rows, pins: Mapping[str, str]) -> bool:
     """
     ids = draft.unique_ids
     taken = set(ids)
-    wishes: dict[int, str] = {}
+    given = ids.copy()
     for at, unique_id in enumerate(ids):
         if unique_id:
             continue
         base = base_name(draft.names[at])
-        wish = wishes[at] = pins.get(base) or own_unique_id(base)
+        wish = given[at] = pins.get(base) or own_unique_id(base)
         if wish in taken or (draft.keep and old.unique_ids.has(wish, draft.keep)):
             return False
         taken.add(wish)
-    for at, wish in wishes.items():
-        ids[at] = wish
+    draft.unique_ids = given
     return True
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restante.maildrops import journal
 from restante.maildrops.contract import CommitFailed, Content, Maildrop, MessageGone
-from restante.maildrops.files import as_store_error, open_regular, sync_folder
+from restante.maildrops.files import as_store_error, open_regular, read_unchanged, sync_folder
 from restante.maildrops.index import REVIEW, TICK, index_version, save
 from restante.maildrops.leases import Lease
 from restante.maildrops.names import SUBFOLDERS, base_name
@@ -20,7 +20,7 @@ from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import FEW, scan
 from restante.protocol.listing import MessageNumber
 
-SMALL = 256 * 1024
+SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
 
 
@@ -69,8 +69,13 @@ class OpenedMaildir(Maildrop):
     def fetch_at_once(self, number: MessageNumber) -> Content | None:
         """The message, if its file lies where it lay: read if it is small, else opened."""
         row = number - 1
+        path, rows = self._snapshot.path(row), self._snapshot.rows
         try:
-            return self._content(row, *open_regular(self._snapshot.path(row)))
+            if (size := rows.sizes[row]) <= SMALL:
+                data = read_unchanged(path, size, rows.mtimes[row])
+                if data is not None:
+                    return Content(data, rows.facts(row))
+            return self._content(row, *open_regular(path))
         except OSError:
             return None
 

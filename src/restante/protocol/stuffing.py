@@ -77,15 +77,19 @@ def stuffed_at(data: bytes, dots: Sequence[int]) -> bytes:
 
     At the speed of memory: nothing is searched for.
     """
-    if not dots:
-        return data
+    return b"".join(_stuffed_pieces(data, dots)) if dots else data
+
+
+def _stuffed_pieces(data: bytes, dots: Sequence[int]) -> list[bytes | memoryview]:
+    """The same in pieces, of which each but the first begins with the dot that ends the one
+    before."""
     view, at = memoryview(data), 0
-    pieces = []
+    pieces: list[bytes | memoryview] = []
     for dot in dots:
-        pieces.append(view[at:dot])
+        pieces.append(view[at : dot + 1])
         at = dot
     pieces.append(view[at:])
-    return b".".join(pieces)
+    return pieces
 
 
 def _with_dots(block: bytes, starts_line: bool) -> bytes:
@@ -95,22 +99,27 @@ def _with_dots(block: bytes, starts_line: bool) -> bytes:
     return b"." + block if starts_line and block.startswith(b".") else block
 
 
-def stuffed_whole(data: bytes, facts: Facts) -> bytes:
-    """A whole message as RETR sends it, without the terminator.
+def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
+    """A whole message as RETR sends it, terminator and all, in pieces to be joined with other
+    replies: each copy more would be felt.
 
-    facts: of these very octets; what is in wire form already comes back as it is.
+    facts: of these very octets.
     """
-    if facts.needs_stuffing:
-        if facts.dots is not None:
-            data = stuffed_at(data, facts.dots)
-        else:
-            data = _with_dots(data, starts_line=True)
-    if facts.crlf:
-        return data
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-    data = data.replace(b"\n", b"\r\n")
-    return data if data.endswith(b"\n") else data + b"\r\n"
+    if facts.crlf and not facts.needs_stuffing:
+        return [data, TERMINATOR]
+    if facts.dots is None:
+        data = _with_dots(data, starts_line=True) if facts.needs_stuffing else data
+    elif facts.crlf:
+        pieces = _stuffed_pieces(data, facts.dots)
+        pieces.append(TERMINATOR)
+        return pieces
+    else:
+        data = stuffed_at(data, facts.dots)
+    if not facts.crlf:
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
+        data = data.replace(b"\n", b"\r\n")
+    return [data, TERMINATOR if data.endswith(b"\n") else b"\r\n" + TERMINATOR]
 
 
 class BodyEncoder:

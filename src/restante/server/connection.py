@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._out_size = 0
         self._writable = True
         self._ready: asyncio.Future[None] | None = None  # somebody waits to write
@@ -288,6 +288,9 @@ class Connection(asyncio.Protocol):
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
+                if waiting and not self._out:  # enough for a write: the others have their turn
+                    self._start(asyncio.sleep(0))
+                    return
         except LineTooLong as error:
             self._reply(session.give_up(error))
             self._give_back_at_once()
@@ -325,11 +328,12 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: tuple[bytes, bytes] | None = None
+        body: list[bytes | memoryview] | None = None
         if isinstance(reply, Body):
-            body = encoded_whole(reply, self.server.batch_size)
+            body = encoded_whole(reply, 2 * self.server.batch_size)
             if body is None:
                 return False
+            self._out_size += len(reply.content.source)
         status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, first_line(status, reply))
@@ -337,7 +341,6 @@ class Connection(asyncio.Protocol):
         self._out_size += len(status)
         if body is not None:
             self._out += body
-            self._out_size += len(body[0]) + len(body[1])
         if self._out_size >= FLUSH_AT:
             self._flush()
         return True
@@ -345,6 +348,7 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         out = self._out
         if out:
+            # Joined: for the system to gather them costs as much, and more when they are short.
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
             self._out_size = 0

@@ -41,16 +41,16 @@ class Sink(Protocol):
         """Wait until the client has taken enough for more to be written."""
 
 
-def encoded_whole(body: Body, limit: int) -> tuple[bytes, bytes] | None:
-    """The reply's body and its end, when it is at hand and no longer than `limit` octets."""
+def encoded_whole(body: Body, limit: int) -> list[bytes | memoryview] | None:
+    """The reply's body in pieces, when it is at hand and no longer than `limit` octets."""
     source = body.content.source
     if not isinstance(source, bytes) or len(source) > limit:
         return None
     facts = body.content.facts
     if facts is not None and body.top_lines is None and not body.downgrade:
-        return stuffed_whole(source, facts), TERMINATOR
+        return stuffed_whole(source, facts)
     encoder = _encoder(body)
-    return encoder.feed(source), encoder.finish()
+    return [encoder.feed(source), encoder.finish()]
 
 
 async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once: AtOnce) -> int:
