@@ -18,11 +18,11 @@ def ids_of(count: int, first: int = 0) -> list[str]:
 
 
 def unique_ids(texts: list[str]) -> UniqueIds:
-    return UniqueIds(*UniqueIds(b"", (), 0).with_tail(0, UniqueIds.pieces(texts, 0)), len(texts))
+    return UniqueIds(*UniqueIds(b"", (), 0).with_tail(0, UniqueIds.packed(texts, 0)), len(texts))
 
 
 def names(texts: list[str]) -> Names:
-    return Names(*Names(b"", (), 0).with_tail(0, Names.pieces(texts, 0)), len(texts))
+    return Names(*Names(b"", (), 0).with_tail(0, Names.packed(texts, 0)), len(texts))
 
 
 @given(COUNTS, st.integers(-300, 300), st.integers(-300, 300), st.sampled_from([1, 2, -1]))
@@ -43,8 +43,8 @@ def test_a_tail_takes_the_place_of_what_followed(count: int, more: int, chunks: 
     keep = min(chunks * CHUNK, count - count % CHUNK)
     old = ids_of(count)
     tail = ids_of(more, 1000)
-    pieces = UniqueIds.pieces(tail, keep)
-    column = UniqueIds(*unique_ids(old).with_tail(keep, pieces), keep + more)
+    packed = UniqueIds.packed(tail, keep)
+    column = UniqueIds(*unique_ids(old).with_tail(keep, packed), keep + more)
     expected = old[:keep] + tail
     assert column.all() == expected
     assert column.block == b"".join(
@@ -73,7 +73,7 @@ def test_names_in_the_making(count: int, more: int, start: int, stop: int) -> No
     assert list(made) == [made[n] for n in range(len(made))] == expected
     assert [made[n] for n in range(-len(made), 0)] == expected
     assert made[start:stop] == expected[start:stop]
-    assert Names(*Names(b"", (), 0).with_tail(0, made.pieces()), len(made)).all() == expected
+    assert Names(*Names(b"", (), 0).with_tail(0, made.packed()), len(made)).all() == expected
     for outside in (len(made), -len(made) - 1):
         with pytest.raises(IndexError):
             made[outside]

@@ -91,6 +91,16 @@ def test_return_values(answer: object, wire: bytes, use_async: bool) -> None:
             assert client.rest() == wire + b"+OK bye\r\n"
 
 
+@pytest.mark.parametrize("lines", [1, 1000, 300_000])
+def test_a_listing_of_any_length_among_other_replies(lines: int) -> None:
+    block = b"".join(b"%d some-unique-id\r\n" % number for number in range(1, lines + 1))
+    with serving() as server:
+        server.command("XLIST")(lambda *_: Prepared("", block))
+        with Client(server.port) as client:
+            client.send("XLIST\r\n" * 3 + "QUIT\r\n")
+            assert client.rest() == (b"+OK\r\n" + block + b".\r\n") * 3 + b"+OK bye\r\n"
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"octets", 7, object(), {"a": 1}, Ok("{missing}", {"other": 1}), MultiLine("", [1])],  # type: ignore[list-item]

@@ -169,12 +169,12 @@ class Draft:
         old, keep = self._old, self.keep
         rows = Rows()
         count = keep + len(self.marks)
-        block, starts = old.names.with_tail(keep, self.names.pieces())
+        block, starts = old.names.with_tail(keep, self.names.packed())
         rows.names = Names(block, starts, count)
-        pieces = UniqueIds.pieces(self.unique_ids, keep)
+        tail = UniqueIds.packed(self.unique_ids, keep)
         if used_up:  # as texts they take more room
             self.names, self.unique_ids = NewNames(), []
-        block, starts = old.unique_ids.with_tail(keep, pieces)
+        block, starts = old.unique_ids.with_tail(keep, tail)
         rows.unique_ids = UniqueIds(block, starts, count)
         rows.scan = scan_head(old.scan, keep) + scan_lines(self.octets, keep)
         rows.total = old.total - sum(old.octets[keep:]) + sum(self.octets)

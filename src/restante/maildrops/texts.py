@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
-from typing import overload
+from typing import NamedTuple, overload
 
 from restante.maildrops.names import base_name
 
 CHUNK = 64
 """Texts that are cut out together: where each 64th begins is kept."""
+
+
+class Packed(NamedTuple):
+    """Texts in their form: blocks, to be joined, and where each chunk begins."""
+
+    blocks: list[bytes | bytearray]
+    starts: array[int]
 
 
 class Texts(Sequence[str]):
@@ -87,18 +93,22 @@ class Texts(Sequence[str]):
         return self.cut(self.block[self.starts[first] : stop])
 
     @classmethod
-    def pieces(cls, texts: Sequence[str], first: int) -> list[bytes]:
-        """The form of `texts` in pieces of a chunk, the first one being the text at `first`."""
-        return [cls.pack(texts[at : at + CHUNK], first + at) for at in range(0, len(texts), CHUNK)]
+    def packed(cls, texts: Sequence[str], first: int) -> Packed:
+        """The form of `texts`, of which the first is the one at `first`."""
+        block, starts = bytearray(), array("Q")
+        for at in range(0, len(texts), CHUNK):
+            starts.append(len(block))
+            block += cls.pack(texts[at : at + CHUNK], first + at)
+        return Packed([block], starts)
 
-    def with_tail(self, keep: int, pieces: Sequence[bytes]) -> tuple[bytes, array[int]]:
-        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `pieces`."""
+    def with_tail(self, keep: int, tail: Packed) -> tuple[bytes, array[int]]:
+        """Block and starts of the first `keep` of these, a multiple of CHUNK, and of `tail`."""
         chunks = keep // CHUNK
         size = self.starts[chunks] if chunks < len(self.starts) else len(self.block)
         starts = array("Q", self.starts[:chunks])
-        starts.extend(list(accumulate(map(len, pieces), initial=size))[:-1])
+        starts.extend(size + start for start in tail.starts)
         whole = size == len(self.block)
-        return b"".join([self.block if whole else self.block[:size], *pieces]), starts
+        return b"".join([self.block if whole else self.block[:size], *tail.blocks]), starts
 
 
 class Names(Texts):
@@ -131,19 +141,21 @@ class Names(Texts):
 
 
 class NewNames(Sequence[str]):
-    """Names in the making. They are packed on the way: as texts they take twice the room."""
+    """Names in the making. They are packed on the way, in one block: as texts they take twice
+    the room, and in many blocks leave holes behind."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._block = bytearray()
+        self._starts = array("Q")
         self._last: list[str] = []
-        self._cut: tuple[int, list[str]] = (-1, [])  # the piece that was cut last
+        self._cut: tuple[int, list[str]] = (-1, [])  # the chunk that was cut last
 
     def __len__(self) -> int:
-        return len(self._pieces) * CHUNK + len(self._last)
+        return len(self._starts) * CHUNK + len(self._last)
 
     def __iter__(self) -> Iterator[str]:
-        for piece in self._pieces:
-            yield from Names.cut(piece)
+        for chunk in range(len(self._starts)):
+            yield from self._chunk(chunk)
         yield from self._last
 
     @overload
@@ -154,17 +166,22 @@ class NewNames(Sequence[str]):
         if isinstance(at, slice):
             return [self[each] for each in range(len(self))[at]]
         chunk, place = divmod(range(len(self))[at], CHUNK)
-        if chunk == len(self._pieces):
+        if chunk == len(self._starts):
             return self._last[place]
         if self._cut[0] != chunk:
-            self._cut = chunk, Names.cut(self._pieces[chunk])
+            self._cut = chunk, self._chunk(chunk)
         return self._cut[1][place]
+
+    def _chunk(self, chunk: int) -> list[str]:
+        end = self._starts[chunk + 1] if chunk + 1 < len(self._starts) else len(self._block)
+        return Names.cut(bytes(self._block[self._starts[chunk] : end]))
 
     def append(self, name: str) -> None:
         """Add one."""
         self._last.append(name)
         if len(self._last) == CHUNK:
-            self._pieces.append(Names.pack(self._last, 0))
+            self._starts.append(len(self._block))
+            self._block += Names.pack(self._last, 0)
             self._last = []
 
     def extend(self, names: Iterable[str]) -> None:
@@ -172,9 +189,12 @@ class NewNames(Sequence[str]):
         for name in names:
             self.append(name)
 
-    def pieces(self) -> list[bytes]:
-        """All of them, a piece for each chunk."""
-        return self._pieces + Names.pieces(self._last, 0)
+    def packed(self) -> Packed:
+        """All of them. What is added later may be added to this, too."""
+        if not self._last:
+            return Packed([self._block], self._starts)
+        last = Names.pack(self._last, 0)
+        return Packed([self._block, last], array("Q", [*self._starts, len(self._block)]))
 
 
 class UniqueIds(Texts):

@@ -127,8 +127,7 @@ class Wording:
             case Err():
                 return self.status(_error_prefix(reply.code), reply.text, reply.values)
             case Prepared():
-                status = self.status("+OK", reply.text, reply.values)
-                return status + reply.block + TERMINATOR
+                return b"".join(self.pieces(reply))
             case MultiLine():
                 status = self.status("+OK", reply.text, reply.values)
                 lines = [_UNSAFE.sub(" ", line).encode("utf-8") for line in reply.lines]
@@ -137,6 +136,10 @@ class Wording:
                 return b"+ " + b64encode(reply.data) + b"\r\n"
             case Silent():
                 return b""
+
+    def pieces(self, reply: Prepared) -> list[bytes]:
+        """The wire bytes of a listing. Its block, which may be long, isn't copied."""
+        return [self.status("+OK", reply.text, reply.values), reply.block, TERMINATOR]
 
 
 @lru_cache(2048)

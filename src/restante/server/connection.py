@@ -13,7 +13,7 @@ from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
 from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
-from restante.protocol.replies import Body, Continue, Err, Ok, Reply, Silent
+from restante.protocol.replies import Body, Continue, Err, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
 from restante.server.at_once import LATER
@@ -46,6 +46,9 @@ STRANGER_SECONDS = 30.0
 
 FLUSH_AT = 256 * 1024
 """Octets of replies gathered for one write."""
+
+MAX_JOINED = 1024 * 1024
+"""Octets of replies that are copied to be written as one."""
 
 
 class Connection(asyncio.Protocol):
@@ -328,13 +331,17 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: list[bytes | memoryview] | None = None
+        body: list[bytes | memoryview] | list[bytes] | None = None
         if isinstance(reply, Body):
             body = encoded_whole(reply, 2 * self.server.batch_size)
             if body is None:
                 return False
             self._out_size += len(reply.content.source)
-        status = self.session.wording.encode(reply)
+        if isinstance(reply, Prepared):
+            status, *body = self.session.wording.pieces(reply)
+            self._out_size += len(reply.block)
+        else:
+            status = self.session.wording.encode(reply)
         if self.server.transcript.active and status:
             self.server.transcript.sent(self.client, first_line(status, reply))
         self._out.append(status)
@@ -346,12 +353,15 @@ class Connection(asyncio.Protocol):
         return True
 
     def _flush(self) -> None:
-        out = self._out
-        if out:
-            # Joined: for the system to gather them costs as much, and more when they are short.
-            data = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
-            self._out_size = 0
+        out, size = self._out, self._out_size
+        if not out:
+            return
+        self._out, self._out_size = [], 0
+        if size <= MAX_JOINED:
+            # For the system to gather them costs as much, and more when they are short.
+            self._transport.write(b"".join(out))
+            return
+        for data in out:
             self._transport.write(data)
 
     def _pace_reading(self) -> None:
