@@ -13,7 +13,8 @@ import pytest
 from restante import MemoryStore, Pop3Server
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
-from restante.server.connection import FLUSH_AT, Connection
+from restante.server.connection import Connection
+from restante.server.outgoing import FLUSH_AT
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
 
 LINE = b"x" * 78 + b"\r\n"
@@ -41,7 +42,7 @@ def connections(server: Pop3Server) -> list[Connection]:
 def held(server: Pop3Server) -> int:
     """Octets that the server holds for its clients, coming and going."""
     return sum(
-        len(each.session.lines) + each._transport.get_write_buffer_size() + each._out_size
+        len(each.session.lines) + each._transport.get_write_buffer_size() + each._out.gathered
         for each in connections(server)
     )
 

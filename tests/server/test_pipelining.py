@@ -7,7 +7,8 @@ import time
 import pytest
 
 from restante import MemoryStore
-from restante.server.connection import FLUSH_AT, Connection
+from restante.server.connection import Connection
+from restante.server.outgoing import FLUSH_AT, Outgoing
 from restante.server.transport.transport import SocketTransport
 from tests.corpus import NASTY, wire_form
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
@@ -21,14 +22,14 @@ LOGIN = f"USER {NAME}\r\nPASS {PASSWORD}\r\n"
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what connections hand to their transports, from now on."""
     sizes: list[int] = []
-    flush = Connection._flush
+    flush = Outgoing.flush
 
-    def counted(self: Connection) -> None:
-        if self._out_size:
-            sizes.append(self._out_size)
+    def counted(self: Outgoing) -> None:
+        if self.gathered:
+            sizes.append(self.gathered)
         flush(self)
 
-    monkeypatch.setattr(Connection, "_flush", counted)
+    monkeypatch.setattr(Outgoing, "flush", counted)
     return sizes
 
 

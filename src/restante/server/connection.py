@@ -18,6 +18,7 @@ from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
 from restante.server.at_once import LATER
 from restante.server.client import ClientSession, is_local
+from restante.server.outgoing import FLUSH_AT, Outgoing
 from restante.server.patience import Patience, Verdict
 from restante.server.peer import Peer
 from restante.server.perform import Performer
@@ -25,7 +26,6 @@ from restante.server.proxied import Proxied
 from restante.server.sending import encoded_whole, send_body
 from restante.server.tls import upgrade
 from restante.server.transcript import first_line
-from restante.server.transport.transport import SocketTransport
 from restante.server.visit import Visit
 from restante.server.xclient import XClient
 
@@ -44,12 +44,6 @@ MAX_LINGER = 16 * 1024 * 1024
 STRANGER_SECONDS = 30.0
 """How long a peer may be silent before login while places are short: some attack is going on."""
 
-FLUSH_AT = 256 * 1024
-"""Octets of replies gathered for one write."""
-
-MAX_JOINED = 1024 * 1024
-"""Octets of replies that are copied to be written as one."""
-
 
 class Connection(asyncio.Protocol):
     """Drives one `Session` from a transport.
@@ -60,8 +54,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_arrived", "_client", "_close_wanted", "_counted_in", "_eof", "_gone", "_greeted",
-        "_lingering", "_number", "_out", "_out_size", "_patience", "_peer", "_performer",
-        "_proxied", "_reading", "_ready", "_task", "_transport", "_writable", "_written",
+        "_lingering", "_number", "_out", "_patience", "_peer", "_performer",
+        "_proxied", "_reading", "_task", "_transport",
         "address", "listener", "lost", "server", "session", "since", "visit",
     )  # fmt: skip
 
@@ -87,10 +81,7 @@ class Connection(asyncio.Protocol):
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
-        self._out: list[bytes | memoryview] = []
-        self._out_size = 0
-        self._writable = True
-        self._ready: asyncio.Future[None] | None = None  # somebody waits to write
+        self._out: Outgoing
         self._arrived: asyncio.Future[None] | None = None
         self._gone: asyncio.Event | None = None  # somebody waits for the peer to leave
         self._reading = True
@@ -99,7 +90,6 @@ class Connection(asyncio.Protocol):
         self._close_wanted = False
         self._eof = False
         self._patience = Patience(server.settings.idle_timeout, server.settings.stall_timeout)
-        self._written = 0
 
     @property
     def id(self) -> str:
@@ -117,6 +107,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._out = Outgoing(self._transport)
         self._peer = peer = Peer(self._transport, self._proxied)
         policy = self.listener.policy
         self.session = Session(
@@ -170,10 +161,10 @@ class Connection(asyncio.Protocol):
             self._arrived.set_result(None)
 
     def pause_writing(self) -> None:
-        self._writable = False
+        self._out.writable = False
 
     def resume_writing(self) -> None:
-        self._may_write()
+        self._out.resume()
         if self._task is None and self._greeted and self._lingering < 0:
             self._pump()
             self._pace_reading()
@@ -182,7 +173,7 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
-        self._may_write()
+        self._out.resume()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
@@ -258,7 +249,7 @@ class Connection(asyncio.Protocol):
     def _greet(self) -> None:
         self._greeted = True
         self._reply(self.session.greeting())
-        self._flush()
+        self._out.flush()
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
@@ -277,7 +268,7 @@ class Connection(asyncio.Protocol):
             # For as long as the client takes its replies, and nobody wants an end.
             while (
                 waiting
-                and self._writable
+                and self._out.writable
                 and not self._close_wanted
                 and (line := session.take_line()) is not None
             ):
@@ -291,19 +282,21 @@ class Connection(asyncio.Protocol):
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
-                if waiting and not self._out:  # enough for a write: the others have their turn
+                if (
+                    waiting and not self._out.replies
+                ):  # enough for a write: the others have their turn
                     self._start(asyncio.sleep(0))
                     return
         except LineTooLong as error:
             self._reply(session.give_up(error))
             self._give_back_at_once()
-            self._flush()
+            self._out.flush()
             self._linger()
             return
-        self._flush()
+        self._out.flush()
         if session.closing and waiting:
             self._linger()
-        elif session.closing or self._close_wanted or (self._eof and self._writable):
+        elif session.closing or self._close_wanted or (self._eof and self._out.writable):
             self._close()
 
     def _perform_at_once(self, outcome: Outcome) -> Outcome:
@@ -331,38 +324,23 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
-        body: list[bytes | memoryview] | list[bytes] | None = None
+        wording, octets = self.session.wording, 0
+        pieces: list[bytes | memoryview]
         if isinstance(reply, Body):
             body = encoded_whole(reply, 2 * self.server.batch_size)
             if body is None:
                 return False
-            self._out_size += len(reply.content.source)
-        if isinstance(reply, Prepared):
-            status, *body = self.session.wording.pieces(reply)
-            self._out_size += len(reply.block)
+            pieces = [wording.encode(reply), *body]
+            octets = len(reply.content.source)
+        elif isinstance(reply, Prepared):
+            pieces = [*wording.pieces(reply)]
+            octets = len(reply.block)
         else:
-            status = self.session.wording.encode(reply)
-        if self.server.transcript.active and status:
-            self.server.transcript.sent(self.client, first_line(status, reply))
-        self._out.append(status)
-        self._out_size += len(status)
-        if body is not None:
-            self._out += body
-        if self._out_size >= FLUSH_AT:
-            self._flush()
+            pieces = [wording.encode(reply)]
+        if self.server.transcript.active and pieces[0]:
+            self.server.transcript.sent(self.client, first_line(bytes(pieces[0]), reply))
+        self._out.add(pieces, octets + len(pieces[0]))
         return True
-
-    def _flush(self) -> None:
-        out, size = self._out, self._out_size
-        if not out:
-            return
-        self._out, self._out_size = [], 0
-        if size <= MAX_JOINED:
-            # For the system to gather them costs as much, and more when they are short.
-            self._transport.write(b"".join(out))
-            return
-        for data in out:
-            self._transport.write(data)
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
@@ -418,7 +396,7 @@ class Connection(asyncio.Protocol):
     async def ask_peer(self, challenge: Continue) -> bytes:
         """Send a challenge and wait for the response, for a handler's `default`."""
         await self._send(challenge)
-        self._flush()
+        self._out.flush()
         try:
             line = await self._next_response()
         except LineTooLong as error:
@@ -450,46 +428,17 @@ class Connection(asyncio.Protocol):
         status = self.session.wording.encode(reply)
         if self.server.transcript.active:
             self.server.transcript.sent(self.client, first_line(status, reply))
-        self._out.append(status)
-        self._flush()
+        self._out.add([status], len(status))
+        self._out.flush()
         await send_body(
-            reply, self, self.server.batch_size, self.server.calls.store, self.server.at_once
+            reply, self._out, self.server.batch_size, self.server.calls.store, self.server.at_once
         )
-
-    def write(self, data: bytes) -> None:
-        """Send a block of a message."""
-        if self.lost or self._transport.is_closing():
-            raise ConnectionResetError("client has left")
-        self._transport.write(data)
-        self._written += len(data)
-
-    def send_file(self, fd: int, at: int, count: int) -> bool:
-        """Send a part of a file as it lies; False where that isn't possible."""
-        if self.lost or self._transport.is_closing():
-            raise ConnectionResetError("client has left")
-        if not isinstance(self._transport, SocketTransport):
-            return False
-        taken = self._transport.send_file(fd, at, count)
-        self._written += count if taken else 0
-        return taken
-
-    async def ready(self) -> None:
-        """Wait until the client has taken enough for more to be written."""
-        if not self._writable:
-            self._ready = asyncio.get_running_loop().create_future()
-            await self._ready
-
-    def _may_write(self) -> None:
-        self._writable = True
-        ready, self._ready = self._ready, None
-        if ready is not None and not ready.done():
-            ready.set_result(None)
 
     async def _start_tls(self) -> None:
         context = self.server.tls_context()
         self._transport.pause_reading()
         self._reply(Ok("begin TLS"))
-        self._flush()
+        self._out.flush()
         timeout = self.server.settings.handshake_timeout
         transport = await upgrade(self._transport, self, context, timeout)
         if transport is None:
@@ -497,7 +446,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             self.connection_lost(None)
             raise ConnectionResetError("no TLS, no session")
-        self._transport = transport
+        self._transport = self._out.transport = transport
         self._peer.upgraded(transport)
         self.session.channel = self.server.channel_of(self._peer)
         self._set_limit()
@@ -552,7 +501,7 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        self._flush()
+        self._out.flush()
         self._close_transport()
 
     def _close_transport(self) -> None:
@@ -583,8 +532,8 @@ class Connection(asyncio.Protocol):
         verdict = self._patience.check(
             now,
             unsent=self._transport.get_write_buffer_size(),
-            written=self._written,
-            blocked=not self._writable,
+            written=self._out.written,
+            blocked=not self._out.writable,
             waiting=self._waits_for_peer,
             idle=STRANGER_SECONDS if stranger else None,
         )
