@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,16 +112,25 @@ def fill(root: Path, group: Group) -> Expected:
     return Expected(len(wires), octets, sum(wire.count(b"\r\n.") for wire in wires))
 
 
-def link(maildrop: Path, sources: Sequence[Path], count: int) -> Expected:
+def link(maildrop: Path, sources: list[Path], count: int) -> Expected:
     """Fill a maildrop with `count` messages quickly: links to the sources, which are in wire
-    form, in turn. A file system allows each file some 60,000 links."""
+    form, in turn. Where a file system allows a file no more links (some have it that 65,000 are
+    enough), a message of its own takes the place of the source, and is added to the list."""
     folder = make_folders(maildrop)
     wires = [source.read_bytes() for source in sources]
+    linked = list(sources)
     for number in range(count):
-        which = number % len(sources)
+        which = number % len(wires)
         size = len(wires[which])
         file = folder / "cur" / file_name(number, f"{number:08x}", size, size)
-        file.hardlink_to(sources[which])
+        try:
+            file.hardlink_to(linked[which])
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            file.write_bytes(wires[which])
+            linked[which] = file
+            sources.append(file)
     make_older(folder)
     turns = [wires[number % len(wires)] for number in range(count)]
     dots = [wire.count(b"\r\n.") for wire in wires]
