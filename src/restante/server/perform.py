@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -215,8 +216,9 @@ class Performer:
 
     async def release(self) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated."""
-        if self._server.at_once.close(self):
-            return
+        with suppress(Exception):  # tried again on a thread, and told then
+            if self._server.at_once.close(self):
+                return
         maildrop, self.maildrop = self.maildrop, None
         if maildrop is not None:
             await self._server.calls.store(maildrop.close)
