@@ -40,6 +40,16 @@ def test_functions_run_and_give_results_or_exceptions(pool: WorkerThreads) -> No
     assert pool.submit(pow, 2, 3).result() == 8  # the thread goes on
 
 
+@pytest.mark.asyncio
+async def test_an_exception_that_a_future_does_not_take_is_told_too(pool: WorkerThreads) -> None:
+    def function() -> object:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError) as caught:
+        await asyncio.wait_for(pool.run(function), 5)
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
 def test_never_more_than_the_maximum_at_once_and_the_rest_in_order(pool: WorkerThreads) -> None:
     active, most, order = 0, 0, []
     lock = threading.Lock()

@@ -195,6 +195,9 @@ def _succeed(future: asyncio.Future[T], result: T) -> None:
 
 
 def _fail(future: asyncio.Future[T], error: BaseException) -> None:
+    if isinstance(error, StopIteration):  # a future takes any other
+        refused, error = error, RuntimeError("StopIteration was raised")
+        error.__cause__ = refused
     if not future.done():
         future.set_exception(error)
 
