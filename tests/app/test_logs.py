@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,6 +138,39 @@ def test_no_line_is_lost_when_others_are_written_meanwhile(folder: Path) -> None
     handler.flush()
     texts = [line.rpartition(" ")[2] for line in (folder / "log").read_text().splitlines()]
     assert texts == ["first", "kept"]
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_record_that_logs_while_it_is_formatted_loses_nothing(folder: Path) -> None:
+    handler = configure(file=folder / "log")
+
+    class Logging:
+        def __str__(self) -> str:
+            logging.getLogger("restante.app").warning("inner")
+            return "outer"
+
+    access = logging.getLogger("restante.access")
+    access.info("%s", Logging())
+    access.info("next")
+    handler.flush()
+    texts = [line.rpartition(" ")[2] for line in (folder / "log").read_text().splitlines()]
+    assert sorted(texts) == ["inner", "next", "outer"]
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_folder_that_is_gone_fails_nobody_and_may_come_back(folder: Path) -> None:
+    (folder / "logs").mkdir()
+    configure(file=folder / "logs" / "log")
+    log = logging.getLogger("restante.app")
+    log.warning("first")
+    shutil.rmtree(folder / "logs")
+    log.warning("lost")
+    log.warning("lost")
+    (folder / "logs").mkdir()
+    log.warning("second")
+    log.warning("third")
+    lines = (folder / "logs" / "log").read_text().splitlines()
+    assert [line.rpartition(" ")[2] for line in lines] == ["second", "third"]
 
 
 @pytest.mark.usefixtures("restored")

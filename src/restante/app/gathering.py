@@ -56,15 +56,29 @@ class GatheringHandler(logging.Handler):
     def flush(self) -> None:
         """Write what waits. What can't be written is lost, as with every handler."""
         with self._writing:
-            lines = [self._line() for _ in range(len(self._records))]
-            if not lines or self.target.stream is None:
-                return
-            if isinstance(self.target, WatchedFileHandler):
-                self.target.reopenIfNeeded()
-            stream = self.target.stream
+            lines = []
+            while self._records:  # asked each time: a record may log while it is formatted
+                lines.append(self._line())
             with suppress(OSError, ValueError):
-                stream.write("".join(lines))
-                stream.flush()
+                self._reopen()
+                if lines and self.target.stream is not None:
+                    self.target.stream.write("".join(lines))
+                    self.target.stream.flush()
+
+    def _reopen(self) -> None:
+        """Follow a file that was renamed or removed, or come back to one that couldn't be made.
+
+        Raises OSError.
+        """
+        target = self.target
+        if not isinstance(target, WatchedFileHandler):
+            return
+        if target.stream is not None:
+            target.reopenIfNeeded()
+        elif not self._over.is_set():
+            self.target = WatchedFileHandler(
+                target.baseFilename, encoding=target.encoding, errors=target.errors
+            )
 
     def _line(self) -> str:
         """The oldest record's line; nothing where it can't be formatted."""
