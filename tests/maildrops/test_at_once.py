@@ -68,7 +68,7 @@ def test_few_changes_are_seen(store: Maildir, tmp_path: Path) -> None:
 
 
 def large(root: Path) -> None:
-    put(root, "3.M1P1.host", b"x" * (survey.SMALL + 1))
+    put(root, "3.M1P1.host", b"x" * (survey.READ_AT_ONCE + 1))
 
 
 def many(root: Path) -> None:
@@ -87,7 +87,7 @@ def twice(root: Path) -> None:
 
 
 def much_noted(root: Path) -> None:
-    (root / "anna" / JOURNAL_FILE).write_bytes(b"\n" * (survey.SMALL + 1))
+    (root / "anna" / JOURNAL_FILE).write_bytes(b"\n" * (survey.READ_AT_ONCE + 1))
 
 
 def no_folder(root: Path) -> None:
@@ -109,7 +109,7 @@ def test_much_must_wait_and_the_lease_is_free(
 
 def test_a_large_index_is_not_read(store: Maildir, tmp_path: Path) -> None:
     with (tmp_path / "anna" / INDEX_FILE).open("ab") as file:
-        file.write(b"x" * survey.SMALL)
+        file.write(b"x" * survey.READ_AT_ONCE)
     assert Maildir(tmp_path).open_at_once(ANNA) is None
 
 

@@ -12,7 +12,7 @@ import errno
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -43,13 +43,14 @@ from restante.maildrops.rows import EMPTY, Draft, Rows
 from restante.maildrops.snapshot import Snapshot
 from restante.maildrops.survey import (
     CLEANED_AT_ONCE,
-    SMALL,
+    READ_AT_ONCE,
     clean_tmp,
     folder_times,
     made_folder_times,
     make_maildir,
     survey,
 )
+from restante.maildrops.texts import NewNames
 from restante.protocol.listing import valid_unique_id
 
 REMEMBERED = 200_000
@@ -212,7 +213,7 @@ class Maildir:
         version = index_version(folder)
         known = None if recent is None else (recent.stamp, recent.rows)
         if version is not None and (recent is None or recent.version != version):
-            if until is not None and version[2] > SMALL:
+            if until is not None and version[2] > READ_AT_ONCE:
                 raise TooMuch
             known = load(folder) or known
             if known is not None and known[0] == stamp:
@@ -265,9 +266,7 @@ class Maildir:
         if to_pin := name_all(draft, pins, foreign):
             self._pin_given(folder, to_pin, draft.names, len(pins))
 
-    def _pin_given(
-        self, folder: Path, to_pin: dict[str, str], names: Sequence[str], count: int
-    ) -> None:
+    def _pin_given(self, folder: Path, to_pin: dict[str, str], names: NewNames, count: int) -> None:
         crowded = count > 2 * len(names) + 1000
         alive = [base_name(name) for name in names] if crowded else None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 
 from restante.maildrops.names import base_name, own_unique_id
 from restante.maildrops.rows import Draft, Rows
@@ -17,10 +18,10 @@ def name_new_ones(draft: Draft, old: Rows, pins: Mapping[str, str]) -> bool:
     ids = draft.unique_ids
     taken = set(ids)
     given = ids.copy()
-    for at, unique_id in enumerate(ids):
+    for at, (name, unique_id) in enumerate(zip(draft.names, ids, strict=True)):
         if unique_id:
             continue
-        base = base_name(draft.names[at])
+        base = base_name(name)
         wish = given[at] = pins.get(base) or own_unique_id(base)
         if wish in taken or (draft.keep and old.unique_ids.has(wish, draft.keep)):
             return False
@@ -41,18 +42,18 @@ def name_all(
     """
     names, ids = draft.names, draft.unique_ids
     taken: set[str] = set()
-    wanting: list[int] = []
+    wanting = bytearray(len(ids))
     if pins:
         ids[:] = [pins.get(base_name(name)) or had for name, had in zip(names, ids, strict=True)]
     for row, unique_id in enumerate(ids):
         if not unique_id or unique_id in taken:
-            wanting.append(row)
+            wanting[row] = 1
         else:
             taken.add(unique_id)
     to_pin: dict[str, str] = {}
     everything = foreign is not None
-    for row in wanting:
-        base = base_name(names[row])
+    for row, name in compress(enumerate(names), wanting):
+        base = base_name(name)
         own = own_unique_id(base)
         wish = ids[row] or (foreign or {}).get(base) or own
         unique_id, copy = own if wish is own else as_unique_id(wish), 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -57,7 +58,7 @@ class OpenedMaildir(Maildrop):
         self._lease = lease
         self._forget = forget
         self._fsync = fsync
-        self._gone: set[int] = set()  # rows whose files have been removed already
+        self._gone: AbstractSet[int] = frozenset()  # rows whose files are removed already
         self._files: _Files | None = None
 
     def fetch(self, number: MessageNumber) -> Content:
@@ -122,12 +123,13 @@ class OpenedMaildir(Maildrop):
         if len(numbers) > FEW or not self._lease.holds():
             return
         snapshot = self._snapshot
+        self._gone = gone = set(self._gone)
         for number in numbers:
             row = number - 1
             if not snapshot.rows.marks[row] & TWICE:
                 with suppress(OSError):
                     os.unlink(snapshot.path(row))  # noqa: PTH108
-                    self._gone.add(row)
+                    gone.add(row)
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Unlink the files of these messages, wherever other programs moved them."""

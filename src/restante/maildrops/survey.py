@@ -27,8 +27,8 @@ from restante.maildrops.rows import IN_CUR, TWICE, Draft, Rows
 FEW = 64
 """Files of a maildrop that are looked through in one go, and in place if that is quick."""
 
-SMALL = 64 * 1024
-"""Octets up to which a message may be measured in place."""
+READ_AT_ONCE = 64 * 1024
+"""Octets of a file that may be read in place: of a message to be measured, or what is known."""
 
 CLEANED_AT_ONCE = 64
 """Entries of tmp/ that are looked at in place."""
@@ -212,7 +212,7 @@ def survey(
         there are more than few files, or a large one.
     save_half: called with what there is so far, again and again, while many are read.
     """
-    most = None if until is None else SMALL
+    most = None if until is None else READ_AT_ONCE
     noted = read_journal(folder, most)
 
     def learned(path: str, base: str) -> Measured:
@@ -245,10 +245,9 @@ def survey(
 def _times(folder: Path) -> tuple[int, int]:
     """Modification times of new/ and cur/, as in a `Stamp`."""
     try:
-        new, cur = os.lstat(f"{folder}/new"), os.lstat(f"{folder}/cur")
+        return folder_times(folder)
     except FileNotFoundError:
         return 0, 0
-    return new.st_mtime_ns, cur.st_mtime_ns
 
 
 def _survey_once(

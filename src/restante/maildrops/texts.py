@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, overload
 
 from restante.maildrops.names import base_name
@@ -140,7 +141,7 @@ class Names(Texts):
         return found
 
 
-class NewNames(Sequence[str]):
+class NewNames:
     """Names in the making. They are packed on the way, in one block: as texts they take twice
     the room, and in many blocks leave holes behind."""
 
@@ -148,33 +149,14 @@ class NewNames(Sequence[str]):
         self._block = bytearray()
         self._starts = array("Q")
         self._last: list[str] = []
-        self._cut: tuple[int, list[str]] = (-1, [])  # the chunk that was cut last
 
     def __len__(self) -> int:
         return len(self._starts) * CHUNK + len(self._last)
 
     def __iter__(self) -> Iterator[str]:
-        for chunk in range(len(self._starts)):
-            yield from self._chunk(chunk)
+        for start, end in pairwise([*self._starts, len(self._block)]):
+            yield from Names.cut(bytes(self._block[start:end]))
         yield from self._last
-
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[str]: ...
-    def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(len(self))[at]]
-        chunk, place = divmod(range(len(self))[at], CHUNK)
-        if chunk == len(self._starts):
-            return self._last[place]
-        if self._cut[0] != chunk:
-            self._cut = chunk, self._chunk(chunk)
-        return self._cut[1][place]
-
-    def _chunk(self, chunk: int) -> list[str]:
-        end = self._starts[chunk + 1] if chunk + 1 < len(self._starts) else len(self._block)
-        return Names.cut(bytes(self._block[self._starts[chunk] : end]))
 
     def append(self, name: str) -> None:
         """Add one."""
