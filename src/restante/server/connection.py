@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -282,10 +283,8 @@ class Connection(asyncio.Protocol):
                 if isinstance(outcome, Effect) or not self._reply(outcome):
                     self._start(self._answer(outcome))
                     return
-                if (
-                    waiting and not self._out.replies
-                ):  # enough for a write: the others have their turn
-                    self._start(asyncio.sleep(0))
+                if waiting and not self._out.replies:
+                    self._start(asyncio.sleep(0))  # enough was written: others have their turn
                     return
         except LineTooLong as error:
             self._reply(session.give_up(error))
@@ -325,7 +324,7 @@ class Connection(asyncio.Protocol):
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the bytes to go; False for a body that must be streamed."""
         wording, octets = self.session.wording, 0
-        pieces: list[bytes | memoryview]
+        pieces: Sequence[bytes | memoryview]
         if isinstance(reply, Body):
             body = encoded_whole(reply, 2 * self.server.batch_size)
             if body is None:
@@ -333,8 +332,7 @@ class Connection(asyncio.Protocol):
             pieces = [wording.encode(reply), *body]
             octets = len(reply.content.source)
         elif isinstance(reply, Prepared):
-            pieces = [*wording.pieces(reply)]
-            octets = len(reply.block)
+            pieces, octets = wording.pieces(reply), len(reply.block)
         else:
             pieces = [wording.encode(reply)]
         if self.server.transcript.active and pieces[0]:
