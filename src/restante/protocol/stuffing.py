@@ -105,21 +105,20 @@ def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
 
     facts: of these very octets.
     """
-    if facts.crlf and not facts.needs_stuffing:
-        return [data, TERMINATOR]
-    if facts.dots is None:
-        data = _with_dots(data, starts_line=True) if facts.needs_stuffing else data
-    elif facts.crlf:
+    pieces: list[bytes | memoryview] = [data]
+    if facts.needs_stuffing and facts.dots is not None:
         pieces = _stuffed_pieces(data, facts.dots)
-        pieces.append(TERMINATOR)
-        return pieces
-    else:
-        data = stuffed_at(data, facts.dots)
+    elif facts.needs_stuffing:
+        pieces = [_with_dots(data, starts_line=True)]
     if not facts.crlf:
+        data = b"".join(pieces)
         if b"\r" in data:
             data = data.replace(b"\r\n", b"\n")
-        data = data.replace(b"\n", b"\r\n")
-    return [data, TERMINATOR if data.endswith(b"\n") else b"\r\n" + TERMINATOR]
+        pieces = [data.replace(b"\n", b"\r\n")]
+        if not data.endswith(b"\n"):
+            pieces.append(b"\r\n")
+    pieces.append(TERMINATOR)
+    return pieces
 
 
 class BodyEncoder:

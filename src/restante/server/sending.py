@@ -79,10 +79,7 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
             if encoder.complete:
                 break
     finally:
-        if isinstance(source, FileIO):  # nothing that could wait to be written
-            source.close()
-        else:
-            await _close(source, call)
+        await _close(source, call)
     end = encoder.finish()
     sink.write(end)
     return sent + len(end)
@@ -179,6 +176,9 @@ def _is_regular_file(file: Any) -> bool:
 
 
 async def _close(source: Source, call: Call) -> None:
+    if isinstance(source, FileIO):  # nothing that could wait to be written
+        source.close()
+        return
     close = getattr(source, "aclose", None) or getattr(source, "close", None)
     if close is None:
         return
