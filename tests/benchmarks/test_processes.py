@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from benchmarks import processes
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass\n"
@@ -31,7 +29,10 @@ def test_a_process_and_the_threads_that_it_had() -> None:
     with program(thread) as process:
         used = processes.processor_seconds(process.pid)
         assert 0.2 <= used < 2
-        assert processes.seconds_by_process(process.pid) == pytest.approx({process.pid: used})
+        by_process = processes.seconds_by_process(process.pid)
+        assert list(by_process) == [process.pid]
+        # It may still be on its way to `input`, so each look may show a little more.
+        assert used <= by_process[process.pid] <= processes.processor_seconds(process.pid)
         assert processes.processor_seconds(process.pid) - used < 0.01
 
 
