@@ -10,15 +10,25 @@ NEW_OBJECTS = 10_000
 LARGE_BLOCK = 1024 * 1024
 """Octets of a block of memory up to which it is kept for the next one."""
 
+COUNTS_REFERENCES = hasattr(gc, "freeze")
+"""As CPython does. PyPy's collector needs no advice: what has grown old it seldom looks at."""
+
+
+def keep_what_is_there() -> None:
+    """Never look again through what is there by now, so that forked processes share it."""
+    gc.collect()
+    if COUNTS_REFERENCES:
+        gc.freeze()
+
 
 def spare_what_stays() -> None:
-    """Never look again through what is there by now, and seldom through what is new.
+    """The same, and look seldom through what is new.
 
     And keep the memory that a message was read into for the next one.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 20, 100)
     # The C library of Linux maps large blocks anew each time, page by page, which takes several
     # times as long as to fill them: until one as large as this has been given back.
     bytes(LARGE_BLOCK)
+    keep_what_is_there()
+    if COUNTS_REFERENCES:
+        gc.set_threshold(NEW_OBJECTS, 20, 100)

@@ -7,7 +7,6 @@ never waits for a worker, nor for anybody who asks.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import selectors
@@ -23,6 +22,7 @@ from restante.app.bound import Bound, Given, StartError, close_all
 from restante.app.config import Loaded
 from restante.app.control import ControlError, Link, Message, batches
 from restante.app.desk import Desk
+from restante.app.garbage import keep_what_is_there
 from restante.app.ledger import Ledger
 from restante.app.parts import make_all_tls
 from restante.app.service import read_again, renew_certificates, with_static_accounts
@@ -91,8 +91,7 @@ class Supervisor:
         Raises StartError when no worker gets ready.
         """
         self._heed_signals()
-        gc.collect()
-        gc.freeze()  # what all have in common stays in common
+        keep_what_is_there()
         try:
             while self._stopping is None or any(slot.pid for slot in self._slots):
                 self._look_after()
