@@ -207,11 +207,12 @@ class SqliteAccounts:
         credentials = self._made_from(password, keep_secret)
         with self._changing() as database:
             key = fold(account.name)
-            row = database.execute("SELECT id FROM accounts WHERE name_key = ?", (key,)).fetchone()
-            if row is None:
+            found = database.execute("SELECT id FROM accounts WHERE name_key = ?", (key,))
+            rows = found.fetchall()
+            if not rows:
                 raise NoSuchAccount(f"no account {name!r}")
-            database.execute("DELETE FROM credentials WHERE account = ? AND app = ''", row)
-            _store(database, row[0], credentials)
+            database.execute("DELETE FROM credentials WHERE account = ? AND app = ''", rows[0])
+            _store(database, rows[0][0], credentials)
 
     def remove(self, name: str) -> None:
         """Remove an account; its maildrop stays. Raises NoSuchAccount."""

@@ -128,5 +128,12 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 def schema_version(database: sqlite3.Connection) -> int:
     """What `PRAGMA user_version` says: 0 in a new file."""
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    [(version,)] = database.execute("PRAGMA user_version").fetchall()
+    return int(version)
+
+
+def use_wal(database: sqlite3.Connection) -> None:
+    """Let others read while one writes, from now on."""
+    # Its answer is fetched: a statement that has rows left holds its lock, and not every Python
+    # ends it when nobody refers to it.
+    database.execute("PRAGMA journal_mode = WAL").fetchall()

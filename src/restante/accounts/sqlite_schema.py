@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from restante.accounts.contract import AccountError
-from restante.accounts.sqlite_file import schema_version, transaction
+from restante.accounts.sqlite_file import schema_version, transaction, use_wal
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -50,7 +50,7 @@ def prepare(database: sqlite3.Connection) -> None:
     """Bring the schema up to date."""
     database.execute("PRAGMA foreign_keys = ON")
     if schema_version(database) < len(MIGRATIONS):
-        database.execute("PRAGMA journal_mode = WAL")
+        use_wal(database)
         with transaction(database):
             for number in range(schema_version(database), len(MIGRATIONS)):
                 for statement in MIGRATIONS[number]:

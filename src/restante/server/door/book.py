@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from restante.accounts.sqlite_file import DatabaseFile, Identity, schema_version, transaction
+from restante.accounts.sqlite_file import (
+    DatabaseFile,
+    Identity,
+    schema_version,
+    transaction,
+    use_wal,
+)
 
 VERSION = 1
 """Of the schema, as `PRAGMA user_version`."""
@@ -203,7 +209,7 @@ def _prepare(database: sqlite3.Connection) -> None:
     """Make the schema, if it isn't there. What is lost in a crash of the machine may be lost."""
     database.execute("PRAGMA synchronous = NORMAL")
     if schema_version(database) == 0:
-        database.execute("PRAGMA journal_mode = WAL")
+        use_wal(database)
         with transaction(database):
             if schema_version(database) == 0:
                 for statement in _SCHEMA:
