@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from restante.server.transport.freeing import way_to_free
 from restante.server.transport.readiness import ENDED, READ, WRITE, Readiness
 
 RECEIVED = 16 * 1024
@@ -54,7 +55,7 @@ class SocketTransport(asyncio.Transport):
     """
 
     __slots__ = (
-        "_closing", "_events", "_fd", "_handshake", "_high", "_lost", "_out", "_paused",
+        "_closing", "_events", "_fd", "_free", "_handshake", "_high", "_lost", "_out", "_paused",
         "_protocol", "_readiness", "_says_eof", "_socket", "_timer", "_tls", "_unsent", "peer",
     )  # fmt: skip
 
@@ -75,6 +76,7 @@ class SocketTransport(asyncio.Transport):
         self._closing = False
         self._lost = False
         self._tls: ssl.SSLSocket | None = None
+        self._free: Callable[[], Any] | None = None
         self._handshake: tuple[ssl.SSLContext, Done] | None = None
         self._timer: asyncio.TimerHandle | None = None
         readiness.watch(self._fd, self, READ)
@@ -259,6 +261,7 @@ class SocketTransport(asyncio.Transport):
                 self._tls = self._socket = self._handshake[0].wrap_socket(
                     self._socket, server_side=True, do_handshake_on_connect=False
                 )
+                self._free = way_to_free(self._tls)
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             self._watch(READ)
@@ -391,7 +394,7 @@ class SocketTransport(asyncio.Transport):
         self._unsent = 0
 
     def _tell_lost(self, error: OSError | None) -> None:
-        self._socket.close()
+        self._close_socket()
         if self._timer is not None:
             self._timer.cancel()
         if self._handshake is not None:
@@ -407,4 +410,10 @@ class SocketTransport(asyncio.Transport):
             for _ in range(DRAINED):
                 if not socket.socket.recv(self._socket, RECEIVED):
                     break
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         self._socket.close()
+        free, self._free = self._free, None
+        if free is not None:
+            free()
