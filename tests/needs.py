@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from typing import NoReturn
 
 import pytest
+
+exporter_needed = pytest.mark.skipif(
+    sys.implementation.name != "cpython",
+    reason="only CPython's TLS has `tls-exporter`",
+)
 
 
 def need(program: str, *, package: str) -> str:
