@@ -14,7 +14,8 @@ from benchmarks.run import run
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.servers import PEERS
 
-DEFAULT_SERVERS = ("dovecot", "ceiling", "twisted", "restante-uvloop", "restante-asyncio")
+OURS = ("restante-uvloop", "restante-asyncio", "restante-pypy")
+DEFAULT_SERVERS = ("dovecot", "ceiling", "twisted", *OURS)
 QUICK_SERVERS = ("dovecot", "restante-uvloop")
 SPECIAL = ("huge", "held", "cores")
 BASELINE = report.FOLDER / "baseline.json"

@@ -20,6 +20,7 @@ NAMES = {
     "twisted": "Twisted",
     "restante-uvloop": "Restante, uvloop",
     "restante-asyncio": "Restante, asyncio",
+    "restante-pypy": "Restante, PyPy",
 }
 COLOURS = {
     "dovecot": "#9a9a9a",
@@ -29,6 +30,7 @@ COLOURS = {
     "twisted": "#d9a441",
     "restante-uvloop": "#1f6fb4",
     "restante-asyncio": "#8fbfe5",
+    "restante-pypy": "#2e9e6b",
 }
 
 

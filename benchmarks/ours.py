@@ -5,16 +5,22 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+import restante
 from benchmarks.ground import Ground, Unavailable, wait_for_ready
 from benchmarks.processes import start
 
 _RUN = "import sys; {hide}from restante.app.entry import main; main()"
 _HIDE_UVLOOP = "sys.modules['uvloop'] = None; "
+_FROM_HERE = "sys.path.insert(0, {folder!r}); "
+
+PYPY = "RESTANTE_PYPY"
+"""The environment variable that names the PyPy to be measured; else `pypy3` is looked for."""
 
 _SERVE = """
 [server]
@@ -59,13 +65,46 @@ def start_restante(
     peer: str, ground: Ground, folder: Path, log: Path
 ) -> tuple[subprocess.Popen[bytes], tuple[int, int]]:
     """`restante serve` as it comes. Raises Unavailable."""
-    loop = peer.removeprefix("restante-")
-    if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
-        raise Unavailable("uvloop is not installed (pip install uvloop)")
     if ground.workers > 1 and not can_have_workers():
         raise Unavailable("this version has no --workers")
-    program = _RUN.format(hide="" if loop == "uvloop" else _HIDE_UVLOOP)
-    return start_with((sys.executable, "-c", program), ground, folder, log)
+    return start_with(_command(peer.removeprefix("restante-")), ground, folder, log)
+
+
+def _command(way: str) -> tuple[str, str, str]:
+    """How `restante` is run: on `uvloop`, on `asyncio`'s own loop, or on `pypy`."""
+    if way == "pypy":
+        return find_pypy(), "-c", _pypy_program()
+    if way == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        raise Unavailable("uvloop is not installed (pip install uvloop)")
+    return sys.executable, "-c", _RUN.format(hide="" if way == "uvloop" else _HIDE_UVLOOP)
+
+
+@cache
+def find_pypy() -> str:
+    """A PyPy that can run `restante serve`. Raises Unavailable."""
+    pypy = os.environ.get(PYPY) or shutil.which("pypy3")
+    if pypy is None:
+        raise Unavailable(f"there is no pypy3 (3.11 or later; {PYPY} may name one)")
+    tried = subprocess.run(
+        [pypy, "-c", _pypy_program(), "--help"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        why = (tried.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise Unavailable(f"{pypy} can't run it: {why}")
+    return pypy
+
+
+def pypy_version() -> str:
+    """Its own, not that of the Python that it is. Raises Unavailable."""
+    program = "import sys; print('.'.join(map(str, sys.pypy_version_info[:3])))"
+    said = subprocess.run([find_pypy(), "-c", program], capture_output=True, text=True, check=True)
+    return said.stdout.strip()
+
+
+def _pypy_program() -> str:
+    """It has an environment of its own, with what the server needs but not with this checkout."""
+    folder = str(Path(restante.__file__).parent.parent)
+    return _RUN.format(hide=_FROM_HERE.format(folder=folder))
 
 
 def start_with(

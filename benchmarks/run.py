@@ -33,8 +33,14 @@ Figures: TypeAlias = dict[str, Any]
 
 MEMORY_ONLY = "dovecot-alone"
 ONLY_SOME = {
-    "huge": ("dovecot", "dovecot-default", "restante-uvloop", "restante-asyncio"),
-    "cores": ("dovecot", "restante-uvloop"),
+    "huge": (
+        "dovecot",
+        "dovecot-default",
+        "restante-uvloop",
+        "restante-asyncio",
+        "restante-pypy",
+    ),
+    "cores": ("dovecot", "restante-uvloop", "restante-pypy"),
 }
 CORE_SESSIONS = 6000
 POLL = SCENARIOS[0]
@@ -167,7 +173,7 @@ class Run:
 
     def _soak(self) -> None:
         crowd = Crowd(self.ground, self.programs, self.generator, CONNECTIONS)
-        names = self._present(("restante-uvloop", "restante-asyncio"))[:1]
+        names = self._present(("restante-uvloop", "restante-asyncio", "restante-pypy"))[:1]
         measure = partial(soak, crowd, connections=CONNECTIONS, seconds=self.options.soak_seconds)
         self.results["soak"] = dict(self._each("soak", names, measure))
 

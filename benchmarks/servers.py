@@ -7,13 +7,13 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import dovecot, others, ours
 from benchmarks.client import wait_for_greeting
-from benchmarks.ground import Ground
+from benchmarks.ground import Ground, Unavailable
 from benchmarks.processes import stop
 from benchmarks.scenarios import Scenario
 
@@ -37,12 +37,14 @@ class Peer:
     """A server that can be measured.
 
     scenarios: the names of those that it can do; empty for all. why: it can't do others.
+    learns: it becomes quicker with each session, until it has seen many of a kind.
     """
 
     name: str
     about: str
     scenarios: tuple[str, ...] = ()
     why: str = ""
+    learns: bool = False
 
     def does(self, scenario: Scenario) -> bool:
         """Whether it can be measured by a scenario."""
@@ -62,6 +64,7 @@ PEERS = (
     Peer("twisted", "Twisted's POP3 server", ("poll", "sync"), _NO_FETCHES),
     Peer("restante-uvloop", "Restante on uvloop"),
     Peer("restante-asyncio", "Restante on the standard event loop"),
+    Peer("restante-pypy", "Restante on PyPy", learns=True),
 )
 BY_NAME = {peer.name: peer for peer in PEERS}
 
@@ -91,6 +94,8 @@ def versions() -> dict[str, str]:
     import restante  # noqa: PLC0415
 
     found = {"python": sys.version.split()[0], "restante": restante.__version__}
+    with suppress(Unavailable):
+        found["pypy"] = ours.pypy_version()
     for name in ("uvloop", "twisted"):
         if importlib.util.find_spec(name):
             found[name] = importlib.metadata.version(name)
