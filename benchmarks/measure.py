@@ -15,7 +15,7 @@ from benchmarks.processes import processor_seconds
 from benchmarks.scenarios import DRAIN_SIZES, Scenario
 from benchmarks.servers import BY_NAME, Running
 
-LEARNING = 10
+LEARNING = 20
 """Rounds that a server which becomes quicker has before it is measured."""
 
 SETTLED = 0.0002
