@@ -16,8 +16,9 @@ from benchmarks import corpus
 from benchmarks.corpus import PASSWORD, Group
 from benchmarks.ground import Ground, mail_user
 from benchmarks.load import Generator, Work
+from benchmarks.measure import LEARNING
 from benchmarks.processes import processor_seconds, seconds_by_process
-from benchmarks.servers import Running, running
+from benchmarks.servers import BY_NAME, Running, running
 
 CORES = Group("core", 32, (2500,) * 10)
 WORKERS = (1, 2)
@@ -44,8 +45,9 @@ class Cores:
                 folder = self._ground.folder / f"cores{count}"
                 ground = replace(self._ground, own=folder, workers=count)
                 servers[str(count)] = stack.enter_context(running(name, ground))
+            learning = LEARNING if BY_NAME[name].learns else 0
             for server in servers.values():
-                self._generator.run(server.port, self._work(WARM_UP))
+                self._generator.run(server.port, self._work(WARM_UP + learning * self._sessions))
             for _ in range(rounds):  # in turn: the machine's own pace changes
                 for workers, server in servers.items():
                     taken[workers].append(self._round(server))

@@ -98,11 +98,11 @@ class Field:
         port = server.port_for(scenario.channel)
         warm_up = self.work(scenario, 2 * scenario.concurrency)
         self._generator.run(port, warm_up)
-        self._teach(scenario, server)
+        self.teach(scenario, server)
         work = self.work(scenario, sessions)
         return used_by(server, lambda: self._generator.run(port, work))
 
-    def _teach(self, scenario: Scenario, server: Running) -> None:
+    def teach(self, scenario: Scenario, server: Running) -> None:
         """Let a server that becomes quicker become so, once for each kind of session."""
         if not BY_NAME[server.name].learns or (server.pid, scenario.name) in self._taught:
             return

@@ -67,10 +67,10 @@ def start_restante(
     """`restante serve` as it comes. Raises Unavailable."""
     if ground.workers > 1 and not can_have_workers():
         raise Unavailable("this version has no --workers")
-    return start_with(_command(peer.removeprefix("restante-")), ground, folder, log)
+    return start_with(command(peer.removeprefix("restante-")), ground, folder, log)
 
 
-def _command(way: str) -> tuple[str, str, str]:
+def command(way: str) -> tuple[str, str, str]:
     """How `restante` is run: on `uvloop`, on `asyncio`'s own loop, or on `pypy`."""
     if way == "pypy":
         return find_pypy(), "-c", _pypy_program()

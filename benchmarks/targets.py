@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.report import Results, ratios
 
 OURS, STANDARD_LOOP, CEILING = "restante-uvloop", "restante-asyncio", "ceiling"
+AIMING = {OURS: "", "restante-pypy": ", PyPy"}
+"""Servers that the targets are for, and how their lines are told apart."""
 
 TIMES_LESS = {
     "poll": 7,
@@ -50,30 +52,38 @@ class Verdict:
 
 def verdicts(results: Results) -> list[Verdict]:
     """All targets that the run says something of."""
-    return [
-        *_against_dovecot(results),
-        *_against_the_ceiling(results),
-        *_memory(results),
-        *_cores(results),
-    ]
+    found = []
+    for server, suffix in AIMING.items():
+        for each in (
+            *_against_dovecot(results, server),
+            *_against_the_ceiling(results, server),
+            *_memory(results, server),
+            *_cores(results, server),
+        ):
+            found.append(replace(each, what=each.what + suffix))
+    return [*found, *_standard_loop(results)]
 
 
-def _against_dovecot(results: Results) -> Iterator[Verdict]:
+def _against_dovecot(results: Results, server: str) -> Iterator[Verdict]:
     compared = ratios(results)
     titles: dict[str, str] = results["titles"]
     for name, times in TIMES_LESS.items():
-        if ratio := compared.get(name, {}).get(OURS):
+        if ratio := compared.get(name, {}).get(server):
             yield Verdict(titles[name], f"1/{ratio:.1f}", f"1/{times:g}", ratio >= times)
-    for name, by_server in compared.items():
+
+
+def _standard_loop(results: Results) -> Iterator[Verdict]:
+    titles: dict[str, str] = results["titles"]
+    for name, by_server in ratios(results).items():
         if name in results["scenarios"] and (ratio := by_server.get(STANDARD_LOOP)):
             title = f"{titles[name]}, asyncio"
             least = STANDARD_LOOP_TIMES_LESS
             yield Verdict(title, f"1/{ratio:.1f}", f"1/{least}", ratio >= least)
 
 
-def _against_the_ceiling(results: Results) -> Iterator[Verdict]:
+def _against_the_ceiling(results: Results, server: str) -> Iterator[Verdict]:
     for name in ("poll", "sync"):
-        times = times_ceiling(results, name)
+        times = times_ceiling(results, name, server)
         if times is not None:
             title = f"{results['titles'][name]}, against the ceiling"
             yield Verdict(title, f"{times:.1f} times", f"{TIMES_CEILING} times", times <= 2.2)
@@ -88,16 +98,16 @@ def times_ceiling(results: Results, scenario: str, server: str = OURS) -> float 
     return times
 
 
-def _memory(results: Results) -> Iterator[Verdict]:
+def _memory(results: Results, server: str) -> Iterator[Verdict]:
     for name, most in KIB_A_SESSION.items():
-        figures = results["memory"].get(name, {}).get(OURS)
+        figures = results["memory"].get(name, {}).get(server)
         if figures:
             seen, title = figures["private_kib"], f"idle session {results['titles'][name]}"
             yield Verdict(title, f"{seen:.1f} KiB", f"{most} KiB", seen <= most)
             held, wanted = figures["sessions"], figures["wanted"]
             title = f"sessions held {results['titles'][name]}"
             yield Verdict(title, f"{held:,}", f"{wanted:,}", held == wanted)
-    first = results["scenarios"].get("huge-first", {}).get(OURS)
+    first = results["scenarios"].get("huge-first", {}).get(server)
     if first:
         seen = first["octets_a_message"]
         title = "memory at first sight of many messages"
@@ -105,8 +115,8 @@ def _memory(results: Results) -> Iterator[Verdict]:
         yield Verdict(title, f"{seen:,.0f} octets each", target, seen <= OCTETS_A_MESSAGE)
 
 
-def _cores(results: Results) -> Iterator[Verdict]:
-    figures = results.get("cores", {}).get(OURS)
+def _cores(results: Results, server: str) -> Iterator[Verdict]:
+    figures = results.get("cores", {}).get(server)
     if figures:
         for key, how in (
             ("measured", "by the clock, the generator taking its part"),

@@ -82,7 +82,7 @@ def stuffed_at(data: bytes, dots: Sequence[int]) -> bytes:
 
 
 _SLICED = memoryview if sys.implementation.name == "cpython" else bytes
-"""As what octets are sliced to be joined: PyPy joins views slowly, CPython spares a copy by them."""
+"""What octets are sliced as, to be joined: views spare CPython a copy, and cost PyPy one."""
 
 
 def _stuffed_pieces(data: bytes, dots: Sequence[int]) -> list[bytes | memoryview]:

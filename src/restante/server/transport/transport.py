@@ -21,6 +21,9 @@ RECEIVED = 16 * 1024
 HIGH = 256 * 1024
 """Octets waiting to be sent above which the protocol is asked to pause."""
 
+SENT_AT_ONCE = 512 * 1024
+"""Octets that the system is offered at a time of what had to wait: PyPy copies all of a view."""
+
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -312,7 +315,7 @@ class SocketTransport(asyncio.Transport):
                     part.at += sent
                     whole = part.at == part.end
                 else:
-                    sent = self._socket.send(part)
+                    sent = self._socket.send(self._beginning(part))
                     whole = sent == len(part)
                     if not whole:
                         out[0] = memoryview(part)[sent:]
@@ -325,6 +328,12 @@ class SocketTransport(asyncio.Transport):
             self._fail(error)
             return
         self._sent_some()
+
+    def _beginning(self, part: bytes | memoryview) -> bytes | memoryview:
+        """What is sent next of it. Within TLS all of it: OpenSSL wants what it was given before."""
+        if len(part) <= SENT_AT_ONCE or self._tls is not None:
+            return part
+        return memoryview(part)[:SENT_AT_ONCE]
 
     def _send_part(self, part: FilePart) -> int:
         try:
