@@ -9,9 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-exporter_needed = pytest.mark.skipif(
-    sys.implementation.name != "cpython",
-    reason="only CPython's TLS has `tls-exporter`",
+only_cpython = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="only CPython has what this is about"
 )
 
 

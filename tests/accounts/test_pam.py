@@ -22,7 +22,9 @@ from restante import MemoryStore, Pop3Server
 from restante.accounts import pam, pam_helper
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.pam import PamAccounts
-from tests.needs import need
+from tests.needs import need, only_cpython
+
+pytestmark = only_cpython
 
 SERVICES = Path("/etc/pam.d")
 numbers = itertools.count()
@@ -358,3 +360,9 @@ def test_a_missing_library_is_an_error_that_names_the_extra(
     monkeypatch.setattr(pam, "find_spec", lambda name: None)
     with pytest.raises(AccountError, match=r"restante\[pam\]"):
         PamAccounts()
+
+
+def test_where_it_can_t_work_that_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "implementation", SimpleNamespace(name="pypy"))
+    with pytest.raises(AccountError, match="PAM needs CPython"):
+        PamAccounts("login")

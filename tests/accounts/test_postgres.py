@@ -18,7 +18,9 @@ from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wai
 from tests.accounts.postgres_server import PASSWORD, USER, PostgresServer, postgres
 from tests.accounts.sql_contract import BY_NAME, JOE, SCHEMA, Server, SqlContract
 from tests.conftest import Authority
-from tests.needs import need
+from tests.needs import need, only_cpython
+
+pytestmark = only_cpython
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from restante.sasl.scram import (
 from restante.server.channel import TlsChannel
 from restante.server.tls_exporter import exporter
 from tests.conftest import Authority
-from tests.needs import need
+from tests.needs import need, only_cpython
 from tests.peers.harness import NAME, PASSWORD, WAYS, Post, Visit, Way
 from tests.peers.tools import Mpop
 from tests.sasl.test_scram import Client as ScramPeer
@@ -298,6 +298,7 @@ def test_an_unknown_name_looks_like_a_known_one(authority: Authority) -> None:
 # tls-exporter against a whole server
 
 
+@only_cpython
 @pytest.mark.parametrize("right", [True, False])
 def test_a_client_binds_by_tls_exporter(right: bool, authority: Authority, loop_kind: str) -> None:
     """asyncio's end of a connection is one that a binding can be had of."""

@@ -26,7 +26,7 @@ from restante.server import tls_exporter
 from restante.server.certificates import end_point, first_certificate, principal_names
 from restante.server.channel import MAX_NAMES, NAME_KINDS, TlsChannel
 from tests.conftest import Authority
-from tests.needs import exporter_needed
+from tests.needs import only_cpython
 
 LABEL = b"EXPORTER-Channel-Binding"
 
@@ -68,7 +68,7 @@ def exported(tls: ssl.SSLObject) -> bytes:
     return octets
 
 
-@exporter_needed
+@only_cpython
 def test_both_ends_export_the_same(settings: TlsSettings, trusting: ssl.SSLContext) -> None:
     bindings = set()
     for _ in range(5):
@@ -80,7 +80,7 @@ def test_both_ends_export_the_same(settings: TlsSettings, trusting: ssl.SSLConte
     assert len(bindings) == 5
 
 
-@exporter_needed
+@only_cpython
 def test_it_is_what_rfc_8446_says(
     settings: TlsSettings, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
@@ -122,7 +122,7 @@ def test_tls_unique_is_never_given(settings: TlsSettings, trusting: ssl.SSLConte
         assert channel.binding(kind) is None
 
 
-@exporter_needed
+@only_cpython
 def test_the_strongest_comes_first(settings: TlsSettings, trusting: ssl.SSLContext) -> None:
     server, _ = connect(settings.context, trusting)
     assert TlsChannel(server, settings).binding_types() == ("tls-exporter", "tls-server-end-point")
@@ -193,7 +193,7 @@ def test_ends_that_disagree_switch_it_off(
     assert tls_exporter.exporter() is None
 
 
-@exporter_needed
+@only_cpython
 def test_nothing_is_exported_from_anything_else(
     settings: TlsSettings, trusting: ssl.SSLContext
 ) -> None:
@@ -263,7 +263,7 @@ def test_a_reload_changes_later_connections_only(tmp_path: Path) -> None:
     assert after == expected(later) != expected(client)
 
 
-@exporter_needed
+@only_cpython
 def test_a_name_hook_s_certificate_is_unknown(tmp_path: Path) -> None:
     ca = trustme.CA()
     trusting = ssl.create_default_context()
@@ -543,7 +543,7 @@ def test_a_certificate_that_python_can_t_read_has_no_names(settings: TlsSettings
 # On real transports
 
 
-@exporter_needed
+@only_cpython
 def test_on_a_loop_s_own_tls(
     loop_kind: str, settings: TlsSettings, authority: Authority, trusting: ssl.SSLContext
 ) -> None:

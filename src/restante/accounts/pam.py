@@ -74,6 +74,8 @@ class PamAccounts:
             raise ValueError("PAM: service must be the name of a file in /etc/pam.d")
         if max_processes < 1 or timeout <= 0:
             raise ValueError("PAM: max_processes and timeout must be positive")
+        if sys.implementation.name == "pypy":
+            raise AccountError("PAM needs CPython: by PyPy python-pam can't answer PAM's questions")
         if find_spec("pam") is None:
             raise AccountError("PAM needs python-pam: pip install 'restante[pam]'")
         self._service = service
