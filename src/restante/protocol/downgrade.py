@@ -39,8 +39,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _WORD_IN_TEXT = re.compile(r"=\?[!-<>@-~]+\?[bBqQ]\?[!->@-~]*\?=")
 _WORD_IN_PHRASE = re.compile(r"=\?[A-Za-z0-9*_-]+\?[bBqQ]\?[A-Za-z0-9!*+/=_-]*\?=")
 
-# Nothing below can fail once it has begun, so there is no going back to be forbidden. That is as
-# well: PyPy 7.3.19 misreads possessive quantifiers within one another.
+# Strings and tokens can't fail once they have begun, so there is no going back to be forbidden.
+# That is as well: PyPy 7.3.19 misreads possessive quantifiers within one another.
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*'
 _SPACE_THEN_WORD = re.compile(rf'([ \t]*)((?:{_STRING}"?|[^ \t"]+)*)', re.DOTALL)
 _TOKEN = re.compile(

@@ -7,10 +7,13 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from restante import TlsSettings
+from restante.server.transport import freeing, transport
 from restante.server.transport.transport import SocketTransport
 from tests.conftest import Authority
 from tests.server.transport.kit import Counting, Ground, Recorder, pair, reset, take, turns, until
@@ -108,17 +111,55 @@ Run = Callable[..., None]
 
 
 @pytest.fixture
-def run(ground: Ground, context: ssl.SSLContext, authority: Authority) -> Run:
-    """Runs a test with both ends of a connection, TLS not begun."""
+def run(
+    ground: Ground,
+    context: ssl.SSLContext,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Runs a test with both ends of a connection, TLS not begun. Whatever happens in it, memory
+    that is to be given back is, once, and after the socket was closed."""
+    begun: list[ssl.SSLSocket] = []
+    freed: list[ssl.SSLSocket] = []
+
+    def way_to_free(tls: ssl.SSLSocket) -> Callable[[], None]:
+        def free() -> None:
+            assert tls.fileno() == -1
+            freed.append(tls)
+
+        begun.append(tls)
+        return free
+
+    monkeypatch.setattr(transport, "way_to_free", way_to_free)
 
     def run(test: Test, room: int | None = None) -> None:
         async def whole(readiness: Counting) -> None:
-            async with pair(readiness, room=room) as (transport, plain):
-                await test(readiness, Server(transport, context), Peer(authority), plain)
+            async with pair(readiness, room=room) as (end, plain):
+                await test(readiness, Server(end, context), Peer(authority), plain)
 
         ground.run(whole)
+        assert freed == begun
 
     return run
+
+
+def test_where_python_frees_by_itself_nothing_is_to_be_done(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it doesn't, what its `ssl` is made of does it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        tls = context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+        with tls:
+            assert (freeing.way_to_free(tls) is None) == (freeing.ffi is None)
+    released: list[object] = []
+    monkeypatch.setattr(freeing, "ffi", SimpleNamespace(release=released.append))
+    inner = SimpleNamespace(ssl=object())
+    free = freeing.way_to_free(cast(ssl.SSLSocket, SimpleNamespace(_sslobj=inner)))
+    assert free is not None
+    assert released == []
+    free()
+    assert released == [inner.ssl]
 
 
 def test_a_handshake_in_single_octets(run: Run) -> None:
