@@ -151,9 +151,9 @@ def test_where_python_frees_by_itself_nothing_is_to_be_done(
     with ours, theirs:
         tls = context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
         with tls:
-            assert (freeing.way_to_free(tls) is None) == (freeing.ffi is None)
+            assert (freeing.way_to_free(tls) is None) == (freeing.release is None)
     released: list[object] = []
-    monkeypatch.setattr(freeing, "ffi", SimpleNamespace(release=released.append))
+    monkeypatch.setattr(freeing, "release", released.append)
     inner = SimpleNamespace(ssl=object())
     free = freeing.way_to_free(cast(ssl.SSLSocket, SimpleNamespace(_sslobj=inner)))
     assert free is not None

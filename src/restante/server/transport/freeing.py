@@ -7,10 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+release: Callable[[Any], Any] | None = None
 try:
     from _ssl import ffi  # type: ignore[attr-defined]  # PyPy's, whose `ssl` is made of it
 except ImportError:
-    ffi = None
+    pass
+else:
+    release = ffi.release
 
 
 def way_to_free(tls: ssl.SSLSocket) -> Callable[[], Any] | None:
@@ -20,6 +23,6 @@ def way_to_free(tls: ssl.SSLSocket) -> Callable[[], Any] | None:
     thousands of connections would be waited for.
     """
     inner: Any = getattr(tls, "_sslobj", None)
-    if ffi is None or not hasattr(inner, "ssl"):
+    if release is None or not hasattr(inner, "ssl"):
         return None
-    return partial(ffi.release, inner.ssl)
+    return partial(release, inner.ssl)
