@@ -39,7 +39,7 @@ name = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1, 
 number = st.integers(0, 2**60)
 places = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(lambda at: array("I", at))
 some_facts = st.one_of(
-    st.builds(Facts, number, number, st.booleans(), st.booleans(), number),
+    st.builds(Facts, number, number, st.booleans(), st.booleans(), number, st.none()),
     st.builds(Facts, number, number, st.booleans(), st.just(True), number, places),
 )
 

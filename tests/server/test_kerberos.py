@@ -34,6 +34,7 @@ from gssapi import (
     RequirementFlag,
     SecurityContext,
 )
+from gssapi.raw.exceptions import ExpiredContextError
 
 from restante.server.acceptor import Acceptor, account_names
 
@@ -222,6 +223,20 @@ def test_a_ticket_of_yesterday(
         return False
 
     until(is_refused)
+
+
+def test_a_ticket_that_expires_at_this_very_moment(
+    realm: Realm, keytab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was accepted, and what it made is over when it is asked for the first time."""
+
+    def over(**_: object) -> None:
+        raise ExpiredContextError(786432, 100001)
+
+    token = first_token(realm.log_in("joe", "secret"))
+    monkeypatch.setattr("restante.server.acceptor.SecurityContext", over)
+    with pytest.raises(MechanismError, match="the Kerberos ticket has expired"):
+        accept(keytab, token)
 
 
 def test_negotiation_is_another_mechanism(realm: Realm, keytab: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gssapi import Name, SecurityContext, raw
+from gssapi.raw.exceptions import ExpiredContextError
 from gssapi.raw.misc import GSSError
 
 from restante.accounts.contract import AccountError
@@ -19,8 +20,9 @@ _T = TypeVar("_T")
 _KRB5_ERRORS = (1 << 32) - 1765328384
 """The library's code for the first of the errors of RFC 4120 §7.5.9."""
 
+_EXPIRED = "the Kerberos ticket has expired"
 _REFUSALS = {
-    32: "the Kerberos ticket has expired",
+    32: _EXPIRED,
     33: "the Kerberos ticket is not valid yet",
     37: "the clocks of client and server differ too much",
 }
@@ -67,7 +69,7 @@ class Acceptor:
         result = _try(accept)
         self._partial = result.context
         if not result.more_steps:
-            self._context = SecurityContext(base=result.context)
+            self._context = _try(partial(SecurityContext, base=result.context))
         return not result.more_steps, result.token or b""
 
     def names(self) -> tuple[str, ...]:
@@ -105,6 +107,8 @@ def _try(call: Callable[[], _T]) -> _T:
     """Raises MechanismError for what the peer sent, AccountError for what fails here."""
     try:
         return call()
+    except ExpiredContextError:
+        raise MechanismError(_EXPIRED) from None
     except GSSError as error:
         if 0 < error.min_code < _ERRNO_END:
             raise AccountError(f"Kerberos: {error}") from error
