@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.maildrops import maildir, survey
+from restante.maildrops import files, maildir, survey
 from restante.maildrops.contract import Content, Maildrop, MaildropInUse, OpensAtOnce
 from restante.maildrops.index import INDEX_FILE
 from restante.maildrops.journal import JOURNAL_FILE
@@ -177,3 +177,21 @@ def test_a_changed_file_loses_its_facts_and_is_looked_at_again(
     again = at_once(store)
     assert again.listing.octets[0] == 35
     again.close()
+
+
+def test_a_file_that_grows_while_it_is_looked_at_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "message"
+    path.write_bytes(b"Subject: x\n\nx\n")
+    about, look = path.stat(), os.stat
+
+    def look_and_grow(at: Path | int, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = look(at, follow_symlinks=follow_symlinks)
+        if isinstance(at, int):
+            with path.open("ab") as file:
+                file.write(b"more\n")
+        return found
+
+    monkeypatch.setattr("restante.maildrops.files.os.stat", look_and_grow)
+    assert files.read_unchanged(str(path), about.st_size, about.st_mtime_ns) is None

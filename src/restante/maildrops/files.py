@@ -48,7 +48,7 @@ def read_unchanged(path: str, size: int, mtime: int) -> bytes | None:
     try:
         about = os.stat(fd)  # noqa: PTH116
         if about.st_size == size and about.st_mtime_ns == mtime and stat.S_ISREG(about.st_mode):
-            data = os.read(fd, size)
+            data = os.read(fd, size + 1)  # one more, to see whether it has grown
             if len(data) == size:
                 return data
         return None
