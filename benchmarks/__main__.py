@@ -12,10 +12,9 @@ from benchmarks import charts, profiling, report, targets
 from benchmarks.report import Results
 from benchmarks.run import run
 from benchmarks.scenarios import SCENARIOS
-from benchmarks.servers import PEERS
+from benchmarks.servers import PEERS, RESTANTE
 
-OURS = ("restante-uvloop", "restante-asyncio", "restante-pypy")
-DEFAULT_SERVERS = ("dovecot", "ceiling", "twisted", *OURS)
+DEFAULT_SERVERS = ("dovecot", "ceiling", "twisted", *RESTANTE)
 QUICK_SERVERS = ("dovecot", "restante-uvloop")
 SPECIAL = ("huge", "held", "cores")
 BASELINE = report.FOLDER / "baseline.json"

@@ -96,7 +96,7 @@ def find_pypy() -> str:
 
 def pypy_version() -> str:
     """Its own, not that of the Python that it is. Raises Unavailable."""
-    program = "import sys; print('.'.join(map(str, sys.pypy_version_info[:3])))"
+    program = "import sys; print('.'.join(map(str, sys.implementation.version[:3])))"
     said = subprocess.run([find_pypy(), "-c", program], capture_output=True, text=True, check=True)
     return said.stdout.strip()
 

@@ -26,20 +26,14 @@ from benchmarks.measure import Field, Samples, drained
 from benchmarks.programs import Programs
 from benchmarks.report import Results
 from benchmarks.scenarios import CANNED, SCENARIOS, Scenario
-from benchmarks.servers import BY_NAME, Running, running, versions
+from benchmarks.servers import BY_NAME, RESTANTE, Running, running, versions
 from benchmarks.soak import CONNECTIONS, soak
 
 Figures: TypeAlias = dict[str, Any]
 
 MEMORY_ONLY = "dovecot-alone"
 ONLY_SOME = {
-    "huge": (
-        "dovecot",
-        "dovecot-default",
-        "restante-uvloop",
-        "restante-asyncio",
-        "restante-pypy",
-    ),
+    "huge": ("dovecot", "dovecot-default", *RESTANTE),
     "cores": ("dovecot", "restante-uvloop", "restante-pypy"),
 }
 CORE_SESSIONS = 6000
@@ -173,7 +167,7 @@ class Run:
 
     def _soak(self) -> None:
         crowd = Crowd(self.ground, self.programs, self.generator, CONNECTIONS)
-        names = self._present(("restante-uvloop", "restante-asyncio", "restante-pypy"))[:1]
+        names = self._present(RESTANTE)[:1]
         measure = partial(soak, crowd, connections=CONNECTIONS, seconds=self.options.soak_seconds)
         self.results["soak"] = dict(self._each("soak", names, measure))
 

@@ -67,6 +67,8 @@ PEERS = (
     Peer("restante-pypy", "Restante on PyPy", learns=True),
 )
 BY_NAME = {peer.name: peer for peer in PEERS}
+RESTANTE = tuple(name for name in BY_NAME if name.startswith("restante-"))
+"""All ways in which it is measured."""
 
 
 @contextmanager

@@ -106,6 +106,15 @@ def test_targets_are_met_or_not() -> None:
     assert targets.times_ceiling(results(), "sync") is None
 
 
+def test_targets_are_for_pypy_too() -> None:
+    both = results()
+    poll = both["scenarios"]["poll"]
+    poll["restante-pypy"] = {**poll["restante-uvloop"], "cpu_us": poll["dovecot"]["cpu_us"] / 5}
+    found = {each.what: (each.seen, each.met) for each in targets.verdicts(both)}
+    assert found["poll, PyPy"] == ("1/5.0", False)
+    assert found["poll"] == ("1/10.0", True)
+
+
 def test_everything_is_in_the_tables() -> None:
     text = report.tables(results())
     for wanted in ("100 (1/10.0)", "1/26.7", "second worker to first", "octets a message"):
