@@ -28,7 +28,7 @@ ACCOUNTS = StaticAccounts(
 class FakeStore:
     """A MemoryStore that writes down what happens, and where, and fails where it is told to."""
 
-    def __init__(self, **faults: Exception) -> None:
+    def __init__(self, **faults: BaseException) -> None:
         self.memory = MemoryStore()
         self.faults = faults  # "joe_receive", "joe_write", "joe_commit"
         self.events: list[str] = []

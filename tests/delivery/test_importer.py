@@ -239,7 +239,7 @@ def test_a_journal_cut_short_by_a_crash(tmp_path: Path) -> None:
 
 def test_an_interrupt_leaves_no_half_message(tmp_path: Path) -> None:
     (tmp_path / "1.eml").write_bytes(b"x")
-    store = FakeStore(joe_commit=KeyboardInterrupt())  # type: ignore[arg-type]
+    store = FakeStore(joe_commit=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         import_messages(store, JOE, iter_messages(tmp_path))
     assert store.mail("joe") == []

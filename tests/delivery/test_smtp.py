@@ -212,6 +212,27 @@ async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("use_async", [False, True])
+async def test_accounts_that_would_end_the_program_cost_that_recipient(use_async: bool) -> None:
+    class Quitting:
+        def lookup_address(self, address: str) -> Account | None:
+            raise SystemExit
+
+    class QuittingAsync(Quitting):
+        async def lookup_address(self, address: str) -> Account | None:  # type: ignore[override]
+            return super().lookup_address(address)
+
+    accounts = QuittingAsync() if use_async else Quitting()
+    intake = intake_for(FakeStore(), recipients=Recipients(accounts))
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        answer = await peer.say(*TO_JOE)
+        assert answer.startswith("451 4.3.0")
+        assert (await peer.say("NOOP")).startswith("250 ")
+        await peer.close()
+
+
+@pytest.mark.asyncio
 async def test_too_many_recipients() -> None:
     intake = intake_for(FakeStore(), max_recipients=2)
     async with listening(smtp_protocol(intake), intake) as port:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from restante.accounts.contract import Account
+from restante.contained import contained
 from restante.maildrops.contract import Incoming, ReceivesMail
 from restante.protocol.listing import UniqueId
 
@@ -136,10 +137,11 @@ class Delivery:
             if self._over:
                 return
             try:
-                if not self._begun:
-                    self._begin(copy)
-                if copy.incoming is not None and block:
-                    copy.incoming.write(block)
+                with contained:
+                    if not self._begun:
+                        self._begin(copy)
+                    if copy.incoming is not None and block:
+                        copy.incoming.write(block)
             except Exception as error:  # noqa: BLE001 - a store is anybody's code
                 self._failed(copy, error)
         self._begun = True
@@ -153,7 +155,8 @@ class Delivery:
         if copy.incoming is None:
             return
         try:
-            copy.unique_id = copy.incoming.commit()
+            with contained:
+                copy.unique_id = copy.incoming.commit()
         except Exception as error:  # noqa: BLE001
             self._failed(copy, error)
 
@@ -182,7 +185,8 @@ def _forget(copy: _Copy) -> None:
     if incoming is None:
         return
     try:
-        incoming.abort()
+        with contained:
+            incoming.abort()
     except Exception:
         log.exception("can't clear away what was written for %r", copy.recipient.account)
 

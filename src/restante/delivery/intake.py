@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from restante.contained import contained
 from restante.delivery.recipients import Recipients
 from restante.maildrops.contract import ReceivesMail
 
@@ -82,7 +83,8 @@ class Intake:
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call `function` on a storage thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
+        with contained:
+            return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
 
     async def stop(self, deadline: float = 10.0) -> None:
         """Take no new connections, end the idle ones, and wait for messages in flight.

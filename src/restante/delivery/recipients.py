@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple, TypeAlias
 
 from restante.accounts.contract import Account, AccountError, Addressable, Found
+from restante.contained import contained
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +118,13 @@ class Recipients:
             yield self._catch_all
 
     async def _ask(self, lookup: Lookup, name: str) -> Account | None:
-        if self._blocking and not inspect.iscoroutinefunction(lookup):
-            loop = asyncio.get_running_loop()
-            found: Found = await loop.run_in_executor(self._executor, lookup, name)
-        else:
-            found = lookup(name)
-        return await found if inspect.isawaitable(found) else found
+        with contained:
+            if self._blocking and not inspect.iscoroutinefunction(lookup):
+                loop = asyncio.get_running_loop()
+                found: Found = await loop.run_in_executor(self._executor, lookup, name)
+            else:
+                found = lookup(name)
+            return await found if inspect.isawaitable(found) else found
 
 
 def split_path(text: str) -> tuple[str, str] | None:

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 from restante.accounts.contract import AccountError
+from restante.contained import contained
 from restante.delivery.deliver import Delivery, Outcome, Recipient, Trace, new_reference
 from restante.delivery.intake import PROGRESS_OCTETS, Intake
 from restante.delivery.recipients import Refusal, split_path
@@ -353,7 +354,8 @@ class _Handler:
     async def _ask(self, *claim: str) -> bool:
         authenticate = self._authenticate
         assert authenticate is not None
-        if inspect.iscoroutinefunction(authenticate):
-            return await authenticate(*claim) is True
-        answer = await self._intake.run(authenticate, *claim)
-        return (await answer if inspect.isawaitable(answer) else answer) is True
+        with contained:
+            if inspect.iscoroutinefunction(authenticate):
+                return await authenticate(*claim) is True
+            answer = await self._intake.run(authenticate, *claim)
+            return (await answer if inspect.isawaitable(answer) else answer) is True

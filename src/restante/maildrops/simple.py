@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 from restante.accounts.contract import Account
+from restante.contained import contained
 from restante.maildrops.contract import (
     CommitFailed,
     Content,
@@ -148,11 +149,12 @@ class SimpleMaildrops:
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call one of the store's functions, plain or async, where it belongs."""
-        if not self._store.blocking and not inspect.iscoroutinefunction(function):
-            result = function(*args)
-        else:
-            result = await self._call(function, *args)
-        return await result if inspect.isawaitable(result) else result
+        with contained:
+            if not self._store.blocking and not inspect.iscoroutinefunction(function):
+                result = function(*args)
+            else:
+                result = await self._call(function, *args)
+            return await result if inspect.isawaitable(result) else result
 
     async def listed(self, account: Account) -> list[MessageInfo]:
         """What the store lists now."""

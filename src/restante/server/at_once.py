@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from restante.accounts.contract import Account
+from restante.contained import contained
 from restante.maildrops.contract import MaildropInUse, OpensAtOnce
 from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
@@ -62,7 +63,8 @@ class AtOnce:
         if perform is None:
             return LATER
         try:
-            return perform(performer, effect)
+            with contained:
+                return perform(performer, effect)
         except Exception:
             return LATER
 
@@ -141,7 +143,8 @@ class AtOnce:
         """Call a function of the storage in place, and see how long it takes."""
         begun = monotonic()
         try:
-            return function(*args)
+            with contained:
+                return function(*args)
         finally:
             self._took(begun)
 

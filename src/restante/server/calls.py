@@ -7,17 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from restante.accounts.contract import Account, AccountStore, KnowsSchemes
+from restante.contained import contained
 from restante.server.events import is_async
 from restante.server.threads import WorkerThreads
 
 
 async def call_on(threads: WorkerThreads | None, function: Callable[..., Any], *args: Any) -> Any:
     """Call `function`: awaited if it is async, else on one of `threads`; without them, in place."""
-    if is_async(function) or threads is None:
-        result = function(*args)
-    else:
-        result = await threads.run(function, *args)
-    return await result if inspect.isawaitable(result) else result
+    with contained:
+        if is_async(function) or threads is None:
+            result = function(*args)
+        else:
+            result = await threads.run(function, *args)
+        return await result if inspect.isawaitable(result) else result
 
 
 class Calls:

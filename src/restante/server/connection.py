@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from restante.contained import contained
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
@@ -355,7 +356,8 @@ class Connection(asyncio.Protocol):
 
     async def _work(self, work: Any) -> None:
         try:
-            await work
+            with contained:
+                await work
         except Exception as error:
             # Nothing sensible can be sent any more: half a message may be on the wire.
             if not (isinstance(error, ConnectionError) and self._has_left):
@@ -385,7 +387,8 @@ class Connection(asyncio.Protocol):
             await self._start_tls()
             return None
         try:
-            return await self._performer.perform(effect)
+            with contained:
+                return await self._performer.perform(effect)
         except Exception as error:
             if isinstance(error, ConnectionError) and self._has_left:
                 raise

@@ -11,6 +11,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 from restante.accounts.contract import Account
+from restante.contained import contained
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
 from restante.server.threads import WorkerThreads, call_and_lend
@@ -130,14 +131,16 @@ class Dispatcher:
 
     def ask_in_place(self, event: str, *args: Any) -> list[Any]:
         """The same for an event whose handlers are plain and run where they are called."""
-        return [handler(*args) for handler in self.listeners(event)]
+        with contained:
+            return [handler(*args) for handler in self.listeners(event)]
 
     async def call(self, handler: Handler, *args: Any) -> Any:
         """Call one function: awaited if it is async, else on a worker thread."""
-        if is_async(handler):
-            return await handler(*args)
-        result = await self._threads.run(handler, *args)
-        return await result if inspect.isawaitable(result) else result
+        with contained:
+            if is_async(handler):
+                return await handler(*args)
+            result = await self._threads.run(handler, *args)
+            return await result if inspect.isawaitable(result) else result
 
     async def tell(self, event: str, *args: Any) -> None:
         """Call all handlers; what they return or raise changes nothing for the caller."""

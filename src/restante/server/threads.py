@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from restante.contained import as_exception
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -108,7 +110,7 @@ class WorkerThreads:
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
-                future.set_exception(error)
+                future.set_exception(as_exception(error))
             else:
                 future.set_result(result)
 
@@ -129,7 +131,7 @@ class WorkerThreads:
             try:
                 result = function(*args, **kwargs)
             except BaseException as error:
-                _tell(loop, _fail, future, error)
+                _tell(loop, _fail, future, as_exception(error))
             else:
                 _tell(loop, _succeed, future, result)
 
@@ -194,10 +196,7 @@ def _succeed(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-def _fail(future: asyncio.Future[T], error: BaseException) -> None:
-    if isinstance(error, StopIteration):  # a future takes any other
-        refused, error = error, RuntimeError("StopIteration was raised")
-        error.__cause__ = refused
+def _fail(future: asyncio.Future[T], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
 
