@@ -5,7 +5,8 @@ from __future__ import annotations
 from asyncio import CancelledError
 from types import TracebackType
 
-_THE_LOOPS_OWN = (Exception, CancelledError, GeneratorExit, KeyboardInterrupt)
+THE_LOOPS_OWN = (CancelledError, GeneratorExit, KeyboardInterrupt)
+"""What event loops live by, and Ctrl+C, which Python raises in whatever runs."""
 
 
 def as_exception(error: BaseException) -> Exception:
@@ -25,7 +26,7 @@ def as_exception(error: BaseException) -> Exception:
 class Contained:
     """What is called within `with contained:` raises nothing but an Exception.
 
-    Cancelling goes through, and so does Ctrl+C, which Python raises in whatever runs.
+    `THE_LOOPS_OWN` goes through.
     """
 
     __slots__ = ()
@@ -39,7 +40,7 @@ class Contained:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None and not isinstance(error, _THE_LOOPS_OWN):
+        if error is not None and not isinstance(error, (Exception, *THE_LOOPS_OWN)):
             raise as_exception(error) from error
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from restante.accounts.contract import Account
-from restante.contained import contained
+from restante.contained import THE_LOOPS_OWN, contained
 from restante.maildrops.contract import MaildropInUse, OpensAtOnce
 from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
@@ -63,9 +63,10 @@ class AtOnce:
         if perform is None:
             return LATER
         try:
-            with contained:
-                return perform(performer, effect)
-        except Exception:
+            return perform(performer, effect)
+        except THE_LOOPS_OWN:
+            raise
+        except BaseException:
             return LATER
 
     def _authenticate(self, performer: Performer, effect: Authenticate) -> object:
