@@ -27,6 +27,7 @@ from restante.app.inquiries import SingleAnswers
 from restante.app.service import Service
 from restante.app.settings import Settings
 from restante.app.supervisor import Supervisor
+from restante.server.cores import usable_cores
 
 log = logging.getLogger("restante.app")
 
@@ -82,11 +83,7 @@ def worker_count(wanted: int | Literal["auto"]) -> int:
         if wanted not in (1, "auto"):
             log.warning("server.workers = %d: not on this system, there will be one", wanted)
         return 1
-    if wanted != "auto":
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores() if wanted == "auto" else wanted
 
 
 def _supervise(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import socket
 import ssl
@@ -28,6 +27,7 @@ from restante.protocol.states import BOTH, State
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
+from restante.server.cores import usable_cores
 from restante.server.door.door import Door
 from restante.server.door.settings import DoorSettings
 from restante.server.events import Dispatcher, Events, Handler
@@ -101,9 +101,7 @@ class Pop3Server(Events):
         low, high = self.settings.min_threads, self.settings.max_threads
         self.workers = WorkerThreads("worker", low, high)
         self.storage = WorkerThreads("storage", low, high)
-        self.hashing = WorkerThreads(
-            "hashing", 0, max(1, (os.cpu_count() or 2) - 1), stand_back=True
-        )
+        self.hashing = WorkerThreads("hashing", 0, max(1, usable_cores() - 1), stand_back=True)
         self.store: OpensMaildrops = (
             store
             if isinstance(store, OpensMaildrops)
