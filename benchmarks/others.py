@@ -21,7 +21,10 @@ Started = tuple[subprocess.Popen[bytes], tuple[int, int]]
 def start_ceiling(
     program: Path | None, ground: Ground, folder: Path, log: Path, groups: Sequence[Group] = CANNED
 ) -> Started:
-    """A program that sends what was prepared of the groups' maildrops. Raises Unavailable."""
+    """A program that sends what was prepared of the groups' maildrops. Raises Unavailable.
+
+    Its port for TLS is 0 where it was compiled without OpenSSL.
+    """
     if program is None:
         raise Unavailable("there is no C compiler")
     canned, ready = folder / "canned", folder / "ready"
@@ -31,8 +34,10 @@ def start_ceiling(
         maildrop = ground.maildrops / group.names[0]
         if maildrop.exists():
             prepare(maildrop, canned / group.prefix)
-    process = start((program, canned, ready), ground.core, log)
-    return process, (int(wait_for_ready(process, ready, log)), 0)
+    tls = (ground.certificate, ground.key) if ground.certificate.exists() else ()
+    process = start((program, canned, ready, *tls), ground.core, log)
+    port, tls_port = map(int, wait_for_ready(process, ready, log).split())
+    return process, (port, tls_port)
 
 
 def prepare(maildrop: Path, file: Path) -> None:

@@ -30,8 +30,8 @@ class Programs:
         if not self.tls:
             self.about = "C for clear text, Python for TLS (no OpenSSL headers: libssl-dev)"
         options = _TLS if self.tls else ()
-        for name, needs in (("load", options), ("hold", options), ("ceiling", ())):
-            if (name == "load" and self.tls) or _compiled(compiler, folder, name, *needs):
+        for name in ("load", "hold", "ceiling"):
+            if (name == "load" and self.tls) or _compiled(compiler, folder, name, *options):
                 self._found[name] = folder / name
 
     def find(self, name: str) -> Path | None:

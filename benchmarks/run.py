@@ -118,7 +118,11 @@ class Run:
                     except Unavailable as reason:
                         self._skip(name, reason)
             for scenario in scenarios:
-                able = [server for server in servers if BY_NAME[server.name].does(scenario)]
+                able = [
+                    server
+                    for server in servers
+                    if BY_NAME[server.name].does(scenario) and server.port_for(scenario.channel)
+                ]
                 figures = measured(scenario, able, field, self.options.rounds)
                 self.results["scenarios"][scenario.name] = figures
 

@@ -20,7 +20,10 @@ from benchmarks.scenarios import Scenario
 
 @dataclass(frozen=True)
 class Running:
-    """A server that has been started. pid: the root of its tree of processes."""
+    """A server that has been started. pid: the root of its tree of processes.
+
+    tls_port: 0 if it has none.
+    """
 
     name: str
     pid: int
@@ -51,7 +54,10 @@ class Peer:
         return not self.scenarios or scenario.name in self.scenarios
 
 
-_CLEAR = ("poll", "sync", "fetch-small", "pipelined", "fetch-mix", "fetch-large", "fetch-bare")
+_CANNED = (
+    "poll", "sync", "fetch-small", "pipelined", "fetch-mix", "fetch-large", "fetch-bare",
+    "tls-poll", "tls-resumed", "tls-large",
+)  # fmt: skip
 _NO_FETCHES = (
     "it sends CR CR LF where a file has CRLF, and for other files LIST counts the file's octets"
 )
@@ -60,7 +66,7 @@ PEERS = (
     Peer("dovecot", "Dovecot tuned for speed"),
     Peer("dovecot-alone", "the same, but a process for each session"),
     Peer("dovecot-default", "Dovecot as Debian configures it"),
-    Peer("ceiling", "a C program with canned replies", _CLEAR, "it knows no more"),
+    Peer("ceiling", "a C program with canned replies", _CANNED, "it knows no more"),
     Peer("twisted", "Twisted's POP3 server", ("poll", "sync"), _NO_FETCHES),
     Peer("restante-uvloop", "Restante on uvloop"),
     Peer("restante-asyncio", "Restante on the standard event loop"),

@@ -27,7 +27,7 @@ struct stream {
     SSL_SESSION *ticket;    /* of the connection before; kept when this one is closed */
 };
 
-static int stream_connect(struct stream *stream, int port, const char *source)
+static inline int stream_connect(struct stream *stream, int port, const char *source)
 {
     int on = 1;
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
@@ -57,7 +57,7 @@ static int stream_keep_ticket(SSL *tls, SSL_SESSION *ticket)
 }
 
 /* Takes any certificate. Without `resume` no connection knows of another. */
-static SSL_CTX *stream_context(int resume)
+static inline SSL_CTX *stream_context(int resume)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
@@ -68,11 +68,12 @@ static SSL_CTX *stream_context(int resume)
     return context;
 }
 
-static void stream_inside(struct stream *stream, SSL_CTX *context)
+static inline void stream_inside(struct stream *stream, SSL_CTX *context)
 {
     stream->tls = SSL_new(context);
     stream->shaking = 1;
     SSL_set_fd(stream->tls, stream->fd);
+    SSL_set_connect_state(stream->tls);
     SSL_set_app_data(stream->tls, stream);
     SSL_set_tlsext_host_name(stream->tls, "localhost");
     if (stream->ticket)
@@ -92,7 +93,7 @@ static int stream_shake(struct stream *stream)
 {
     int result;
     ERR_clear_error();
-    result = SSL_connect(stream->tls);
+    result = SSL_do_handshake(stream->tls);
     if (result == 1) {
         stream->shaking = 0;
         stream->resumed = SSL_session_reused(stream->tls);
@@ -117,13 +118,19 @@ static ssize_t stream_receive(struct stream *stream, char *buffer, size_t size)
     return result < 0 && errno == EAGAIN ? AGAIN : result;
 }
 
+/* Octets sent, AGAIN when the other end takes none now, -1 for trouble. */
 static ssize_t stream_send(struct stream *stream, const char *data, size_t size)
 {
 #ifdef WITH_TLS
-    if (stream->tls)
-        return SSL_write(stream->tls, data, (int)size);
+    if (stream->tls) {
+        int result;
+        ERR_clear_error();
+        result = SSL_write(stream->tls, data, (int)size);
+        return result > 0 ? result : stream_trouble(stream, result);
+    }
 #endif
-    return send(stream->fd, data, size, MSG_NOSIGNAL);
+    ssize_t result = send(stream->fd, data, size, MSG_NOSIGNAL);
+    return result < 0 && errno == EAGAIN ? AGAIN : result;
 }
 
 static void stream_close(struct stream *stream)

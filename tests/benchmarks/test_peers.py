@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.corpus import PASSWORD, Expected, Group
-from benchmarks.ground import Ground, Unavailable
+from benchmarks.ground import Ground, Unavailable, make_certificate
 from benchmarks.held import Crowd, Holder, hold_until
 from benchmarks.load import Generator, Work
 from benchmarks.others import start_ceiling, start_twisted
@@ -24,21 +24,26 @@ FEW = Group("few", 2, (600, 6000, 40))
 
 @pytest.mark.parametrize("crlf", [True, False])
 @pytest.mark.parametrize("script", ["poll", "sync", "fetch", "pipelined"])
+@pytest.mark.parametrize("channel", ["clear", "tls", "resumed"])
 def test_the_ceiling_sends_what_the_maildrops_hold(
-    script: str, crlf: bool, tmp_path: Path, programs: Programs
+    channel: str, script: str, crlf: bool, tmp_path: Path, programs: Programs
 ) -> None:
     if programs.find("ceiling") is None:
         pytest.skip("there is no C compiler")
+    if channel != "clear" and not programs.tls:
+        pytest.skip("there are no headers of OpenSSL (libssl-dev)")
     group = Group("few", 2, (600, 6000, 400_000), crlf)
     expected = corpus.fill(tmp_path / "mail", group)
     ground = Ground(tmp_path, tmp_path / "mail", {}, None)
     program = programs.find("ceiling")
-    process, (port, _) = start_ceiling(program, ground, tmp_path, tmp_path / "log", [group])
+    make_certificate(ground)
+    process, ports = start_ceiling(program, ground, tmp_path, tmp_path / "log", [group])
     try:
         for _ in range(2):
-            work = Work(script, "few", 2, expected, 6, 2)
-            outcome = Generator(programs, None).run(port, work)
+            work = Work(script, "few", 2, expected, 6, 2, channel)
+            outcome = Generator(programs, None).run(ports[channel != "clear"], work)
             assert (outcome.first_violation, outcome.sessions) == ("", 6)
+            assert bool(outcome.resumed) == (channel == "resumed")
     finally:
         stop(process)
 
