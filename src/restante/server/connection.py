@@ -13,13 +13,12 @@ from restante.contained import contained
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
-from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
 from restante.server.at_once import LATER
-from restante.server.client import ClientSession, is_local
+from restante.server.client import ClientSession
 from restante.server.outgoing import FLUSH_AT, Outgoing
 from restante.server.patience import Patience, Verdict
 from restante.server.peer import Peer
@@ -29,7 +28,6 @@ from restante.server.sending import encoded_whole, send_body
 from restante.server.tls import upgrade
 from restante.server.transcript import first_line
 from restante.server.visit import Visit
-from restante.server.xclient import XClient
 
 if TYPE_CHECKING:
     from restante.server.listeners import Listener
@@ -190,10 +188,7 @@ class Connection(asyncio.Protocol):
         """Nothing is left to be done, but perhaps to give back a lease in place."""
         if self.session.deleted or self.server.events.heard("close_connection"):
             return False
-        try:
-            return self.server.at_once.close(self._performer)
-        except Exception:
-            return False
+        return self._performer.give_back_at_once()
 
     def _let_go(self) -> None:
         """Drop what refers back here, so that it needn't be found by the garbage collector."""
@@ -205,32 +200,9 @@ class Connection(asyncio.Protocol):
         """After the end: let the work in hand stop, give the lease back, tell who listens."""
         if self._task is not None:
             await asyncio.wait([self._task])
-        await self._give_back()
+        await self._performer.give_back()
         self.server.forget(self)
         await self.server.events.tell("close_connection", self.client)
-
-    async def _give_back(self) -> None:
-        """Release the maildrop, if it is still held: what was marked as deleted stays."""
-        if self._performer.maildrop is None:
-            return
-        self._log_discarded()
-        try:
-            await self._performer.release()
-        except Exception as error:
-            await self.server.events.report(error, self.client, "closing a maildrop")
-
-    def _give_back_at_once(self) -> None:
-        """The same in place, if that is quick: when the client hears of its session's end, the
-        next one may begin."""
-        if self._performer.maildrop is None:
-            return
-        with suppress(Exception):  # tried again later, and told then
-            if self.server.at_once.close(self._performer):
-                self._log_discarded()
-
-    def _log_discarded(self) -> None:
-        if discarded := len(self.session.deleted):
-            log.info("session %s: %d deletions discarded, no QUIT", self.id, discarded)
 
     # The beginning
 
@@ -289,7 +261,7 @@ class Connection(asyncio.Protocol):
                     return
         except LineTooLong as error:
             self._reply(session.give_up(error))
-            self._give_back_at_once()
+            self._performer.give_back_at_once()  # before the client hears of the end
             self._out.flush()
             self._linger()
             return
@@ -457,30 +429,6 @@ class Connection(asyncio.Protocol):
         if self.server.batch_size > FLUSH_AT:
             self._transport.set_write_buffer_limits(high=self.server.batch_size)
 
-    def introduce(self, said: XClient) -> Err | None:
-        """Take a proxy's word for who its client is, or say why that one can't come in."""
-        session = self.session
-        log.info(
-            "session %s: %s speaks for %s port %s, session %s",
-            self.id,
-            self.address[0],
-            said.host,
-            said.port,
-            said.session,
-        )
-        session.tls = session.tls or said.tls is True
-        if said.tls is False and not is_local(said.host or "unknown"):
-            session.trusted = False  # a network has seen what the client sends
-        session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
-        if said.host is None:
-            return None
-        self.address = said.host, said.port or 0
-        self.visit.end()
-        self.visit = Visit(self.server.door, said.host)
-        refusal = self.visit.begin()
-        session.closing = refusal is not None
-        return refusal
-
     # The end
 
     async def stays(self, seconds: float) -> bool:
@@ -514,7 +462,9 @@ class Connection(asyncio.Protocol):
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
         self.session.lines.clear()
-        self.server.spawn(self._give_back())  # the session is over: the next one may begin
+        self.server.spawn(
+            self._performer.give_back()
+        )  # the session is over: the next one may begin
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)

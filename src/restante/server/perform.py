@@ -39,12 +39,13 @@ from restante.protocol.session import Steps
 from restante.server.events import default_for
 from restante.server.login import Login, break_off
 from restante.server.sending import begun
-from restante.server.xclient import parse_xclient
+from restante.server.xclient import introduce, parse_xclient
 
 if TYPE_CHECKING:
     from restante.server.connection import Connection
     from restante.server.visit import Visit
 
+log = logging.getLogger("restante.server")
 access_log = logging.getLogger("restante.access")
 
 IN_USE = Err("maildrop is in use by another session", "IN-USE")
@@ -223,6 +224,30 @@ class Performer:
         if maildrop is not None:
             await self._server.calls.store(maildrop.close)
 
+    async def give_back(self) -> None:
+        """Release what is still held when a session has ended: marked messages stay."""
+        if self.maildrop is not None:
+            self._log_discarded()
+            await self._release_or_report()
+
+    def give_back_at_once(self) -> bool:
+        """The same in place, if that is quick, so that the next session may begin.
+
+        Whether nothing is held any more. If it is, `give_back` tries again, and tells.
+        """
+        held = self.maildrop is not None
+        try:
+            given = self._server.at_once.close(self)
+        except Exception:
+            return False
+        if held and given:
+            self._log_discarded()
+        return given
+
+    def _log_discarded(self) -> None:
+        if discarded := len(self._connection.session.deleted):
+            log.info("session %s: %d deletions discarded, no QUIT", self._connection.id, discarded)
+
     # Proxies and handlers
 
     async def _break_off(self, effect: BrokenOff) -> None:
@@ -233,7 +258,7 @@ class Performer:
             said = parse_xclient(attributes)
         except ValueError as error:
             return Err(str(error))
-        return self._connection.introduce(said)
+        return introduce(self._connection, said)
 
     async def _call_handler(self, effect: CallHandler) -> Reply:
         handler = effect.spec.handler

@@ -6,10 +6,21 @@ The proxy sends it when the greeting begins with `+OK [XCLIENT]`, one line such 
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from restante.protocol.mechanisms import NO_CHANNEL
+from restante.protocol.replies import Err
+from restante.server.client import is_local
 from restante.server.networks import parse_address
+from restante.server.visit import Visit
+
+if TYPE_CHECKING:
+    from restante.server.connection import Connection
+
+log = logging.getLogger("restante.server")
 
 MAX_SESSION = 128
 """Characters of a proxy's name for a session; a longer one is ignored."""
@@ -86,3 +97,24 @@ def _session(value: str) -> str | None:
 
 def _tls(value: str) -> bool | None:
     return value.upper() == "TLS" if value else None
+
+
+def introduce(connection: Connection, said: XClient) -> Err | None:
+    """Take a proxy's word for who its client is, or say why that one can't come in."""
+    session = connection.session
+    log.info(
+        "session %s: %s speaks for %s port %s, session %s",
+        connection.id, connection.address[0], said.host, said.port, said.session,
+    )  # fmt: skip
+    session.tls = session.tls or said.tls is True
+    if said.tls is False and not is_local(said.host or "unknown"):
+        session.trusted = False  # a network has seen what the client sends
+    session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
+    if said.host is None:
+        return None
+    connection.address = said.host, said.port or 0
+    connection.visit.end()
+    connection.visit = Visit(connection.server.door, said.host)
+    refusal = connection.visit.begin()
+    session.closing = refusal is not None
+    return refusal
