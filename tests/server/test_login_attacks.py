@@ -41,6 +41,7 @@ from restante.server.logins import Logins
 from restante.server.settings import Settings
 from restante.server.threads import WorkerThreads
 from tests.conftest import Authority
+from tests.needs import only_cpython
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
 STRICT = DoorSettings(shared_networks=())
@@ -432,6 +433,7 @@ def test_domains_that_dont_count_win_no_tries(tmp_path: Path) -> None:
     assert len(salts) == 1
 
 
+@only_cpython
 @pytest.mark.skipif(sys.platform == "win32", reason="only where there is PAM")
 def test_whom_pam_isnt_asked_about_it_counts_no_failures_of(
     monkeypatch: pytest.MonkeyPatch,

@@ -22,10 +22,11 @@ from restante import Account, AccountStore, DoorSettings, Pop3Server, StaticAcco
 from restante.accounts import schemes, verify
 from restante.accounts.schemes import hash_password
 from restante.protocol.limits import MAX_FAILED_LOGINS
+from tests.needs import only_cpython
 from tests.server.kit import NAME, PASSWORD, Client, serving
 from tests.server.login_clients import Caller, attempt
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, only_cpython]  # PyPy makes one way quicker, by chance
 
 CHANCE = 5.0
 """Standard deviations: more than that comes by chance once in two million."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from restante.protocol.downgrade import downgrade_header
 from restante.protocol.facts import Facts, blank_line_end
 from restante.protocol.limits import MAX_DOWNGRADED_HEADER
+from restante.protocol.line_ends import with_crlf
 
 TERMINATOR = b".\r\n"
 
@@ -59,9 +60,7 @@ class WireEncoder:
         if block.endswith(b"\r"):  # whether it belongs to a line end, the next block tells
             block = block[:-1]
             self._held_cr = True
-        if b"\r" in block:
-            block = block.replace(b"\r\n", b"\n")
-        return block.replace(b"\n", b"\r\n")
+        return with_crlf(block)
 
     def finish(self, empty: bool) -> bytes:
         """What ends the reply: a last line end where one is missing, and the terminator.
@@ -117,9 +116,7 @@ def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
         pieces = [_with_dots(data, starts_line=True)]
     if not facts.crlf:
         data = b"".join(pieces)
-        if b"\r" in data:
-            data = data.replace(b"\r\n", b"\n")
-        pieces = [data.replace(b"\n", b"\r\n")]
+        pieces = [with_crlf(data)]
         if not data.endswith(b"\n"):
             pieces.append(b"\r\n")
     pieces.append(TERMINATOR)
