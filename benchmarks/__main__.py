@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     servers = [peer.name for peer in PEERS]
     add = found.add_argument
     add("--quick", action="store_true", help="two servers, less of everything: about a minute")
-    add("--rounds", type=int, help="rounds of each scenario (default 5; quick 2)")
+    add("--rounds", type=int, help="rounds of each scenario (default 5; quick 6)")
     add("--servers", nargs="+", choices=servers, help=f"default: {' '.join(DEFAULT_SERVERS)}")
     add("--scenarios", nargs="+", choices=scenarios, help="default: all; quick: not huge, cores")
     add("--dovecot-default", action="store_true", help="also Dovecot as Debian configures it")
@@ -61,7 +61,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     asked = parser()
     options = asked.parse_args(arguments)
     quick = options.quick
-    options.rounds = options.rounds or (2 if quick else 5)
+    options.rounds = options.rounds or (6 if quick else 5)
     options.held = (100 if quick else 10_000) if options.held is None else options.held
     options.servers = list(options.servers or (QUICK_SERVERS if quick else DEFAULT_SERVERS))
     every = [*(scenario.name for scenario in SCENARIOS), *(("held",) if quick else SPECIAL)]

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias
 
 Results: TypeAlias = dict[str, Any]
@@ -48,8 +49,12 @@ def store(results: Results, path: Path | None) -> Path:
     return path
 
 
-def ratios(results: Results) -> dict[str, dict[str, float]]:
-    """How many times less processor time, or memory, than the reference each server takes."""
+def ratios(results: Results, *, by_round: bool = False) -> dict[str, dict[str, float]]:
+    """How many times less processor time, or memory, than the reference each server takes.
+
+    by_round: the median of the rounds' ratios and not the ratio of their medians, where there
+    were rounds. A machine that changes its speed is likely to treat a round's servers alike.
+    """
     found: dict[str, dict[str, float]] = {}
     for kind, key in (("scenarios", "cpu_us"), ("memory", "private_kib")):
         for name, by_server in results[kind].items():
@@ -61,7 +66,18 @@ def ratios(results: Results) -> dict[str, dict[str, float]]:
                 for server, figures in by_server.items()
                 if server != REFERENCE and figures[key] > 0
             }
+            if by_round:
+                found[name] |= dict(_ratios_by_round(by_server, key))
     return found
+
+
+def _ratios_by_round(by_server: dict[str, Any], key: str) -> Iterator[tuple[str, float]]:
+    reference = by_server[REFERENCE].get("rounds", {}).get(key, [])
+    for server, figures in by_server.items():
+        rounds = figures.get("rounds", {}).get(key, [])
+        if server != REFERENCE and rounds and len(rounds) == len(reference):
+            pairs = zip(reference, rounds, strict=True)
+            yield server, median(theirs / ours for theirs, ours in pairs)
 
 
 def tables(results: Results) -> str:
@@ -189,8 +205,8 @@ def compare(now: Results, then: Results, tolerance: float) -> tuple[str, bool]:
 
     tolerance: by what part a ratio may be lower and still count as the same.
     """
-    before, lines, worse = ratios(then), [], False
-    for name, by_server in ratios(now).items():
+    before, lines, worse = ratios(then, by_round=True), [], False
+    for name, by_server in ratios(now, by_round=True).items():
         for server, ratio in by_server.items():
             old = before.get(name, {}).get(server)
             if old is None or not server.startswith("restante"):

@@ -39,16 +39,16 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("poll", "poll (USER PASS STAT QUIT)", "poll", BOX, 2000, 400),
-    Scenario("sync", "sync (+UIDL LIST, 50 messages)", "sync", BOX, 1500, 300),
-    Scenario("fetch-small", "fetch 10 small messages", "fetch", SMALL, 1000, 200),
-    Scenario("pipelined", "10 small messages, pipelined", "pipelined", SMALL, 1000, 200),
-    Scenario("fetch-mix", "fetch a mix (about 0.8 MB)", "fetch", MIX, 400, 60, 4),
-    Scenario("fetch-large", "fetch large (20 MB), in wire form", "fetch", WIRE, 30, 6, 2),
-    Scenario("fetch-bare", "fetch large (20 MB), not in wire form", "fetch", BARE, 30, 6, 2),
-    Scenario("tls-poll", "TLS poll, full handshake", "poll", BOX, 800, 120, 4, "tls"),
-    Scenario("tls-resumed", "TLS poll, resumed", "poll", BOX, 800, 120, 4, "resumed"),
+    Scenario("poll", "poll (USER PASS STAT QUIT)", "poll", BOX, 2000, 200),
+    Scenario("sync", "sync (+UIDL LIST, 50 messages)", "sync", BOX, 1500, 150),
+    Scenario("fetch-small", "fetch 10 small messages", "fetch", SMALL, 1000, 100),
+    Scenario("pipelined", "10 small messages, pipelined", "pipelined", SMALL, 1000, 100),
+    Scenario("fetch-mix", "fetch a mix (about 0.8 MB)", "fetch", MIX, 400, 30, 4),
+    Scenario("fetch-large", "fetch large (20 MB), in wire form", "fetch", WIRE, 30, 10, 2),
+    Scenario("fetch-bare", "fetch large (20 MB), not in wire form", "fetch", BARE, 30, 10, 2),
+    Scenario("tls-poll", "TLS poll, full handshake", "poll", BOX, 800, 60, 4, "tls"),
+    Scenario("tls-resumed", "TLS poll, resumed", "poll", BOX, 800, 60, 4, "resumed"),
     Scenario("tls-large", "TLS fetch large (20 MB)", "fetch", WIRE, 20, 4, 2, "tls"),
     Scenario("drain", "drain (delete 10)", "drain", None, 300, 80),
-    Scenario("poll-hashed", "poll, SHA512-CRYPT", "poll", BOX, 1500, 300, hashed=True),
+    Scenario("poll-hashed", "poll, SHA512-CRYPT", "poll", BOX, 1500, 150, hashed=True),
 )

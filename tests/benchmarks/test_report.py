@@ -92,6 +92,21 @@ def test_the_same_ratio_on_a_slower_machine_is_no_regression() -> None:
     assert "WORSE" not in text
 
 
+def test_rounds_are_compared_each_with_its_own() -> None:
+    """The machine was half as fast in one round, at which the medians of the two were taken."""
+    found = results(100.0, 1000.0)
+    poll = found["scenarios"]["poll"]
+    poll["dovecot"]["rounds"] = {"cpu_us": [1000.0, 1000.0, 2000.0]}
+    poll["restante-uvloop"]["rounds"] = {"cpu_us": [100.0, 200.0, 200.0]}
+    poll["restante-asyncio"]["rounds"] = {"cpu_us": [500.0]}
+    assert report.ratios(found, by_round=True)["poll"] == {
+        "ceiling": 20.0,
+        "restante-uvloop": 10.0,
+        "restante-asyncio": pytest.approx(1000 / 600),
+    }
+    assert not report.compare(found, results(100.0, 1000.0), 0.2)[1]
+
+
 def test_targets_are_met_or_not() -> None:
     found = {each.what: (each.seen, each.met) for each in targets.verdicts(results())}
     assert found["poll"] == ("1/10.0", True)
