@@ -35,7 +35,8 @@ static int box_count, poller, listeners[2];   /* in the clear, and for TLS */
 #ifdef WITH_TLS
 static SSL_CTX *context;
 
-/* As Restante's: one ticket for a connection, buffers given back. Ends the program if a file is no good. */
+/* As Restante's: one ticket for a connection, buffers given back. Ends the program if a file is
+ * no good. */
 static SSL_CTX *server_context(const char *certificate, const char *key)
 {
     SSL_CTX *made = SSL_CTX_new(TLS_server_method());

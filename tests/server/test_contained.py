@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -122,7 +122,23 @@ class LettersInPlace(Letters):
     blocking = False
 
 
-@pytest.mark.parametrize("kind", [Letters, LettersInPlace])
+class AsyncLetters(Letters):
+    async def list(self, account: Account) -> Sequence[MessageInfo]:  # type: ignore[override]
+        return super().list(account)
+
+    async def read(self, account: Account, unique_id: str) -> AsyncIterator[bytes]:  # type: ignore[override]
+        self._at("read")
+        return self._async_blocks()
+
+    async def _async_blocks(self) -> AsyncIterator[bytes]:
+        for block in self._blocks():
+            yield block
+
+    async def delete(self, account: Account, unique_ids: Sequence[str]) -> None:  # type: ignore[override]
+        super().delete(account, unique_ids)
+
+
+@pytest.mark.parametrize("kind", [Letters, LettersInPlace, AsyncLetters])
 @pytest.mark.parametrize("step", ["list", "read", "first block", "next block", "delete"])
 def test_a_store_costs_what_it_was_asked_for(
     step: str, kind: type[Letters], quits: Callable[..., Any]

@@ -462,9 +462,7 @@ class Connection(asyncio.Protocol):
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
         self.session.lines.clear()
-        self.server.spawn(
-            self._performer.give_back()
-        )  # the session is over: the next one may begin
+        self.server.spawn(self._performer.give_back())  # the next session may begin
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
