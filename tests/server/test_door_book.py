@@ -252,6 +252,7 @@ def test_threads_may_use_it_together(path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # uvloop leaves threads
 def test_a_process_that_inherits_the_book_opens_its_own(path: Path) -> None:
     with closing(DoorBook(path)) as book:
         book.exchange(News(), NEVER)

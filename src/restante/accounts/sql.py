@@ -184,8 +184,9 @@ class SqlAccounts(ABC):
             problem = f"no answer within {self._timeout:g} seconds"
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the same to a login
             problem = self._explain(error)
-        # Raised here, so that no trace of what the driver raised, which may quote values, is left.
-        raise AccountError(f"{self.product}: {problem}")
+        # Raised here, so that no trace of what the driver raised, which may quote values, is left;
+        # PyPy can take it for what is being handled still, and then it isn't shown.
+        raise AccountError(f"{self.product}: {problem}") from None
 
     async def _ask_in_turn(
         self, pool: _Pool, query: Query, values: Mapping[str, str], again: bool

@@ -25,7 +25,7 @@ log = logging.getLogger("restante.server")
 Exporter: TypeAlias = Callable[[ssl.SSLObject | SSLSocket, bytes, int], bytes | None]
 """Of a connection after its handshake, by a label without a context, so many octets."""
 
-KNOWN_PYTHONS = ((3, 11), (3, 14))
+KNOWN_PYTHONS = ((3, 11), (3, 15))
 """The first and the last version of which it is known where a connection is in memory."""
 
 
