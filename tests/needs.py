@@ -13,6 +13,12 @@ only_cpython = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="only CPython has what this is about"
 )
 
+NO_GSSAPI = (
+    "gssapi is not installed"
+    if sys.implementation.name == "cpython"
+    else "only for CPython gssapi is installed"
+)
+
 
 def need(program: str, *, package: str) -> str:
     """The path of `program`. Without it the test is skipped; on CI, where scripts/test

@@ -12,13 +12,14 @@ import pytest
 from restante import Pop3Server
 from restante.server.kerberos import Kerberos
 from tests.conftest import Authority
+from tests.needs import NO_GSSAPI
 from tests.peers import harness
 from tests.peers.harness import NAME, WAYS, Post, Visit, Way
 from tests.peers.kdc import Realm, environment
 from tests.peers.tools import Curl, Fetchmail
 from tests.server.kit import Client, serving
 
-pytest.importorskip("gssapi", reason="gssapi is not installed")
+pytest.importorskip("gssapi", reason=NO_GSSAPI)
 
 from gssapi import Credentials, MechType, Name, NameType, SecurityContext
 

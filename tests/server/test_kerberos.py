@@ -20,10 +20,11 @@ from restante.protocol.mechanisms import MechanismContext
 from restante.protocol.replies import Continue
 from restante.sasl.contract import MechanismError
 from restante.server.kerberos import Kerberos
+from tests.needs import NO_GSSAPI
 from tests.peers.kdc import Realm, environment
 from tests.server.kit import until
 
-pytest.importorskip("gssapi", reason="gssapi is not installed")
+pytest.importorskip("gssapi", reason=NO_GSSAPI)
 
 from gssapi import (
     OID,
