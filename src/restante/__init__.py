@@ -11,18 +11,9 @@ from restante.accounts.contract import Account, AccountError, AccountStore, AppP
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
-from restante.maildrops.contract import (
-    CommitFailed,
-    Content,
-    Maildrop,
-    MaildropInUse,
-    MaildropStore,
-    MessageGone,
-    MessageInfo,
-    StoreError,
-)
-from restante.maildrops.maildir import Maildir
-from restante.maildrops.memory import MemoryStore
+from restante.guard.ban_store import DoorBook
+from restante.guard.guard import Door
+from restante.guard.settings import DoorSettings
 from restante.protocol.claims import (
     Claim,
     IdentityClaim,
@@ -34,12 +25,21 @@ from restante.protocol.errors import Pop3Error
 from restante.protocol.replies import Err, MultiLine, Ok, Reply
 from restante.protocol.states import State
 from restante.server.client import ClientSession
-from restante.server.door.book import DoorBook
-from restante.server.door.door import Door
-from restante.server.door.settings import DoorSettings
-from restante.server.listeners import Listener
+from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
-from restante.server.tls import Certificate, TlsSettings
+from restante.server.tls.settings import Certificate, TlsSettings
+from restante.stores.contract import (
+    CommitFailed,
+    Content,
+    Maildrop,
+    MaildropInUse,
+    MaildropStore,
+    MessageGone,
+    MessageInfo,
+    StoreError,
+)
+from restante.stores.maildir.store import Maildir
+from restante.stores.memory import MemoryStore
 
 __version__ = "0.1.0"
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from restante.app.cli import run
+from restante.app.cli.main import run
 
 
 class Done(NamedTuple):

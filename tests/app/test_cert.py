@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from restante.app.cert import make_certificate
-from restante.server.tls import Certificate, TlsSettings
+from restante.server.tls.settings import Certificate, TlsSettings
 from tests.app.conftest import Call
 
 

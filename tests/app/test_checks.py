@@ -9,8 +9,8 @@ import pytest
 
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cert import make_certificate
-from restante.app.checks import check, is_local
-from restante.app.config import Problem, read
+from restante.app.config.checks import check, is_local
+from restante.app.config.load import Problem, read
 
 
 def found(folder: Path, text: str, *, mode: int = 0o600) -> list[Problem]:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from restante import __version__
-from restante.app.cli import app, run
+from restante.app.cli.main import app, run
 from tests.app.conftest import Call
 from tests.app.support import restante, write_config
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.config import (
+from restante.app.config.load import (
     ConfigError,
     Loaded,
     Override,

@@ -11,7 +11,7 @@ from itertools import chain
 
 import pytest
 
-from restante.app.control import (
+from restante.app.processes.control import (
     MAX_FRAME,
     MAX_UNSENT,
     ControlError,

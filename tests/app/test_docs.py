@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from restante.app.config import model_in, read, toml_value
-from restante.app.settings import Settings
+from restante.app.config.load import model_in, read, toml_value
+from restante.app.config.settings import Settings
 from tests.app.support import COMMAND, environment
 
 DOCS = Path(__file__).parents[2] / "docs"

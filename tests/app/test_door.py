@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.cli_door import parse_duration
-from restante.server.door.book import DoorBook
-from restante.server.door.door import Door
+from restante.app.cli.bans import parse_duration
+from restante.guard.ban_store import DoorBook
+from restante.guard.guard import Door
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.server.kit import Client

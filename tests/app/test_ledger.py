@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from restante.app.ledger import Ledger
+from restante.app.processes.counters import Ledger
 
 
 def test_numbers_elsewhere_are_those_of_all_others() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.config import read, show
-from restante.app.parts import ReplaceableAccounts
+from restante.app.build import ReplaceableAccounts
+from restante.app.config.load import read, show
 from restante.app.service import Service
 from tests.app.test_checks import found
 from tests.needs import only_cpython

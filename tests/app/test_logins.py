@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.cli import run
+from restante.app.cli.main import run
 from tests.app.support import PASSWORD, Server, client_context, restante, wait_until
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.cli_mail import run_safely
+from restante.app.cli.mail import run_safely
 from tests.app.conftest import Call
 from tests.app.support import COMMAND, environment, restante, write_config
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from restante.app.cert import make_certificate
-from restante.app.cli import run
+from restante.app.cli.main import run
 from restante.app.run import worker_count
 from tests.app.support import (
     PASSWORD,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from restante.app.cert import make_certificate
-from restante.app.inquiries import Row, ask
+from restante.app.processes.admin_client import Row, ask
 from restante.app.run import worker_count
 from tests.app.conftest import Call
 from tests.app.support import (
@@ -396,7 +396,7 @@ def restarts(server: Server) -> int:
 )
 def test_a_start_that_can_only_fail_fails(folder: Path, prelude: str, told: str) -> None:
     configure(folder)
-    server = Server(folder, *TWO, prelude=f"import restante.app.worker as w\n{prelude}")
+    server = Server(folder, *TWO, prelude=f"import restante.app.processes.worker as w\n{prelude}")
     with pytest.raises(AssertionError):
         server.__enter__()
     assert server.process.returncode == 1
@@ -409,7 +409,7 @@ def listens_at(path: Path) -> bool:
 
 
 STUCK = (
-    "import restante.app.worker as w, restante.app.supervisor as s\n"
+    "import restante.app.processes.worker as w, restante.app.processes.supervisor as s\n"
     "w.BEAT_ROUNDS = 1; s.STUCK_SECONDS = 1"
 )
 

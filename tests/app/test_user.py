@@ -12,7 +12,7 @@ import pytest
 
 from restante.accounts.schemes import split_credential, verify
 from restante.accounts.sqlite import SqliteAccounts
-from restante.app.cli import run
+from restante.app.cli.main import run
 from restante.app.first_start import new_password
 from tests.app.conftest import Call
 from tests.app.support import environment, restante, write_config
@@ -125,7 +125,7 @@ def test_on_a_terminal_the_password_is_asked_for_twice_and_not_echoed(folder: Pa
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
-        program = "from restante.app.cli import run; run(['user', 'add', 'joe'])"
+        program = "from restante.app.cli.main import run; run(['user', 'add', 'joe'])"
         os.execve(sys.executable, [sys.executable, "-c", program], environment())
     seen = b""
     for prompt in (b"Password: ", b"confirmation: "):

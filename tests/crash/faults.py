@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from restante import Account, Maildir, Maildrop, MaildropInUse
-from restante.maildrops.contract import Content, Incoming
 from restante.protocol.listing import MessageNumber, UniqueId, as_unique_id
+from restante.stores.contract import Content, Incoming
 
 DELAY = 0.03
 """Seconds by which something is done too late."""

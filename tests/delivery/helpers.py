@@ -11,9 +11,9 @@ from restante.accounts.contract import Account
 from restante.accounts.static import StaticAccounts
 from restante.delivery import Intake, Recipients
 from restante.delivery.smtp import smtp_protocol
-from restante.maildrops.contract import Incoming, StoreError
-from restante.maildrops.memory import MemoryStore
 from restante.protocol.listing import UniqueId
+from restante.stores.contract import Incoming, StoreError
+from restante.stores.memory import MemoryStore
 
 ACCOUNTS = StaticAccounts(
     {

@@ -9,7 +9,7 @@ import pytest
 
 from restante.accounts.contract import Account
 from restante.delivery import Delivery, Recipient, Trace
-from restante.maildrops.contract import StoreError
+from restante.stores.contract import StoreError
 from tests.delivery.helpers import SECRET_FAULT, FakeStore
 
 JOE = Recipient("joe@example.org", Account("joe"))

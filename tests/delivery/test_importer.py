@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from restante.accounts.contract import Account
 from restante.delivery import importer
 from restante.delivery.importer import SourceError, SourceMessage, import_messages, iter_messages
-from restante.maildrops.contract import Incoming, StoreError
 from restante.protocol.listing import UniqueId
+from restante.stores.contract import Incoming, StoreError
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import FakeStore
 

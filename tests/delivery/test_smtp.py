@@ -15,7 +15,7 @@ from restante.accounts.contract import Account, AccountError
 from restante.delivery import Intake, Recipients
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.smtp import smtp_protocol
-from restante.maildrops.maildir import Maildir
+from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import (
     ACCOUNTS,

@@ -28,6 +28,7 @@ from restante import (
 )
 from restante.accounts.schemes import hash_password
 from restante.accounts.verify import Verifier
+from restante.guard.login_delay import LoginDelay
 from restante.protocol.effects import (
     Authenticate,
     BrokenOff,
@@ -45,7 +46,6 @@ from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
 from restante.server import connection, peer
 from restante.server.login import REFUSED
-from restante.server.login_delay import LoginDelay
 from restante.server.perform import GONE, IN_USE
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue

@@ -27,7 +27,6 @@ from unittest import mock
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.maildrops.memory import MemoryStore
 from restante.protocol.effects import Authenticate, Effect, FindKeys, Work
 from restante.protocol.mechanisms import MechanismInfo
 from restante.protocol.policy import Policy
@@ -53,7 +52,8 @@ from restante.sasl.scram import (
 )
 from restante.server.calls import Calls
 from restante.server.logins import Logins
-from restante.server.threads import WorkerThreads
+from restante.stores.memory import MemoryStore
+from restante.threads import WorkerThreads
 from tests.fuzz.fuzz_session import mutated
 from tests.protocol.driver import Driver
 from tests.server.kit import NAME, PASSWORD

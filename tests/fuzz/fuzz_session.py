@@ -18,12 +18,12 @@ from hashlib import md5
 from pathlib import Path
 
 from restante.accounts.static import StaticAccounts
-from restante.maildrops.memory import MemoryStore
 from restante.protocol.claims import PasswordClaim, SecretClaim
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_REPLY_LINE
 from restante.protocol.policy import HeaderPolicy, TlsMode, UseAuth
 from restante.protocol.replies import Body, Continue, MultiLine, Prepared
 from restante.protocol.states import State
+from restante.stores.memory import MemoryStore
 from tests.protocol.driver import TIMESTAMP, Driver, Exchange, policy_for
 
 NAME, PASSWORD = "joe", "secret"

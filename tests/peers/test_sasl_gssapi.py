@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restante import Pop3Server
-from restante.server.kerberos import Kerberos
+from restante.accounts.kerberos import Kerberos
 from tests.conftest import Authority
 from tests.needs import NO_GSSAPI
 from tests.peers import harness

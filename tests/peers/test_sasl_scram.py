@@ -28,8 +28,8 @@ from restante.sasl.scram import (
     ScramClaim,
     make,
 )
-from restante.server.channel import TlsChannel
-from restante.server.tls_exporter import exporter
+from restante.server.tls.channel import TlsChannel
+from restante.server.tls.exporter import exporter
 from tests.conftest import Authority
 from tests.needs import need, only_cpython
 from tests.peers.harness import NAME, PASSWORD, WAYS, Post, Visit, Way

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from restante.accounts.contract import Account
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.maildrops.contract import Content, Maildrop, MaildropInUse, MessageGone
-from restante.maildrops.memory import MemoryStore
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
     Authenticate,
@@ -27,6 +25,8 @@ from restante.protocol.policy import Policy
 from restante.protocol.replies import Body, Err, Ok, Reply, Silent
 from restante.protocol.session import Session
 from restante.protocol.stuffing import wire_blocks
+from restante.stores.contract import Content, Maildrop, MaildropInUse, MessageGone
+from restante.stores.memory import MemoryStore
 from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 TIMESTAMP = b"<1.2@restante.test>"

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from restante.maildrops.memory import MemoryStore
 from restante.protocol.policy import Policy
+from restante.stores.memory import MemoryStore
 from tests.corpus import NASTY, wire_form
 
 NAME, PASSWORD = "joe", "secret  with blanks "

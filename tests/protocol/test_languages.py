@@ -32,7 +32,7 @@ def texts_in(source: Path) -> Iterator[str]:
 
 
 def all_texts() -> set[str]:
-    rooms = [SOURCE / room for room in ("protocol", "sasl", "server")]
+    rooms = [SOURCE / room for room in ("protocol", "sasl", "server", "guard")]
     found = {text for room in rooms for path in room.rglob("*.py") for text in texts_in(path)}
     wordless = {"", "{text}"}
     return (found | SAID_ELSEWHERE) - wordless

@@ -23,12 +23,12 @@ from restante import (
     MessageInfo,
     Pop3Server,
 )
-from restante.maildrops import survey
-from restante.maildrops.contract import OpensAtOnce
 from restante.protocol.listing import Listing, MessageNumber
 from restante.server import at_once
-from tests.maildrops.kit import put, settle
+from restante.stores.contract import OpensAtOnce
+from restante.stores.maildir import scan as survey
 from tests.server.kit import NAME, PASSWORD, Client, new_server
+from tests.stores.maildir.kit import put, settle
 
 LOOP = "restante-loop"
 

@@ -19,7 +19,7 @@ from itertools import count
 import pytest
 
 from restante import Pop3Server
-from restante.server.door.settings import DoorSettings
+from restante.guard.settings import DoorSettings
 from tests.server.kit import NAME, PASSWORD, serving
 
 pytestmark = pytest.mark.skipif(

@@ -10,7 +10,7 @@ import pytest
 
 from restante import Account, MaildropStore, MessageInfo, Pop3Server
 from restante.contained import contained
-from restante.server.threads import WorkerThreads
+from restante.threads import WorkerThreads
 from tests.conftest import Authority
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
 from tests.server.test_events import REFERENCE, registered

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.server.cores import usable_cores
+from restante.cores import usable_cores
 
 
 @pytest.fixture(autouse=True)

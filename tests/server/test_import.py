@@ -18,7 +18,11 @@ EXTRAS = {
 UNIX_ONLY = ["fcntl", "pwd", "grp", "resource", "termios"]
 APART = (  # what belongs to extras
     *("restante.app", "restante.delivery", "restante.testing"),
-    *("restante.accounts.oauth.", "restante.accounts.pam_helper", "restante.server.acceptor"),
+    *(
+        "restante.accounts.oauth.",
+        "restante.accounts.pam_helper",
+        "restante.accounts.kerberos_acceptor",
+    ),
 )
 
 
@@ -69,7 +73,7 @@ print(json.dumps(names))
 """
     names = json.loads(run(code))
     assert {"restante.server.server", "restante.protocol.session"} <= set(names)
-    assert "restante.maildrops.maildir" in names
+    assert "restante.stores.maildir.store" in names
 
 
 @pytest.mark.parametrize("extra", sorted(EXTRAS))

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.accounts.contract import AccountError
+from restante.accounts.kerberos import Kerberos
 from restante.protocol.claims import IdentityClaim
 from restante.protocol.effects import Work
 from restante.protocol.mechanisms import MechanismContext
 from restante.protocol.replies import Continue
 from restante.sasl.contract import MechanismError
-from restante.server.kerberos import Kerberos
 from tests.needs import NO_GSSAPI
 from tests.peers.kdc import Realm, environment
 from tests.server.kit import until
@@ -37,7 +37,7 @@ from gssapi import (
 )
 from gssapi.raw.exceptions import ExpiredContextError
 
-from restante.server.acceptor import Acceptor, account_names
+from restante.accounts.kerberos_acceptor import Acceptor, account_names
 
 SERVICE = "pop/localhost"
 REFUSED = r"^the Kerberos ticket is not valid here$"
@@ -235,7 +235,7 @@ def test_a_ticket_that_expires_at_this_very_moment(
         raise ExpiredContextError(786432, 100001)
 
     token = first_token(realm.log_in("joe", "secret"))
-    monkeypatch.setattr("restante.server.acceptor.SecurityContext", over)
+    monkeypatch.setattr("restante.accounts.kerberos_acceptor.SecurityContext", over)
     with pytest.raises(MechanismError, match="the Kerberos ticket has expired"):
         accept(keytab, token)
 
@@ -320,7 +320,7 @@ def test_the_environment_stays_as_it_is(realm: Realm, keytab: Path) -> None:
 def test_without_the_library_the_error_says_what_to_install(
     keytab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "restante.server.acceptor")
+    monkeypatch.delitem(sys.modules, "restante.accounts.kerberos_acceptor")
     monkeypatch.setitem(sys.modules, "gssapi", None)
     with pytest.raises(ImportError, match=r"restante\[kerberos\]"):
         Kerberos(keytab)

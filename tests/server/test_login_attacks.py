@@ -26,20 +26,20 @@ from restante.accounts.schemes import hash_password
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.app.config import read
+from restante.app.config.load import read
 from restante.app.service import Service
 from restante.delivery.smtp import HeldOff
+from restante.guard.guard import Door
+from restante.guard.settings import DoorSettings
 from restante.protocol.claims import PasswordClaim
 from restante.sasl import scram
 from restante.sasl.contract import Challenge, MechanismContext
 from restante.sasl.scram import ScramClaim, make
 from restante.server.calls import Calls
-from restante.server.door.door import Door
-from restante.server.door.settings import DoorSettings
-from restante.server.listeners import Listener
+from restante.server.listen.listener import Listener
 from restante.server.logins import Logins
 from restante.server.settings import Settings
-from restante.server.threads import WorkerThreads
+from restante.threads import WorkerThreads
 from tests.conftest import Authority
 from tests.needs import only_cpython
 from tests.server.kit import NAME, PASSWORD, Client, serving, until

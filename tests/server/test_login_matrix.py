@@ -36,11 +36,11 @@ from restante import (
     make_chain,
 )
 from restante.accounts import schemes, verify
+from restante.accounts.kerberos import Kerberos
 from restante.accounts.oauth import OAuth
 from restante.accounts.schemes import hash_password
 from restante.protocol.policy import TlsMode, UseAuth
 from restante.server import peer
-from restante.server.kerberos import Kerberos
 from tests.conftest import Authority
 from tests.needs import need
 from tests.peers.kdc import Realm, environment

@@ -12,12 +12,12 @@ from restante.accounts.contract import Account, AccountError, AppPassword, Found
 from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
+from restante.guard.settings import DoorSettings
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
-from restante.server.door.settings import DoorSettings
 from restante.server.logins import Logins
-from restante.server.threads import WorkerThreads
+from restante.threads import WorkerThreads
 from tests.server.kit import Client, serving
 
 HERE = "192.0.2.7"

@@ -19,9 +19,10 @@ import pytest
 
 from restante import Account, ClientSession, Listener, Pop3Server, StaticAccounts
 from restante.accounts.schemes import hash_password
-from restante.server import accepting, proxied
-from restante.server.proxied import Proxied, ProxiedChannel, ProxiedListener
-from restante.server.proxy_header import Header
+from restante.server.listen import accept as accepting
+from restante.server.listen import proxied
+from restante.server.listen.proxied import Proxied, ProxiedChannel, ProxiedListener
+from restante.server.listen.proxy_protocol import Header
 from restante.server.runner import LoopThread
 from restante.server.transport.readiness import readiness
 from tests.conftest import Authority

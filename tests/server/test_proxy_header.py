@@ -14,7 +14,7 @@ from proxyprotocol.tlv import ProxyProtocolSSLTLV, ProxyProtocolTLV
 from proxyprotocol.v1 import ProxyProtocolV1
 from proxyprotocol.v2 import ProxyProtocolV2
 
-from restante.server.proxy_header import (
+from restante.server.listen.proxy_protocol import (
     MAX_V1,
     MAX_V2,
     Header,

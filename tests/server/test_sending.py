@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from restante.maildrops.maildir import Maildir
-from restante.maildrops.opened import SMALL
 from restante.server import at_once
 from restante.server.sending import FILE_TURN
 from restante.server.transport.transport import SocketTransport
+from restante.stores.maildir.open_maildir import SMALL
+from restante.stores.maildir.store import Maildir
 from tests.conftest import Authority
 from tests.server.kit import NAME, PASSWORD, Client, new_server, until
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from restante import Listener
-from restante.server.login_delay import LoginDelay
+from restante.guard.login_delay import LoginDelay
 from restante.server.settings import Settings
 
 

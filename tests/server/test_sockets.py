@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from restante import Listener, MemoryStore, Pop3Server
-from restante.server.sockets import bind_shared
+from restante.server.listen.sockets import bind_shared
 from tests.conftest import Authority
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from restante import ClientSession, Pop3Server
-from restante.server.threads import WorkerThreads, call_and_lend
+from restante.threads import WorkerThreads, call_and_lend
 from tests.conftest import Authority
 from tests.server.kit import NAME, Client, new_server, serving, until
 

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restante import ClientSession, Listener, Pop3Server
+from restante.guard.settings import DoorSettings
 from restante.protocol.policy import TlsMode
-from restante.server.door.settings import DoorSettings
-from restante.server.xclient import XClient, parse_xclient
+from restante.server.listen.xclient import XClient, parse_xclient
 from tests.conftest import Authority
 from tests.server.kit import PASSWORD, Client, serving
 

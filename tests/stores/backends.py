@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from restante.accounts.contract import Account
-from restante.maildrops.contract import (
+from restante.protocol.listing import MessageNumber
+from restante.stores.contract import (
     Content,
     Maildrop,
     MaildropStore,
@@ -19,10 +20,9 @@ from restante.maildrops.contract import (
     OpensMaildrops,
     Source,
 )
-from restante.maildrops.maildir import Maildir
-from restante.maildrops.memory import MemoryStore
-from restante.maildrops.simple import SimpleMaildrops
-from restante.protocol.listing import MessageNumber
+from restante.stores.maildir.store import Maildir
+from restante.stores.memory import MemoryStore
+from restante.stores.simple import SimpleMaildrops
 
 ANNA = Account("anna")
 BEN = Account("ben")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from restante.maildrops.contract import (
+from restante.protocol.facts import measure
+from restante.protocol.listing import valid_unique_id
+from restante.stores.contract import (
     MaildropInUse,
     MessageGone,
     OpensMaildrops,
     ReceivesMail,
     StoreError,
 )
-from restante.protocol.facts import measure
-from restante.protocol.listing import valid_unique_id
 from tests.corpus import NASTY, wire_form
 from tests.stores.backends import ANNA, BACKENDS, BEN, Backend
 

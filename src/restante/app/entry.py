@@ -10,7 +10,7 @@ _EX_TEMPFAIL = 75
 def main() -> int:
     """Run the command line; gives the exit status."""
     try:
-        from restante.app.cli import run  # noqa: PLC0415 - needs libraries of an extra
+        from restante.app.cli.main import run  # noqa: PLC0415 - needs libraries of an extra
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("restante"):
             raise

@@ -7,11 +7,11 @@ import socket
 
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
+from restante.app.build import make_door, make_sqlite_accounts
 from restante.app.cert import make_certificate
-from restante.app.config import Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder, write_file
-from restante.app.parts import make_door, make_sqlite_accounts
-from restante.app.settings import Settings
 
 FIRST_ACCOUNT = "me"
 

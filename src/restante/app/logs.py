@@ -11,7 +11,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Literal, TextIO
 
-from restante.app.gathering import GatheringHandler
+from restante.app.buffered_log import GatheringHandler
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -17,17 +17,17 @@ from typing import Literal
 
 from restante import __version__
 from restante.accounts.contract import Account
-from restante.app import first_start, logs, parts
-from restante.app.bound import Endpoint, bind_all, close_all
-from restante.app.checks import check
-from restante.app.config import ConfigError, Loaded
+from restante.app import build, first_start, logs
+from restante.app.config.checks import check
+from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.settings import Settings
 from restante.app.files import allow_open_files, write_file
-from restante.app.garbage import spare_what_stays
-from restante.app.inquiries import SingleAnswers
+from restante.app.processes.admin_client import SingleAnswers
+from restante.app.processes.garbage import spare_what_stays
+from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all
+from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
-from restante.app.settings import Settings
-from restante.app.supervisor import Supervisor
-from restante.server.cores import usable_cores
+from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
 
@@ -250,8 +250,8 @@ def _trial(settings: Settings, endpoints: Sequence[Endpoint], password: str | No
 def _first_name(settings: Settings) -> str:
     listed: tuple[Account, ...] = ()
     if settings.accounts.kinds == ["sqlite"]:
-        with parts.make_sqlite_accounts(settings) as accounts:
+        with build.make_sqlite_accounts(settings) as accounts:
             listed = accounts.list()
     elif settings.accounts.kinds == ["static"]:
-        listed = parts.make_static_accounts(settings).list()
+        listed = build.make_static_accounts(settings).list()
     return next((account.name for account in listed if not account.disabled), "NAME")

@@ -15,19 +15,25 @@ from itertools import chain
 from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
-from restante.app import parts
-from restante.app.bound import MAIL_BACKLOG, Endpoint, Given, StartError, start_error
-from restante.app.config import ConfigError, Loaded
+from restante.app import build
+from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.app.debug_log import Choice, read_choice
 from restante.app.first_start import read_secret
-from restante.app.settings import ListenerSection, LmtpSection, Settings, SmtpSection
+from restante.app.processes.listen_sockets import (
+    MAIL_BACKLOG,
+    Endpoint,
+    Given,
+    StartError,
+    start_error,
+)
 from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
 from restante.delivery.smtp import HeldOff, smtp_protocol
 from restante.protocol.claims import PasswordClaim
 from restante.server.server import Pop3Server
-from restante.server.tls import TlsSettings
+from restante.server.tls.settings import TlsSettings
 
 log = logging.getLogger("restante.app")
 
@@ -57,14 +63,14 @@ class Service:
         self._reread = reread
         self._given = given
         self.endpoints: list[Endpoint] = []
-        self.accounts = parts.make_accounts(settings)
-        self._store = parts.make_store(settings)
+        self.accounts = build.make_accounts(settings)
+        self._store = build.make_store(settings)
         if given is None:
-            self._tls, self._mail_tls = parts.make_all_tls(settings)
-            self.door = parts.make_door(settings)
+            self._tls, self._mail_tls = build.make_all_tls(settings)
+            self.door = build.make_door(settings)
         else:
             self._tls, self._mail_tls = given.tls, given.mail_tls
-            self.door = parts.make_door(settings, key=given.key, writer=given.writer)
+            self.door = build.make_door(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
         self.intakes: dict[str, Intake] = {}
@@ -79,7 +85,7 @@ class Service:
         settings, pop3 = self.settings, self.settings.pop3
         apart = {"host", "port", "tls", "tls_port", "listeners"}
         own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
-        listeners = parts.make_listeners(settings)
+        listeners = build.make_listeners(settings)
         if self._given is not None:
             for listener, sockets in zip(listeners, self._given.sockets("POP3"), strict=True):
                 listener.sockets = sockets
@@ -89,13 +95,13 @@ class Service:
             listeners=listeners,
             tls_settings=self._tls,
             door=self.door,
-            kerberos=parts.make_kerberos(settings),
-            oauth=parts.make_oauth(settings),
+            kerberos=build.make_kerberos(settings),
+            oauth=build.make_oauth(settings),
             secret=read_secret(settings),
             hostname=settings.server.hostname or None,
             drain_seconds=settings.server.drain_seconds,
             **own,
-            **parts.login_settings(settings),
+            **build.login_settings(settings),
         )
         if self._given is not None:  # hashing leaves one core of the machine to the others
             server.hashing.maximum = max(1, server.hashing.maximum // self._given.workers)
@@ -249,7 +255,7 @@ class Service:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
-        await parts.close_accounts(self.accounts)
+        await build.close_accounts(self.accounts)
 
     # While it runs
 
@@ -273,8 +279,8 @@ class Service:
     def _take_accounts(self, settings: Settings) -> None:
         given = self.accounts
         for store in given.stores if isinstance(given, Chain | AsyncChain) else (given,):
-            if isinstance(store, parts.ReplaceableAccounts):
-                store.current = parts.make_static_accounts(settings)
+            if isinstance(store, build.ReplaceableAccounts):
+                store.current = build.make_static_accounts(settings)
 
     async def _watch(self) -> None:
         rounds = 0
@@ -320,7 +326,7 @@ def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
     """The configuration as it is now; None if it can't be used. What has changed is logged."""
     try:
         fresh = reread()
-        parts.make_static_accounts(fresh.settings)
+        build.make_static_accounts(fresh.settings)
     except (ConfigError, ValueError) as error:
         log.error("the configuration can't be used, the old one goes on: %s", error)
         return None

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from restante.accounts.contract import Account
 from restante.contained import contained
-from restante.maildrops.contract import Incoming, ReceivesMail
 from restante.protocol.listing import UniqueId
+from restante.stores.contract import Incoming, ReceivesMail
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from restante.accounts.contract import Account
-from restante.maildrops.contract import ReceivesMail, StoreError
+from restante.stores.contract import ReceivesMail, StoreError
 
 log = logging.getLogger(__name__)
 

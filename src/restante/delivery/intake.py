@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from restante.contained import contained
 from restante.delivery.recipients import Recipients
-from restante.maildrops.contract import ReceivesMail
+from restante.stores.contract import ReceivesMail
 
 T = TypeVar("T")
 

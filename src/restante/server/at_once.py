@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from restante.accounts.contract import Account
 from restante.contained import THE_LOOPS_OWN, contained
-from restante.maildrops.contract import MaildropInUse, OpensAtOnce
 from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
 from restante.server.events import is_async
 from restante.server.login import break_off, proven, too_soon
 from restante.server.perform import IN_USE
+from restante.stores.contract import MaildropInUse, OpensAtOnce
 
 if TYPE_CHECKING:
     from restante.server.perform import Performer

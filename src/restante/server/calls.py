@@ -9,7 +9,7 @@ from typing import Any
 from restante.accounts.contract import Account, AccountStore, KnowsSchemes
 from restante.contained import contained
 from restante.server.events import is_async
-from restante.server.threads import WorkerThreads
+from restante.threads import WorkerThreads
 
 
 async def call_on(threads: WorkerThreads | None, function: Callable[..., Any], *args: Any) -> Any:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.contained import contained
+from restante.guard.admission import Visit
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
@@ -19,18 +20,17 @@ from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
 from restante.server.at_once import LATER
 from restante.server.client import ClientSession
+from restante.server.listen.proxied import Proxied
 from restante.server.outgoing import FLUSH_AT, Outgoing
-from restante.server.patience import Patience, Verdict
 from restante.server.peer import Peer
 from restante.server.perform import Performer
-from restante.server.proxied import Proxied
 from restante.server.sending import encoded_whole, send_body
-from restante.server.tls import upgrade
+from restante.server.timeouts import Patience, Verdict
+from restante.server.tls.settings import upgrade
 from restante.server.transcript import first_line
-from restante.server.visit import Visit
 
 if TYPE_CHECKING:
-    from restante.server.listeners import Listener
+    from restante.server.listen.listener import Listener
     from restante.server.server import Pop3Server
 
 log = logging.getLogger("restante.server")

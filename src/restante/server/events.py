@@ -14,7 +14,7 @@ from restante.accounts.contract import Account
 from restante.contained import contained
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
-from restante.server.threads import WorkerThreads, call_and_lend
+from restante.threads import WorkerThreads, call_and_lend
 
 if TYPE_CHECKING:
     from restante.server.client import ClientSession

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from restante.accounts.contract import Account
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import Proof, acts_as_itself
+from restante.guard.guard import TOO_MANY_TRIES
 from restante.protocol.claims import Claim, PasswordClaim, TokenClaim
 from restante.protocol.effects import BrokenOff, FindKeys
 from restante.protocol.errors import Pop3Error
 from restante.protocol.replies import Err
-from restante.server.door.door import TOO_MANY_TRIES
 from restante.server.events import default_for
 
 if TYPE_CHECKING:
+    from restante.guard.admission import Visit
     from restante.server.connection import Connection
     from restante.server.server import Pop3Server
-    from restante.server.visit import Visit
 
 access_log = logging.getLogger("restante.access")
 

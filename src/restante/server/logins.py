@@ -27,11 +27,11 @@ from restante.accounts.names import Matching
 from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
 from restante.accounts.verify import Proof, Verifier, acts_as_itself
+from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import DEFAULT_ITERATIONS, ScramKeys
 from restante.server.calls import Calls
-from restante.server.networks import NetworkMap, network_set, parse_address
-from restante.server.threads import WorkerThreads
+from restante.threads import WorkerThreads
 
 access_log = logging.getLogger("restante.access")
 log = logging.getLogger("restante.server")

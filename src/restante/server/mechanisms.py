@@ -22,8 +22,8 @@ from restante.sasl.scram import (
 from restante.server.settings import Settings
 
 if TYPE_CHECKING:
+    from restante.accounts.kerberos import Kerberos
     from restante.accounts.oauth import OAuth
-    from restante.server.kerberos import Kerberos
 
 
 def mechanisms(

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from restante.protocol.mechanisms import NO_CHANNEL, Channel
-from restante.server.channel import TlsChannel
 from restante.server.client import is_local
-from restante.server.proxied import Proxied, ProxiedChannel
-from restante.server.tls import TlsSettings
+from restante.server.listen.proxied import Proxied, ProxiedChannel
+from restante.server.tls.channel import TlsChannel
+from restante.server.tls.settings import TlsSettings
 
 
 class Peer:

@@ -9,14 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.accounts.contract import Account, AccountError
-from restante.maildrops.contract import (
-    CommitFailed,
-    Content,
-    Maildrop,
-    MaildropInUse,
-    MessageGone,
-    StoreError,
-)
 from restante.protocol.effects import (
     Authenticate,
     BrokenOff,
@@ -37,13 +29,21 @@ from restante.protocol.listing import Listing
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Steps
 from restante.server.events import default_for
+from restante.server.listen.xclient import introduce, parse_xclient
 from restante.server.login import Login, break_off
 from restante.server.sending import begun
-from restante.server.xclient import introduce, parse_xclient
+from restante.stores.contract import (
+    CommitFailed,
+    Content,
+    Maildrop,
+    MaildropInUse,
+    MessageGone,
+    StoreError,
+)
 
 if TYPE_CHECKING:
+    from restante.guard.admission import Visit
     from restante.server.connection import Connection
-    from restante.server.visit import Visit
 
 log = logging.getLogger("restante.server")
 access_log = logging.getLogger("restante.access")

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from io import FileIO
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from restante.maildrops.contract import Content, Source
 from restante.protocol.facts import Facts
 from restante.protocol.replies import Body
 from restante.protocol.stuffing import TERMINATOR, BodyEncoder, stuffed_whole
+from restante.stores.contract import Content, Source
 
 if TYPE_CHECKING:
     from restante.server.at_once import AtOnce

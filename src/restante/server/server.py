@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from restante.accounts.contract import AccountStore, Closes
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.maildrops.contract import MaildropStore, OpensMaildrops
-from restante.maildrops.simple import SimpleMaildrops
+from restante.cores import usable_cores
+from restante.guard.admission import Visit
+from restante.guard.guard import Door
+from restante.guard.login_delay import LoginDelay
+from restante.guard.settings import DoorSettings
 from restante.protocol.commands import CommandTable
 from restante.protocol.mechanisms import Channel
 from restante.protocol.policy import TlsMode
@@ -27,28 +30,25 @@ from restante.protocol.states import BOTH, State
 from restante.server.at_once import AtOnce
 from restante.server.calls import Calls, call_on
 from restante.server.connection import Connection
-from restante.server.cores import usable_cores
-from restante.server.door.door import Door
-from restante.server.door.settings import DoorSettings
 from restante.server.events import Dispatcher, Events, Handler
-from restante.server.listeners import Listener
-from restante.server.listening import Listening, listen
-from restante.server.login_delay import LoginDelay
+from restante.server.listen.listen import Listening, listen
+from restante.server.listen.listener import Listener
 from restante.server.logins import Logins
 from restante.server.mechanisms import mechanisms
 from restante.server.numbering import Numbering
 from restante.server.runner import LoopThread
 from restante.server.settings import Settings
-from restante.server.threads import WorkerThreads
-from restante.server.tls import Certificate, TlsSettings
+from restante.server.tls.settings import Certificate, TlsSettings
 from restante.server.transcript import Transcript
 from restante.server.transport.readiness import Readiness, readiness
 from restante.server.upkeep import Upkeep
-from restante.server.visit import Visit
+from restante.stores.contract import MaildropStore, OpensMaildrops
+from restante.stores.simple import SimpleMaildrops
+from restante.threads import WorkerThreads
 
 if TYPE_CHECKING:
+    from restante.accounts.kerberos import Kerberos
     from restante.accounts.oauth import OAuth
-    from restante.server.kerberos import Kerberos
     from restante.server.peer import Peer
 
 F = TypeVar("F", bound=Handler)

@@ -10,7 +10,7 @@ from restante.accounts.verify import REMEMBER_SECONDS
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
 from restante.sasl.scram import DEFAULT_ITERATIONS
-from restante.server.channel import EXTERNAL_NAMES, NAME_KINDS
+from restante.server.tls.channel import EXTERNAL_NAMES, NAME_KINDS
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "use_auth": get_args(UseAuth),

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from restante.server.listeners import Listener
+from restante.server.listen.listener import Listener
 
 if TYPE_CHECKING:
     from restante.server.server import Pop3Server

@@ -1,0 +1,172 @@
+"""`restante door`: who is turned away, seen and changed while the server runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from restante.app.build import make_door
+from restante.app.cli.options import (
+    FAILED,
+    ConfigOption,
+    DataOption,
+    SetOption,
+    complain,
+    load_for,
+)
+from restante.app.cli.output import print_table
+from restante.app.config.settings import Settings
+from restante.app.files import make_private_folder
+from restante.app.logs import one_line
+from restante.guard.ban_store import Ban, DoorBookError
+from restante.guard.failures import Throttled
+from restante.guard.guard import Door
+from restante.networks import parse_network, shown
+
+app = typer.Typer(help="Who is turned away or slowed down, and who shall be.", no_args_is_help=True)
+
+Which: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NETWORK", help="An address, or a network such as 192.0.2.0/24.")
+]
+
+MAX_SECONDS = 10 * 365 * 86_400
+MAX_REASON = 200
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DURATION = re.compile(r"(?:\d{1,9}[smhdw])+", re.ASCII)
+_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
+_HEADINGS = ("What", "Which", "Until", "Failures", "Reason")
+
+
+@contextmanager
+def _opened(settings: Settings, *, make: bool) -> Iterator[Door]:
+    """The door as the book has it; what is changed is written. Exits when that can't be done.
+
+    make: make a book if there is none; else there is a door that knows of nothing.
+    """
+    if make:
+        make_private_folder(settings.door_file.parent)
+    door = make_door(settings) if make or settings.door_file.exists() else Door()
+    try:
+        door.exchange()
+        yield door
+        door.exchange()
+    except DoorBookError as error:  # the book has closed itself
+        complain(str(error))
+        raise typer.Exit(FAILED) from None
+    except BaseException:
+        door.close()
+        raise
+    door.close()
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `15m`, `1h`, `7d`, `2w`, or several of them. Raises ValueError."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r}: not a time such as 90s, 15m, 1h30m, 7d or 2w")
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ValueError(f"{text!r}: more than 0 and up to ten years")
+    return float(seconds)
+
+
+def _network(text: str) -> str:
+    try:
+        return shown(parse_network(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command("list")
+def list_(
+    *,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """List bans, and addresses and accounts with too many failures: a table on a terminal,
+    else lines divided by tabs."""
+    with _opened(load_for(config, data, sets).settings, make=False) as door:
+        bans, throttled = door.bans(), door.throttled()
+    if as_json:
+        print(json.dumps(_as_json(bans, throttled), indent=2))
+        return
+    rows = [("ban", ban.network, _time(ban.until), "", one_line(ban.reason)) for ban in bans] + [
+        (each.kind, one_line(each.name), _time(each.until), str(each.failures), "")
+        for each in throttled
+    ]
+    print_table(_HEADINGS, rows)
+
+
+@app.command()
+def ban(
+    *,
+    which: Which,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", help="How long, such as 90s, 15m, 1h, 7d.  [until it is unbanned]"),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="For those who read the list.")] = "",
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Turn an address or a network away. A running server heeds it within a second or two.
+
+    Connections that are open stay open, but nobody logs in on them any more.
+    """
+    network = _network(which)
+    try:
+        seconds = None if duration is None else parse_duration(duration)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if len(reason) > MAX_REASON:
+        raise typer.BadParameter(f"--reason: at most {MAX_REASON} characters")
+    with _opened(load_for(config, data, sets).settings, make=True) as door:
+        made = door.ban(network, seconds, reason)
+    print(f"{made.network} is banned until {_time(made.until)}")
+
+
+@app.command()
+def unban(
+    *,
+    which: Which,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Let an address or a network in again, its failures forgotten."""
+    network = _network(which)
+    with _opened(load_for(config, data, sets).settings, make=False) as door:
+        if door.unban(network):
+            return
+        wider = [each.network for each in door.bans() if _is_within(network, each.network)]
+    complain(f"{network} is not banned" + (f", but {', '.join(wider)} is" if wider else ""))
+    raise typer.Exit(FAILED)
+
+
+def _is_within(network: str, wider: str) -> bool:
+    inner, outer = parse_network(network), parse_network(wider)
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
+
+
+def _time(until: float | None) -> str:
+    if until is None:
+        return "unbanned"
+    return f"{datetime.fromtimestamp(until).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _as_json(bans: list[Ban], throttled: list[Throttled]) -> dict[str, Any]:
+    """Times are in seconds since 1970; null: for good."""
+    return {
+        "bans": [asdict(each) for each in bans],
+        "throttled": [asdict(each) for each in throttled],
+    }

@@ -1,0 +1,26 @@
+"""Lists on standard output: for people as a table, for programs a line each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from restante.app.cli.options import is_terminal
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show `rows` on a terminal under `headings`; elsewhere as lines divided by tabs.
+
+    The texts must be free of control characters; see `restante.app.logs.one_line`.
+    """
+    if not is_terminal(sys.stdout):
+        for row in rows:
+            print("\t".join(row))
+        return
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False).print(table)

@@ -1,0 +1,324 @@
+"""`restante user`: the accounts in the database."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, TypeAlias
+
+import typer
+
+from restante.accounts.contract import Account
+from restante.accounts.names import NoSuchAccount
+from restante.accounts.rights import Rights
+from restante.accounts.schemes import split_credential
+from restante.accounts.sqlite import SqliteAccounts
+from restante.app.build import make_sqlite_accounts, make_static_accounts
+from restante.app.cli.options import (
+    FAILED,
+    ConfigOption,
+    DataOption,
+    SetOption,
+    complain,
+    is_terminal,
+    load_for,
+)
+from restante.app.cli.output import print_table
+from restante.app.config.load import ConfigError, Loaded, Problem
+from restante.app.files import make_private_folder
+from restante.app.first_start import new_password
+from restante.app.logs import one_line
+
+app = typer.Typer(help="Add, change, list and remove accounts.", no_args_is_help=True)
+
+Name: TypeAlias = Annotated[str, typer.Argument(help="The account's name.")]
+FromStdin: TypeAlias = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+]
+Generate: TypeAlias = Annotated[
+    bool, typer.Option("--generate", help="Make a password up and show it this once.")
+]
+
+Protocols: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--protocol", help="May log in by this alone: pop3, smtp; may be repeated."),
+]
+Networks: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--network", help="May log in from here alone; may be repeated."),
+]
+Expires: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="When it can log in no more."),
+]
+
+_HEADINGS = ("Name", "E-mail", "Display name", "Maildrop", "Kept as", "")
+
+
+@contextmanager
+def _accounts(loaded: Loaded) -> Iterator[SqliteAccounts]:
+    if "sqlite" not in loaded.settings.accounts.kinds:
+        text = 'only accounts of kind "sqlite" are changed here; static ones in accounts.static'
+        raise ConfigError([Problem(loaded.place("accounts.kind"), "accounts.kind", "", text)])
+    make_private_folder(loaded.settings.accounts_file.parent)
+    with make_sqlite_accounts(loaded.settings) as accounts:
+        yield accounts
+
+
+def _password(from_stdin: bool, generate: bool) -> str:
+    if from_stdin and generate:
+        raise typer.BadParameter("--password-stdin and --generate exclude each other")
+    if generate:
+        return new_password()
+    if from_stdin:
+        return _line_of_stdin()
+    if not is_terminal(sys.stdin):
+        raise typer.BadParameter("no terminal to ask at: give --password-stdin or --generate")
+    text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return text
+
+
+def _line_of_stdin() -> str:
+    return sys.stdin.buffer.readline().decode().removesuffix("\n").removesuffix("\r")
+
+
+def _show_generated(generate: bool, password: str) -> None:
+    if generate:
+        print(password)
+
+
+@app.command()
+def add(
+    *,
+    name: Name,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+    email: Annotated[str, typer.Option(help="Address whose mail it gets.")] = "",
+    display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    maildrop: Annotated[
+        str | None, typer.Option(help="The maildrop's name, if another than the account's.")
+    ] = None,
+    password_stdin: FromStdin = False,
+    generate: Generate = False,
+    keep_secret: Annotated[
+        bool,
+        typer.Option("--keep-secret", help="Keep the password itself: APOP and CRAM-MD5 need it."),
+    ] = False,
+    credential_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--credential-stdin", help="Read {SCHEME} and its data, in place of a password."
+        ),
+    ] = False,
+    protocol: Protocols = None,
+    network: Networks = None,
+    expires: Expires = None,
+    master: Annotated[
+        bool, typer.Option("--master", help="May log in as any other account.")
+    ] = False,
+) -> None:
+    """Add an account."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        password = None if credential_stdin else _password(password_stdin, generate)
+        accounts.add(
+            name,
+            password,
+            credentials=[_line_of_stdin()] if credential_stdin else (),
+            display_name=display_name,
+            email=email,
+            maildrop=maildrop,
+            keep_secret=keep_secret,
+            rights=Rights(
+                frozenset(protocol) if protocol else None,
+                tuple(network or ()),
+                None if expires is None else expires.timestamp(),
+                master,
+            ),
+        )
+    _show_generated(generate, password or "")
+
+
+@app.command()
+def change(
+    *,
+    name: Name,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+    protocol: Protocols = None,
+    any_protocol: Annotated[
+        bool, typer.Option("--any-protocol", help="May log in by all protocols.")
+    ] = False,
+    network: Networks = None,
+    any_network: Annotated[
+        bool, typer.Option("--any-network", help="May log in from everywhere.")
+    ] = False,
+    expires: Expires = None,
+    never_expires: Annotated[bool, typer.Option("--never-expires")] = False,
+    master: Annotated[
+        bool | None, typer.Option("--master/--no-master", help="May log in as any other account.")
+    ] = None,
+) -> None:
+    """Change what an account may; what isn't named stays as it is."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        account = accounts.lookup(name)
+        if account is None:
+            raise NoSuchAccount(f"no account {name!r}")
+        rights = Rights.of(account)
+        if protocol or any_protocol:
+            rights = replace(rights, protocols=frozenset(protocol) if protocol else None)
+        if network or any_network:
+            rights = replace(rights, networks=tuple(network or ()))
+        if expires is not None or never_expires:
+            rights = replace(rights, expires=None if expires is None else expires.timestamp())
+        if master is not None:
+            rights = replace(rights, master=master)
+        accounts.set_rights(name, rights)
+
+
+@app.command()
+def passwd(
+    *,
+    name: Name,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+    password_stdin: FromStdin = False,
+    generate: Generate = False,
+    keep_secret: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-secret/--forget-secret",
+            help="Whether to keep the password itself. [as it was]",
+        ),
+    ] = None,
+) -> None:
+    """Give an account a new password."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        password = _password(password_stdin, generate)
+        accounts.set_password(name, password, keep_secret=keep_secret)
+    _show_generated(generate, password)
+
+
+@app.command()
+def remove(
+    name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
+) -> None:
+    """Remove an account. Its mail stays where it is."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        accounts.remove(name)
+
+
+@app.command()
+def disable(
+    name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
+) -> None:
+    """Keep an account from logging in and from getting mail."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        accounts.disable(name)
+
+
+@app.command()
+def enable(
+    name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
+) -> None:
+    """Take `disable` back."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        accounts.enable(name)
+
+
+@app.command("list")
+def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
+    """List the accounts: a table on a terminal, else lines divided by tabs."""
+    settings = load_for(config, data, sets).settings
+    rows = []
+    if "static" in settings.accounts.kinds:
+        rows += [_row(account) for account in make_static_accounts(settings).list()]
+    if "sqlite" in settings.accounts.kinds:
+        if not settings.accounts_file.exists():
+            complain(f"there are no accounts yet in {settings.accounts_file}")
+            raise typer.Exit(FAILED)
+        with make_sqlite_accounts(settings) as accounts:
+            rows += [_row(account) for account in accounts.list()]
+    elif "static" not in settings.accounts.kinds:
+        complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
+        raise typer.Exit(FAILED)
+    print_table(_HEADINGS, rows)
+
+
+def _row(account: Account) -> tuple[str, ...]:
+    schemes = ", ".join(split_credential(each)[0] for each in account.credentials)
+    state = ", ".join(_state(account))
+    texts = (account.name, account.email, account.display_name, account.maildrop_name)
+    return (*map(one_line, texts), schemes, state)
+
+
+def _state(account: Account) -> Iterator[str]:
+    if account.disabled:
+        yield "disabled"
+    if account.master:
+        yield "master"
+    if account.protocols is not None:
+        yield "by " + "/".join(sorted(account.protocols))
+    if account.networks:
+        yield "from " + " ".join(account.networks)
+    if account.expires is not None:
+        yield f"until {_date(account.expires)}"
+    if account.app_passwords:
+        yield f"{len(account.app_passwords)} app passwords"
+
+
+def _date(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+app_passwords = typer.Typer(
+    help="Further passwords of an account, one for each device.", no_args_is_help=True
+)
+app.add_typer(app_passwords, name="app-password")
+
+AppName: TypeAlias = Annotated[str, typer.Argument(help="What the password is for.")]
+
+
+@app_passwords.command("add")
+def add_app_password(
+    name: Name,
+    app: AppName,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Make an app password up and show it this once."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        password = new_password()
+        accounts.add_app_password(name, app, password)
+    print(password)
+
+
+@app_passwords.command("list")
+def list_app_passwords(
+    name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
+) -> None:
+    """List an account's app passwords, and when each was made and last used."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        for each in accounts.app_passwords(name):
+            print(f"{one_line(each.name)}\t{_date(each.made)}\t{_date(each.used)}")
+
+
+@app_passwords.command("remove")
+def remove_app_password(
+    name: Name,
+    app: AppName,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Revoke an app password."""
+    with _accounts(load_for(config, data, sets)) as accounts:
+        accounts.remove_app_password(name, app)

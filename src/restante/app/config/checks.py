@@ -1,0 +1,336 @@
+"""Mistakes that no key shows by itself: files, folders, addresses, and keys that don't fit."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from cryptography import x509
+from pydantic import SecretStr
+
+from restante.accounts.contract import AccountError
+from restante.app import build
+from restante.app.config.load import Loaded, Problem, toml_value
+from restante.app.config.settings import Kind, Section, Settings
+from restante.app.files import is_writable
+from restante.server.mechanisms import mechanisms
+from restante.server.settings import Settings as ServerSettings
+from restante.server.tls.settings import Certificate
+
+Finding = tuple[str, str]
+"""A key, and what is wrong with it."""
+
+_EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - to recognise, not to bind
+_HERE = {"localhost", "127.0.0.1", "::1"}
+
+
+def check(loaded: Loaded) -> list[Problem]:
+    """Everything wrong with the configuration as a whole, reading mistakes first."""
+    broken = {problem.key for problem in loaded.problems}
+    found = list(loaded.problems)
+    for look, warning in _LOOKS:
+        for key, text in look(loaded.settings):
+            if key not in broken:
+                value = _value(loaded.settings, key)
+                found.append(Problem(loaded.place(key), key, value, text, warning))
+    found += _readable_secrets(loaded)
+    return found
+
+
+def _value(settings: Settings, key: str) -> str:
+    """As in the file, for plain values that are no secrets."""
+    value: object = settings
+    for part in key.split("."):
+        value = value[int(part)] if isinstance(value, list) else getattr(value, part, None)
+    if isinstance(value, Path):
+        return str(value)
+    return toml_value(value) if isinstance(value, (str, int, float)) else ""
+
+
+def _threads(settings: Settings) -> Iterator[Finding]:
+    if settings.pop3.min_threads > settings.pop3.max_threads:
+        most = settings.pop3.max_threads
+        yield "pop3.min_threads", f"allowed: up to pop3.max_threads, {most}"
+
+
+def addresses(settings: Settings) -> list[tuple[str, str, int]]:
+    """All that is listened on: key, host, port."""
+    found = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
+    for key, section in (("smtp.port", settings.smtp), ("lmtp.port", settings.lmtp)):
+        if section.port != "off":
+            found.append((key, section.host, section.port))
+    return found
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    found = addresses(settings)
+    if not found and settings.lmtp.socket is None:
+        yield "pop3.port", "nothing to listen on: every port is off"
+    for i, (key, host, port) in enumerate(found):
+        for other_key, other_host, other_port in found[:i]:
+            if port and port == other_port and _overlap(host, other_host):
+                yield key, f"the same address as {other_key}; allowed: another port"
+                break
+
+
+def _overlap(one: str, other: str) -> bool:
+    hosts = {one, other}
+    return len(hosts) == 1 or bool(hosts & _EVERYWHERE) or hosts <= _HERE
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _certificates(settings: Settings) -> Iterator[Finding]:
+    tls = settings.tls
+    default, by_name = build.certificates(settings)
+    wanting = settings.wanting_tls()
+    if default is None and wanting:
+        yield (
+            "tls.certificate",
+            f"missing, but wanted by {', '.join(wanting)}; allowed: a PEM file, or"
+            " tls.development = true, or no TLS there",
+        )
+    if tls.certificate is None:
+        for key in ("key", "key_password", "names"):
+            if getattr(tls, key):
+                yield f"tls.{key}", "goes with tls.certificate, which is missing"
+    elif default is not None:
+        yield from _certificate("tls", default)
+    for name, certificate in by_name.items():
+        yield from _certificate(f"tls.names.{name}", certificate)
+    if tls.client_certificates != "none" and tls.client_ca is None:
+        yield "tls.client_ca", "missing, but wanted by tls.client_certificates"
+    if tls.client_ca is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(tls.client_ca)
+        except OSError as error:
+            yield "tls.client_ca", _why(error, "isn't a PEM file of certificates")
+
+
+def _certificate(key: str, certificate: Certificate) -> Iterator[Finding]:
+    for name, path in zip(("certificate", "key"), certificate.files(), strict=False):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            yield f"{key}.{name}", _why(error, "")
+            return
+    try:
+        certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    except OSError as error:
+        yield (
+            f"{key}.certificate",
+            _why(error, "isn't a PEM certificate with the key that fits it (or its password)"),
+        )
+
+
+def _why(error: OSError, otherwise: str) -> str:
+    if isinstance(error, ssl.SSLError) or error.strerror is None:
+        return otherwise
+    return f"can't be read: {error.strerror}"
+
+
+def _expired(settings: Settings) -> Iterator[Finding]:
+    default, by_name = build.certificates(settings)
+    all_of_them = {f"tls.names.{name}.certificate": each for name, each in by_name.items()}
+    if default is not None:
+        all_of_them["tls.certificate"] = default
+    for key, each in all_of_them.items():
+        try:
+            found = x509.load_pem_x509_certificate(Path(each.chain).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if found.not_valid_after_utc <= datetime.now(UTC):
+            yield key, f"expired on {found.not_valid_after_utc:%Y-%m-%d}"
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    wanted = {"server.data": settings.server.data}
+    if settings.maildrops.root is not None:
+        wanted["maildrops.root"] = settings.maildrops.root
+    for key, file in (
+        ("accounts.path", settings.accounts.path),
+        ("log.file", settings.log.file),
+        ("lmtp.socket", settings.lmtp.socket),
+    ):
+        if file is not None:
+            wanted[key] = file.parent
+    for key, folder in wanted.items():
+        if not is_writable(folder):
+            yield key, f"{folder} isn't a folder that this user can write to"
+
+
+def _maildrops(settings: Settings) -> Iterator[Finding]:
+    try:
+        build.make_store(settings)
+    except ValueError as error:
+        yield "maildrops.template", str(error)
+
+
+def _accounts(settings: Settings) -> Iterator[Finding]:
+    given = settings.accounts
+    if not given.kinds or len(set(given.kinds)) < len(given.kinds):
+        yield "accounts.kind", "names no store, or one twice"
+    if "static" in given.kinds and not given.static:
+        yield "accounts.static", 'missing, but wanted by accounts.kind = "static"'
+    if "static" not in given.kinds and given.static:
+        yield "accounts.static", 'has no effect; allowed: with accounts.kind = "static"'
+    fine = True
+    for name, each in given.static.items():
+        try:
+            build.make_account(name, each)
+        except ValueError as error:
+            fine = False
+            yield f"accounts.static.{name}", str(error)
+    for kind in given.kinds if fine else ():
+        yield from _store(settings, kind)
+
+
+def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
+    """What is wrong with one store; databases and directories aren't asked."""
+    key = "accounts." + {"sqlite": "path"}.get(kind, kind.replace("-", "_"))
+    try:
+        if kind != "sqlite":
+            build.make_store_of(settings, kind)
+        elif settings.accounts_file.exists():
+            with build.make_sqlite_accounts(settings) as accounts:
+                accounts.list()
+    except (ValueError, AccountError, ImportError) as error:
+        yield key, str(error)
+
+
+def _login(settings: Settings) -> Iterator[Finding]:
+    """What logging in needs beside accounts."""
+    made: dict[str, Any] = {}
+    for key, make in _LOGIN_PARTS.items():
+        try:
+            made[key] = make(settings)
+        except (ValueError, OSError, ImportError) as error:
+            yield key, str(error)
+    if len(made) == len(_LOGIN_PARTS):
+        try:
+            own = ServerSettings(**build.login_settings(settings))
+            mechanisms(own, made["kerberos.keytab"], made["oauth"])
+        except ValueError as error:  # it begins with the setting's name
+            name, _, text = str(error).partition("=")
+            yield f"login.{name}", text
+    anonymous = settings.login.anonymous
+    if anonymous is not None and not _exists(settings, anonymous):
+        yield "login.anonymous", "there is no such account, or it is disabled"
+
+
+_LOGIN_PARTS: dict[str, Callable[[Settings], object]] = {
+    "door": build.make_door,
+    "oauth": build.make_oauth,
+    "kerberos.keytab": build.make_kerberos,
+    "pop3.proxy_networks": build.make_listeners,
+}
+
+
+def _idle(settings: Settings) -> Iterator[Finding]:
+    """What was set, but isn't used because of what was not."""
+    given = settings.accounts
+    for kind in get_args(Kind):
+        section = getattr(given, kind.replace("-", "_"), None)
+        if isinstance(section, Section) and _is_set(section) and kind not in given.kinds:
+            key = f"accounts.{kind.replace('-', '_')}"
+            yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
+    if _is_set(settings.oauth) and not settings.oauth.is_wanted:
+        yield "oauth", "has no effect; allowed: with oauth.issuer or oauth.introspection_url"
+    if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
+        yield "kerberos", "has no effect; allowed: with kerberos.keytab"
+    yield from _idle_proxies(settings)
+
+
+def _is_set(section: Section) -> bool:
+    return section != type(section)()
+
+
+def _idle_proxies(settings: Settings) -> Iterator[Finding]:
+    pop3 = settings.pop3
+    unused = [
+        name for name in ("proxy_protocol", "xclient") if pop3.listeners and getattr(pop3, name)
+    ]
+    for name in unused:
+        yield f"pop3.{name}", "has no effect; allowed: in each of pop3.listeners"
+    heeded = any(each.proxy_protocol or each.xclient for _, each in settings.pop3_listeners())
+    if pop3.proxy_networks and not heeded and not unused:
+        yield "pop3.proxy_networks", "has no effect; allowed: with proxy_protocol or xclient"
+
+
+def _delivery(settings: Settings) -> Iterator[Finding]:
+    for domain in settings.delivery.domains:
+        if not domain or set(domain) & set(" @<>/\\,;:"):
+            yield "delivery.domains", f"{domain!r} is not a domain"
+    name = settings.delivery.catch_all
+    if name is not None and not _exists(settings, name, by_address=True):
+        yield "delivery.catch_all", "there is no such account, or it is disabled"
+    if settings.smtp.auth and settings.smtp.tls == "none":
+        yield "smtp.auth", 'needs smtp.tls: "starttls" or "starttls_required"'
+
+
+def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
+    if settings.accounts.kinds == ["sqlite"] and not settings.accounts_file.exists():
+        return False
+    try:
+        account = build.find_account(settings, name, by_address=by_address)
+    except (ValueError, AccountError, ImportError):
+        return True  # what is wrong with the accounts is reported already
+    return account is not None and not account.disabled and not account.assumed
+
+
+def _exposed(settings: Settings) -> Iterator[Finding]:
+    for key, each in settings.pop3_listeners():
+        if each.tls == "none" and not is_local(each.host) and not settings.pop3.allow_plaintext:
+            yield key, "without TLS only clients on this machine can log in with a password"
+    if settings.lmtp.port != "off" and not is_local(settings.lmtp.host):
+        yield "lmtp.host", "LMTP asks nobody who they are: whoever reaches it can deliver"
+
+
+def _readable_secrets(loaded: Loaded) -> list[Problem]:
+    if loaded.file is None or os.name != "posix" or not loaded.file.stat().st_mode & 0o004:
+        return []
+    key = next(filter(loaded.is_in_file, _secrets(loaded.settings)), None)
+    if key is None:
+        return []
+    text = "holds passwords and everybody on this machine may read it: chmod o= it"
+    return [Problem(loaded.place(key), key, "", text, True)]
+
+
+def _secrets(section: Section, above: str = "") -> Iterator[str]:
+    """The keys of all secrets that were given."""
+    for name in type(section).model_fields:
+        value, key = getattr(section, name), above + name
+        if isinstance(value, Section):
+            yield from _secrets(value, f"{key}.")
+        elif isinstance(value, dict):
+            yield from (
+                key for each in value.values() if isinstance(each, Section) and any(_secrets(each))
+            )
+        elif isinstance(value, SecretStr) and value.get_secret_value():
+            yield key
+
+
+_LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
+    (_threads, False),
+    (_ports, False),
+    (_certificates, False),
+    (_folders, False),
+    (_maildrops, False),
+    (_accounts, False),
+    (_login, False),
+    (_idle, False),
+    (_delivery, False),
+    (_expired, True),
+    (_exposed, True),
+)

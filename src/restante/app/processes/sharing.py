@@ -1,0 +1,71 @@
+"""What a worker process tells the others of its connections, and takes in of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from restante.app.processes.control import Message, batches
+from restante.app.service import Service
+from restante.guard.gossip import Word, by_label
+
+
+class Sharing:
+    """One worker's part in what all have in common."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._told: dict[str, int] = {}
+        service.door.share()
+        service.pop3.login_delay.share()
+
+    def news(self) -> Iterator[Message]:
+        """What has changed since the last time; mostly nothing."""
+        word, numbers = self._service.door.tell()
+        connections = self._connections()
+        numbers |= {name: n for name, n in connections.items() if n != self._told.get(name, 0)}
+        self._told = connections
+        for part in batches(numbers.items()):
+            yield {"say": "news", "numbers": dict(part)}
+        for logins in batches(self._service.pop3.login_delay.tell().items()):
+            yield {"say": "news", "logins": dict(logins)}
+        for kind, said in asdict(word).items() if word else ():
+            for some in batches(said):
+                yield {"say": "news", "word": {kind: some}}
+
+    def _connections(self) -> dict[str, int]:
+        service = self._service
+        mail = {f"mail:{name}": each.connections for name, each in service.intakes.items()}
+        return {"connection:": service.pop3.sessions, **mail}
+
+    def hear(self, message: Message) -> None:
+        """Take in what other workers have told."""
+        service = self._service
+        if numbers := message.get("numbers"):
+            found = by_label(numbers)
+            service.door.hear_numbers(found)
+            for number in found.get("connection", {}).values():
+                service.pop3.connections_elsewhere = int(number)
+            for name, number in found.get("mail", {}).items():
+                if name in service.intakes:
+                    service.intakes[name].elsewhere = int(number)
+        if logins := message.get("logins"):
+            service.pop3.login_delay.hear(logins)
+        if word := message.get("word"):
+            service.door.hear(Word(**word))
+
+
+def live_sessions(service: Service) -> list[dict[str, Any]]:
+    """Connections to the POP3 server. since: seconds since 1970; account: None before login."""
+    return [
+        {
+            "session": client.id,
+            "account": client.account.name if client.account else None,
+            "peer": client.peer_ip,
+            "port": client.peer_port,
+            "tls": client.tls,
+            "since": client.since,
+        }
+        for client in (connection.client for connection in service.pop3.connections)
+    ]

@@ -1,0 +1,265 @@
+"""The exclusive hold of a session on a folder (RFC 1939 §4: exclusive-access lock).
+
+What excludes others is the operating system's lock on an open file, so it ends with the
+process however that ends. The file itself means nothing: it stays where it is, and no
+one need ever remove it. A file system that can't be written to has the folder locked
+in its place.
+
+Lock files used lately are kept open, unlocked, for the next session: whether one is still
+the file in the folder is asked after locking it, as for one just opened.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+from restante.stores.contract import MaildropInUse
+
+LOCK_FILE = "restante.lock"
+
+MAX_IDLE = 512
+"""Lock files that are kept open between sessions, at most; never more than an eighth of the
+descriptors that the process may have."""
+
+Key: TypeAlias = tuple[int, int]  # device and inode
+
+_guard = Lock()
+_held: dict[Key, int] = {}  # descriptors of locked files
+_idle: OrderedDict[str, tuple[int, Key]] = OrderedDict()  # by path, last used last
+_process = object()  # another one after a fork
+
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Lease:
+    """Holds `folder` from its making to `release`, against all threads and processes.
+
+    Raises MaildropInUse when another holds it, FileNotFoundError when there is no such
+    folder, OSError when the lock can't be tried.
+    """
+
+    __slots__ = ("_fd", "_key", "_path", "_process", "_writable")
+
+    def __init__(self, folder: Path | str) -> None:
+        self._path = path = f"{folder}/{LOCK_FILE}"
+        self._process = _process
+        self._writable = True
+        if path in _idle and self._take_idle(path):
+            return
+        while True:
+            self._key: Key | None = None
+            self._fd = self._open(folder)
+            try:
+                self._take(self._fd)
+                if self._is_in_place():
+                    return
+            except BaseException:
+                self._end(keep=False)
+                raise
+            self._end(keep=False)  # the file was replaced between opening and locking
+
+    def _take_idle(self, path: str) -> bool:
+        """Lock the file that was kept open, if there is one and it is still in place."""
+        with _guard:
+            idle = _idle.pop(path, None)
+            if idle is None:
+                return False
+            self._fd, self._key = fd, key = idle
+            if key in _held or not _lock(fd):
+                _idle[path] = idle
+                raise MaildropInUse(f"{path} is locked")
+            _held[key] = fd
+        try:
+            there = os.stat(path)  # noqa: PTH116 - the plain call, at every login
+            if there.st_ino == key[1] and there.st_dev == key[0]:
+                return True
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            self._end(keep=False)
+            raise
+        self._end(keep=False)
+        return False
+
+    def _open(self, folder: Path | str) -> int:
+        try:
+            return _open(self._path, _FLAGS)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+        self._path = str(folder)
+        self._writable = False
+        return _open(self._path, os.O_RDONLY)
+
+    def _take(self, fd: int) -> None:
+        about = os.fstat(fd)
+        key = (about.st_dev, about.st_ino)
+        with _guard:
+            if key in _held:  # where a lock belongs to the process, it wouldn't stop a thread
+                raise MaildropInUse(f"{self._path} is locked by this process")
+            if not _lock(fd):
+                raise MaildropInUse(f"{self._path} is locked by another process")
+            _held[key] = fd
+            self._key = key
+
+    def _is_in_place(self) -> bool:
+        try:
+            there = os.stat(self._path)  # noqa: PTH116
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == self._key
+
+    def holds(self) -> bool:
+        """Whether the lease still excludes others: False after `release`, in a forked child,
+        and when somebody removed the lock file."""
+        try:
+            return self._fd >= 0 and self._process is _process and self._is_in_place()
+        except OSError:
+            return False
+
+    def clock(self) -> int:
+        """The file system's time in ns, by which it stamps files. It can differ from ours."""
+        if self._writable and os.utime in os.supports_fd:
+            with suppress(OSError):
+                os.utime(self._fd)
+                return os.fstat(self._fd).st_mtime_ns
+        return time.time_ns()
+
+    def release(self) -> None:
+        """Give the folder free. Harmless when repeated."""
+        self._end(self._writable)
+
+    def _end(self, keep: bool) -> None:
+        with _guard:
+            fd, self._fd = self._fd, -1
+            if fd < 0 or self._process is not _process:  # a forked child has closed it already
+                return
+            key = self._key
+            if key is None:
+                os.close(fd)
+                return
+            del _held[key]
+            if not _unlock(fd) or not keep or not _keep(self._path, fd, key):
+                os.close(fd)
+
+
+def _open(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    close_idle()
+    return os.open(path, flags, 0o600)
+
+
+def _keep(path: str, fd: int, key: Key) -> bool:
+    """Keep an unlocked file open, in the place of the one used longest ago. Under `_guard`."""
+    other = _idle.pop(path, None)
+    if other is None and len(_idle) >= _idle_limit():
+        if not _idle:
+            return False
+        _, other = _idle.popitem(last=False)
+    if other is not None:
+        os.close(other[0])
+    _idle[path] = fd, key
+    return True
+
+
+@cache
+def _idle_limit() -> int:
+    return min(MAX_IDLE, _descriptors() // 8)
+
+
+def close_idle() -> None:
+    """Close the lock files that are kept open. The next sessions open them again."""
+    with _guard:
+        while _idle:
+            _, (fd, _) = _idle.popitem()
+            os.close(fd)
+
+
+def _after_fork() -> None:
+    """What a child has inherited is its parent's: a lease must end with the process that
+    took it, even when a child lives on."""
+    global _guard, _process
+    _guard, _process = Lock(), object()
+    for fd in [*_held.values(), *(fd for fd, _ in _idle.values())]:
+        with suppress(OSError):
+            os.close(fd)
+    _held.clear()
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+if sys.platform == "win32":
+
+    def _descriptors() -> int:
+        return 0  # an open file couldn't be removed there, nor its folder
+
+    def _lock(fd: int) -> bool:
+        import msvcrt  # noqa: PLC0415
+
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EDEADLK):
+                return False
+            raise
+        return True
+
+    def _unlock(fd: int) -> bool:
+        import msvcrt  # noqa: PLC0415
+
+        try:
+            os.lseek(fd, 0, os.SEEK_SET)
+            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+
+    def _descriptors() -> int:
+        import resource  # noqa: PLC0415
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return soft if soft != resource.RLIM_INFINITY else 8 * MAX_IDLE
+
+    def _first_flock(fd: int, how: int) -> None:
+        global _flock  # noqa: PLW0603
+        import fcntl  # noqa: PLC0415
+
+        _flock = fcntl.flock
+        _flock(fd, how)
+
+    # Looked up once: every login comes by here. The numbers are the same on all Unixes.
+    _flock: Callable[[int, int], None] = _first_flock
+    _EXCLUSIVELY, _UNLOCK = 2 | 4, 8
+
+    def _lock(fd: int) -> bool:
+        try:
+            _flock(fd, _EXCLUSIVELY)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(fd: int) -> bool:
+        try:
+            _flock(fd, _UNLOCK)
+        except OSError:  # a file system that has gone away
+            return False
+        return True

@@ -1,0 +1,70 @@
+"""What the tests of Maildir share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from restante.accounts.contract import Account
+from restante.protocol.listing import MessageNumber
+from restante.stores.contract import Content, Maildrop
+from restante.stores.maildir.store import Maildir
+from tests.stores.backends import drained
+
+ANNA = Account("anna")
+HERE = Path(__file__).resolve().parents[2]
+
+
+def put(root: Path, name: str, message: bytes, sub: str = "new", user: str = "anna") -> Path:
+    """A message file as another program makes it."""
+    folder = root / user
+    for part in ("tmp", "new", "cur"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    path = folder / sub / name
+    path.write_bytes(message)
+    return path
+
+
+def settle(root: Path, user: str = "anna") -> None:
+    """Make the folders look as if they had last changed a minute ago."""
+    then = time.time() - 60
+    for sub in ("new", "cur"):
+        os.utime(root / user / sub, (then, then))
+
+
+def fetch(maildrop: Maildrop, number: int) -> Content:
+    content = maildrop.fetch(MessageNumber(number))
+    assert isinstance(content, Content)
+    return content
+
+
+def read(maildrop: Maildrop, number: int) -> bytes:
+    return drained(fetch(maildrop, number).source)
+
+
+def commit(maildrop: Maildrop, *numbers: int) -> None:
+    maildrop.commit([MessageNumber(number) for number in numbers])
+
+
+def opened(store: Maildir, account: Account = ANNA) -> Maildrop:
+    return store.open(account)
+
+
+def ids(store: Maildir, account: Account = ANNA) -> list[str]:
+    maildrop = store.open(account)
+    maildrop.close()
+    return list(maildrop.listing.unique_ids)
+
+
+def python(code: str, *args: object) -> subprocess.Popen[bytes]:
+    """Another process that runs `code`; its standard output is a pipe."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE / "src"), str(HERE)])}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=env,
+    )
