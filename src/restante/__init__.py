@@ -11,9 +11,9 @@ from restante.accounts.contract import Account, AccountError, AccountStore, AppP
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
-from restante.guard.ban_store import DoorBook
-from restante.guard.guard import Door
-from restante.guard.settings import DoorSettings
+from restante.guard.ban_store import BanStore
+from restante.guard.guard import Guard
+from restante.guard.settings import GuardSettings
 from restante.protocol.claims import (
     Claim,
     IdentityClaim,
@@ -48,15 +48,15 @@ __all__ = [
     "AccountError",
     "AccountStore",
     "AppPassword",
+    "BanStore",
     "Certificate",
     "Claim",
     "ClientSession",
     "CommitFailed",
     "Content",
-    "Door",
-    "DoorBook",
-    "DoorSettings",
     "Err",
+    "Guard",
+    "GuardSettings",
     "IdentityClaim",
     "Listener",
     "Maildir",

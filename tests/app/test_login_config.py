@@ -46,8 +46,8 @@ MISTAKES = [
         "no",
         marks=only_cpython,
     ),
-    ("[door]\nban_seconds = 100000\n", "door", "ban_max"),
-    ("[door]\ntrusted_networks = ['10.0.0.1/8']\n", "door", "trusted_networks"),
+    ("[guard]\nban_seconds = 100000\n", "guard", "ban_max"),
+    ("[guard]\ntrusted_networks = ['10.0.0.1/8']\n", "guard", "trusted_networks"),
 ]
 
 

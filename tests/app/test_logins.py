@@ -147,7 +147,7 @@ def test_failures_at_smtp_count_at_pop3(folder: Path) -> None:
     configure(
         folder,
         "[smtp]\nauth = true\n[pop3]\nfailure_delay = 0.0\n"
-        "[door]\nshared_networks = []\nban_after = 3\ndelay_first = 0.0\n",
+        "[guard]\nshared_networks = []\nban_after = 3\ndelay_first = 0.0\n",
     )
     with Server(folder) as server:
         server.login().quit()
@@ -166,6 +166,6 @@ def test_failures_at_smtp_count_at_pop3(folder: Path) -> None:
         wait_until(refused, "the ban at each worker")
 
         def listed() -> bool:
-            return b"127.0.0.1" in restante("door", "list", cwd=folder).stdout
+            return b"127.0.0.1" in restante("bans", "list", cwd=folder).stdout
 
-        wait_until(listed, "the ban in the door's book")
+        wait_until(listed, "the ban in the guard's book")

@@ -146,7 +146,7 @@ def test_connections_that_wait_for_a_worker_that_dies_are_its_successors(server:
 def test_limits_hold_across_workers(folder: Path) -> None:
     configure(
         folder,
-        "max_connections = 5\n[door]\nshared_networks = []\n"
+        "max_connections = 5\n[guard]\nshared_networks = []\n"
         "max_sessions_per_account = 1\nmax_connections_per_address = 3\n",
     )
     with Server(folder, *TWO) as server, ExitStack() as stack:
@@ -183,11 +183,11 @@ def turned_away(server: Server, why: bytes, source: str = "127.0.0.1") -> bool:
 
 
 NO_BOOK = "import restante.server.upkeep as u; u.SWEEP_SECONDS = 60"
-"""Within that time nothing is heard of the door's book."""
+"""Within that time nothing is heard of the guard's book."""
 
 
 def test_failures_at_one_worker_count_at_the_other(folder: Path) -> None:
-    configure(folder, "[door]\nshared_networks = []\nban_after = 9\ndelay_first = 0\n")
+    configure(folder, "[guard]\nshared_networks = []\nban_after = 9\ndelay_first = 0\n")
     with Server(folder, *TWO, prelude=NO_BOOK) as server:
         one, other = pids(server)
         with connected(server, one) as client, connected(server, other) as second:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from restante.guard import ban_store as module
-from restante.guard import guard as door_module
-from restante.guard.ban_store import Ban, DoorBook, DoorBookError, Failure, News, Old
-from restante.guard.guard import BANNED, REFUSED, Door
-from restante.guard.settings import DoorSettings
+from restante.guard import guard as guard_module
+from restante.guard.ban_store import Ban, BanStore, BanStoreError, Failure, News, Old
+from restante.guard.guard import BANNED, REFUSED, Guard
+from restante.guard.settings import GuardSettings
 from tests.guard.test_guard import HERE, HOUR, THERE, Clock, banned, guess, owner
 
 NEVER = Old(0, 0, 0)
@@ -26,7 +26,7 @@ NEVER = Old(0, 0, 0)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "door.sqlite"
+    return tmp_path / "bans.sqlite"
 
 
 class House:
@@ -35,24 +35,24 @@ class House:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.clock = Clock()
-        self.doors: list[Door] = []
+        self.guards: list[Guard] = []
 
-    def open(self) -> Door:
-        door = Door(DoorSettings(), DoorBook(self.path), clock=self.clock)
-        door.refresh()
-        self.doors.append(door)
-        return door
+    def open(self) -> Guard:
+        guard = Guard(GuardSettings(), BanStore(self.path), clock=self.clock)
+        guard.refresh()
+        self.guards.append(guard)
+        return guard
 
     def close(self) -> None:
-        for door in self.doors:
-            door.close()
-        self.doors.clear()
+        for guard in self.guards:
+            guard.close()
+        self.guards.clear()
 
     def share(self) -> None:
         """What happens within a second or two."""
         for _ in range(2):
-            for door in self.doors:
-                door.refresh()
+            for guard in self.guards:
+                guard.refresh()
 
 
 @pytest.fixture
@@ -62,35 +62,35 @@ def house(path: Path) -> Iterator[House]:
 
 
 def test_bans_failures_and_owners_survive_a_restart(house: House) -> None:
-    clock, door = house.clock, house.open()
-    owner(door)
-    banned(door, clock)
+    clock, guard = house.clock, house.open()
+    owner(guard)
+    banned(guard, clock)
     for number in range(6):
-        guess(door, clock, f"203.0.113.{number}")
-    door.ban("10.0.0.0/8", None, "for good")
+        guess(guard, clock, f"203.0.113.{number}")
+    guard.ban("10.0.0.0/8", None, "for good")
     house.close()
-    door = house.open()
-    assert door.admit(HERE) == BANNED
-    assert door.admit("10.1.1.1") == REFUSED
-    assert not door.is_open("203.0.113.99", "joe")
-    assert door.is_open(THERE, "joe")
+    guard = house.open()
+    assert guard.admit(HERE) == BANNED
+    assert guard.admit("10.1.1.1") == REFUSED
+    assert not guard.is_open("203.0.113.99", "joe")
+    assert guard.is_open(THERE, "joe")
     clock.now += 30 * 86_400
     house.close()
-    door = house.open()
-    assert [ban.network for ban in door.bans()] == ["10.0.0.0/8"]
-    assert door.throttled() == []
-    assert len(door._known) == 0
+    guard = house.open()
+    assert [ban.network for ban in guard.bans()] == ["10.0.0.0/8"]
+    assert guard.throttled() == []
+    assert len(guard._known) == 0
 
 
 def test_the_next_ban_is_longer_after_a_restart_too(house: House) -> None:
     banned(house.open(), house.clock)
     house.close()
     house.clock.now += HOUR
-    door = house.open()
-    assert door.admit(HERE) is None
-    assert door.is_open(HERE, "other")  # what led to the ban has been atoned for
-    assert banned(door, house.clock) >= 20
-    assert [ban.times for ban in door.bans()] == [2]
+    guard = house.open()
+    assert guard.admit(HERE) is None
+    assert guard.is_open(HERE, "other")  # what led to the ban has been atoned for
+    assert banned(guard, house.clock) >= 20
+    assert [ban.times for ban in guard.bans()] == [2]
 
 
 def test_processes_hear_of_each_other(house: House) -> None:
@@ -144,15 +144,15 @@ def test_the_file_is_its_owners_only(house: House, path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but text " * 100, b"\0" * 5000])
-def test_a_damaged_book_is_told_once_and_the_door_goes_on(
+def test_a_damaged_book_is_told_once_and_the_guard_goes_on(
     house: House, path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_bytes(content)
     with caplog.at_level(logging.INFO, "restante.access"):
-        door = house.open()
+        guard = house.open()
         house.share()
     assert caplog.text.count("goes on without its book") == 1
-    assert banned(door, house.clock)
+    assert banned(guard, house.clock)
     path.unlink()
     with caplog.at_level(logging.INFO, "restante.access"):
         house.share()
@@ -162,24 +162,24 @@ def test_a_damaged_book_is_told_once_and_the_door_goes_on(
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    book = DoorBook(tmp_path / "missing" / "door.sqlite")
-    with pytest.raises(DoorBookError, match=r"door\.sqlite"):
+    book = BanStore(tmp_path / "missing" / "bans.sqlite")
+    with pytest.raises(BanStoreError, match=r"bans\.sqlite"):
         book.exchange(News(), NEVER)
 
 
 def test_a_book_of_another_version_is_not_used(path: Path) -> None:
-    with closing(DoorBook(path)) as book:
+    with closing(BanStore(path)) as book:
         book.exchange(News(), NEVER)
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
-    with closing(DoorBook(path)) as book, pytest.raises(DoorBookError, match="another version"):
+    with closing(BanStore(path)) as book, pytest.raises(BanStoreError, match="another version"):
         book.exchange(News(), NEVER)
 
 
 def test_another_file_in_its_place_is_noticed(path: Path) -> None:
-    with closing(DoorBook(path)) as book, closing(DoorBook(path)) as other:
+    with closing(BanStore(path)) as book, closing(BanStore(path)) as other:
         book.exchange(News(bans={HERE: Ban(HERE, 1, None)}), NEVER)
-        for file in path.parent.glob("door.sqlite*"):
+        for file in path.parent.glob("bans.sqlite*"):
             file.unlink()
         other.exchange(News(bans={THERE: Ban(THERE, 1, None)}), NEVER)
         assert set(book.exchange(News(), NEVER).bans) == {THERE}
@@ -189,7 +189,7 @@ def test_what_is_old_is_removed_and_never_more_is_kept(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 10)
-    with closing(DoorBook(path)) as book, closing(DoorBook(path)) as other:
+    with closing(BanStore(path)) as book, closing(BanStore(path)) as other:
         for number in range(5):
             news = News(
                 bans={f"10.0.{number}.{n}": Ban(f"10.0.{number}.{n}", 1, 2) for n in range(20)},
@@ -209,7 +209,7 @@ def test_what_is_old_is_removed_and_never_more_is_kept(
 
 
 def test_each_row_is_heard_once_and_never_the_own_failures(path: Path) -> None:
-    with closing(DoorBook(path)) as one, closing(DoorBook(path)) as two:
+    with closing(BanStore(path)) as one, closing(BanStore(path)) as two:
         failure = Failure("2001:db8::/64", "jos\u00e9", 1.5)
         assert one.exchange(News(failures=[failure]), NEVER).failures == []
         assert two.exchange(News(), NEVER).failures == [failure]
@@ -219,21 +219,21 @@ def test_each_row_is_heard_once_and_never_the_own_failures(path: Path) -> None:
 def test_what_waits_for_the_book_is_bounded(
     house: House, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "MAX_UNWRITTEN", 10)
+    monkeypatch.setattr(guard_module, "MAX_UNWRITTEN", 10)
     path.mkdir()
-    door = house.open()
+    guard = house.open()
     for number in range(100):
-        owner(door, f"203.0.113.{number}")
-        guess(door, house.clock, f"198.51.100.{number}", f"user{number}")
+        owner(guard, f"203.0.113.{number}")
+        guess(guard, house.clock, f"198.51.100.{number}", f"user{number}")
         if number % 7 == 0:
-            door.refresh()
-    assert len(door._news.failures) <= 10
-    assert len(door._news.known) <= 20
+            guard.refresh()
+    assert len(guard._news.failures) <= 10
+    assert len(guard._news.known) <= 20
 
 
 def test_threads_may_use_it_together(path: Path) -> None:
     heard: list[Failure] = []
-    with closing(DoorBook(path)) as one, closing(DoorBook(path)) as two:
+    with closing(BanStore(path)) as one, closing(BanStore(path)) as two:
         numbers = count()
 
         def write() -> None:
@@ -254,7 +254,7 @@ def test_threads_may_use_it_together(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # uvloop leaves threads
 def test_a_process_that_inherits_the_book_opens_its_own(path: Path) -> None:
-    with closing(DoorBook(path)) as book:
+    with closing(BanStore(path)) as book:
         book.exchange(News(), NEVER)
         child = os.fork()
         if child == 0:

@@ -66,7 +66,7 @@ def running(store: Any, **settings: Any) -> Iterator[Pop3Server]:
         yield server
 
 
-def visit(server: Pop3Server, messages: int = 1) -> None:
+def admission(server: Pop3Server, messages: int = 1) -> None:
     with Client(server.port) as client:
         assert client.ask(f"USER {NAME}") == b"+OK send PASS"
         assert client.ask(f"PASS {PASSWORD}") == b"+OK %d messages" % messages
@@ -94,7 +94,7 @@ def much(store: Watched, tmp_path: Path) -> None:
 def test_an_unchanged_maildrop_is_opened_on_the_loop(store: Watched) -> None:
     with running(store) as server:
         for _ in range(3):
-            visit(server, 1 + survey.FEW)
+            admission(server, 1 + survey.FEW)
     first, *others = store.threads
     assert first != LOOP
     assert others == [LOOP, LOOP]
@@ -102,22 +102,22 @@ def test_an_unchanged_maildrop_is_opened_on_the_loop(store: Watched) -> None:
 
 def test_a_maildrop_of_few_messages_is_opened_on_the_loop(store: Watched, tmp_path: Path) -> None:
     with running(store) as server:
-        visit(server)
+        admission(server)
         put(tmp_path, "2.M1P1.host", b"Subject: two\n\n", user=NAME)
-        visit(server, 2)
+        admission(server, 2)
     assert store.threads == [LOOP, LOOP]
 
 
 @pytest.mark.usefixtures("much")
 def test_slow_storage_is_left_to_the_threads_for_a_while(store: Watched) -> None:
     with running(store) as server:
-        visit(server, 1 + survey.FEW)
+        admission(server, 1 + survey.FEW)
         store.pause = at_once.SLOW_SECONDS * at_once.MEMORY * 1.5
-        visit(server, 1 + survey.FEW)
+        admission(server, 1 + survey.FEW)
         store.pause = 0.0
-        visit(server, 1 + survey.FEW)
+        admission(server, 1 + survey.FEW)
         time.sleep(at_once.REST_SECONDS)
-        visit(server, 1 + survey.FEW)
+        admission(server, 1 + survey.FEW)
     assert [name == LOOP for name in store.threads] == [False, True, False, True]
 
 
@@ -139,8 +139,8 @@ def test_a_handler_is_heard_though_the_maildrop_is_quick(store: Watched) -> None
         return await default()
 
     with server:
-        visit(server)
-        visit(server)
+        admission(server)
+        admission(server)
     assert heard == ["authenticate", "mailbox_info", "retrieve"] * 2
 
 
@@ -171,7 +171,7 @@ class Piped(MaildropStore):
 
 def test_a_pipe_never_holds_up_the_loop() -> None:
     with running(Piped()) as server, Client(server.port) as other:
-        visitor = threading.Thread(target=visit, args=[server])
+        visitor = threading.Thread(target=admission, args=[server])
         visitor.start()
         time.sleep(0.1)
         begun = time.monotonic()
@@ -220,7 +220,7 @@ class AsyncMaildrop(Maildrop):
 @pytest.mark.parametrize("kind", [InPlace, AsyncInPlace])
 def test_a_store_that_never_waits_may_be_async(kind: type[Any]) -> None:
     with running(kind()) as server:
-        visit(server)
+        admission(server)
 
 
 def test_a_store_in_memory_is_used_at_once() -> None:
@@ -232,4 +232,4 @@ def test_a_store_in_memory_is_used_at_once() -> None:
     assert maildrop.fetch_at_once(number) == maildrop.fetch(number)
     assert maildrop.close_at_once()
     with running(store) as server:
-        visit(server)
+        admission(server)

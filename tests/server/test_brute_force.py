@@ -1,6 +1,6 @@
 """What an attacker with many addresses gets from a real server in an hour, and what the owner does.
 
-An hour passes in six seconds: every time in the door's settings is divided by 600. What the
+An hour passes in six seconds: every time in the guard's settings is divided by 600. What the
 network and the server need isn't, which only slows the attacker: a try takes him 1 ms here, as
 if it took 0.6 s.
 """
@@ -19,7 +19,7 @@ from itertools import count
 import pytest
 
 from restante import Pop3Server
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from tests.server.kit import NAME, PASSWORD, serving
 
 pytestmark = pytest.mark.skipif(
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 SCALE = 600
 HOUR = 3600 / SCALE
-REAL = DoorSettings()
-SCALED = DoorSettings(
+REAL = GuardSettings()
+SCALED = GuardSettings(
     delay_first=REAL.delay_first / SCALE,
     delay_max=REAL.delay_max / SCALE,
     account_delay_max=REAL.account_delay_max / SCALE,
@@ -113,7 +113,7 @@ def attacked(server: Pop3Server, name: Callable[[int], str]) -> tuple[Attack, li
 
 @pytest.mark.slow
 def test_an_account_attacked_from_everywhere() -> None:
-    with serving(door=SCALED) as server:
+    with serving(guard=SCALED) as server:
         attack, took = attacked(server, lambda _: NAME)
     guesses = sum(attack.looked_at.values())
     # 5 are free, 7 come while the delay grows, then one in two minutes: 42 in the first hour.
@@ -124,9 +124,9 @@ def test_an_account_attacked_from_everywhere() -> None:
 
 @pytest.mark.slow
 def test_many_accounts_attacked_from_many_addresses() -> None:
-    with serving(door=SCALED) as server:
+    with serving(guard=SCALED) as server:
         attack, took = attacked(server, lambda number: f"user{number % 1000}")
-        assert len(server.door.bans()) > len(ATTACKERS) // 2
+        assert len(server.guard.bans()) > len(ATTACKERS) // 2
     # Banned after 20, and the 3 or so that are forgiven meanwhile; for an hour.
     assert max(attack.looked_at.values()) <= 30
     assert sorted(took)[len(took) // 2] < 0.5

@@ -448,7 +448,7 @@ def test_no_damaged_certificate_does_harm(at: int, octet: int) -> None:
 # Names
 
 
-class Visit:
+class Admission:
     """A client with a certificate, to a server that asks for one."""
 
     def __init__(self, folder: Path, authority: Authority, shown: x509.Certificate) -> None:
@@ -489,31 +489,31 @@ def test_names_come_in_the_order_asked_for(
     tmp_path: Path,
     authority: Authority,
 ) -> None:
-    visit = Visit(tmp_path, authority, NAMED)
-    visit.client.maximum_version = version
-    assert visit.channel(*kinds).names() == names
+    admission = Admission(tmp_path, authority, NAMED)
+    admission.client.maximum_version = version
+    assert admission.channel(*kinds).names() == names
 
 
 def test_by_default_they_are_the_address_and_the_common_name(
     tmp_path: Path, authority: Authority
 ) -> None:
-    visit = Visit(tmp_path, authority, NAMED)
-    server, _ = connect(visit.settings.context, visit.client)
+    admission = Admission(tmp_path, authority, NAMED)
+    server, _ = connect(admission.settings.context, admission.client)
     assert TlsChannel(server).names()[-1] == "joe"
     assert TlsChannel(server).names()[0] == "joe@example.org"
 
 
 def test_no_certificate_no_names(tmp_path: Path, authority: Authority) -> None:
-    visit = Visit(tmp_path, authority, NAMED)
-    server, _ = connect(visit.settings.context, authority.client_context())
+    admission = Admission(tmp_path, authority, NAMED)
+    server, _ = connect(admission.settings.context, authority.client_context())
     assert TlsChannel(server, external_names=NAME_KINDS).names() == ()
 
 
 def test_a_certificate_that_nobody_asked_for_has_no_names(
     tmp_path: Path, authority: Authority, settings: TlsSettings
 ) -> None:
-    visit = Visit(tmp_path, authority, NAMED)
-    server, _ = connect(settings.context, visit.client)
+    admission = Admission(tmp_path, authority, NAMED)
+    server, _ = connect(settings.context, admission.client)
     assert TlsChannel(server, external_names=NAME_KINDS).names() == ()
 
 
@@ -524,7 +524,7 @@ def test_names_that_are_none_are_left_out(tmp_path: Path, authority: Authority) 
     names = [upn(name[:100]) for name in spoilt]
     names += [upn(f"n{number}") for number in range(30)]
     shown = certificate(RSA, hashes.SHA256(), subject=x509.Name(attributes), names=list(names))
-    found = Visit(tmp_path, authority, shown).channel("upn", "cn").names()
+    found = Admission(tmp_path, authority, shown).channel("upn", "cn").names()
     assert "good" in found
     assert not any(set(name) & set("\0\r\n") for name in found)
     assert len(found) == MAX_NAMES
@@ -549,7 +549,7 @@ def test_on_a_loop_s_own_tls(
 ) -> None:
     """Implicit TLS, by each kind of event loop."""
 
-    async def visit() -> None:
+    async def admission() -> None:
         accepted: asyncio.Future[ssl.SSLObject] = asyncio.get_running_loop().create_future()
 
         async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -576,6 +576,6 @@ def test_on_a_loop_s_own_tls(
 
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(asyncio.wait_for(visit(), 30))
+        loop.run_until_complete(asyncio.wait_for(admission(), 30))
     finally:
         loop.close()

@@ -29,8 +29,8 @@ from restante.accounts.verify import Verifier
 from restante.app.config.load import read
 from restante.app.service import Service
 from restante.delivery.smtp import HeldOff
-from restante.guard.guard import Door
-from restante.guard.settings import DoorSettings
+from restante.guard.guard import Guard
+from restante.guard.settings import GuardSettings
 from restante.protocol.claims import PasswordClaim
 from restante.sasl import scram
 from restante.sasl.contract import Challenge, MechanismContext
@@ -44,7 +44,7 @@ from tests.conftest import Authority
 from tests.needs import only_cpython
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
-STRICT = DoorSettings(shared_networks=())
+STRICT = GuardSettings(shared_networks=())
 HERE = "192.0.2.7"
 
 
@@ -64,8 +64,10 @@ class TestScram:
 
     def test_who_is_held_off_learns_nothing_of_a_guess(self) -> None:
         """Whether a proof is right mustn't be told by one who doesn't look at it."""
-        door = DoorSettings(free_failures=1, delay_first=1.5, delay_max=1.5, account_delay_max=3600)
-        with serving(accounts=StaticAccounts(self.ACCOUNTS), door=door) as server:
+        guard = GuardSettings(
+            free_failures=1, delay_first=1.5, delay_max=1.5, account_delay_max=3600
+        )
+        with serving(accounts=StaticAccounts(self.ACCOUNTS), guard=guard) as server:
             for guess in ("one", "two"):
                 with Client(server.port) as client:
                     client.ask(f"USER {NAME}")
@@ -79,8 +81,8 @@ class TestScram:
     def test_exchanges_broken_off_are_failures(self) -> None:
         """Keys are derived for each of them, and mustn't be had for nothing."""
         accounts = StaticAccounts([Account(NAME, (f"{{PLAIN}}{PASSWORD}",))])
-        door = replace(STRICT, delay_first=0, ban_after=5)
-        with serving(accounts=accounts, door=door) as server:
+        guard = replace(STRICT, delay_first=0, ban_after=5)
+        with serving(accounts=accounts, guard=guard) as server:
             for _ in range(5):
                 with Client(server.port) as client:
                     assert client.ask("AUTH SCRAM-SHA-256 biwsbj1qb2Uscj14").startswith(b"+ ")
@@ -89,8 +91,8 @@ class TestScram:
                 assert b"too many failed logins" in client.line()
 
     def test_one_connection_doesnt_go_on_breaking_off(self) -> None:
-        door = DoorSettings(delay_first=0)
-        with serving(door=door) as server, Client(server.port) as client:
+        guard = GuardSettings(delay_first=0)
+        with serving(guard=guard) as server, Client(server.port) as client:
             for _ in range(10):
                 client.ask("AUTH SCRAM-SHA-256 biwsbj1qb2Uscj14")
                 assert client.ask("*") == b"-ERR authentication cancelled"
@@ -233,14 +235,14 @@ def test_a_remembered_password_is_as_good_as_its_account(
         assert asyncio.run(logins.identify(claim, HERE)) is None
 
 
-# By SMTP the same door
+# By SMTP the same guard
 
 
 @contextmanager
 def service(tmp_path: Path, text: str = "") -> Iterator[Service]:
     file = tmp_path / "restante.toml"
     off = "[pop3]\nport = 'off'\ntls_port = 'off'\n"
-    file.write_text(f"{off}[door]\nshared_networks = []\n{text}")
+    file.write_text(f"{off}[guard]\nshared_networks = []\n{text}")
     (tmp_path / "data").mkdir(exist_ok=True)
     with SqliteAccounts(tmp_path / "data" / "accounts.sqlite") as accounts:
         accounts.add(NAME, PASSWORD)
@@ -250,7 +252,7 @@ def service(tmp_path: Path, text: str = "") -> Iterator[Service]:
         yield made
     finally:
         made._executor.shutdown()
-        made.door.close()
+        made.guard.close()
 
 
 async def opened(made: Service, *tries: tuple[str, str]) -> list[bool | None]:
@@ -268,9 +270,9 @@ async def opened(made: Service, *tries: tuple[str, str]) -> list[bool | None]:
     return answers
 
 
-def test_smtp_turns_away_whom_the_door_does(tmp_path: Path) -> None:
+def test_smtp_turns_away_whom_the_guard_does(tmp_path: Path) -> None:
     with service(tmp_path, "deny_networks = ['198.51.100.0/24']\n") as made:
-        made.door.ban("203.0.113.5")
+        made.guard.ban("203.0.113.5")
         tries = [(PASSWORD, HERE), (PASSWORD, "198.51.100.9"), (PASSWORD, "203.0.113.5")]
         assert asyncio.run(opened(made, *tries)) == [True, None, None]
 
@@ -368,7 +370,7 @@ def test_handshakes_count_as_connections(
             port=0, tls="implicit", proxy_protocol=True, proxy_networks=["127.0.0.1"]
         )
         wire, address = f"PROXY TCP4 {HERE} 127.0.0.1 1 995\r\n".encode(), HERE
-    door = replace(STRICT, max_connections_per_address=3)
+    guard = replace(STRICT, max_connections_per_address=3)
     trusting = authority.client_context()
 
     def knock() -> Client:
@@ -377,7 +379,7 @@ def test_handshakes_count_as_connections(
         return client
 
     with (
-        serving(door=door, listeners=[listener], certificate=authority.certificate) as server,
+        serving(guard=guard, listeners=[listener], certificate=authority.certificate) as server,
         ExitStack() as held,
     ):
         for _ in range(2):
@@ -389,10 +391,10 @@ def test_handshakes_count_as_connections(
                 assert fourth.is_cut()
             third.log_in()
         held.close()
-        until(lambda: len(server.door._places) == 0)
+        until(lambda: len(server.guard._places) == 0)
         with knock() as again:
             assert again.wrap(trusting).line().startswith(b"+OK")
-        server.door.ban(address)
+        server.guard.ban(address)
         with knock() as banned:
             assert banned.is_cut()
 
@@ -407,15 +409,15 @@ def test_handshakes_count_as_connections(
         ("jose\u0301", "jos\u00e9", "JOSE"),
     ],
 )
-def test_the_door_counts_names_that_some_store_takes_for_one(names: tuple[str, ...]) -> None:
-    door = Door(DoorSettings(shared_networks=(), account_delay_max=3600))
+def test_the_guard_counts_names_that_some_store_takes_for_one(names: tuple[str, ...]) -> None:
+    guard = Guard(GuardSettings(shared_networks=(), account_delay_max=3600))
     for number in range(5):
         address = f"192.0.2.{number}"
-        assert door.ask(address, names[number % len(names)]) == 0
-        door.failed(address, names[number % len(names)], b"%d" % number)
+        assert guard.ask(address, names[number % len(names)]) == 0
+        guard.failed(address, names[number % len(names)], b"%d" % number)
     for name in names:
-        assert not door.is_open("198.51.100.1", name)
-    assert door.is_open("198.51.100.1", "ann")
+        assert not guard.is_open("198.51.100.1", name)
+    assert guard.is_open("198.51.100.1", "ann")
 
 
 def test_domains_that_dont_count_win_no_tries(tmp_path: Path) -> None:

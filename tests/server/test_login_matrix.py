@@ -25,7 +25,7 @@ from restante import (
     Account,
     AccountStore,
     Certificate,
-    DoorSettings,
+    GuardSettings,
     Listener,
     MemoryStore,
     PasswdFile,
@@ -341,7 +341,7 @@ def house(
         ntlm=True,
         anonymous=OPEN_TO_ALL,
         scram_iterations=4096,
-        door=DoorSettings(trusted_networks=EVERYWHERE),
+        guard=GuardSettings(trusted_networks=EVERYWHERE),
     )
     with mock.patch.object(peer, "is_local", return_value=not way.remote), server:
         yield server

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from restante import Account, AccountStore, DoorSettings, Pop3Server, StaticAccounts
+from restante import Account, AccountStore, GuardSettings, Pop3Server, StaticAccounts
 from restante.accounts import schemes, verify
 from restante.accounts.schemes import hash_password
 from restante.protocol.limits import MAX_FAILED_LOGINS
@@ -102,8 +102,8 @@ def server_first(name: str) -> Try:
 
 @contextmanager
 def house(accounts: AccountStore) -> Iterator[Pop3Server]:
-    door = DoorSettings(trusted_networks=("127.0.0.0/8",))
-    with serving(accounts=accounts, door=door, ntlm=True) as server:
+    guard = GuardSettings(trusted_networks=("127.0.0.0/8",))
+    with serving(accounts=accounts, guard=guard, ntlm=True) as server:
         yield server
 
 

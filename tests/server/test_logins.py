@@ -12,7 +12,7 @@ from restante.accounts.contract import Account, AccountError, AppPassword, Found
 from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
@@ -373,7 +373,7 @@ def test_strangers_who_are_silent_make_room_while_places_are_short(
     quick_sweep: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("restante.server.connection.STRANGER_SECONDS", 0.5)
-    with serving(door=DoorSettings(max_before_login=1)) as server, Client(server.port) as joe:
+    with serving(guard=GuardSettings(max_before_login=1)) as server, Client(server.port) as joe:
         joe.log_in()
         with Client(server.port) as stranger:
             assert stranger.is_cut()

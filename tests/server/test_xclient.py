@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restante import ClientSession, Listener, Pop3Server
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from restante.protocol.policy import TlsMode
 from restante.server.listen.xclient import XClient, parse_xclient
 from tests.conftest import Authority
@@ -151,17 +151,17 @@ def test_a_malformed_one_changes_nothing() -> None:
         assert client.ask(XCLIENT).startswith(b"+OK")
 
 
-def test_the_door_sees_the_client() -> None:
-    door = DoorSettings(deny_networks=("192.0.2.0/24",))
-    with xclient_server(door=door) as server, Client(server.port) as client:
+def test_the_guard_sees_the_client() -> None:
+    guard = GuardSettings(deny_networks=("192.0.2.0/24",))
+    with xclient_server(guard=guard) as server, Client(server.port) as client:
         assert client.ask(XCLIENT).startswith(b"-ERR ")
         assert client.rest() == b""
 
 
 def test_the_proxy_counts_as_its_clients_do() -> None:
-    door = DoorSettings(max_connections_per_address=1, shared_networks=())
+    guard = GuardSettings(max_connections_per_address=1, shared_networks=())
     with (
-        xclient_server(door=door) as server,
+        xclient_server(guard=guard) as server,
         Client(server.port) as one,
         Client(server.port) as two,
         Client(server.port) as three,

@@ -27,9 +27,9 @@ from restante.app.config.settings import (
     SqlSection,
     StaticAccountSection,
 )
-from restante.guard.ban_store import DoorBook
-from restante.guard.guard import Door
-from restante.guard.settings import DoorSettings
+from restante.guard.ban_store import BanStore
+from restante.guard.guard import Guard
+from restante.guard.settings import GuardSettings
 from restante.networks import network_set
 from restante.server.listen.listener import Listener
 from restante.server.tls.settings import Certificate, TlsSettings
@@ -183,16 +183,16 @@ def make_kerberos(settings: Settings) -> Kerberos | None:
     )
 
 
-def make_door(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Door:
-    """The door, with its book. key, writer: the same in all worker processes; see there.
+def make_guard(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Guard:
+    """The guard, with its book. key, writer: the same in all worker processes; see there.
 
     Raises ValueError for a network that is none.
     """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.door.model_dump().items()
+        for name, value in settings.guard.model_dump().items()
     }
-    return Door(DoorSettings(**values), DoorBook(settings.door_file, writer), key=key)
+    return Guard(GuardSettings(**values), BanStore(settings.bans_file, writer), key=key)
 
 
 def make_listeners(settings: Settings) -> list[Listener]:

@@ -7,7 +7,7 @@ import socket
 
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
-from restante.app.build import make_door, make_sqlite_accounts
+from restante.app.build import make_guard, make_sqlite_accounts
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
@@ -60,7 +60,7 @@ def read_secret(settings: Settings) -> bytes:
 def make_databases(settings: Settings) -> None:
     """What several processes would make at the same moment. Raises OSError, AccountError."""
     read_secret(settings)
-    make_door(settings).close()
+    make_guard(settings).close()
     if "sqlite" in settings.accounts.kinds:
         with make_sqlite_accounts(settings) as accounts:
             accounts.lookup(FIRST_ACCOUNT)

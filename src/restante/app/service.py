@@ -67,10 +67,10 @@ class Service:
         self._store = build.make_store(settings)
         if given is None:
             self._tls, self._mail_tls = build.make_all_tls(settings)
-            self.door = build.make_door(settings)
+            self.guard = build.make_guard(settings)
         else:
             self._tls, self._mail_tls = given.tls, given.mail_tls
-            self.door = build.make_door(settings, key=given.key, writer=given.writer)
+            self.guard = build.make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
         self.intakes: dict[str, Intake] = {}
@@ -94,7 +94,7 @@ class Service:
             store=self._store,
             listeners=listeners,
             tls_settings=self._tls,
-            door=self.door,
+            guard=self.guard,
             kerberos=build.make_kerberos(settings),
             oauth=build.make_oauth(settings),
             secret=read_secret(settings),
@@ -213,10 +213,10 @@ class Service:
         return intake
 
     async def _authenticate(self, name: str, password: str, address: str) -> bool:
-        """A login by SMTP: the same accounts, and the same door."""
+        """A login by SMTP: the same accounts, and the same guard."""
         claim = PasswordClaim(name, password, "SMTP")
         login = self.pop3.logins.login_of(name)
-        wait = self.door.ask(address, login)
+        wait = self.guard.ask(address, login)
         if wait is None:
             raise HeldOff
         found = None
@@ -224,15 +224,15 @@ class Service:
             await asyncio.sleep(wait)
             found = await self.pop3.logins.identify(claim, address, "smtp")
         except asyncio.CancelledError:
-            self.door.failed(address, login, password.encode())
+            self.guard.failed(address, login, password.encode())
             raise
         except BaseException:
-            self.door.undecided(address, login)
+            self.guard.undecided(address, login)
             raise
         if found is None:
-            self.door.failed(address, login, password.encode())
+            self.guard.failed(address, login, password.encode())
             return False
-        self.door.succeeded(address, login)
+        self.guard.succeeded(address, login)
         if (work := self.pop3.logins.after(found[0], claim, found[1])) is not None:
             self.pop3.spawn(work)
         return True
@@ -250,7 +250,7 @@ class Service:
         await asyncio.gather(*ends)
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._executor.shutdown)
-        await loop.run_in_executor(None, self.door.close)
+        await loop.run_in_executor(None, self.guard.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

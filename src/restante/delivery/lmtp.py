@@ -1,6 +1,6 @@
 """LMTP on a socket: moves octets and performs the session's effects.
 
-Meant for the MTA next door, on loopback or a Unix socket: there is no authentication.
+Meant for the MTA next guard, on loopback or a Unix socket: there is no authentication.
 
     server = await loop.create_server(lmtp_protocol(intake), "127.0.0.1", 2424)
     server = await loop.create_unix_server(lmtp_protocol(intake), "run/lmtp")

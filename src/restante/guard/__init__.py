@@ -1,1 +1,1 @@
-"""The door: who may connect, and how soon the next login is looked at. Begin with `door.py`."""
+"""The guard: who may connect, and how soon the next login is looked at. Begin with `guard.py`."""

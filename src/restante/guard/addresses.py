@@ -1,4 +1,4 @@
-"""Where a client is, as the door counts it, and by which rules."""
+"""Where a client is, as the guard counts it, and by which rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from restante.guard.rates import Rule
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from restante.networks import Address, enclosing, network_set, parse_address
 
 MAX_SPARE = 100
@@ -22,7 +22,7 @@ class Peer:
     """A client's whereabouts.
 
     key: the address; for IPv6 its /64. site: for IPv6 the /48, else "". trusted, shared: see
-    `DoorSettings`. welcome: may connect, by the lists. caps: the keys by which its connections
+    `GuardSettings`. welcome: may connect, by the lists. caps: the keys by which its connections
     are counted, and how many there may be.
     """
 
@@ -38,7 +38,7 @@ class Peer:
 class Peers:
     """Finds peers by address."""
 
-    def __init__(self, settings: DoorSettings) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         self._trusted = network_set(settings.trusted_networks)
         self._shared = network_set(settings.shared_networks)
         self._allowed = network_set(settings.allow_networks)
@@ -48,7 +48,7 @@ class Peers:
         self.stranger = lru_cache(4096)(self._stranger)
 
     def _stranger(self, address: str) -> Peer | None:
-        """Who is at an address; None for those that the door is not about."""
+        """Who is at an address; None for those that the guard is not about."""
         if not address:
             return None
         peer = self._find(address)
@@ -82,7 +82,7 @@ class Peers:
 class Rules:
     """How addresses, sites and accounts are slowed."""
 
-    def __init__(self, settings: DoorSettings) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self.account = _account_rule(settings)
         self._site = self._make(SITE_FAILURES, 0)
@@ -104,7 +104,7 @@ class Rules:
         )
 
 
-def _account_rule(settings: DoorSettings) -> Rule:
+def _account_rule(settings: GuardSettings) -> Rule:
     """Counts no further than to where the delay is longest, so that an account doesn't stay
     slow for long when it is left in peace."""
     free, first = settings.free_failures, settings.delay_first

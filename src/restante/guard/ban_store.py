@@ -1,4 +1,4 @@
-"""What the door keeps over restarts, shared by the processes of one server and by its operator.
+"""What the guard keeps over restarts, shared by the processes of one server and by its operator.
 
 Rows are numbered as they are written, and never changed: what replaces a row is written as a
 new one, so that each reader asks for the numbers it hasn't seen.
@@ -58,7 +58,7 @@ class Ban:
     """A network that is turned away.
 
     network: or a single address. since, until: seconds since 1970; until None: for good.
-    times: how often in a row the door banned it by itself; 0: an operator did.
+    times: how often in a row the guard banned it by itself; 0: an operator did.
     """
 
     network: str
@@ -74,7 +74,7 @@ class Ban:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed login. address: as the door counts it. at: seconds since 1970."""
+    """A failed login. address: as the guard counts it. at: seconds since 1970."""
 
     address: str
     account: str
@@ -108,11 +108,11 @@ def new_writer() -> int:
     return int.from_bytes(os.urandom(7), "big")
 
 
-class DoorBookError(Exception):
+class BanStoreError(Exception):
     """The book can't be read or written; the text says why."""
 
 
-class DoorBook:
+class BanStore:
     """The SQLite database at `path`. Safe to use from several threads.
 
     The file is made at the first use, readable by its owner only; its folder must exist. It
@@ -122,13 +122,13 @@ class DoorBook:
     writer: a number, the same in processes that tell each other of failures themselves: what
         one of them writes, the others don't hear here again. It must be new at each start.
 
-    Every method raises DoorBookError when the database can't be used.
+    Every method raises BanStoreError when the database can't be used.
     """
 
     def __init__(self, path: str | os.PathLike[str], writer: int | None = None) -> None:
         self.path = Path(path).absolute()
         self._writer = new_writer() if writer is None else writer
-        self._database = DatabaseFile(self.path, _prepare, DoorBookError, watched=True)
+        self._database = DatabaseFile(self.path, _prepare, BanStoreError, watched=True)
         self._read_from: Identity = ()
         self._seen = {"bans": 0, "known": 0, "failures": 0}
         self._unread = True

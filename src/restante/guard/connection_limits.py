@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from restante.guard.addresses import Peer
 from restante.guard.counters import Counts
 from restante.guard.gossip import Numbers, labelled
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 
 
 class Places:
     """Counts connections. Who is counted in has to be counted out."""
 
-    def __init__(self, settings: DoorSettings) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         self._settings = settings
         self._connections = Counts()
         self._before_login = 0

@@ -1,4 +1,4 @@
-"""What the doors of one server's processes tell each other, sooner than the book does."""
+"""What the guards of one server's processes tell each other, sooner than the book does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door: who may connect, and how soon the next login is looked at.
+"""The guard: who may connect, and how soon the next login is looked at.
 
 Three things are counted: failed logins of an address, failed logins at an account, and
 connections.
@@ -26,7 +26,7 @@ connections.
 Peers on Unix sockets and in trusted networks are let through and not counted. All that is
 remembered is bounded: 50,000 addresses and as many accounts with failures, 50,000 wrong
 passwords (as keyed hashes), 50,000 bans, 100,000 known addresses; some 110 MB if all is full.
-Tries that wait are connections before login, which are capped. An attacker can make the door
+Tries that wait are connections before login, which are capped. An attacker can make the guard
 forget by filling it, but each entry costs a try that failed.
 
 Processes that share a book hear of each other's failures, bans and logins within a second or
@@ -45,12 +45,12 @@ from unicodedata import category, normalize
 
 from restante.accounts.names import MAX_NAME, fold
 from restante.guard.addresses import Peer, Peers, Rules
-from restante.guard.ban_store import Ban, DoorBook, DoorBookError, Failure, News, Old
+from restante.guard.ban_store import Ban, BanStore, BanStoreError, Failure, News, Old
 from restante.guard.connection_limits import Places
 from restante.guard.failures import Throttled, Tries
 from restante.guard.gossip import Numbers, Word
 from restante.guard.known import Bans, KnownAddresses, WrongSecrets
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from restante.networks import parse_network, shown
 from restante.protocol.replies import Err
 
@@ -65,18 +65,18 @@ NEWS_SECONDS = 3600.0
 _UNHEEDED = {"Mn", "Me", "Cf"}
 
 FAILED_LOGINS = "failed logins"
-"""The reason of bans that the door decides by itself."""
+"""The reason of bans that the guard decides by itself."""
 
 REFUSED = Err("connection refused")
 BANNED = Err("too many failed logins from this address: try again later", "SYS/TEMP")
 CROWDED = Err("too many connections from this address: try again later", "SYS/TEMP")
 FULL = Err("too many connections: try again later", "SYS/TEMP")
 TOO_MANY_TRIES = Err("too many login attempts: try again later", "SYS/TEMP")
-"""For a try that `Door.ask` refuses: nothing was looked at, so it says nothing of the password,
+"""For a try that `Guard.ask` refuses: nothing was looked at, so it says nothing of the password,
 and clients don't ask for another one."""
 
 
-class Door:
+class Guard:
     """Safe to use from several threads; nothing here waits, but for `refresh` and `close`.
 
     Addresses are text, "" for a Unix socket. clock: seconds since 1970. key: 32 octets by
@@ -85,13 +85,13 @@ class Door:
 
     def __init__(
         self,
-        settings: DoorSettings | None = None,
-        book: DoorBook | None = None,
+        settings: GuardSettings | None = None,
+        book: BanStore | None = None,
         clock: Callable[[], float] = time.time,
         *,
         key: bytes | None = None,
     ) -> None:
-        self.settings = settings or DoorSettings()
+        self.settings = settings or GuardSettings()
         self._book = book
         self._book_works = True
         self._news = News()
@@ -219,7 +219,7 @@ class Door:
             self.recognise(address, name)
 
     def recognise(self, address: str, name: str) -> None:
-        """The same for a login that was looked at in place, while the door `is_open`."""
+        """The same for a login that was looked at in place, while the guard `is_open`."""
         peer = self._stranger(address)
         account = _key(name)
         if peer is not None and account and not peer.shared:
@@ -273,21 +273,21 @@ class Door:
     def refresh(self) -> None:
         """Forget what is over, and exchange with the book; called about once a second, from a
         thread that may wait, and once before the server listens. A book that can't be used is
-        logged, and the door goes on without.
+        logged, and the guard goes on without.
         """
         try:
             self.exchange()
-        except DoorBookError as error:
+        except BanStoreError as error:
             if self._book_works:
-                log.error("the door goes on without its book: %s", error)
+                log.error("the guard goes on without its book: %s", error)
             self._book_works = False
         else:
             if not self._book_works:
-                log.info("the door has its book again")
+                log.info("the guard has its book again")
             self._book_works = True
 
     def exchange(self) -> None:
-        """As `refresh`, but raises DoorBookError."""
+        """As `refresh`, but raises BanStoreError."""
         with self._lock:
             now = self._clock()
             old = self._old(now)
@@ -299,7 +299,7 @@ class Door:
             return
         try:
             heard = self._book.exchange(news, old)
-        except DoorBookError:
+        except BanStoreError:
             with self._lock:
                 self._put_back(news)
             raise

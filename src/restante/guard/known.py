@@ -1,4 +1,4 @@
-"""What the door remembers of bans, of owners, and of wrong passwords. All of it is bounded."""
+"""What the guard remembers of bans, of owners, and of wrong passwords. All of it is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door's numbers and lists, each with its reason, checked when they are given."""
+"""The guard's numbers and lists, each with its reason, checked when they are given."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _LISTS = ("trusted_networks", "shared_networks", "allow_networks", "deny_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DoorSettings:
-    """How the door treats strangers. The defaults leave room for offices behind one address.
+class GuardSettings:
+    """How the guard treats strangers. The defaults leave room for offices behind one address.
 
     free_failures: failed logins, of an address or of an account, without delay: typing errors.
     delay_first: seconds that the next try waits; each further failure doubles them. 0: no delay.

@@ -73,18 +73,18 @@ class AtOnce:
         server, claim = self._server, effect.claim
         if not self._accounts or server.events.heard("authenticate"):
             return LATER
-        visit, name = performer.visit, server.logins.login_of(claim.name)
-        if not visit.is_open(name):
+        admission, name = performer.admission, server.logins.login_of(claim.name)
+        if not admission.is_open(name):
             return LATER
         # What isn't found right here is looked at again later, and takes its turn then.
-        found = server.logins.identify_at_once(claim, visit.address)
+        found = server.logins.identify_at_once(claim, admission.address)
         if found is None or too_soon(server, found[0]) is not None:
             return LATER
-        visit.recognise(name)
+        admission.recognise(name)
         return proven(server, claim, *found)
 
     def _break_off(self, performer: Performer, effect: BrokenOff) -> object:
-        break_off(performer.visit, effect)
+        break_off(performer.admission, effect)
         return None
 
     def _open(self, performer: Performer, effect: OpenMaildrop) -> object:
@@ -93,7 +93,7 @@ class AtOnce:
             return LATER
         if not self.may_use_storage():
             return LATER
-        if (refusal := performer.visit.enter(account.name)) is not None:
+        if (refusal := performer.admission.enter(account.name)) is not None:
             return refusal
         maildrop = None
         begun = monotonic()
@@ -104,7 +104,7 @@ class AtOnce:
         finally:
             self._took(begun)
             if maildrop is None:
-                performer.visit.step_back()
+                performer.admission.step_back()
         return LATER if maildrop is None else performer.opened(account, maildrop)
 
     def _fetch(self, performer: Performer, effect: Fetch) -> object:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.contained import contained
-from restante.guard.admission import Visit
+from restante.guard.admission import Admission
 from restante.protocol.effects import Effect, StartTls
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
@@ -53,10 +53,30 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_arrived", "_client", "_close_wanted", "_counted_in", "_eof", "_gone", "_greeted",
-        "_lingering", "_number", "_out", "_patience", "_peer", "_performer",
-        "_proxied", "_reading", "_task", "_transport",
-        "address", "listener", "lost", "server", "session", "since", "visit",
+        "_arrived",
+        "_client",
+        "_close_wanted",
+        "_counted_in",
+        "_eof",
+        "_gone",
+        "_greeted",
+        "_lingering",
+        "_number",
+        "_out",
+        "_patience",
+        "_peer",
+        "_performer",
+        "_proxied",
+        "_reading",
+        "_task",
+        "_transport",
+        "address",
+        "admission",
+        "listener",
+        "lost",
+        "server",
+        "session",
+        "since",
     )  # fmt: skip
 
     def __init__(
@@ -64,15 +84,15 @@ class Connection(asyncio.Protocol):
         server: Pop3Server,
         listener: Listener,
         proxied: Proxied | None = None,
-        visit: Visit | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.server = server
         self.listener = listener
         self._proxied = proxied
-        self._counted_in = visit
+        self._counted_in = admission
         self.lost = False
         self.session: Session
-        self.visit: Visit
+        self.admission: Admission
         self.address: tuple[str, int]
         """Where the client is: host, empty for a Unix socket, and port."""
         self._client: ClientSession | None = None
@@ -122,7 +142,7 @@ class Connection(asyncio.Protocol):
         self.address = peer.address
         self._number = self.server.numbering.next()
         self.since = time.time()
-        self.visit = self._counted_in or Visit(self.server.door, peer.address[0])
+        self.admission = self._counted_in or Admission(self.server.guard, peer.address[0])
         self._performer = Performer(self)
         self._set_limit()
         refusal = self.server.admit(self)

@@ -1,4 +1,4 @@
-"""Logging in: a claim is decided, at the pace that the door allows."""
+"""Logging in: a claim is decided, at the pace that the guard allows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from restante.protocol.replies import Err
 from restante.server.events import default_for
 
 if TYPE_CHECKING:
-    from restante.guard.admission import Visit
+    from restante.guard.admission import Admission
     from restante.server.connection import Connection
     from restante.server.server import Pop3Server
 
@@ -28,18 +28,18 @@ REFUSED = Err("authentication failed", "AUTH")
 
 
 class Login:
-    """A try to log in over a connection. What lasts longer is kept by its `Visit`."""
+    """A try to log in over a connection. What lasts longer is kept by its `Admission`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._server = connection.server
-        self._visit = connection.visit
-        self._address = connection.visit.address
+        self._admission = connection.admission
+        self._address = connection.admission.address
 
     async def authenticate(self, claim: Claim) -> Account | Err:
-        """Decide a login, at the pace that the door allows."""
+        """Decide a login, at the pace that the guard allows."""
         begun = time.monotonic()
-        visit = self._visit
+        admission = self._admission
         if not await self._may_try(claim.name):
             self._log_refusal("login held off", claim)
             # Else the log would grow as fast as somebody can send.
@@ -53,24 +53,24 @@ class Login:
         except Pop3Error as error:
             refusal = Err(error.text, error.code)
         except BaseException:
-            visit.leave_open()
+            admission.leave_open()
             raise
         if account is None:
-            visit.fail(secret_of(claim))
+            admission.fail(secret_of(claim))
             self._log_refusal("login failed", claim)
             # From the beginning, so that the time a check takes doesn't show.
             spent = time.monotonic() - begun - waited
             await asyncio.sleep(max(0.0, self._server.settings.failure_delay - spent))
             return refusal
         if claim.mechanism == "ANONYMOUS":
-            visit.leave_open()  # nobody has become known
+            admission.leave_open()  # nobody has become known
         else:
-            visit.succeed()
+            admission.succeed()
         return too_soon(self._server, account) or account
 
     async def _may_try(self, name: str) -> bool:
-        """Wait as long as the door says, if the peer does; False: not now."""
-        wait = self._visit.begin_try(self._server.logins.login_of(name))
+        """Wait as long as the guard says, if the peer does; False: not now."""
+        wait = self._admission.begin_try(self._server.logins.login_of(name))
         if wait is None:
             return False
         # Whoever leaves while waiting has used up the try.
@@ -83,7 +83,7 @@ class Login:
         try:
             return await self._server.logins.keys(effect.name, effect.scheme, self._address)
         except BaseException:
-            self._visit.leave_open()
+            self._admission.leave_open()
             raise
 
     async def _decide(self, claim: Claim) -> Account | None:
@@ -145,12 +145,12 @@ def proven(server: Pop3Server, claim: Claim, account: Account, proof: Proof) -> 
     return account
 
 
-def break_off(visit: Visit, effect: BrokenOff) -> None:
+def break_off(admission: Admission, effect: BrokenOff) -> None:
     """There was not even a claim. Why is logged: a client may be misconfigured."""
-    visit.fail(None)  # what the exchange was told has to be paid for
+    admission.fail(None)  # what the exchange was told has to be paid for
     access_log.info(
         "login broken off: peer=%s mechanism=%s: %s",
-        visit.address or "unix",
+        admission.address or "unix",
         effect.mechanism,
         effect.reason,
     )

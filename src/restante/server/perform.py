@@ -42,7 +42,7 @@ from restante.stores.contract import (
 )
 
 if TYPE_CHECKING:
-    from restante.guard.admission import Visit
+    from restante.guard.admission import Admission
     from restante.server.connection import Connection
 
 log = logging.getLogger("restante.server")
@@ -65,9 +65,9 @@ class Performer:
         self.maildrop: Maildrop | None = None
 
     @property
-    def visit(self) -> Visit:
-        """What the connection owes the door."""
-        return self._connection.visit
+    def admission(self) -> Admission:
+        """What the connection owes the guard."""
+        return self._connection.admission
 
     def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
         """The work that gives the effect's result. Exceptions are for `failure`."""
@@ -124,14 +124,14 @@ class Performer:
     # The maildrop
 
     async def _open(self, account: Account) -> object:
-        visit = self._connection.visit
-        if (refusal := visit.enter(account.name)) is not None:
+        admission = self._connection.admission
+        if (refusal := admission.enter(account.name)) is not None:
             return refusal
         try:
             return await self._open_for(account)
         finally:
             if self.maildrop is None:
-                visit.step_back()
+                admission.step_back()
 
     async def _open_for(self, account: Account) -> object:
         maildrop = await self._server.calls.store(self._server.store.open, account)
@@ -150,7 +150,7 @@ class Performer:
     def opened(self, account: Account, maildrop: Maildrop) -> Listing:
         """Hold an opened maildrop from here on, and log the login."""
         self.maildrop = maildrop
-        self._connection.visit.settle()
+        self._connection.admission.settle()
         self._server.login_delay.count(account.name)
         access_log.info(
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
@@ -251,7 +251,7 @@ class Performer:
     # Proxies and handlers
 
     async def _break_off(self, effect: BrokenOff) -> None:
-        break_off(self.visit, effect)
+        break_off(self.admission, effect)
 
     async def _introduce(self, attributes: str) -> Err | None:
         try:

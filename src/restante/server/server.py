@@ -18,10 +18,10 @@ from restante.accounts.contract import AccountStore, Closes
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.cores import usable_cores
-from restante.guard.admission import Visit
-from restante.guard.guard import Door
+from restante.guard.admission import Admission
+from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
-from restante.guard.settings import DoorSettings
+from restante.guard.settings import GuardSettings
 from restante.protocol.commands import CommandTable
 from restante.protocol.mechanisms import Channel
 from restante.protocol.policy import TlsMode
@@ -62,7 +62,7 @@ class Pop3Server(Events):
     host, port, tls: where to listen and how; or `listeners` for more than one address.
     certificate: for TLS; `tls_settings` instead, for several certificates or client ones.
     case_insensitive: names in the mapping compare without regard to letter case.
-    door: what keeps attackers out; see `DoorSettings`.
+    guard: what keeps attackers out; see `GuardSettings`.
     kerberos, oauth: for GSSAPI, and for OAUTHBEARER and XOAUTH2, which need one.
     secret: 32 octets, the same in all processes and after each start, so that SCRAM shows
         the same made-up keys for unknown names; without it they change with each start.
@@ -84,7 +84,7 @@ class Pop3Server(Events):
         certificate: Certificate | None = None,
         tls_settings: TlsSettings | None = None,
         case_insensitive: bool = False,
-        door: Door | DoorSettings | None = None,
+        guard: Guard | GuardSettings | None = None,
         kerberos: Kerberos | None = None,
         oauth: OAuth | None = None,
         secret: bytes | None = None,
@@ -115,7 +115,7 @@ class Pop3Server(Events):
         self.events = Dispatcher(self, self.workers, self.asks)
         self.at_once = AtOnce(self)
         self.transcript = Transcript()
-        self.door = door if isinstance(door, Door) else Door(door)
+        self.guard = guard if isinstance(guard, Guard) else Guard(guard)
         self.login_delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
         self.logins = Logins(
             accounts,
@@ -387,12 +387,12 @@ class Pop3Server(Events):
         """Those that are open."""
         return list(self._connections)
 
-    def _knock(self, listener: Listener, address: str) -> Visit | None:
+    def _knock(self, listener: Listener, address: str) -> Admission | None:
         """Count a client in before its handshake; None: it is turned away."""
-        visit = Visit(self.door, address)
+        admission = Admission(self.guard, address)
         if listener.hears_xclient(address):  # it comes in for its clients, one by one
-            return visit
-        return visit if visit.begin() is None else None
+            return admission
+        return admission if admission.begin() is None else None
 
     def admit(self, connection: Connection) -> Err | None:
         """Count a new connection in, or say why not."""
@@ -402,13 +402,13 @@ class Pop3Server(Events):
         elif self.sessions + self.connections_elsewhere >= self.settings.max_connections:
             refusal = Err("too many connections: try again later", "SYS/TEMP")
         elif not connection.session.proxy:
-            refusal = connection.visit.begin()
+            refusal = connection.admission.begin()
         self._connections.add(connection)
         return refusal
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
-        connection.visit.end()
+        connection.admission.end()
         self._connections.discard(connection)
         if not self._connections and self._empty is not None:
             self._empty.set()

@@ -1,4 +1,4 @@
-"""What a server sees to once a second: time limits, mechanisms that are of use, the door's book."""
+"""What a server sees to once a second: time limits, usable mechanisms, the guard's ban store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Upkeep:
     async def begin(self) -> None:
         """See to everything once, before anybody is let in. Raises AccountError."""
         await self._ask_schemes()
-        await self._server.storage.run(self._server.door.refresh)
+        await self._server.storage.run(self._server.guard.refresh)
         self.set_policies()
 
     async def run(self) -> None:
@@ -33,7 +33,7 @@ class Upkeep:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = time.monotonic()
-            crowded = self._server.door.is_filling
+            crowded = self._server.guard.is_filling
             for connection in self._server.connections:
                 connection.check_time(now, crowded=crowded)
             if refreshing is None or refreshing.done():
@@ -46,7 +46,7 @@ class Upkeep:
         except Exception as error:
             where = "asking the accounts for their schemes"
             await self._server.events.report(error, None, where)
-        await self._server.storage.run(self._server.door.refresh)
+        await self._server.storage.run(self._server.guard.refresh)
 
     async def _ask_schemes(self) -> None:
         """What changes while the server runs: which mechanisms some account can use."""

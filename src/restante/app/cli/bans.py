@@ -1,4 +1,4 @@
-"""`restante door`: who is turned away, seen and changed while the server runs."""
+"""`restante bans`: who is turned away, seen and changed while the server runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from restante.app.build import make_door
+from restante.app.build import make_guard
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -25,9 +25,9 @@ from restante.app.cli.output import print_table
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
 from restante.app.logs import one_line
-from restante.guard.ban_store import Ban, DoorBookError
+from restante.guard.ban_store import Ban, BanStoreError
 from restante.guard.failures import Throttled
-from restante.guard.guard import Door
+from restante.guard.guard import Guard
 from restante.networks import parse_network, shown
 
 app = typer.Typer(help="Who is turned away or slowed down, and who shall be.", no_args_is_help=True)
@@ -46,25 +46,25 @@ _HEADINGS = ("What", "Which", "Until", "Failures", "Reason")
 
 
 @contextmanager
-def _opened(settings: Settings, *, make: bool) -> Iterator[Door]:
-    """The door as the book has it; what is changed is written. Exits when that can't be done.
+def _opened(settings: Settings, *, make: bool) -> Iterator[Guard]:
+    """The guard as the book has it; what is changed is written. Exits when that can't be done.
 
-    make: make a book if there is none; else there is a door that knows of nothing.
+    make: make a book if there is none; else there is a guard that knows of nothing.
     """
     if make:
-        make_private_folder(settings.door_file.parent)
-    door = make_door(settings) if make or settings.door_file.exists() else Door()
+        make_private_folder(settings.bans_file.parent)
+    guard = make_guard(settings) if make or settings.bans_file.exists() else Guard()
     try:
-        door.exchange()
-        yield door
-        door.exchange()
-    except DoorBookError as error:  # the book has closed itself
+        guard.exchange()
+        yield guard
+        guard.exchange()
+    except BanStoreError as error:  # the book has closed itself
         complain(str(error))
         raise typer.Exit(FAILED) from None
     except BaseException:
-        door.close()
+        guard.close()
         raise
-    door.close()
+    guard.close()
 
 
 def parse_duration(text: str) -> float:
@@ -94,8 +94,8 @@ def list_(
 ) -> None:
     """List bans, and addresses and accounts with too many failures: a table on a terminal,
     else lines divided by tabs."""
-    with _opened(load_for(config, data, sets).settings, make=False) as door:
-        bans, throttled = door.bans(), door.throttled()
+    with _opened(load_for(config, data, sets).settings, make=False) as guard:
+        bans, throttled = guard.bans(), guard.throttled()
     if as_json:
         print(json.dumps(_as_json(bans, throttled), indent=2))
         return
@@ -130,8 +130,8 @@ def ban(
         raise typer.BadParameter(str(error)) from None
     if len(reason) > MAX_REASON:
         raise typer.BadParameter(f"--reason: at most {MAX_REASON} characters")
-    with _opened(load_for(config, data, sets).settings, make=True) as door:
-        made = door.ban(network, seconds, reason)
+    with _opened(load_for(config, data, sets).settings, make=True) as guard:
+        made = guard.ban(network, seconds, reason)
     print(f"{made.network} is banned until {_time(made.until)}")
 
 
@@ -145,10 +145,10 @@ def unban(
 ) -> None:
     """Let an address or a network in again, its failures forgotten."""
     network = _network(which)
-    with _opened(load_for(config, data, sets).settings, make=False) as door:
-        if door.unban(network):
+    with _opened(load_for(config, data, sets).settings, make=False) as guard:
+        if guard.unban(network):
             return
-        wider = [each.network for each in door.bans() if _is_within(network, each.network)]
+        wider = [each.network for each in guard.bans() if _is_within(network, each.network)]
     complain(f"{network} is not banned" + (f", but {', '.join(wider)} is" if wider else ""))
     raise typer.Exit(FAILED)
 

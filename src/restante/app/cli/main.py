@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(user.app, name="user")
 app.add_typer(log.app, name="log")
-app.add_typer(bans.app, name="door")
+app.add_typer(bans.app, name="bans")
 app.command("sessions")(live.sessions)
 app.command("status")(live.status)
 app.command("deliver")(mail.deliver)

@@ -230,7 +230,7 @@ def _login(settings: Settings) -> Iterator[Finding]:
 
 
 _LOGIN_PARTS: dict[str, Callable[[Settings], object]] = {
-    "door": build.make_door,
+    "guard": build.make_guard,
     "oauth": build.make_oauth,
     "kerberos.keytab": build.make_kerberos,
     "pop3.proxy_networks": build.make_listeners,

@@ -271,8 +271,8 @@ class OAuthSection(Section):
         return bool(self.issuer or self.introspection_url)
 
 
-class DoorSection(Section):
-    """See `restante.guard.settings.DoorSettings`."""
+class GuardSection(Section):
+    """See `restante.guard.settings.GuardSettings`."""
 
     free_failures: int = setting(5, "a whole number from 1 to 1000", ge=1, le=1000)
     delay_first: float = setting(1.0, "seconds from 0 to 60", ge=0, le=60)
@@ -322,7 +322,7 @@ class Settings(Section):
     login: LoginSection = setting(LoginSection(), "a table")
     kerberos: KerberosSection = setting(KerberosSection(), "a table")
     oauth: OAuthSection = setting(OAuthSection(), "a table")
-    door: DoorSection = setting(DoorSection(), "a table")
+    guard: GuardSection = setting(GuardSection(), "a table")
     delivery: DeliverySection = setting(DeliverySection(), "a table")
     log: LogSection = setting(LogSection(), "a table")
 
@@ -337,9 +337,9 @@ class Settings(Section):
         return self.accounts.path or self.server.data / "accounts.sqlite"
 
     @property
-    def door_file(self) -> Path:
+    def bans_file(self) -> Path:
         """The database of bans."""
-        return self.server.data / "door.sqlite"
+        return self.server.data / "bans.sqlite"
 
     @property
     def secret_file(self) -> Path:

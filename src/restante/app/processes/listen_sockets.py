@@ -53,7 +53,7 @@ class Given:
 
     listening: the sockets, in the order of the configuration: POP3, SMTP, LMTP.
     tls, mail_tls: made before the fork, so that all workers' session tickets are one another's.
-    key, writer: of the door; see `restante.guard`. workers: how many there are.
+    key, writer: of the guard; see `restante.guard`. workers: how many there are.
     """
 
     listening: Sequence[tuple[Endpoint, Sequence[socket.socket]]] = ()

@@ -17,12 +17,12 @@ class Sharing:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._told: dict[str, int] = {}
-        service.door.share()
+        service.guard.share()
         service.pop3.login_delay.share()
 
     def news(self) -> Iterator[Message]:
         """What has changed since the last time; mostly nothing."""
-        word, numbers = self._service.door.tell()
+        word, numbers = self._service.guard.tell()
         connections = self._connections()
         numbers |= {name: n for name, n in connections.items() if n != self._told.get(name, 0)}
         self._told = connections
@@ -44,7 +44,7 @@ class Sharing:
         service = self._service
         if numbers := message.get("numbers"):
             found = by_label(numbers)
-            service.door.hear_numbers(found)
+            service.guard.hear_numbers(found)
             for number in found.get("connection", {}).values():
                 service.pop3.connections_elsewhere = int(number)
             for name, number in found.get("mail", {}).items():
@@ -53,7 +53,7 @@ class Sharing:
         if logins := message.get("logins"):
             service.pop3.login_delay.hear(logins)
         if word := message.get("word"):
-            service.door.hear(Word(**word))
+            service.guard.hear(Word(**word))
 
 
 def live_sessions(service: Service) -> list[dict[str, Any]]:

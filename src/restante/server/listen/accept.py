@@ -1,4 +1,4 @@
-"""Accepting connections, and asking the door before TLS begins.
+"""Accepting connections, and asking the guard before TLS begins.
 
 Those that never make a handshake are counted too, and who is banned isn't given one.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from restante.guard.admission import Visit
+from restante.guard.admission import Admission
 from restante.server.listen.listener import Listener
 from restante.server.listen.proxy_protocol import Address
 from restante.server.listen.sockets import sockets_of
@@ -35,11 +35,11 @@ RETRY_SECONDS = 1.0
 QUIET_SECONDS = 10.0
 """Between two lines about peers that were cut off; the next one counts those in between."""
 
-MakeConnection: TypeAlias = "Callable[[Proxied | None, Visit | None], asyncio.Protocol]"
+MakeConnection: TypeAlias = "Callable[[Proxied | None, Admission | None], asyncio.Protocol]"
 """Makes the protocol that drives a connection, from what its proxy says of it, if it has one,
-and what it owes the door already."""
+and what it owes the guard already."""
 
-Knock: TypeAlias = Callable[[str], Visit | None]
+Knock: TypeAlias = Callable[[str], Admission | None]
 """Counts a client in that is at this address; None: it is turned away."""
 
 
@@ -169,14 +169,14 @@ class AcceptingListener:
         if self._tls is None:
             self._begin(transport, proxied, None)
             return
-        visit = None
+        admission = None
         if self._knock is not None:
-            visit = self._knock(client[0])
-            if visit is None:
+            admission = self._knock(client[0])
+            if admission is None:
                 transport.abort()
                 return
         self._shaking.add(transport)
-        done = partial(self._shaken, transport, client[0], proxied, visit)
+        done = partial(self._shaken, transport, client[0], proxied, admission)
         transport.start_tls(self._tls, self._handshake_seconds, done)
 
     def _shaken(
@@ -184,26 +184,26 @@ class AcceptingListener:
         transport: SocketTransport,
         client: str,
         proxied: Proxied | None,
-        visit: Visit | None,
+        admission: Admission | None,
         error: OSError | None,
     ) -> None:
         self._shaking.discard(transport)
         if error is None:
-            self._begin(transport, proxied, visit)
+            self._begin(transport, proxied, admission)
             return
-        if visit is not None:
-            visit.end()
+        if admission is not None:
+            admission.end()
         log.info("TLS handshake with %s failed: %s", client, error)
 
     def _begin(
-        self, transport: SocketTransport, proxied: Proxied | None, visit: Visit | None
+        self, transport: SocketTransport, proxied: Proxied | None, admission: Admission | None
     ) -> None:
         try:
-            transport.begin(self._make_connection(proxied, visit))
+            transport.begin(self._make_connection(proxied, admission))
         except Exception as error:
             transport.abort()
-            if visit is not None:
-                visit.end()
+            if admission is not None:
+                admission.end()
             log.error("no connection for %s", transport.peer[0], exc_info=error)
 
 
@@ -215,7 +215,7 @@ class _Bell:
         self._socket = listening
 
     def ready(self, events: int) -> None:
-        """Somebody is at the door."""
+        """Somebody is at the guard."""
         self._listener.accept(self._socket)
 
     def broke(self, error: Exception) -> None:

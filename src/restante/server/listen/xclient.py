@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from restante.guard.admission import Visit
+from restante.guard.admission import Admission
 from restante.networks import parse_address
 from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.replies import Err
@@ -113,8 +113,8 @@ def introduce(connection: Connection, said: XClient) -> Err | None:
     if said.host is None:
         return None
     connection.address = said.host, said.port or 0
-    connection.visit.end()
-    connection.visit = Visit(connection.server.door, said.host)
-    refusal = connection.visit.begin()
+    connection.admission.end()
+    connection.admission = Admission(connection.server.guard, said.host)
+    refusal = connection.admission.begin()
     session.closing = refusal is not None
     return refusal

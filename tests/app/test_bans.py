@@ -1,4 +1,4 @@
-"""`restante door`: bans made and taken back, with and without a running server."""
+"""`restante bans`: bans made and taken back, with and without a running server."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.bans import parse_duration
-from restante.guard.ban_store import DoorBook
-from restante.guard.guard import Door
+from restante.guard.ban_store import BanStore
+from restante.guard.guard import Guard
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.server.kit import Client
 
 
 def test_the_life_of_a_ban(folder: Path, call: Call) -> None:
-    assert call("door", "list") == (0, "", "")
+    assert call("bans", "list") == (0, "", "")
     assert not (folder / "data").exists()
-    done = call("door", "ban", "192.0.2.7", "--for", "1h30m", "--reason", "noise\x1b[2J")
+    done = call("bans", "ban", "192.0.2.7", "--for", "1h30m", "--reason", "noise\x1b[2J")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("192.0.2.7 is banned until 2")
-    assert call("door", "ban", "2001:db8::/32").out == "2001:db8::/32 is banned until unbanned\n"
-    rows = [line.split("\t") for line in call("door", "list").out.splitlines()]
+    assert call("bans", "ban", "2001:db8::/32").out == "2001:db8::/32 is banned until unbanned\n"
+    rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [["ban", "192.0.2.7"], ["ban", "2001:db8::/32"]]
     assert rows[0][4] == r"noise\x1b[2J"
     assert rows[1][2] == "unbanned"
-    listed = json.loads(call("door", "list", "--json").out)
+    listed = json.loads(call("bans", "list", "--json").out)
     ban, for_good = listed["bans"]
     assert 5300 < ban["until"] - time.time() <= 5400
     assert (ban["network"], ban["times"]) == ("192.0.2.7", 0)
     assert for_good["until"] is None
     assert listed["throttled"] == []
-    assert call("door", "unban", "192.0.2.7") == (0, "", "")
-    done = call("door", "unban", "192.0.2.7")
+    assert call("bans", "unban", "192.0.2.7") == (0, "", "")
+    done = call("bans", "unban", "192.0.2.7")
     assert (done.status, done.err) == (1, "restante: 192.0.2.7 is not banned\n")
-    done = call("door", "unban", "2001:db8::1")
+    done = call("bans", "unban", "2001:db8::1")
     assert done.err == "restante: 2001:db8::1 is not banned, but 2001:db8::/32 is\n"
-    assert call("door", "unban", "2001:db8::/32").status == 0
-    assert call("door", "list").out == ""
+    assert call("bans", "unban", "2001:db8::/32").status == 0
+    assert call("bans", "list").out == ""
 
 
 def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
     (folder / "data").mkdir()
-    with closing(Door(book=DoorBook(folder / "data" / "door.sqlite"))) as door:
+    with closing(Guard(book=BanStore(folder / "data" / "bans.sqlite"))) as guard:
         for number in range(6):
-            door.ask("192.0.2.7", "joe\x1b")
-            door.failed("192.0.2.7", "joe\x1b", b"%d" % number)
-    rows = [line.split("\t") for line in call("door", "list").out.splitlines()]
+            guard.ask("192.0.2.7", "joe\x1b")
+            guard.failed("192.0.2.7", "joe\x1b", b"%d" % number)
+    rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
     assert [(row[0], row[1], row[3]) for row in rows] == [
         ("address", "192.0.2.7", "6"),
         ("account", r"joe\x1b", "6"),
     ]
-    listed = json.loads(call("door", "list", "--json").out)
+    listed = json.loads(call("bans", "list", "--json").out)
     assert {each["kind"] for each in listed["throttled"]} == {"address", "account"}
     assert all(each["until"] > time.time() for each in listed["throttled"])
 
@@ -73,7 +73,7 @@ def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
     ],
 )
 def test_mistakes(call: Call, arguments: tuple[str, ...], says: str) -> None:
-    done = call("door", *arguments)
+    done = call("bans", *arguments)
     assert done.status == 2
     assert says in " ".join(done.err.replace("\u2502", " ").split())
 
@@ -94,12 +94,12 @@ def test_what_is_no_duration(text: str) -> None:
 
 def test_a_damaged_book_is_told(folder: Path, call: Call) -> None:
     (folder / "data").mkdir()
-    (folder / "data" / "door.sqlite").write_bytes(b"nothing of the kind " * 100)
+    (folder / "data" / "bans.sqlite").write_bytes(b"nothing of the kind " * 100)
     for arguments in (["list"], ["ban", "192.0.2.1"], ["unban", "192.0.2.1"]):
-        done = call("door", *arguments)
+        done = call("bans", *arguments)
         assert done.status == 1
         assert done.err.startswith("restante: ")
-        assert "door.sqlite: file is not a database" in done.err
+        assert "bans.sqlite: file is not a database" in done.err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only with POSIX signals")
@@ -113,7 +113,7 @@ def test_a_running_server_heeds_it(folder: Path, call: Call) -> None:
                 return client.greeting
 
         assert greeting().startswith(b"+OK")
-        assert call("door", "ban", "127.0.0.0/8").status == 0
+        assert call("bans", "ban", "127.0.0.0/8").status == 0
         wait_until(lambda: greeting() == b"-ERR connection refused", "the ban")
-        assert call("door", "unban", "127.0.0.0/8").status == 0
+        assert call("bans", "unban", "127.0.0.0/8").status == 0
         wait_until(lambda: greeting().startswith(b"+OK"), "the end of the ban")
