@@ -1,19 +1,25 @@
-"""Others' functions, kept from ending what calls them: handlers, accounts, stores."""
+"""What somebody else's function raises costs the command it was called for, never the server."""
 
 from __future__ import annotations
 
+import threading
+import types
 from asyncio import CancelledError
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
 
 THE_LOOPS_OWN = (CancelledError, GeneratorExit, KeyboardInterrupt)
-"""What event loops live by, and Ctrl+C, which Python raises in whatever runs."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def as_exception(error: BaseException) -> Exception:
     """`error`, or a RuntimeError from it if no `except Exception` would catch it.
 
     `sys.exit()` in somebody's function would otherwise end the event loop, and the server
-    with it; other such errors would leave a session waiting for ever.
+    with it. A CancelledError that nobody asked for would leave a session without an answer.
     """
     # A future doesn't take StopIteration, and within a coroutine it has another meaning.
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
@@ -21,6 +27,62 @@ def as_exception(error: BaseException) -> Exception:
     instead = RuntimeError(f"{type(error).__name__} was raised")
     instead.__cause__ = error
     return instead
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether `error` is Ctrl+C, which Python raises in whatever the main thread runs."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    return isinstance(error, KeyboardInterrupt) and on_main_thread
+
+
+def call_contained(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a plain function here. Raises nothing but an Exception; Ctrl+C goes through."""
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        raise as_exception(error) from error
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise as_exception(error) from error
+
+
+@types.coroutine
+def await_contained(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await somebody's coroutine. Raises nothing but an Exception.
+
+    What was thrown in from outside goes through: the cancellation of our own task, and
+    GeneratorExit when it is closed. Python's Ctrl+C goes through as well.
+    """
+    cancelled = False
+    thrown: BaseException | None = None
+    value: Any = None
+    while True:
+        try:
+            waits_for = work.send(value) if thrown is None else work.throw(thrown)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except CancelledError as error:
+            if cancelled:
+                raise
+            raise as_exception(error) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            if error is thrown or is_interrupt(error):
+                raise
+            raise as_exception(error) from error
+        thrown = None
+        try:
+            value = yield waits_for
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:
+            thrown = error
+            cancelled = cancelled or isinstance(error, CancelledError)
 
 
 class Contained:

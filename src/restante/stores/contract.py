@@ -1,26 +1,42 @@
 """Where mail is kept: what a store of maildrops must offer, smallest form first.
 
-Three methods make a store (`MaildropStore`); the library then does locking, snapshots,
-octets, stuffing, TOP and UPDATE. A store that can do more implements the add-on
-protocols below (`OpensMaildrops`, `ReceivesMail`), which are asked for by type.
+`MaildropStore` is the smallest store: three methods. The library then does leases, snapshots,
+octets, stuffing, TOP and UPDATE. `Store` is the full contract, for stores that do those
+themselves. Both are base classes: a store derives from one of them.
 
-Every method may be a plain function, which runs on a storage thread, or a coroutine
-function, which runs on the event loop. A plain one that never waits for anything can
-say so with `blocking = False` and is then called in place.
+Every method may be plain or `async`. An async one is awaited on the event loop. A plain one is
+called on a worker thread, or, where the class says `blocking = False`, on the event loop: it
+does what is quick and returns `OnThread(function, *args)` for what is not (see
+`restante.calls`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
-from typing import BinaryIO, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import (
+    Any,
+    BinaryIO,
+    ClassVar,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 from restante.accounts.contract import Account
+from restante.calls import OnThread
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
 
+T = TypeVar("T")
+
 Source: TypeAlias = bytes | BinaryIO | Iterator[bytes] | AsyncIterator[bytes]
 """A message's bytes, with line ends of any kind. What has `close()` is closed after use."""
+
+Answer: TypeAlias = T | Awaitable[T] | OnThread[T]
+"""What a method may give: the result, something to await for it, or the rest of the work."""
 
 
 class StoreError(Exception):
@@ -42,6 +58,10 @@ class MaildropInUse(StoreError):
 
 class MessageGone(StoreError):
     """The message was there when the maildrop was opened and has since been removed."""
+
+
+class LeaseLost(StoreError):
+    """The session's lease has ended, and another session may hold the maildrop by now."""
 
 
 class CommitFailed(StoreError):
@@ -68,22 +88,29 @@ class MessageInfo(NamedTuple):
     octets: int | None = None
 
 
+Messages: TypeAlias = Iterable[MessageInfo]
+"""What `MaildropStore.list` gives."""
+
+
 class MaildropStore(ABC):
-    """The whole contract of a custom store. Each method is plain or `async`."""
+    """The smallest store: three methods, each plain or `async`.
+
+    blocking: whether its plain methods may wait for anything. They run on worker threads then.
+    """
 
     blocking: ClassVar[bool] = True
 
     @abstractmethod
-    def list(self, account: Account) -> Iterable[MessageInfo] | Awaitable[Iterable[MessageInfo]]:
+    def list(self, account: Account) -> Messages | Awaitable[Messages]:
         """The account's messages, oldest first."""
 
     @abstractmethod
     def read(self, account: Account, unique_id: str) -> Source | Awaitable[Source]:
-        """The bytes of one message. Raise `MessageGone` (or KeyError) if there is none."""
+        """The bytes of one message. Raises MessageGone if there is none."""
 
     @abstractmethod
     def delete(self, account: Account, unique_ids: Sequence[str]) -> Awaitable[None] | None:
-        """Remove messages for good, before returning. One already gone is no error."""
+        """Remove messages for good, before returning. One that is already gone is no error."""
 
 
 class Content(NamedTuple):
@@ -97,87 +124,134 @@ class Content(NamedTuple):
     facts: Facts | None = None
 
 
+class Lease:
+    """A session's exclusive hold of its maildrop (RFC 1939 §4). This one never ends by itself.
+
+    holder: who has it, as an operator would look for it.
+    expires: when it ends unless it is renewed, in seconds since 1970; None: at `close` only.
+    """
+
+    holder: str = ""
+    expires: float | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether another session may hold the maildrop by now."""
+        return False
+
+    def renew(self) -> Answer[None]:
+        """Put off the end of a lease that has one. Raises LeaseLost when it is too late."""
+        return None
+
+
 class Maildrop(ABC):
-    """An opened maildrop: one session's snapshot, and its lease until `close`."""
+    """An opened maildrop: one session's snapshot, and its lease until `close`.
+
+    blocking: whether its plain methods may wait for anything; see `Store`.
+    listing: the messages, which don't change for the session.
+    account: whose it is, where a backend opens it without an account of its own; else None.
+    lease: the session's hold. A session whose lease is lost can't commit.
+    """
 
     __slots__ = ()
 
+    blocking: ClassVar[bool] = True
     listing: Listing
+    account: Account | None = None
+    lease: Lease = Lease()
 
     @abstractmethod
-    def fetch(self, number: MessageNumber) -> Content | Awaitable[Content]:
-        """The content of message `number`. Raises MessageGone or StoreError."""
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Answer[Content]:
+        """The content of message `number`. Raises MessageGone or StoreError.
+
+        lines: None for the whole message (RETR). Otherwise only the header and so many lines
+            of the body are wanted (TOP); a store may give more, or everything.
+        """
+
+    @abstractmethod
+    def commit(self, numbers: Sequence[MessageNumber]) -> Answer[None]:
+        """Remove these messages; durable when it returns (RFC 1939 §6).
+
+        A message that is already gone counts as removed. Raises CommitFailed, LeaseLost.
+        """
+
+    def close(self) -> Answer[None]:
+        """Give the lease back. Harmless when repeated; removes nothing."""
+        return None
+
+    # The old contract, until the server calls the new one.
 
     def fetch_at_once(self, number: MessageNumber) -> Content | None:
-        """The same without waiting for anything, or None: then `fetch` is called.
+        return None
 
-        For a message that is in memory, or small on a disk of this machine.
+    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:  # noqa: B027
+        pass
+
+    def close_at_once(self) -> bool:
+        return False
+
+
+class Incoming(ABC):
+    """A message on its way into a maildrop. Nobody sees it before `commit`."""
+
+    @abstractmethod
+    def write(self, block: bytes) -> Answer[None]:
+        """Take the message's next bytes. Raises StoreError (disk full …)."""
+
+    def prepare(self) -> Answer[None]:
+        """Make all that was written durable, so that `commit` has little left to fail at.
+
+        Raises StoreError. Where a message has several recipients, every copy is prepared
+        before any is committed.
         """
         return None
 
-    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:  # noqa: B027 - may be nothing
-        """Do in place, without waiting for anything, as much of `commit` as can be done so.
-
-        `commit` is called with the same numbers in any case, and tells what went wrong.
-        """
+    @abstractmethod
+    def commit(self) -> Answer[UniqueId]:
+        """Put the message into the maildrop, durably, and give its unique-id."""
 
     @abstractmethod
-    def commit(self, numbers: Sequence[MessageNumber]) -> Awaitable[None] | None:
-        """Remove these messages; durable when it returns (RFC 1939 §6).
+    def abort(self) -> Answer[None]:
+        """Forget the message. Harmless after `commit` and when repeated."""
 
-        A message that is already gone counts as removed. Raises CommitFailed.
-        """
+
+class Store(ABC):
+    """The full store: it opens maildrops itself, with snapshots and leases.
+
+    blocking: whether its plain methods may wait for anything. False: they are called on the
+        event loop, do there what is quick, and return `OnThread` for the rest.
+    """
+
+    blocking: ClassVar[bool] = True
 
     @abstractmethod
-    def close(self) -> Awaitable[None] | None:
-        """Give the lease back. Harmless when repeated; removes nothing."""
+    def open(self, account: Account) -> Answer[Maildrop]:
+        """Lease and open the account's maildrop; an account without mail has an empty one.
 
-    def close_at_once(self) -> bool:
-        """Close without waiting for anything, or say False: then `close` is called."""
-        return False
+        Raises MaildropInUse when another session has the lease, StoreError otherwise.
+        """
+
+    def receive(self, account: Account) -> Answer[Incoming]:
+        """Begin a message for the account's maildrop, while sessions may be reading.
+
+        Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
+
+
+# The old contract, until the server calls the new one.
 
 
 @runtime_checkable
 class OpensMaildrops(Protocol):
-    """Add-on: the store makes snapshots and leases itself (Maildir, databases)."""
-
-    def open(self, account: Account) -> Maildrop | Awaitable[Maildrop]:
-        """Lease and open the account's maildrop; an account without mail has an empty one.
-
-        Raises MaildropInUse when the lease is taken, StoreError otherwise.
-        """
+    def open(self, account: Account) -> Any: ...
 
 
 @runtime_checkable
 class OpensAtOnce(Protocol):
-    """Add-on: an unchanged maildrop can be opened so quickly that no thread is needed.
-
-    A subclass that does something of its own in `open` does it here too.
-    """
-
-    def open_at_once(self, account: Account) -> Maildrop | None:
-        """What `open` gives, without waiting for anything, or None: then `open` is called.
-
-        Raises MaildropInUse.
-        """
-
-
-class Incoming(Protocol):
-    """A message on its way into a maildrop. Visible to nobody before `commit`."""
-
-    def write(self, block: bytes) -> None:
-        """Take the message's next bytes. Raises StoreError (disk full …)."""
-
-    def commit(self) -> UniqueId:
-        """Put the message into the maildrop, durably, and give its unique-id."""
-
-    def abort(self) -> None:
-        """Forget the message. Harmless after `commit` and when repeated."""
+    def open_at_once(self, account: Account) -> Maildrop | None: ...
 
 
 @runtime_checkable
 class ReceivesMail(Protocol):
-    """Add-on: mail can be put in, while sessions are reading."""
-
-    def receive(self, account: Account) -> Incoming:
-        """Begin a message for the account's maildrop. Raises StoreError."""
+    def receive(self, account: Account) -> Any: ...
