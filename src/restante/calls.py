@@ -21,10 +21,12 @@ import asyncio
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from inspect import CO_COROUTINE
+from math import inf
 from time import monotonic, thread_time
 from typing import Any, Generic, TypeVar
 
-from restante.contained import await_contained, call_contained
+from restante.contained import as_exception, await_contained, is_interrupt
 from restante.threads import WorkerThreads
 
 T = TypeVar("T")
@@ -80,82 +82,95 @@ def finished(result: T | OnThread[T]) -> T:
 
 
 class Pace:
-    """Decides whether the plain functions of one owner are called in place.
+    """Decides whether plain functions are called in place.
 
-    proven: whether they are trusted to be quick from the start. Otherwise they are called on
-        threads until `PROBATION` calls in a row were quick.
+    proven: they are trusted to be quick from the start. Otherwise they are called on threads
+        until `PROBATION` calls in a row were quick.
     """
 
-    __slots__ = ("_calls", "_cpu", "_quick", "_resumes", "_waiting", "rests")
+    __slots__ = ("_calls", "_cpu", "_proven", "_quick", "_waiting", "resumes")
 
     def __init__(self, *, proven: bool) -> None:
-        self._resumes = 0.0 if proven else float("inf")
+        self.resumes = 0.0 if proven else inf
+        """When functions may be called in place again, by `time.monotonic`."""
+        self._proven = proven
         self._calls = 0
         self._quick = 0
-        self._waiting = 0.0  # share of sampled calls that waited
+        self._waiting = 0.0  # the share of sampled calls that waited
         self._cpu = 0.0
-        self.rests = 0
-        """How often calling in place had to stop."""
 
     def is_quick(self) -> bool:
-        """Whether a function may be called in place now."""
-        return monotonic() >= self._resumes
+        """Whether functions may be called in place now."""
+        return monotonic() >= self.resumes
 
-    def call(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-        """Call a function in place, and see how long it takes."""
-        self._calls += 1
-        sampled = not self._calls % SAMPLE_EVERY
-        cpu = thread_time() if sampled else 0.0
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function in place, and see how long it takes. Raises nothing but Exceptions."""
+        self._calls = calls = self._calls + 1
+        cpu = 0.0 if calls % SAMPLE_EVERY else thread_time()
         begun = monotonic()
         try:
-            return call_contained(function, *args)
+            return function(*args)
+        except StopIteration as error:
+            raise as_exception(error) from error
+        except Exception:
+            raise
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            raise as_exception(error) from error
         finally:
             seconds = monotonic() - begun
-            if seconds >= HARD_SECONDS:
-                self._rest()
-            elif sampled:
+            if cpu or seconds >= HARD_SECONDS:
                 self._sample(seconds, thread_time() - cpu)
 
     def _sample(self, seconds: float, cpu: float) -> None:
         waited = seconds - cpu > WAITED_SECONDS
         self._waiting += (waited - self._waiting) / MEMORY
         self._cpu += (cpu - self._cpu) / MEMORY
-        if self._waiting > MOST_WAITING or self._cpu > CPU_SECONDS:
-            self._rest()
+        if seconds >= HARD_SECONDS or self._waiting > MOST_WAITING or self._cpu > CPU_SECONDS:
+            self._waiting = self._cpu = 0.0
+            self._quick = 0
+            self.resumes = monotonic() + REST_SECONDS if self._proven else inf
 
-    def _rest(self) -> None:
-        self._waiting = self._cpu = 0.0
-        self._resumes = monotonic() + REST_SECONDS
-        self.rests += 1
-
-    def prove(self, seconds: float) -> None:
-        """A function that is on probation took so long on a thread."""
-        self._quick = self._quick + 1 if seconds < QUICK_SECONDS else 0
-        if self._quick >= PROBATION:
-            self._resumes = 0.0
+    def prove(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on a thread, and see whether it is quick."""
+        begun = monotonic()
+        try:
+            return function(*args)
+        finally:
+            self._quick = self._quick + 1 if monotonic() - begun < QUICK_SECONDS else 0
+            if self._quick >= PROBATION and not self._proven:
+                self.resumes = 0.0
 
 
 class Caller:
-    """Calls the functions of one owner: an account store, a maildrop store, an application.
+    """Calls the functions of one owner: an account store, a maildrop store, a handler.
 
-    threads: where its plain functions run that may block. blocking: whether they may.
+    threads: where plain functions run that may wait. blocking: whether they may.
+    probation: let blocking functions be called in place once they have proved quick.
     """
 
-    __slots__ = ("_pace", "_threads")
+    __slots__ = ("_probation", "_threads", "pace")
 
-    def __init__(self, threads: WorkerThreads, *, blocking: bool) -> None:
+    def __init__(
+        self, threads: WorkerThreads, *, blocking: bool = True, probation: bool = False
+    ) -> None:
         self._threads = threads
-        self._pace = None if blocking else Pace(proven=True)
+        self._probation = probation
+        self.pace = Pace(proven=False) if blocking else Pace(proven=True)
 
     async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, and give its result. Raises nothing but Exceptions."""
-        if is_async(function):
+        code = getattr(function, "__code__", None)
+        if code.co_flags & CO_COROUTINE if code is not None else is_async(function):
             return await in_task(function(*args))
-        pace = self._pace
-        if pace is not None and monotonic() >= pace._resumes:
-            result = pace.call(function, args)
+        pace = self.pace
+        if monotonic() >= pace.resumes:
+            result = pace.call(function, *args)
             if type(result) is OnThread:
                 result = await self._threads.run(result)
+        elif self._probation:
+            result = await self._threads.run(pace.prove, function, *args)
         else:
             result = await self._threads.run(_call_through, function, args)
         return await in_task(result) if hasattr(result, "__await__") else result
@@ -169,7 +184,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function` gives something to await. Sees through callable objects."""
     code = getattr(function, "__code__", None)
     if code is not None:
-        return bool(code.co_flags & inspect.CO_COROUTINE)
+        return bool(code.co_flags & CO_COROUTINE)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - the question is whether it is async
     )
@@ -200,29 +215,13 @@ async def _awaited(work: Awaitable[T]) -> T:
     return await work
 
 
-class Begun(Generic[T]):
-    """A coroutine that was begun in place.
+async def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> T:
+    """The rest of a coroutine that was begun in place, for a task to run.
 
-    done: it has ended without waiting, and `result` is what it returned. Otherwise `go_on`
-    gives the rest of it, to be run by a task.
+    waits_for: what `work.send(None)` gave. Where that raised StopIteration, the coroutine has
+    ended without waiting, and no task is needed.
     """
-
-    __slots__ = ("_waits_for", "_work", "done", "result")
-
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._work = work
-        self.result: T
-        try:
-            self._waits_for = work.send(None)
-        except StopIteration as end:
-            self.result = end.value
-            self.done = True
-        else:
-            self.done = False
-
-    async def go_on(self) -> T:
-        """The rest. Await it once, in a task."""
-        return await _rest(self._work, self._waits_for)
+    return await _rest(work, waits_for)
 
 
 @types.coroutine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Generic, TypeAlias, TypeVar
 
@@ -98,3 +99,14 @@ def network_set(texts: Iterable[str]) -> NetworkMap[bool]:
     for text in texts:
         found.put(parse_network(text), True)
     return found
+
+
+@lru_cache(1024)
+def is_local(address: str) -> bool:
+    """Whether an address is this machine's own, so that no network sees what it sends.
+
+    An empty text stands for a Unix socket.
+    """
+    if address.startswith("::ffff:"):
+        address = address.removeprefix("::ffff:")
+    return not address or address.startswith("127.") or address == "::1"

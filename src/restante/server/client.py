@@ -1,17 +1,15 @@
-"""What handlers see of a connected client."""
+"""What handlers and observers see of a connected client."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from restante.accounts.contract import Account
 from restante.protocol.listing import Listing
 from restante.protocol.session import Session
 from restante.protocol.states import State
-
-if TYPE_CHECKING:
-    from restante.server.connection import Connection
+from restante.server.peer import Peer
 
 
 class Mailbox:
@@ -44,38 +42,63 @@ class Mailbox:
 
 
 class ClientSession:
-    """One connected client. Given to every handler as its first argument.
+    """One connected client. Handlers and observers get it as their first argument.
 
-    data: for the application's own use.
+    id: short text that is this connection's own in the logs.
+    since: when it connected, in seconds since 1970.
+    retrieved: messages that were sent whole, by RETR or TOP. removed: messages that QUIT removed.
+    octets: of messages sent so far.
+    ended: how the connection ended: `QUIT`, `client left`, `idle` …; "" while it is open.
     """
 
-    __slots__ = ("_connection", "_session", "data", "mailbox")
+    __slots__ = (
+        "_close", "_data", "_peer", "_session", "ended", "id", "octets", "removed", "retrieved",
+        "since",
+    )  # fmt: skip
 
-    def __init__(self, connection: Connection, session: Session) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        identity: str,
+        since: float,
+        peer: Peer,
+        session: Session,
+        close: Callable[[], None],
+    ) -> None:
+        self.id = identity
+        self.since = since
+        self._peer = peer
+        self.retrieved = self.removed = self.octets = 0
+        self.ended = ""
         self._session = session
-        self.mailbox = Mailbox(session)
-        self.data: dict[str, Any] = {}
+        self._close = close
+        self._data: dict[str, Any] | None = None
 
     @property
-    def id(self) -> str:
-        """Short text that is this connection's own in the logs."""
-        return self._connection.id
-
-    @property
-    def since(self) -> float:
-        """When it connected, seconds since 1970."""
-        return self._connection.since
+    def data(self) -> dict[str, Any]:
+        """For the application's own use."""
+        if self._data is None:
+            self._data = {}
+        return self._data
 
     @property
     def peer_ip(self) -> str:
         """Where the client is; an empty text for a Unix socket."""
-        return self._connection.address[0]
+        return self._peer.address[0]
 
     @property
     def peer_port(self) -> int:
         """Its port; 0 for a Unix socket."""
-        return self._connection.address[1]
+        return self._peer.address[1]
+
+    @property
+    def peer_certificate(self) -> dict[str, Any] | None:
+        """The client's verified TLS certificate as `ssl.SSLSocket.getpeercert` gives it."""
+        return None if self._session.introduced else self._peer.certificate
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The maildrop, as far as it is open."""
+        return Mailbox(self._session)
 
     @property
     def state(self) -> State:
@@ -98,23 +121,18 @@ class ClientSession:
         """Whether the connection is inside TLS."""
         return self._session.tls
 
-    @property
-    def peer_certificate(self) -> dict[str, Any] | None:
-        """The client's verified TLS certificate as `ssl.SSLSocket.getpeercert` gives it."""
-        return self._connection.peer_certificate()
-
     def close(self) -> None:
         """End the connection after the reply in hand. From any thread."""
-        self._connection.request_close()
+        self._close()
+
+    def detach(self) -> None:
+        """The connection has ended, and there is nothing left to close."""
+        self._close = _nothing
 
     def __repr__(self) -> str:
         name = self.account.name if self.account else "-"
         return f"<ClientSession {self.id} {self.peer_ip} {name} {self.state.value}>"
 
 
-@lru_cache(1024)
-def is_local(address: str) -> bool:
-    """Whether a peer is on this machine, so that no network sees its password."""
-    if address.startswith("::ffff:"):
-        address = address.removeprefix("::ffff:")
-    return not address or address.startswith("127.") or address == "::1"
+def _nothing() -> None:
+    pass

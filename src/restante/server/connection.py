@@ -1,155 +1,134 @@
-"""One connection: bytes between a transport and a session, and nothing else."""
+"""One connection: bytes between a transport and a session."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from restante.contained import contained
+from restante.calls import go_on
 from restante.guard.admission import Admission
-from restante.protocol.effects import Effect, StartTls
+from restante.protocol.effects import Effect
 from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
+from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
 from restante.protocol.replies import Body, Continue, Err, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
-from restante.server.at_once import LATER
 from restante.server.client import ClientSession
+from restante.server.context import Context
+from restante.server.listen.listener import Listener
 from restante.server.listen.proxied import Proxied
-from restante.server.outgoing import FLUSH_AT, Outgoing
-from restante.server.peer import Peer
+from restante.server.listen.xclient import parse_xclient, speaks_in_clear
+from restante.server.peer import Peer, peer_of
 from restante.server.perform import Performer
 from restante.server.sending import encoded_whole, send_body
-from restante.server.timeouts import Patience, Verdict
 from restante.server.tls.settings import upgrade
-from restante.server.transcript import first_line
-
-if TYPE_CHECKING:
-    from restante.server.listen.listener import Listener
-    from restante.server.server import Pop3Server
+from restante.server.transport.transport import SocketTransport
 
 log = logging.getLogger("restante.server")
 
+FLUSH_AT = 256 * 1024
+"""Octets of replies gathered for one write. Others have their turn after each."""
+
+MAX_JOINED = 1024 * 1024
+"""Octets of replies that are copied to be written as one."""
+
 LINGER_SECONDS = 2.0
-"""How long a peer that is being refused may go on sending before the connection is cut."""
+"""How long a client that is being refused may go on sending before the connection is cut."""
 
 MAX_LINGER = 16 * 1024 * 1024
-"""Octets such a peer may send meanwhile; they are thrown away."""
+"""Octets such a client may send meanwhile; they are thrown away."""
 
 STRANGER_SECONDS = 30.0
-"""How long a peer may be silent before login while places are short: some attack is going on."""
+"""How long a client may be silent before login while places are short: there is an attack."""
 
 
 class Connection(asyncio.Protocol):
-    """Drives one `Session` from a transport.
+    """Drives one `Session` from a transport, and its effects by a `Performer`.
 
-    Commands that need nothing done are answered within `data_received`, all replies of
-    one read in one write. Everything else runs in one task, during which lines wait.
+    What needs no waiting is answered within `data_received`, all replies of one read in one
+    write. As soon as something waits, a task goes on with it, and further lines wait for that.
+
+    admission: of a client that was let in before its TLS handshake.
     """
 
     __slots__ = (
-        "_arrived",
-        "_client",
-        "_close_wanted",
-        "_counted_in",
-        "_eof",
-        "_gone",
-        "_greeted",
-        "_lingering",
-        "_number",
-        "_out",
-        "_patience",
-        "_peer",
-        "_performer",
-        "_proxied",
-        "_reading",
-        "_task",
-        "_transport",
-        "address",
-        "admission",
-        "listener",
-        "lost",
-        "server",
-        "session",
-        "since",
+        "_admission", "_arrived", "_blocked", "_close_wanted", "_context", "_eof", "_gathered",
+        "_gone", "_greeted", "_lingering", "_listener", "_peer", "_performer", "_progress",
+        "_proxied", "_reading", "_ready", "_renewed", "_replies", "_since", "_task", "_transport",
+        "_written", "client", "lost", "session",
     )  # fmt: skip
 
     def __init__(
         self,
-        server: Pop3Server,
+        context: Context,
         listener: Listener,
         proxied: Proxied | None = None,
         admission: Admission | None = None,
     ) -> None:
-        self.server = server
-        self.listener = listener
+        self._context = context
+        self._listener = listener
         self._proxied = proxied
-        self._counted_in = admission
+        self._admission = admission
         self.lost = False
         self.session: Session
-        self.admission: Admission
-        self.address: tuple[str, int]
-        """Where the client is: host, empty for a Unix socket, and port."""
-        self._client: ClientSession | None = None
-        self._number = 0
+        self.client: ClientSession
         self._peer: Peer
         self._performer: Performer
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
-        self._out: Outgoing
-        self._arrived: asyncio.Future[None] | None = None
-        self._gone: asyncio.Event | None = None  # somebody waits for the peer to leave
-        self._reading = True
+        self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
+        self._gone: asyncio.Event | None = None  # work waits, but no longer than the client
         self._greeted = False
-        self._lingering = -1  # octets thrown away so far, once the peer has been refused
+        self._lingering = -1  # octets thrown away so far, once the client has been refused
         self._close_wanted = False
         self._eof = False
-        self._patience = Patience(server.settings.idle_timeout, server.settings.stall_timeout)
-
-    @property
-    def id(self) -> str:
-        """The connection's name in the logs."""
-        return self.server.numbering.name(self._number)
-
-    @property
-    def client(self) -> ClientSession:
-        """What handlers see of the connection."""
-        if self._client is None:
-            self._client = ClientSession(self, self.session)
-        return self._client
+        self._reading = True
+        # What is to be sent.
+        self._replies: list[bytes | memoryview] = []
+        self._gathered = 0  # their octets
+        self._written = 0  # octets of messages
+        self._blocked = False  # the client doesn't take what it is sent
+        self._ready: asyncio.Future[None] | None = None  # work waits for that to end
+        # How long the client has been silent, or has taken nothing.
+        self._renewed = True  # a command came, or work has ended, since the last look
+        self._since = 0.0
+        self._progress = (0, 0)
 
     # Transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        context, listener = self._context, self._listener
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport)
-        self._peer = peer = Peer(self._transport, self._proxied)
-        policy = self.listener.policy
-        self.session = Session(
+        self._peer = peer = peer_of(self._transport, self._proxied)
+        address = peer.address[0]
+        policy = listener.policy
+        self.session = session = Session(
             policy,
             tls=peer.tls,
             trusted=peer.trusted,
-            timestamp=self.server.numbering.timestamp() if policy.offers_apop() else None,
-            proxy=self.listener.hears_xclient(peer.address[0]),
+            timestamp=context.numbering.timestamp() if policy.offers_apop() else None,
+            proxy=listener.hears_xclient(address),
         )
         if peer.tls:
-            self.session.channel = self.server.channel_of(peer)
-        self.address = peer.address
-        self._number = self.server.numbering.next()
-        self.since = time.time()
-        self.admission = self._counted_in or Admission(self.server.guard, peer.address[0])
-        self._performer = Performer(self)
+            session.channel = context.channel_of(peer)
+        identity = context.numbering.identity()
+        self.client = ClientSession(identity, time.time(), peer, session, self.request_close)
+        admission = self._admission or Admission(context.guard, context.login_delay, address)
+        self._performer = Performer(context, session, self.client, peer, admission, self)
         self._set_limit()
-        refusal = self.server.admit(self)
+        refusal = context.live.admit(self)
+        if refusal is None and not session.proxy:
+            refusal = admission.arrive()
         if refusal is not None:
             self._turn_away(refusal)
-        elif self.server.events.heard("accept_connection"):
-            self._start(self._welcome())
+        elif context.hooks.of("accept_connection"):
+            self._begin(self._welcome())
         else:
             self._greet()
 
@@ -161,10 +140,11 @@ class Connection(asyncio.Protocol):
             return
         waiting = self.session.lines.data
         waiting += data
-        if self._arrived is not None:
+        if self._task is None:
+            if self._greeted:
+                self._pump()
+        elif self._arrived is not None:
             self._wake()
-        if self._task is None and self._greeted:
-            self._pump()
         if len(waiting) > MAX_PENDING_INPUT or not self._reading:
             self._pace_reading()
 
@@ -181,72 +161,85 @@ class Connection(asyncio.Protocol):
             self._arrived.set_result(None)
 
     def pause_writing(self) -> None:
-        self._out.writable = False
+        self._blocked = True
 
     def resume_writing(self) -> None:
-        self._out.resume()
+        self._unblock()
         if self._task is None and self._greeted and self._lingering < 0:
             self._pump()
             self._pace_reading()
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        ready, self._ready = self._ready, None
+        if ready is not None and not ready.done():
+            ready.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.lost:
             return
         self.lost = True
-        self._out.resume()
+        self._ended("client left")
+        self._unblock()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(ConnectionResetError("client has left"))
-        if self._task is None and self._may_go_quietly():
-            self.server.forget(self)
-            self._let_go()
-        else:
-            self.server.spawn(self._bury())
+        self._context.live.begin(self._bury(self._task))
 
-    def _may_go_quietly(self) -> bool:
-        """Nothing is left to be done, but perhaps to give back a lease in place."""
-        if self.session.deleted or self.server.events.heard("close_connection"):
-            return False
-        return self._performer.give_back_at_once()
-
-    def _let_go(self) -> None:
-        """Drop what refers back here, so that it needn't be found by the garbage collector."""
+    async def _bury(self, task: asyncio.Task[None] | None) -> None:
+        """After the end: let the work in hand stop, release the lease, tell who listens."""
+        context, client = self._context, self.client
+        if task is not None:
+            await asyncio.wait([task])
+        await self._give_back()
+        context.live.forget(self)
+        self._performer.admission.leave()
+        if self._greeted and (tell := context.observers.closed) is not None:
+            tell(client)
+        if context.hooks.of("close_connection"):
+            await context.hooks.tell("close_connection", client)
         if self._lingering < 0:
-            self._client = None
+            # What refers back here would have to be found by the garbage collector.
+            client.detach()
             del self._performer
 
-    async def _bury(self) -> None:
-        """After the end: let the work in hand stop, give the lease back, tell who listens."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-        await self._performer.give_back()
-        self.server.forget(self)
-        await self.server.events.tell("close_connection", self.client)
+    async def _give_back(self) -> None:
+        """Close a maildrop that is still open: messages that are marked stay."""
+        if self._performer.maildrop is not None:
+            if discarded := len(self.session.deleted):
+                log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
+            await self._performer.release()
+
+    def _ended(self, how: str) -> None:
+        """Note how the connection ends, unless that is known already."""
+        if not self.client.ended:
+            self.client.ended = how
 
     # The beginning
 
     async def _welcome(self) -> None:
         try:
-            answers = await self.server.events.ask("accept_connection", self.client)
+            await self._context.hooks.ask("accept_connection", self.client)
         except Pop3Error as error:
             self._turn_away(Err(error.text, error.code))
-            return
         except Exception as error:
             self._turn_away(await self._performer.failure(error))
-            return
-        if any(answer is False for answer in answers):
-            self._turn_away(Err("connection refused"))
         else:
             self._greet()
 
     def _greet(self) -> None:
         self._greeted = True
+        if (tell := self._context.observers.connected) is not None:
+            tell(self.client)
         self._reply(self.session.greeting())
-        self._out.flush()
+        self._flush()
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
+        self._ended("turned away")
+        if (tell := self._context.observers.turned_away) is not None:
+            tell(self.client, self._status(refusal))
         self.session.closing = True
         self._reply(refusal)
         self._close()
@@ -254,84 +247,218 @@ class Connection(asyncio.Protocol):
     # Lines in, replies out
 
     def _pump(self) -> None:
-        """Answer the lines that are there, until one needs something done."""
-        session = self.session
+        """Answer the lines that are there, until something waits."""
+        session, context = self.session, self._context
         waiting = session.lines.data
-        watched = self.server.events.watches_commands
+        watched = context.observers.line is not None or context.hooks.each_command
         try:
             # For as long as the client takes its replies, and nobody wants an end.
             while (
                 waiting
-                and self._out.writable
+                and not self._blocked
                 and not self._close_wanted
                 and (line := session.take_line()) is not None
             ):
-                self._patience.renewed = True
+                self._renewed = True
                 if watched:
-                    self._start(self._answer_watched(line))
-                    return
-                outcome = self._receive(line)
-                if isinstance(outcome, Effect):
-                    outcome = self._perform_at_once(outcome)
-                if isinstance(outcome, Effect) or not self._reply(outcome):
-                    self._start(self._answer(outcome))
-                    return
-                if waiting and not self._out.replies:
-                    self._start(asyncio.sleep(0))  # enough was written: others have their turn
+                    if not self._begin(self._answer_watched(line)):
+                        return
+                else:
+                    outcome = session.receive(line)
+                    if isinstance(outcome, Effect):
+                        if not self._begin(self._answer(outcome)):
+                            return
+                    elif not self._reply(outcome):
+                        self._begin(self._stream(cast(Body, outcome)))
+                        return
+                if waiting and not self._replies:
+                    self._begin(asyncio.sleep(0))  # enough was written: others have their turn
                     return
         except LineTooLong as error:
+            self._ended("line too long")
             self._reply(session.give_up(error))
-            self._performer.give_back_at_once()  # before the client hears of the end
-            self._out.flush()
             self._linger()
             return
-        self._out.flush()
+        self._flush()
+        if session.closing:
+            self._ended("too many errors" if session.is_given_up else "QUIT")
         if session.closing and waiting:
             self._linger()
-        elif session.closing or self._close_wanted or (self._eof and self._out.writable):
+        elif session.closing or self._close_wanted or (self._eof and not self._blocked):
             self._close()
 
-    def _perform_at_once(self, outcome: Outcome) -> Outcome:
-        """Go on until there is a reply, or an effect that needs time."""
-        while isinstance(outcome, Effect):
-            if isinstance(outcome, StartTls):
-                # At once: whatever arrives from here on belongs to the handshake.
-                self._transport.pause_reading()
-                return outcome
-            result = self.server.at_once.perform(self._performer, outcome)
-            if result is LATER:
-                return outcome
-            outcome = self.session.resume(result)
-        return outcome
+    def _begin(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do work in place as far as it needn't wait; a task does the rest. True if it ended."""
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return True
+        except Exception as error:
+            self._start(self._fail(error))
+        else:
+            self._start(go_on(work, waits_for))
+        return False
 
-    def _receive(self, line: bytes) -> Outcome:
-        """Hand a line to the session, and to the debug log if it is wanted there."""
-        if self.server.transcript.active:
-            self.server.transcript.received(self.client, self._safe(line))
-        return self.session.receive(line)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._work(work))
+        self._context.live.give_way()
+
+    async def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            await self._fail(error)
+        except BaseException:
+            self._transport.abort()
+            raise
+        finally:
+            self._task = None
+            self._renewed = True
+        if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
+            return
+        self._pump()
+        self._pace_reading()
+
+    async def _fail(self, error: Exception) -> None:
+        """Nothing sensible can be sent any more: half a message may be on the wire."""
+        if not (isinstance(error, ConnectionError) and self.has_left):
+            self._ended("error")
+            await self._context.hooks.report(error, self.client, f"in session {self.client.id}")
+        self._transport.abort()
+
+    async def _answer_watched(self, line: bytes) -> None:
+        context = self._context
+        safe = self._safe(line)
+        if (tell := context.observers.line) is not None:
+            tell(self.client, safe)
+        try:
+            await context.hooks.ask_each("receive_command", self.client, safe)
+        except Pop3Error as error:
+            if self.session.in_exchange:
+                line = b"*"  # RFC 5034 §4: cancels it
+            else:
+                await self._send(Err(error.text, error.code))
+                return
+        await self._answer(self.session.receive(line))
+
+    async def _answer(self, outcome: Outcome) -> None:
+        """Perform effects until there is a reply, and send that."""
+        while isinstance(outcome, Effect):
+            outcome = self.session.resume(await self._performer.perform(outcome))
+        await self._send(outcome)
+
+    async def _send(self, reply: Reply) -> None:
+        if type(reply) is Silent:
+            return
+        hooks = self._context.hooks
+        if hooks.of("send_response"):
+            await hooks.tell("send_response", self.client, self._status(reply))
+        if not self._reply(reply):
+            await self._stream(cast(Body, reply))
 
     def _safe(self, line: bytes) -> str:
         commands = self.session.policy.commands
         return safe_line(line, commands, in_exchange=self.session.in_exchange)
 
+    def _status(self, reply: Reply) -> str:
+        """A reply as logs show it: its status line, without what a challenge says."""
+        if isinstance(reply, Continue):
+            return "+ ****" if reply.data else "+"
+        status = self.session.wording.encode(reply)
+        return status.split(b"\r\n", 1)[0].decode("utf-8", "replace")
+
     def _reply(self, reply: Reply) -> bool:
-        """Put a reply among the bytes to go; False for a body that must be streamed."""
+        """Put a reply among the octets to go; False for a body that must be streamed."""
         wording, octets = self.session.wording, 0
         pieces: Sequence[bytes | memoryview]
-        if isinstance(reply, Body):
-            body = encoded_whole(reply, 2 * self.server.batch_size)
+        if type(reply) is Body:
+            body = encoded_whole(reply, 2 * self._context.settings.batch_size)
             if body is None:
                 return False
             pieces = [wording.encode(reply), *body]
             octets = len(reply.content.source)
-        elif isinstance(reply, Prepared):
+            self._sent(reply, octets)
+        elif type(reply) is Prepared:
             pieces, octets = wording.pieces(reply), len(reply.block)
         else:
-            pieces = [wording.encode(reply)]
-        if self.server.transcript.active and pieces[0]:
-            self.server.transcript.sent(self.client, first_line(bytes(pieces[0]), reply))
-        self._out.add(pieces, octets + len(pieces[0]))
+            pieces = (wording.encode(reply),)
+        if (tell := self._context.observers.reply) is not None and pieces[0]:
+            tell(self.client, self._status(reply))
+        self._add(pieces, octets + len(pieces[0]))
         return True
+
+    async def _stream(self, reply: Body) -> None:
+        if (tell := self._context.observers.reply) is not None:
+            tell(self.client, self._status(reply))
+        status = self.session.wording.encode(reply)
+        self._add((status,), len(status))
+        self._flush()
+        context = self._context
+        octets = await send_body(
+            reply, self, context.settings.batch_size, context.call_blocking, context.call_quick
+        )
+        self._sent(reply, octets)
+
+    def _sent(self, body: Body, octets: int) -> None:
+        """Count a message that was sent."""
+        self.client.retrieved += 1
+        self.client.octets += octets
+        if (tell := self._context.observers.sent) is not None:
+            tell(self.client, self._performer.fetched, body.top_lines)
+
+    # What is to be sent
+
+    def _add(self, pieces: Sequence[bytes | memoryview], octets: int) -> None:
+        """Gather a reply's pieces, of so many octets, to be written together."""
+        self._replies += pieces
+        self._gathered += octets
+        if self._gathered >= FLUSH_AT:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what has been gathered."""
+        replies, octets = self._replies, self._gathered
+        if not replies:
+            return
+        self._replies, self._gathered = [], 0
+        if len(replies) == 1:
+            self._transport.write(replies[0])
+        elif octets <= MAX_JOINED:
+            # For the system to gather them costs as much, and more when they are short.
+            self._transport.write(b"".join(replies))
+        else:
+            for piece in replies:
+                self._transport.write(piece)
+
+    def write(self, data: bytes) -> None:
+        """Send a block of a message. Raises ConnectionResetError when nobody takes it."""
+        self._check_open()
+        self._transport.write(data)
+        self._written += len(data)
+
+    def send_file(self, fd: int, at: int, count: int) -> bool:
+        """Send a part of a file as it lies; False where that isn't possible."""
+        self._check_open()
+        if not isinstance(self._transport, SocketTransport):
+            return False
+        taken = self._transport.send_file(fd, at, count)
+        self._written += count if taken else 0
+        return taken
+
+    def _check_open(self) -> None:
+        if self._transport.is_closing():
+            raise ConnectionResetError("client has left")
+
+    async def ready(self) -> None:
+        """Wait until the client has taken enough for more to be written."""
+        if self._blocked:
+            self._ready = asyncio.get_running_loop().create_future()
+            await self._ready
+
+    def _set_limit(self) -> None:
+        """Let one block of a message wait to be sent."""
+        if self._context.settings.batch_size > FLUSH_AT:
+            self._transport.set_write_buffer_limits(high=self._context.settings.batch_size)
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
@@ -340,65 +467,26 @@ class Connection(asyncio.Protocol):
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
-    # Work that takes time
+    # What performing needs; see `restante.server.perform.Wire`
 
-    def _start(self, work: Any) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._work(work))
-        self.server.give_way()
+    @property
+    def has_left(self) -> bool:
+        """The client says no more, or nothing can be said to it."""
+        return self.lost or self._eof or self._transport.is_closing()
 
-    async def _work(self, work: Any) -> None:
-        try:
-            with contained:
-                await work
-        except Exception as error:
-            # Nothing sensible can be sent any more: half a message may be on the wire.
-            if not (isinstance(error, ConnectionError) and self._has_left):
-                await self.server.events.report(error, self.client, f"in session {self.id}")
-            self._transport.abort()
-        finally:
-            self._task = None
-            self._patience.renewed = True
-        if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
-            return
-        self._pump()
-        self._pace_reading()
-
-    async def _answer_watched(self, line: bytes) -> None:
-        await self.server.events.tell("receive_command", self.client, self._safe(line))
-        await self._answer(self._receive(line))
-
-    async def _answer(self, outcome: Outcome) -> None:
-        """Perform effects until there is a reply, and send that."""
-        while isinstance(outcome, Effect):
-            outcome = self.session.resume(await self.perform(outcome))
-        await self._send(outcome)
-
-    async def perform(self, effect: Effect) -> object:
-        """Perform an effect; a failure becomes the `Err` that the peer is told."""
-        if isinstance(effect, StartTls):
-            await self._start_tls()
-            return None
-        try:
-            with contained:
-                return await self._performer.perform(effect)
-        except Exception as error:
-            if isinstance(error, ConnectionError) and self._has_left:
-                raise
-            return await self._performer.failure(error)
-
-    async def ask_peer(self, challenge: Continue) -> bytes:
+    async def ask_client(self, challenge: Continue) -> bytes:
         """Send a challenge and wait for the response, for a handler's `default`."""
         await self._send(challenge)
-        self._out.flush()
+        self._flush()
         try:
             line = await self._next_response()
         except LineTooLong as error:
             self.session.give_up(error)
             raise
-        shown = safe_line(line, self.session.policy.commands, in_exchange=True)
-        if self.server.transcript.active:
-            self.server.transcript.received(self.client, shown)
-        await self.server.events.tell("receive_command", self.client, shown)
+        safe = safe_line(line, self.session.policy.commands, in_exchange=True)
+        if (tell := self._context.observers.line) is not None:
+            tell(self.client, safe)
+        await self._context.hooks.ask_each("receive_command", self.client, safe)
         return line
 
     async def _next_response(self) -> bytes:
@@ -409,50 +497,8 @@ class Connection(asyncio.Protocol):
             await self._arrived
         return line
 
-    async def _send(self, reply: Reply) -> None:
-        if isinstance(reply, Silent):
-            return
-        if self.server.events.heard("send_response"):
-            status = self.session.wording.encode(reply)
-            await self.server.events.tell("send_response", self.client, first_line(status, reply))
-        if self._reply(reply):
-            return
-        assert isinstance(reply, Body)
-        status = self.session.wording.encode(reply)
-        if self.server.transcript.active:
-            self.server.transcript.sent(self.client, first_line(status, reply))
-        self._out.add([status], len(status))
-        self._out.flush()
-        await send_body(
-            reply, self._out, self.server.batch_size, self.server.calls.store, self.server.at_once
-        )
-
-    async def _start_tls(self) -> None:
-        context = self.server.tls_context()
-        self._transport.pause_reading()
-        self._reply(Ok("begin TLS"))
-        self._out.flush()
-        timeout = self.server.settings.handshake_timeout
-        transport = await upgrade(self._transport, self, context, timeout)
-        if transport is None:
-            # The transport has been taken from us, so nobody else tells us of its end.
-            self._transport.abort()
-            self.connection_lost(None)
-            raise ConnectionResetError("no TLS, no session")
-        self._transport = self._out.transport = transport
-        self._peer.upgraded(transport)
-        self.session.channel = self.server.channel_of(self._peer)
-        self._set_limit()
-
-    def _set_limit(self) -> None:
-        """Let one block of a message wait to be sent."""
-        if self.server.batch_size > FLUSH_AT:
-            self._transport.set_write_buffer_limits(high=self.server.batch_size)
-
-    # The end
-
     async def stays(self, seconds: float) -> bool:
-        """Wait so long, but no longer than the peer does. Whether it is still there."""
+        """Wait so long, but no longer than the client does. Whether it is still there."""
         self._gone = asyncio.Event()
         if not self.lost:
             with suppress(TimeoutError):
@@ -460,17 +506,71 @@ class Connection(asyncio.Protocol):
         self._gone = None
         return not self.lost
 
+    async def start_tls(self) -> None:
+        """Do the handshake of STLS. Raises ConnectionResetError when it fails."""
+        context = self._context
+        assert context.tls is not None
+        # At once: whatever arrives from here on belongs to the handshake.
+        self._transport.pause_reading()
+        self._reply(Ok("begin TLS"))
+        self._flush()
+        transport = await upgrade(
+            self._transport,
+            self,
+            context.tls.context,
+            context.settings.handshake_timeout,
+            self._peer.address[0],
+        )
+        if transport is None:
+            # The transport has been taken from us, so nobody else tells us of its end.
+            self._ended("TLS failed")
+            self._transport.abort()
+            self.connection_lost(None)
+            raise ConnectionResetError("no TLS, no session")
+        self._transport = transport
+        self._peer.inside_tls(transport.get_extra_info("ssl_object"))
+        self.session.channel = context.channel_of(self._peer)
+        self._set_limit()
+
+    def introduce(self, attributes: str) -> Err | None:
+        """Take a proxy's word, given by XCLIENT, for who its client is; or why not."""
+        try:
+            said = parse_xclient(attributes)
+        except ValueError as error:
+            return Err(str(error))
+        session, context, peer = self.session, self._context, self._peer
+        log.info(
+            "session %s: %s speaks for %s port %s, session %s",
+            self.client.id, peer.address[0], said.host, said.port, said.session,
+        )  # fmt: skip
+        session.tls = session.tls or said.tls is True
+        if speaks_in_clear(said):
+            session.trusted = False  # a network has seen what the client sends
+        session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
+        if said.host is None:
+            return None
+        self._performer.admission.leave()
+        peer.address = said.host, said.port or 0
+        admission = Admission(context.guard, context.login_delay, said.host)
+        self._performer.admission = admission
+        refusal = admission.arrive()
+        session.closing = refusal is not None
+        return refusal
+
+    # The end
+
     def request_close(self) -> None:
         """End the connection after the reply in hand. From any thread."""
-        self.server.call_soon(self._request_close)
+        self._context.call_soon(self._request_close)
 
     def _request_close(self) -> None:
         self._close_wanted = True
+        self._ended("closed by the server")
         if self._task is None and not self.lost:
             self._close()
 
     def _close(self) -> None:
-        self._out.flush()
+        self._flush()
         self._close_transport()
 
     def _close_transport(self) -> None:
@@ -482,48 +582,52 @@ class Connection(asyncio.Protocol):
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
         self.session.lines.clear()
-        self.server.spawn(self._performer.give_back())  # the next session may begin
+        self._context.live.begin(self._give_back())  # before the client hears of the end
+        self._flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
 
     def abort(self) -> None:
         """Cut the connection now."""
+        self._ended("closed by the server")
         self._transport.abort()
 
-    def check_time(self, now: float, *, crowded: bool = False) -> None:
-        """Close if the peer has been silent, or has not read, for too long.
+    # Time limits
 
-        RFC 1939 §3: an autologout sends nothing and removes nothing.
-        crowded: others wait for the places of those who don't log in.
+    def check_time(self, now: float, *, crowded: bool = False) -> None:
+        """Close if the client has been silent, or has not read, for too long.
+
+        RFC 1939 §3: an autologout sends nothing and removes nothing. A reply that is being
+        taken, however slowly, is no silence.
+
+        now: by `time.monotonic`. crowded: others wait for the places of those who don't log in.
         """
-        stranger = crowded and self.session.state is State.AUTHORIZATION
-        verdict = self._patience.check(
-            now,
-            unsent=self._transport.get_write_buffer_size(),
-            written=self._out.written,
-            blocked=not self._out.writable,
-            waiting=self._waits_for_peer,
-            idle=STRANGER_SECONDS if stranger else None,
-        )
-        if verdict is None:
+        settings = self._context.settings
+        unsent = self._transport.get_write_buffer_size()
+        progress = (unsent, self._written)
+        if self._renewed or progress != self._progress:
+            self._renewed = False
+            self._progress = progress
+            self._since = now
             return
-        log.info("session %s: closed, %s", self.id, verdict.value)
-        if verdict is Verdict.STALLED:
-            self._transport.abort()
-        else:
+        silent = now - self._since
+        if unsent or self._blocked:
+            if silent > settings.stall_timeout:
+                self._time_out("the client does not read")
+                self._transport.abort()
+            return
+        stranger = crowded and self.session.state is State.AUTHORIZATION
+        limit = min(STRANGER_SECONDS, settings.idle_timeout) if stranger else settings.idle_timeout
+        if silent > limit and self._waits_for_client:
+            self._time_out("idle")
             self._close_transport()
 
-    @property
-    def _has_left(self) -> bool:
-        """The peer says no more, or nothing can be said to it."""
-        return self.lost or self._eof or self._transport.is_closing()
+    def _time_out(self, why: str) -> None:
+        self._ended(why)
+        log.info("session %s: closed, %s", self.client.id, why)
 
     @property
-    def _waits_for_peer(self) -> bool:
-        """It is the peer's turn: no work is in hand, or that work has asked it something."""
+    def _waits_for_client(self) -> bool:
+        """It is the client's turn: no work is in hand, or that work has asked it something."""
         return self._task is None or (self._arrived is not None and not self._arrived.done())
-
-    def peer_certificate(self) -> dict[str, Any] | None:
-        """The client's verified certificate, if it gave one."""
-        return None if self.session.introduced else self._peer.certificate()

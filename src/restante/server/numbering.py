@@ -17,13 +17,9 @@ class Numbering:
         self._numbers = itertools.count(1)
         self._stamps = itertools.count(secrets.randbits(62))
 
-    def next(self) -> int:
-        """A new connection's number."""
-        return next(self._numbers)
-
-    def name(self, number: int) -> str:
-        """Its name in the logs, this process's own."""
-        return f"{self._process}-{number:x}"
+    def identity(self) -> str:
+        """A new connection's name in the logs, this process's own."""
+        return f"{self._process}-{next(self._numbers):x}"
 
     def timestamp(self) -> bytes:
         """A greeting's, `<digits.digits@host>`, never given twice (RFC 1939 §7 APOP)."""

@@ -4,54 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
+from restante.accounts.contract import Account
+from restante.networks import is_local
 from restante.protocol.mechanisms import NO_CHANNEL, Channel
-from restante.server.client import is_local
 from restante.server.listen.proxied import Proxied, ProxiedChannel
 from restante.server.tls.channel import TlsChannel
 from restante.server.tls.settings import TlsSettings
 
 
 class Peer:
-    """The client of one connection, behind a proxy or not.
+    """The client of one connection, behind a proxy or not, as a backend sees it.
 
-    transport: the connection's. proxied: what a proxy says of it.
+    address: its host and port; "" and 0 for a Unix socket.
+    tls: whether it speaks TLS, with us or with its proxy.
+    trusted: no network sees what it sends.
+    certificate: its verified certificate as `ssl.SSLSocket.getpeercert` gives it, or None.
+    protocol: what it speaks, `pop3` or `smtp`.
     """
 
-    __slots__ = ("_certificate", "_proxied", "_tls", "address", "tls", "trusted")
+    __slots__ = (
+        "_proxied", "_tls", "address", "admit", "certificate", "protocol", "tls", "trusted",
+    )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, proxied: Proxied | None) -> None:
-        self._proxied = proxied
-        self.upgraded(transport)
-        self.address: tuple[str, int]
-        """Nobody knows the one of a peer that has gone already: it isn't ours for that."""
-        self.trusted = False
-        """No network sees what the client sends."""
-        if proxied is not None:
-            self.address, self.trusted = proxied.client, proxied.is_local
-        elif isinstance(name := transport.get_extra_info("peername"), tuple):
-            self.address = (str(name[0]), int(name[1]))
-            self.trusted = is_local(self.address[0])
-        else:
-            self.address = ("unknown", 0)
+    def __init__(
+        self, address: tuple[str, int], *, protocol: Literal["pop3", "smtp"] = "pop3"
+    ) -> None:
+        self.address = address
+        self.protocol = protocol
+        self.tls = False
+        self.trusted = is_local(address[0])
+        self.certificate: dict[str, Any] | None = None
+        self._tls: ssl.SSLObject | ssl.SSLSocket | None = None
+        self._proxied: Proxied | None = None
+        self.admit: Callable[[Account], None] = _admit
+        """Tells the server that credentials were proven, and for which account.
 
-    def upgraded(self, transport: asyncio.Transport) -> None:
-        """The connection's transport is another one, or within TLS now."""
-        tls: ssl.SSLObject | ssl.SSLSocket | None = transport.get_extra_info("ssl_object")
+        A backend calls it before it opens the maildrop. Raises Pop3Error when the account may
+        not begin a session now. Where a backend doesn't call it, the server does afterwards.
+        """
+
+    def inside_tls(self, tls: ssl.SSLObject | ssl.SSLSocket) -> None:
+        """A handshake was done with it."""
         self._tls = tls
-        # Now: handlers ask for it when the connection has ended, too.
-        self._certificate: dict[str, Any] | None = None
-        if tls is not None and tls.context.verify_mode is not ssl.CERT_NONE:
-            with suppress(ValueError, OSError):  # Python can't read it, or the peer has left
-                self._certificate = tls.getpeercert() or None
-        self.tls = tls is not None or self._ended_by_proxy
-        """Whether the client speaks TLS, with us or with its proxy."""
+        self.tls = True
+        # Read now, because handlers ask for it when the connection has ended, too.
+        if tls.context.verify_mode is not ssl.CERT_NONE:
+            with suppress(ValueError, OSError):  # Python can't read it, or the client has left
+                self.certificate = tls.getpeercert() or None
 
-    @property
-    def _ended_by_proxy(self) -> bool:
-        return self._proxied is not None and self._proxied.header.tls
+    def behind(self, proxied: Proxied) -> None:
+        """A proxy passes its connection on, by the PROXY protocol."""
+        self._proxied = proxied
+        self.trusted = proxied.is_local
+        self.tls = self.tls or proxied.header.tls
 
     def channel(self, settings: TlsSettings | None, external_names: tuple[str, ...]) -> Channel:
         """What TLS says. settings: whose certificates are shown; external_names: see `TlsChannel`.
@@ -59,13 +68,30 @@ class Peer:
         Where a proxy ended TLS, our certificate and binding are with the proxy, so they are
         not taken for the client's.
         """
-        if self._proxied is not None and self._ended_by_proxy:
+        if self._proxied is not None and self._proxied.header.tls:
             return ProxiedChannel(self._proxied.header, external_names=external_names)
         tls = self._tls
         return (
             NO_CHANNEL if tls is None else TlsChannel(tls, settings, external_names=external_names)
         )
 
-    def certificate(self) -> dict[str, Any] | None:
-        """The client's verified certificate, if it gave us one."""
-        return None if self._ended_by_proxy else self._certificate
+
+def peer_of(transport: asyncio.Transport, proxied: Proxied | None) -> Peer:
+    """The peer of a connection. proxied: what a proxy says of its client."""
+    if proxied is not None:
+        peer = Peer(proxied.client)
+    else:
+        name = transport.get_extra_info("peername")
+        # A client that has left already has none; it isn't one of ours for that.
+        peer = Peer((str(name[0]), int(name[1])) if isinstance(name, tuple) else ("unknown", 0))
+    if (tls := transport.get_extra_info("ssl_object")) is not None:
+        peer.inside_tls(tls)
+    if proxied is not None:
+        peer.behind(proxied)
+        if proxied.header.tls:
+            peer.certificate = None
+    return peer
+
+
+def _admit(account: Account) -> None:
+    """Of a connection that isn't logging in."""

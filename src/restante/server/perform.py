@@ -1,16 +1,26 @@
-"""Effects performed: the session's wishes meet accounts, maildrops and handlers."""
+"""Effects performed: what a session asks for meets backends, maildrops and handlers.
+
+There is one way to perform an effect: the coroutine that `Performer.perform` gives. Whoever
+drives it begins it in place. What needs no waiting is done when that call returns; the rest is
+a task's.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from time import monotonic
+from typing import Any, Protocol, cast
 
 from restante.accounts.contract import Account, AccountError
+from restante.accounts.names import is_valid_name
+from restante.accounts.verify import acts_as_itself
+from restante.calls import Caller
+from restante.guard.admission import Admission
+from restante.guard.guard import TOO_MANY_TRIES
+from restante.protocol.claims import Claim
 from restante.protocol.effects import (
-    Authenticate,
     BrokenOff,
     CallHandler,
     Commit,
@@ -19,86 +29,116 @@ from restante.protocol.effects import (
     Fetch,
     FindKeys,
     Introduce,
-    OpenMaildrop,
+    LogIn,
     Reset,
+    StartTls,
     Work,
 )
 from restante.protocol.errors import Pop3Error, ProtocolError
 from restante.protocol.facts import measure
-from restante.protocol.listing import Listing
+from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
-from restante.protocol.session import Steps
-from restante.server.events import default_for
-from restante.server.listen.xclient import introduce, parse_xclient
-from restante.server.login import Login, break_off
-from restante.server.sending import begun
+from restante.protocol.session import Session, Steps
+from restante.server.client import ClientSession
+from restante.server.context import Context
+from restante.server.hooks import account_of, default_for
+from restante.server.login import refuse, take_turn
+from restante.server.peer import Peer
+from restante.server.sending import begun as first_block_read
 from restante.stores.contract import (
     CommitFailed,
     Content,
+    LeaseLost,
     Maildrop,
     MaildropInUse,
     MessageGone,
     StoreError,
 )
 
-if TYPE_CHECKING:
-    from restante.guard.admission import Admission
-    from restante.server.connection import Connection
-
 log = logging.getLogger("restante.server")
-access_log = logging.getLogger("restante.access")
 
 IN_USE = Err("maildrop is in use by another session", "IN-USE")
 TRY_LATER = Err("temporary failure: try again later", "SYS/TEMP")
 NEEDS_OPERATOR = Err("the server's operator must look into this", "SYS/PERM")
 GONE = Err("message was removed from elsewhere")
+LOST = Err("the maildrop was taken over by another session: nothing was removed", "SYS/TEMP")
+LOGIN_FAILED = Err("authentication failed", "AUTH")
+
+
+class NotAdmitted(Pop3Error):
+    """A proven account may not begin a session now. reply: why, for the client."""
+
+    def __init__(self, reply: Err) -> None:
+        super().__init__(reply.text, reply.code)
+        self.reply = reply
+
+
+class Wire(Protocol):
+    """What performing needs of the connection itself."""
+
+    lost: bool
+
+    @property
+    def has_left(self) -> bool:
+        """The client says no more, or nothing can be said to it."""
+
+    async def ask_client(self, challenge: Continue) -> bytes:
+        """Send a challenge and wait for the response."""
+
+    async def start_tls(self) -> None:
+        """Do the handshake of STLS. Raises ConnectionError, and the connection ends."""
+
+    async def stays(self, seconds: float) -> bool:
+        """Wait so long, but no longer than the client does. Whether it is still there."""
+
+    def introduce(self, attributes: str) -> Err | None:
+        """Take a proxy's word, given by XCLIENT, for who its client is."""
 
 
 class Performer:
-    """Performs the effects of one connection, and holds its maildrop."""
+    """Performs the effects of one connection, and holds its maildrop.
 
-    __slots__ = ("_connection", "_server", "maildrop")
+    admission: what the guard counts for the connection.
+    """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._server = connection.server
+    __slots__ = (
+        "_account", "_client", "_context", "_peer", "_session", "_wire", "admission", "fetched",
+        "maildrop",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        context: Context,
+        session: Session,
+        client: ClientSession,
+        peer: Peer,
+        admission: Admission,
+        wire: Wire,
+    ) -> None:
+        self._context = context
+        self._session = session
+        self._client = client
+        self._peer = peer
+        self._wire = wire
+        self.admission = admission
         self.maildrop: Maildrop | None = None
+        self.fetched = MessageNumber(0)  # the message that was asked for last
+        self._account: Account | None = None  # who is let in, while the login goes on
 
-    @property
-    def admission(self) -> Admission:
-        """What the connection owes the guard."""
-        return self._connection.admission
-
-    def perform(self, effect: Effect) -> Coroutine[Any, Any, object]:
-        """The work that gives the effect's result. Exceptions are for `failure`."""
-        match effect:
-            case Fetch():
-                return self._fetch(effect)
-            case Authenticate():
-                return Login(self._connection).authenticate(effect.claim)
-            case OpenMaildrop():
-                return self._open(cast(Account, effect.account))
-            case Commit():
-                return self._commit(effect)
-            case BrokenOff():
-                return self._break_off(effect)
-            case FindKeys():
-                return Login(self._connection).find_keys(effect)
-            case Work():
-                return self._server.calls.on_worker(effect.function)
-            case Delete():
-                return self._delete(effect)
-            case Reset():
-                return self._server.events.tell("reset", self._connection.client)
-            case Introduce():
-                return self._introduce(effect.attributes)
-            case CallHandler():
-                return self._call_handler(effect)
-        raise AssertionError(f"not performed here: {effect}")
+    async def perform(self, effect: Effect) -> object:
+        """Perform an effect, and give its result. A failure is the `Err` the client is told."""
+        try:
+            return await PERFORM[type(effect)](self, effect)
+        except Exception as error:
+            if isinstance(error, ConnectionError) and self._wire.has_left:
+                raise
+            return await self.failure(error)
 
     async def failure(self, error: Exception) -> Err:
-        """What the peer is told of an exception, after those who should know were told."""
+        """What the client is told of an exception, after those who should know were told."""
         match error:
+            case NotAdmitted():
+                return error.reply
             case Pop3Error():
                 return Err(error.text, error.code)
             case ProtocolError():
@@ -107,158 +147,215 @@ class Performer:
                 return IN_USE
             case MessageGone():
                 return GONE
-        reference = await self._server.events.report(
-            error, self._connection.client, f"in session {self._connection.id}"
+        reference = await self._context.hooks.report(
+            error, self._client, f"in session {self._client.id}"
         )
         if isinstance(error, CommitFailed):
             code = "SYS/TEMP" if error.temporary else "SYS/PERM"
             values = {"count": error.remaining, "reference": reference}
             return Err("{count} deleted messages not removed (ref {reference})", code, values)
+        if isinstance(error, LeaseLost):
+            return LOST
         if isinstance(error, StoreError):
             return TRY_LATER if error.temporary else NEEDS_OPERATOR
         if isinstance(error, AccountError):
             return TRY_LATER
-        values = {"reference": reference}
-        return Err("internal error (ref {reference})", "SYS/TEMP", values)
+        return Err("internal error (ref {reference})", "SYS/TEMP", {"reference": reference})
 
-    # The maildrop
+    # Logging in
 
-    async def _open(self, account: Account) -> object:
-        admission = self._connection.admission
-        if (refusal := admission.enter(account.name)) is not None:
-            return refusal
+    async def _log_in(self, effect: LogIn) -> tuple[Account, Listing] | Err:
+        context, claim = self._context, effect.claim
+        if not await take_turn(context, self.admission, claim.name, self._wire.stays):
+            if (tell := context.observers.refused) is not None:
+                tell(self._client, claim, "held off")
+            return TOO_MANY_TRIES
+        begun = monotonic()
+        refusal = LOGIN_FAILED
+        self._account = maildrop = None
+        self._peer.admit = lambda account: self._admit(claim, account)
         try:
-            return await self._open_for(account)
+            maildrop = await self._opened(claim)
+            if maildrop is not None:
+                return await self._welcome(claim, maildrop)
+        except Pop3Error as error:
+            if self._account is not None:
+                raise
+            refusal = Err(error.text, error.code)
         finally:
+            self._peer.admit = _too_late
             if self.maildrop is None:
-                admission.step_back()
+                self.admission.step_back()
+                self.admission.undecided()
+        if (tell := context.observers.refused) is not None:
+            tell(self._client, claim, "failed")
+        await refuse(context, self.admission, claim, begun)
+        return refusal
 
-    async def _open_for(self, account: Account) -> object:
-        maildrop = await self._server.calls.store(self._server.store.open, account)
-        self.maildrop = maildrop
-        if self._connection.lost:
-            # The client left while we waited: that is no login.
-            await self.release()
-            return TRY_LATER
-        try:
-            await self._announce_maildrop(account, maildrop)
-        except BaseException:
-            await self.release()
-            raise
-        return self.opened(account, maildrop)
+    async def _opened(self, claim: Claim) -> Maildrop | None:
+        """The maildrop that a claim opens; None when it is refused."""
+        backend = self._context.backend
+        if not self._context.hooks.of("authenticate"):
+            return await backend.log_in(claim, self._peer)
+        account = await self._authenticated(claim)
+        if account is None:
+            return None
+        self._peer.admit(account)
+        return await backend.open(account)
 
-    def opened(self, account: Account, maildrop: Maildrop) -> Listing:
-        """Hold an opened maildrop from here on, and log the login."""
-        self.maildrop = maildrop
-        self._connection.admission.settle()
-        self._server.login_delay.count(account.name)
-        access_log.info(
-            "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
-            account.name,
-            self._connection.address[0] or "unix",
-            "yes" if self._connection.session.tls else "no",
-            len(maildrop.listing),
-            maildrop.listing.total,
-            self._connection.id,
-        )
-        return maildrop.listing
+    async def _authenticated(self, claim: Claim) -> Account | None:
+        """Whom the handlers of `authenticate` let in. Every one of them must say yes."""
+        backend, peer = self._context.backend, self._peer
 
-    async def _announce_maildrop(self, account: Account, maildrop: Maildrop) -> None:
-        if not self._server.events.heard("mailbox_info"):
+        async def ask_accounts() -> Account | None:
+            return await backend.authenticate(claim, peer)
+
+        account: Account | None = None
+        for hook in self._context.hooks.of("authenticate"):
+            default = default_for(hook.handler, ask_accounts)
+            answer = account_of(await hook(self._client, claim, default))
+            if isinstance(answer, Account):
+                account = answer
+            elif not answer:
+                return None
+            elif account is None:
+                account = await self._taken_for(claim)
+        return None if account is None or account.disabled else account
+
+    async def _taken_for(self, claim: Claim) -> Account | None:
+        """Whom a handler's plain yes lets in: whom the client says it is, and nobody else."""
+        backend = self._context.backend
+        account = await backend.lookup(claim.name)
+        if account is None and is_valid_name(claim.name):
+            account = Account(claim.name)
+        if account is None or not acts_as_itself(account, claim):
+            return None
+        return account if backend.is_welcome(account, self._peer) else None
+
+    def _admit(self, claim: Claim, account: Account) -> None:
+        """The claim was proven: see whether the account may begin a session now."""
+        if self._account is not None:
             return
-        session = self._connection.session
-        session.account, session.listing = account, maildrop.listing
+        self._account = account
+        if claim.mechanism == "ANONYMOUS":
+            self.admission.undecided()  # nobody has become known
+        else:
+            self.admission.proven(self._context.backend.login_name(claim.name))
+        refusal = self.admission.enter(account.name)
+        if refusal is not None:
+            raise NotAdmitted(refusal)
+
+    async def _welcome(self, claim: Claim, maildrop: Maildrop) -> tuple[Account, Listing] | Err:
+        """Begin the session that a login has opened."""
+        session, context = self._session, self._context
+        self.maildrop = maildrop
         try:
-            await self._server.events.ask("mailbox_info", self._connection.client)
+            if self._account is None:
+                self._peer.admit(maildrop.account or Account(claim.name))
+            account = self._account
+            assert account is not None
+            if self._wire.lost:  # the client left while we waited: that is no login
+                await self.release()
+                return TRY_LATER
+            session.account, session.listing = account, maildrop.listing
+            if context.hooks.of("mailbox_info"):
+                await context.hooks.ask("mailbox_info", self._client)
         except BaseException:
             session.forget_maildrop()
+            await self.release()
             raise
+        self.admission.settled(account.name)
+        if (tell := context.observers.opened) is not None:
+            tell(self._client, claim.mechanism)
+        return account, maildrop.listing
+
+    async def _find_keys(self, effect: FindKeys) -> object:
+        """What SCRAM wants to know of an account, at the same pace."""
+        context = self._context
+        if not await take_turn(context, self.admission, effect.name, self._wire.stays):
+            return TOO_MANY_TRIES
+        try:
+            return await context.backend.keys(effect.name, effect.scheme, self._peer)
+        except BaseException:
+            self.admission.undecided()
+            raise
+
+    async def _break_off(self, effect: BrokenOff) -> None:
+        self.admission.failed(None)  # what the exchange was told has to be paid for
+        if (tell := self._context.observers.broken_off) is not None:
+            tell(self._client, effect.mechanism, effect.reason)
+
+    async def _work(self, effect: Work) -> object:
+        return await self._context.call_worker(effect.function)
 
     # Messages
 
-    async def _fetch(self, effect: Fetch) -> Content:
-        if self._server.events.heard("retrieve"):
-            client = self._connection.client
-            for answer in await self._server.events.ask("retrieve", client, effect.number):
-                if isinstance(answer, bytes | bytearray):
-                    return Content(bytes(answer), measure([bytes(answer)]))
+    @property
+    def _call(self) -> Caller:
+        """How the maildrop's methods are called."""
         assert self.maildrop is not None
-        call = self._server.calls.store
-        content: Content = await call(self.maildrop.fetch, effect.number)
-        return Content(await begun(content.source, call), content.facts)
+        context = self._context
+        return context.call_blocking if self.maildrop.blocking else context.call_quick
 
-    async def _delete(self, effect: Delete) -> Err | None:
-        client = self._connection.client
-        for answer in await self._server.events.ask("delete", client, effect.number):
-            if answer is False:
-                return Err("message may not be deleted")
-        return None
-
-    async def _commit(self, effect: Commit) -> None:
+    async def _fetch(self, effect: Fetch) -> Content:
         maildrop = self.maildrop
         assert maildrop is not None
-        try:
-            if effect.numbers:
-                await self._server.calls.store(maildrop.commit, effect.numbers)
-                name = self._connection.session.account.name
-                access_log.info(
-                    "deleted: account=%r messages=%d session=%s",
-                    name, len(effect.numbers), self._connection.id,
-                )  # fmt: skip
-        finally:
-            await self._release_or_report()
+        self.fetched = effect.number
+        if self._context.hooks.of("retrieve"):
+            hooks = self._context.hooks
+            instead = await hooks.replacement("retrieve", self._client, effect.number)
+            if instead is not None:
+                return Content(instead, measure([instead]))
+        content = await self._call(maildrop.fetch, effect.number, effect.lines)
+        if type(content) is not Content:
+            kind = type(content).__name__
+            raise TypeError(f"a maildrop's fetch returned {kind}: it must return Content")
+        if type(content.source) is bytes:
+            return content
+        return Content(await first_block_read(content.source, self._call), content.facts)
 
-    async def _release_or_report(self) -> None:
-        """Close the maildrop; whether that goes well says nothing of what was removed."""
+    async def _delete(self, effect: Delete) -> None:
+        await self._context.hooks.ask("delete", self._client, effect.number)
+
+    async def _reset(self, effect: Reset) -> None:
+        await self._context.hooks.tell("reset", self._client)
+
+    async def _commit(self, effect: Commit) -> None:
+        maildrop, numbers = self.maildrop, effect.numbers
+        assert maildrop is not None
         try:
+            if numbers:
+                if maildrop.lease.lost:
+                    raise LeaseLost(f"the lease of {maildrop.lease.holder} has ended")
+                await self._call(maildrop.commit, numbers)
+                self._client.removed = len(numbers)
+                if (tell := self._context.observers.committed) is not None:
+                    tell(self._client, numbers)
+        finally:
             await self.release()
-        except Exception as error:
-            await self._server.events.report(error, self._connection.client, "closing a maildrop")
 
     async def release(self) -> None:
-        """Close the maildrop, which gives its lease back. Harmless when repeated."""
-        with suppress(Exception):  # tried again on a thread, and told then
-            if self._server.at_once.close(self):
-                return
-        maildrop, self.maildrop = self.maildrop, None
-        if maildrop is not None:
-            await self._server.calls.store(maildrop.close)
+        """Close the maildrop, which gives its lease back. Harmless when repeated.
 
-    async def give_back(self) -> None:
-        """Release what is still held when a session has ended: marked messages stay."""
-        if self.maildrop is not None:
-            self._log_discarded()
-            await self._release_or_report()
-
-    def give_back_at_once(self) -> bool:
-        """The same in place, if that is quick, so that the next session may begin.
-
-        Whether nothing is held any more. If it is, `give_back` tries again, and tells.
+        Whether that goes well says nothing of what was removed, so a failure is only reported.
         """
-        held = self.maildrop is not None
+        maildrop = self.maildrop
+        if maildrop is None:
+            return
         try:
-            given = self._server.at_once.close(self)
-        except Exception:
-            return False
-        if held and given:
-            self._log_discarded()
-        return given
-
-    def _log_discarded(self) -> None:
-        if discarded := len(self._connection.session.deleted):
-            log.info("session %s: %d deletions discarded, no QUIT", self._connection.id, discarded)
+            call = self._call
+            self.maildrop = None
+            await call(maildrop.close)
+        except Exception as error:
+            await self._context.hooks.report(error, self._client, "closing a maildrop")
 
     # Proxies and handlers
 
-    async def _break_off(self, effect: BrokenOff) -> None:
-        break_off(self.admission, effect)
+    async def _introduce(self, effect: Introduce) -> Err | None:
+        return self._wire.introduce(effect.attributes)
 
-    async def _introduce(self, attributes: str) -> Err | None:
-        try:
-            said = parse_xclient(attributes)
-        except ValueError as error:
-            return Err(str(error))
-        return introduce(self._connection, said)
+    async def _start_tls(self, effect: StartTls) -> None:
+        await self._wire.start_tls()
 
     async def _call_handler(self, effect: CallHandler) -> Reply:
         handler = effect.spec.handler
@@ -266,19 +363,19 @@ class Performer:
 
         async def run_default(argument: str = effect.argument) -> Reply:
             spec = replace(effect.spec, handler=None)
-            steps = self._connection.session.run(spec, argument.encode("utf-8"))
-            return await self._drive(steps) if isinstance(steps, Generator) else steps
+            steps = self._session.run(spec, argument.encode("utf-8"))
+            return await self.drive(steps) if isinstance(steps, Generator) else steps
 
         default = default_for(handler, run_default)
-        client = self._connection.client
-        answer = await self._server.events.call(handler, client, effect.argument, default)
-        reply = as_reply(answer)
-        if not isinstance(reply, Prepared):
+        hooks = self._context.hooks
+        answer = await hooks.call_command(handler, self._client, effect.argument, default)
+        reply = as_reply(answer, effect.spec.verb, built_in=effect.spec.kind is not None)
+        if not isinstance(reply, Prepared | Body):
             # What can't be encoded is the handler's error, and must not cost the connection.
-            self._connection.session.wording.encode(reply)
+            self._session.wording.encode(reply)
         return reply
 
-    async def _drive(self, steps: Steps) -> Reply:
+    async def drive(self, steps: Steps) -> Reply:
         """Run a command's steps to their reply, within a handler's call of `default`."""
         result: object = None
         while True:
@@ -287,23 +384,48 @@ class Performer:
             except StopIteration as end:
                 return cast(Reply, end.value)
             if isinstance(outcome, Continue):
-                result = await self._connection.ask_peer(outcome)
+                result = await self._wire.ask_client(outcome)
             else:
-                result = await self._connection.perform(outcome)
+                result = await self.perform(outcome)
 
 
-def as_reply(answer: object) -> Reply:
-    """What a command's handler returned, as a reply. Raises TypeError for what can't be one."""
+Way = Callable[[Performer, Any], Coroutine[Any, Any, object]]
+
+PERFORM: dict[type[Effect], Way] = {
+    LogIn: Performer._log_in,
+    FindKeys: Performer._find_keys,
+    BrokenOff: Performer._break_off,
+    Work: Performer._work,
+    Fetch: Performer._fetch,
+    Delete: Performer._delete,
+    Reset: Performer._reset,
+    Commit: Performer._commit,
+    StartTls: Performer._start_tls,
+    Introduce: Performer._introduce,
+    CallHandler: Performer._call_handler,
+}
+
+
+def _too_late(account: Account) -> None:
+    """What `Peer.admit` is between logins."""
+
+
+def as_reply(answer: object, verb: str, *, built_in: bool) -> Reply:
+    """What a command's handler returned, as a reply. Raises TypeError for what can't be one.
+
+    built_in: the handler stands in for a command of POP3's own, which always has a reply.
+    """
     match answer:
         case Ok() | Err() | MultiLine() | Prepared() | Body() | Silent():
             return answer
-        case None:
+        case None if not built_in:
             return Ok()
         case str():
             return Ok("{text}", {"text": answer})
-        case list() | tuple():
-            return MultiLine("", [str(line) for line in answer])
+        case list() if all(isinstance(line, str) for line in answer):
+            return MultiLine("", answer)
+    missing = " (is a 'return' missing before default()?)" if answer is None else ""
     raise TypeError(
-        f"a command's handler returned {type(answer).__name__};"
-        " it may return a reply (Ok, Err, MultiLine …), text, a list of lines, or None"
+        f"the handler of {verb} returned {type(answer).__name__}{missing}; it may return"
+        " a reply (Ok, Err, MultiLine …), text, or a list of text lines"
     )

@@ -30,19 +30,33 @@ class LoopThread:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Have `work` done on the loop; wait for it and give its result.
+    def is_current(self) -> bool:
+        """Whether this is called on the loop's own thread."""
+        return threading.current_thread() is self._thread
 
-        Not for the loop's own thread, which would wait for itself: see `check_caller`.
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` on the loop; wait for it and give its result.
+
+        Not for the loop's own thread, which would wait for itself.
         """
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def check_caller(self) -> None:
-        """Raises RuntimeError on the loop's own thread."""
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("called on the server's own event loop: use the async methods")
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` on the loop, then end the loop. From any thread; waits for nothing."""
+
+        async def work_and_stop() -> None:
+            try:
+                await work
+            finally:
+                self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(work_and_stop(), self._loop)
 
     def stop(self) -> None:
-        """End the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End the loop, and wait for its thread. Harmless when it has ended already."""
+        if not self._loop.is_closed():
+            try:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            except RuntimeError:  # it was closed just now
+                pass
         self._thread.join()

@@ -7,20 +7,15 @@ import contextlib
 import inspect
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from io import FileIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
+from restante.calls import Caller
 from restante.protocol.facts import Facts
 from restante.protocol.replies import Body
 from restante.protocol.stuffing import TERMINATOR, BodyEncoder, stuffed_whole
 from restante.stores.contract import Content, Source
-
-if TYPE_CHECKING:
-    from restante.server.at_once import AtOnce
-
-Call = Callable[..., Awaitable[Any]]
-
 
 TURN = 1024 * 1024
 """Octets that a client is sent before the others have their turn."""
@@ -53,11 +48,13 @@ def encoded_whole(body: Body, limit: int) -> list[bytes | memoryview] | None:
     return [encoder.feed(source), encoder.finish()]
 
 
-async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once: AtOnce) -> int:
+async def send_body(
+    body: Body, sink: Sink, batch_size: int, call_blocking: Caller, call_quick: Caller
+) -> int:
     """Send a message after its status line; give the octets sent.
 
     batch_size: octets read, and so written, at a time: one block is in flight.
-    call: runs a function that may block. at_once: decides when a file is read in place.
+    call_blocking: calls a function that may wait. call_quick: reads files of a local disk.
     Whatever the store raises comes through: what was sent by then can't be taken back, so
     the connection must not go on.
     """
@@ -65,9 +62,9 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
     sent = since_pause = 0
     source = body.content.source
     try:
-        if (size := await _send_as_it_lies(body, sink, at_once)) is not None:
+        if (size := await _send_as_it_lies(body, sink, call_quick)) is not None:
             return size
-        async for block in _blocks(source, batch_size, call, at_once):
+        async for block in _blocks(source, batch_size, call_blocking, call_quick):
             if out := encoder.feed(block):
                 sink.write(out)
                 sent += len(out)
@@ -79,13 +76,13 @@ async def send_body(body: Body, sink: Sink, batch_size: int, call: Call, at_once
             if encoder.complete:
                 break
     finally:
-        await _close(source, call)
+        await _close(source, call_blocking)
     end = encoder.finish()
     sink.write(end)
     return sent + len(end)
 
 
-async def _send_as_it_lies(body: Body, sink: Sink, at_once: AtOnce) -> int | None:
+async def _send_as_it_lies(body: Body, sink: Sink, call_quick: Caller) -> int | None:
     """Have the system send a file that is in wire form already; None: it can't be done so."""
     facts: Facts | None = body.content.facts
     source = body.content.source
@@ -97,9 +94,9 @@ async def _send_as_it_lies(body: Body, sink: Sink, at_once: AtOnce) -> int | Non
     while at < size:
         # What has been sent can't be taken back: slow storage is for the next message to heed.
         count = min(FILE_TURN, size - at)
-        if not at and not at_once.may_use_storage():
+        if not at and not call_quick.pace.is_quick():
             return None
-        if not at_once.timed(sink.send_file, source.fileno(), begin + at, count):
+        if not call_quick.pace.call(sink.send_file, source.fileno(), begin + at, count):
             return None
         at += count
         await sink.ready()
@@ -108,7 +105,7 @@ async def _send_as_it_lies(body: Body, sink: Sink, at_once: AtOnce) -> int | Non
     return size + len(TERMINATOR)
 
 
-async def begun(source: Source, call: Call) -> Source:
+async def begun(source: Source, call: Caller) -> Source:
     """`source` with its first block read.
 
     A generator finds out only then that there is no message, and while nothing has been
@@ -145,25 +142,23 @@ def _encoder(body: Body) -> BodyEncoder:
     return BodyEncoder(content.facts, body.top_lines, body.downgrade)
 
 
-async def _blocks(source: Source, size: int, call: Call, at_once: AtOnce) -> AsyncIterator[bytes]:
+async def _blocks(
+    source: Source, size: int, call_blocking: Caller, call_quick: Caller
+) -> AsyncIterator[bytes]:
     if isinstance(source, bytes | bytearray | memoryview):
         for at in range(0, len(source), size):
             yield bytes(source[at : at + size])
     elif hasattr(source, "read"):
         file = cast(BinaryIO, source)
-        on_disk = _is_regular_file(file)
-        while block := (
-            at_once.timed(file.read, size)
-            if on_disk and at_once.may_use_storage()
-            else await call(file.read, size)
-        ):
+        call = call_quick if _is_regular_file(file) else call_blocking
+        while block := await call(file.read, size):
             yield block
     elif hasattr(source, "__aiter__"):
         async for block in cast(AsyncIterator[bytes], source):
             yield block
     else:
         blocks = iter(source)
-        while (block := await call(next, blocks, None)) is not None:
+        while (block := await call_blocking(next, blocks, None)) is not None:
             yield block
 
 
@@ -175,13 +170,11 @@ def _is_regular_file(file: Any) -> bool:
         return False
 
 
-async def _close(source: Source, call: Call) -> None:
+async def _close(source: Source, call: Caller) -> None:
     if isinstance(source, FileIO):  # nothing that could wait to be written
         source.close()
         return
     close = getattr(source, "aclose", None) or getattr(source, "close", None)
     if close is None:
         return
-    result = close() if inspect.isasyncgen(source) else await call(close)
-    if inspect.isawaitable(result):
-        await result
+    await (close() if inspect.isasyncgen(source) else call(close))

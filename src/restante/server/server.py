@@ -3,62 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
-from restante.accounts.contract import AccountStore, Closes
-from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
+from restante.accounts.contract import AccountStore, as_accounts
+from restante.accounts.hashing import Hashing
+from restante.accounts.kerberos import Kerberos
+from restante.accounts.oauth import OAuth
+from restante.calls import Caller
 from restante.cores import usable_cores
 from restante.guard.admission import Admission
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
 from restante.protocol.commands import CommandTable
-from restante.protocol.mechanisms import Channel
-from restante.protocol.policy import TlsMode
-from restante.protocol.replies import Err
+from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
-from restante.server.at_once import AtOnce
-from restante.server.calls import Calls, call_on
+from restante.server.backend import Backend, StandardBackend
+from restante.server.client import ClientSession
 from restante.server.connection import Connection
-from restante.server.events import Dispatcher, Events, Handler
+from restante.server.context import Context
+from restante.server.debug_log import DebugLog
+from restante.server.hooks import Event, Events, Handler, Hooks, check_handler
 from restante.server.listen.listen import Listening, listen
 from restante.server.listen.listener import Listener
-from restante.server.logins import Logins
+from restante.server.live import Live
 from restante.server.mechanisms import mechanisms
 from restante.server.numbering import Numbering
+from restante.server.observer import AccessLog, Observer, Observers
 from restante.server.runner import LoopThread
-from restante.server.settings import Settings
+from restante.server.settings import SettingsGiven, settings_of
 from restante.server.tls.settings import Certificate, TlsSettings
-from restante.server.transcript import Transcript
 from restante.server.transport.readiness import Readiness, readiness
-from restante.server.upkeep import Upkeep
-from restante.stores.contract import MaildropStore, OpensMaildrops
-from restante.stores.simple import SimpleMaildrops
+from restante.stores.contract import MaildropStore, Store
+from restante.stores.simple import as_store
 from restante.threads import WorkerThreads
 
-if TYPE_CHECKING:
-    from restante.accounts.kerberos import Kerberos
-    from restante.accounts.oauth import OAuth
-    from restante.server.peer import Peer
-
 F = TypeVar("F", bound=Handler)
+
+SWEEP_SECONDS = 1.0
+"""How often time limits are looked at, and what changes while the server runs."""
 
 
 class Pop3Server(Events):
     """A POP3 server over an application's own mail.
 
-    accounts: who may log in: a mapping of names to passwords, or a store of accounts.
-    store: where mail is: a `MaildropStore` of three methods, or one that opens maildrops.
+    accounts: who may log in: a mapping of names to passwords, or an `AccountStore`.
+    store: where mail is: a `MaildropStore` of three methods, or a `Store` that opens maildrops.
+    backend: takes the place of both, for a server that logs in somewhere else; see `Backend`.
     host, port, tls: where to listen and how; or `listeners` for more than one address.
     certificate: for TLS; `tls_settings` instead, for several certificates or client ones.
     case_insensitive: names in the mapping compare without regard to letter case.
@@ -66,20 +66,24 @@ class Pop3Server(Events):
     kerberos, oauth: for GSSAPI, and for OAUTHBEARER and XOAUTH2, which need one.
     secret: 32 octets, the same in all processes and after each start, so that SCRAM shows
         the same made-up keys for unknown names; without it they change with each start.
-    settings: everything else; see `Settings`.
+    settings: everything else, by name; see `Settings`.
 
     Use it as a context manager or with `start` and `stop` from any thread, or with
     `serve` (or `open` and `close`) inside an event loop.
+
+    Raises TypeError and ValueError for what can't be used, and OSError or ssl.SSLError for a
+    certificate that can't be read.
     """
 
     def __init__(
         self,
         *,
-        accounts: AccountStore | Mapping[str, str],
-        store: OpensMaildrops | MaildropStore,
-        host: str = "127.0.0.1",
-        port: int = 110,
-        tls: TlsMode = "none",
+        accounts: AccountStore | Mapping[str, str] | None = None,
+        store: Store | MaildropStore | None = None,
+        backend: Backend | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        tls: TlsMode | None = None,
         listeners: Sequence[Listener] | None = None,
         certificate: Certificate | None = None,
         tls_settings: TlsSettings | None = None,
@@ -88,84 +92,114 @@ class Pop3Server(Events):
         kerberos: Kerberos | None = None,
         oauth: OAuth | None = None,
         secret: bytes | None = None,
-        **settings: Any,
+        **settings: Unpack[SettingsGiven],
     ) -> None:
-        self.settings = Settings(**settings)
-        self.listeners = [Listener(host, port, tls)] if listeners is None else list(listeners)
-        if isinstance(accounts, Mapping):
-            accounts = StaticAccounts(accounts, case_insensitive=case_insensitive)
-        elif case_insensitive:
-            raise ValueError("case_insensitive goes with a mapping; a store has its own way")
-        self.accounts: AccountStore = accounts
-        self.verifier = Verifier(accounts, remember=self.settings.remember_seconds)
-        low, high = self.settings.min_threads, self.settings.max_threads
-        self.workers = WorkerThreads("worker", low, high)
-        self.storage = WorkerThreads("storage", low, high)
-        self.hashing = WorkerThreads("hashing", 0, max(1, usable_cores() - 1), stand_back=True)
-        self.store: OpensMaildrops = (
-            store
-            if isinstance(store, OpensMaildrops)
-            else SimpleMaildrops(store, partial(call_on, self.storage))
-        )
-        self.calls = Calls(accounts, self.store, self.workers, self.storage)
+        self.settings = settings_of(dict(settings))
+        self.listeners = _listeners(listeners, host, port, tls)
         self.commands = CommandTable()
-        self.mechanisms = mechanisms(self.settings, kerberos, oauth)
-        self.asks: set[str] = set()
-        """Effects that somebody listens to; see `Policy`."""
-        self.events = Dispatcher(self, self.workers, self.asks)
-        self.at_once = AtOnce(self)
-        self.transcript = Transcript()
-        self.guard = guard if isinstance(guard, Guard) else Guard(guard)
-        self.login_delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
-        self.logins = Logins(
-            accounts,
-            self.calls,
-            self.verifier,
-            self.hashing,
-            secret=secret or secrets.token_bytes(32),
-            tokens=oauth,
-            master_separator=self.settings.master_separator,
-            upgrade=self.settings.upgrade_hashes,
-            scram_iterations=self.settings.scram_iterations,
+        self._tls = _tls_settings(certificate, tls_settings, self.listeners)
+        if self._tls is not None:
+            self._tls.add_name_hook(self._certificate_for)
+        low, high = self.settings.min_threads, self.settings.max_threads
+        self._workers = WorkerThreads("worker", low, high)
+        self._storage = WorkerThreads("storage", low, high)
+        self._hashing = WorkerThreads("hashing", 0, max(1, usable_cores() - 1), stand_back=True)
+        self._hooks = Hooks(self, self._workers)
+        self.observers = Observers(AccessLog())
+        """Who watches the sessions; see `observe`."""
+        self.debug_log = DebugLog(self.observers)
+        """Logs the dialogues that are chosen."""
+        self._live = Live(self.settings.max_connections)
+        self._guard = guard if isinstance(guard, Guard) else Guard(_guard_settings(guard))
+        delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
+        call_blocking = Caller(self._storage)
+        call_quick = Caller(self._storage, blocking=False)
+        if backend is None:
+            if accounts is None or store is None:
+                raise TypeError("a server needs accounts and a store, or a backend")
+            backend = self._standard_backend(
+                as_accounts(accounts, case_insensitive=case_insensitive),
+                store,
+                oauth,
+                secret or secrets.token_bytes(32),
+                call_blocking,
+                call_quick,
+            )
+        elif accounts is not None or store is not None:
+            raise TypeError(
+                "a backend takes the place of accounts and store: give one or the other"
+            )
+        elif not isinstance(backend, Backend):
+            raise TypeError(f"backend={backend!r}: it must derive from restante.Backend")
+        self.context = Context(
+            settings=self.settings,
+            backend=backend,
+            guard=self._guard,
+            login_delay=delay,
+            hooks=self._hooks,
+            observers=self.observers,
+            live=self._live,
+            numbering=Numbering(self._hostname),
+            tls=self._tls,
+            call_blocking=call_blocking,
+            call_quick=call_quick,
+            call_worker=Caller(self._workers),
+            call_soon=self._call_soon,
         )
-        self.batch_size = self.settings.batch_size
-        """Octets of a message that are read and written at a time."""
-        self.hostname = self.settings.hostname or socket.gethostname() or "localhost"
-        self.numbering = Numbering(self.hostname)
-        self._oauth = oauth
-        self.tls_settings = tls_settings
-        if tls_settings is None and certificate is not None:
-            self.tls_settings = TlsSettings(certificate)
-        self._check_tls()
-        if self.tls_settings is not None:
-            self.tls_settings.add_name_hook(self._certificate_for)
-        self.connections_elsewhere = 0
-        """Open in other processes of the same server: they count for `max_connections`."""
-        self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        """What connections need of the server."""
+        self._mechanisms = mechanisms(self.settings, kerberos, oauth)
+        self._schemes: frozenset[str] = frozenset()
         self._listening: list[Listening] = []
-        self._upkeep = Upkeep(self)
         self._readiness: Readiness | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
-        self._empty: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._thread: LoopThread | None = None
-        self._accepting = False
         self._closed = asyncio.Event()
 
-    def _check_tls(self) -> None:
-        wanted = [each.tls for each in self.listeners if each.tls != "none"]
-        if wanted and self.tls_settings is None:
-            raise ValueError(f"tls={wanted[0]!r} needs certificate=Certificate(chain, key)")
+    @property
+    def _hostname(self) -> str:
+        return self.settings.hostname or socket.gethostname() or "localhost"
+
+    def _standard_backend(
+        self,
+        accounts: AccountStore,
+        store: Store | MaildropStore,
+        oauth: OAuth | None,
+        secret: bytes,
+        call_blocking: Caller,
+        call_quick: Caller,
+    ) -> StandardBackend:
+        opened = as_store(store, call_blocking)
+        settings = self.settings
+        return StandardBackend(
+            accounts,
+            opened,
+            call_accounts=Caller(self._workers, blocking=accounts.blocking),
+            call_store=call_blocking if opened.blocking else call_quick,
+            call_worker=Caller(self._workers),
+            hashing=Hashing(self._hashing),
+            secret=secret,
+            spawn=self._live.spawn,
+            is_known=self._guard.is_known,
+            tokens=oauth,
+            master_separator=settings.master_separator,
+            upgrade=settings.upgrade_hashes,
+            remember_seconds=settings.remember_seconds,
+            scram_iterations=settings.scram_iterations,
+        )
 
     # What applications register
 
-    def on(self, event: str) -> Callable[[F], F]:
-        """Decorator: call the function at `event`; see `Events` for their names."""
+    def on(self, event: Event) -> Callable[[F], F]:
+        """Decorator: call the function at `event`; see `Events` for their names.
+
+        Raises ValueError for an unknown event, TypeError for what can't be a handler.
+        """
 
         def register(handler: F) -> F:
-            self.events.add(event, handler)
+            self._hooks.add(event, handler)
+            self._set_policies()
             return handler
 
         return register
@@ -187,14 +221,19 @@ class Pop3Server(Events):
         """
 
         def register(handler: F) -> F:
+            check_handler(handler, f"the handler of {verb}")
             if verb in self.commands and states is None and capability is None:
-                self.commands.replace(verb, handler)
+                self.commands.replace(verb, handler, secret=secret)
             else:
                 where = BOTH if states is None else frozenset(states)
                 self.commands.add(verb, handler, states=where, capability=capability, secret=secret)
             return handler
 
         return register
+
+    def observe(self, observer: Observer) -> None:
+        """Have `observer` told what happens in all sessions. Raises TypeError for what is none."""
+        self.observers.add(observer)
 
     # Life
 
@@ -205,13 +244,15 @@ class Pop3Server(Events):
 
     @property
     def port(self) -> int:
-        """The first listener's port, while the server listens."""
+        """The first listener's port. Raises RuntimeError unless the server listens."""
+        if not self.addresses:
+            raise RuntimeError("the server isn't started, so it has no port yet")
         return self.addresses[0][1]
 
     @property
-    def sessions(self) -> int:
-        """Connections that are open."""
-        return len(self._connections)
+    def sessions(self) -> list[ClientSession]:
+        """The connections that are open."""
+        return [connection.client for connection in list(self._live.connections)]
 
     def start(self) -> None:
         """Listen, in a thread of the server's own; return once it does.
@@ -220,26 +261,35 @@ class Pop3Server(Events):
         """
         if self._loop is not None:
             raise RuntimeError("the server is started already")
+        self._join()
         self._thread = LoopThread()
         try:
             self._thread.run(self.open())
         except BaseException:
-            self._thread.stop()
-            self._thread = None
+            self._join()
             raise
 
     def stop(self) -> None:
         """Stop, from any thread: replies in flight are finished, within `drain_seconds`.
 
-        Inside `serve` it only asks for the end; `serve` returns when it has come.
+        After `start` it returns when the server has stopped. Inside `serve`, after `open`, and
+        in a handler, which the server would wait for, it only asks for the end.
         """
-        if self._thread is not None:
-            self._thread.check_caller()
-            thread, self._thread = self._thread, None
-            thread.run(self.close())
+        thread = self._thread
+        if thread is None:
+            if self._stopping is not None:
+                self._call_soon(self._stopping.set)
+        elif thread.is_current() or self._workers.is_current() or self._storage.is_current():
+            thread.begin(self.close())
+        else:
+            if self._loop is not None:
+                thread.run(self.close())
+            self._join()
+
+    def _join(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             thread.stop()
-        elif self._stopping is not None:
-            self.call_soon(self._stopping.set)
 
     def __enter__(self) -> Self:
         self.start()
@@ -268,9 +318,8 @@ class Pop3Server(Events):
     async def serve(self) -> None:
         """Listen and answer until `stop` is called or the task is cancelled."""
         await self.open()
-        assert self._stopping is not None
         try:
-            await self._stopping.wait()
+            await self._closed.wait()
         finally:
             await asyncio.shield(self.close())
 
@@ -278,155 +327,207 @@ class Pop3Server(Events):
         """Listen, in the running loop. Raises OSError when an address can't be had."""
         if self._loop is not None:
             raise RuntimeError("the server is started already")
-        self._loop = asyncio.get_running_loop()
-        self.numbering = Numbering(self.hostname)
+        self._loop = loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
-        self._accepting = True
-        for threads in (self.workers, self.storage, self.hashing):
+        for threads in (self._workers, self._storage, self._hashing):
             threads.start()
-        self._readiness = readiness(self._loop) if sys.platform != "win32" else None
+        self._readiness = readiness(loop) if sys.platform != "win32" else None
+        self._live.open(self._readiness)
         try:
-            await self._upkeep.begin()
+            self._schemes = await self.context.backend.held_schemes()
+            await self._storage.run(self._guard.refresh)
+            self._set_policies()
             for listener in self.listeners:
-                context = self.tls_context() if listener.tls == "implicit" else None
-                make = partial(Connection, self, listener)
-                timeout = self.settings.handshake_timeout
-                knock = partial(self._knock, listener)
-                server = await listen(
-                    listener, make, knock, self._readiness, tls=context, handshake_seconds=timeout
-                )
-                self._listening.append(server)
-            self._upkeep.set_policies()
+                await self._listen(listener)
+            self._set_policies()  # the port of implicit TLS may be known only now
         except BaseException:
-            self._accepting = False
+            self._live.accepting = False
             await self._shut()
             await self._end()
             raise
-        self._sweeper = self._loop.create_task(self._upkeep.run())
-        await self.events.tell("start")
+        self._sweeper = loop.create_task(self._sweep())
+        await self._hooks.tell("start")
+
+    async def _listen(self, listener: Listener) -> None:
+        context = self._tls.context if self._tls and listener.tls == "implicit" else None
+        try:
+            server = await listen(
+                listener,
+                partial(Connection, self.context, listener),
+                partial(self._arrive, listener),
+                self._readiness,
+                tls=context,
+                handshake_seconds=self.settings.handshake_timeout,
+            )
+        except OSError as error:
+            where = f"{listener.host or 'all addresses'} port {listener.port}"
+            raise type(error)(
+                error.errno, f"can't listen on {where}: {error.strerror or error}"
+            ) from error
+        self._listening.append(server)
 
     async def close(self) -> None:
-        """Stop listening, finish replies in flight, end all sessions. Harmless when repeated."""
+        """Stop listening, finish replies in flight, end all sessions. Harmless when repeated.
+
+        Raises RuntimeError in another event loop than the server's.
+        """
         if self._loop is None:
             return
-        if not self._accepting:
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError("the server runs in another event loop: call stop() instead")
+        if not self._live.accepting:
             await self._closed.wait()
             return
-        self._accepting = False
+        self._live.accepting = False
         for server in self._listening:
             server.close()
-        for connection in list(self._connections):
-            connection.request_close()
-        if self._connections:
-            self._empty = asyncio.Event()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), self.settings.drain_seconds)
+        await self._live.drain(self.settings.drain_seconds)
         await self._shut()
-        await self.events.tell("stop")
+        await self._hooks.tell("stop")
         await self._end()
 
-    async def _end(self) -> None:
-        assert self._loop is not None
-        assert self._stopping is not None
-        await self._loop.run_in_executor(None, self.workers.stop)
-        self._loop = None
-        self._stopping.set()
-        self._closed.set()
-
     async def _shut(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
         for server in self._listening:
             server.close()
         self._listening.clear()
-        await asyncio.sleep(0)  # connections cut just now hear of it
-        # They still give their leases back.
-        limit = time.monotonic() + 5.0
-        while self._tasks and time.monotonic() < limit:
-            await asyncio.wait(list(self._tasks), timeout=limit - time.monotonic())
+        await self._live.end()
         if self._readiness is not None:
             self._readiness.close()
         for listener in self.listeners:
             listener.address = None
-        for each in (self.accounts, self._oauth):
-            if isinstance(each, Closes):
-                await each.aclose()
-        assert self._loop is not None
-        for threads in (self.storage, self.hashing):
-            await self._loop.run_in_executor(None, threads.stop)
+        await self.context.backend.close()
+        for threads in (self._storage, self._hashing):
+            await asyncio.get_running_loop().run_in_executor(None, threads.stop)
 
-    # What connections ask for
+    async def _end(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self._workers.stop)
+        self._loop = None
+        self._closed.set()
 
-    def tls_context(self) -> ssl.SSLContext:
-        """The context for a new handshake."""
-        assert self.tls_settings is not None
-        return self.tls_settings.context
+    def _call_soon(self, function: Callable[[], object]) -> None:
+        """Have `function` called on the event loop. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(function)
+
+    # While it runs
+
+    async def _sweep(self) -> None:
+        refreshing: asyncio.Task[None] | None = None
+        stopping = self._stopping
+        assert stopping is not None
+        while not stopping.is_set():
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await stopping.wait()
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            crowded = self._guard.is_filling
+            for connection in list(self._live.connections):
+                connection.check_time(now, crowded=crowded)
+            if refreshing is None or refreshing.done():
+                # Not waited for: time limits hold while all worker threads are busy.
+                refreshing = self._live.spawn(self._refresh())
+        asyncio.get_running_loop().create_task(self.close())
+
+    async def _refresh(self) -> None:
+        try:
+            held = await self.context.backend.held_schemes()
+        except Exception as error:
+            where = "asking the accounts for their schemes"
+            await self._hooks.report(error, None, where)
+        else:
+            if held != self._schemes:
+                self._schemes = held
+                self._set_policies()
+        await self._storage.run(self._guard.refresh)
+
+    def _set_policies(self) -> None:
+        """Give each listener what its sessions may do from now on."""
+        settings = self.settings
+        implicit = [each.address for each in self.listeners if each.tls == "implicit"]
+        tls_port = implicit[0][1] if implicit and implicit[0] else None
+        asks = frozenset(event for event in ("delete", "reset") if self._hooks.of(event))
+        for listener in self.listeners:
+            listener.policy = Policy(
+                commands=self.commands,
+                mechanisms=self._mechanisms,
+                hostname=self._hostname,
+                tls=listener.tls,
+                tls_port=tls_port,
+                plaintext=settings.allow_plaintext,
+                use_auth=settings.use_auth,
+                held_schemes=self._schemes,
+                expire_days=settings.expire_days,
+                login_delay=settings.login_delay,
+                utf8=settings.utf8,
+                utf8_headers=settings.utf8_headers,
+                asks=asks,
+            )
+
+    def _arrive(self, listener: Listener, address: str) -> Admission | None:
+        """Count a client in before its TLS handshake; None: it is turned away."""
+        admission = Admission(self._guard, self.context.login_delay, address)
+        if listener.hears_xclient(address):  # it comes in for its clients, one by one
+            return admission
+        return admission if admission.arrive() is None else None
 
     def _certificate_for(self, name: str | None) -> ssl.SSLContext | None:
         """What the handlers of `certificate` say; None when they fail, or have nothing to say."""
         try:
-            answers = self.events.ask_in_place("certificate", name)
+            return self._hooks.certificate_for(name)
         except Exception as error:
-            self.spawn(self._report_certificate(error))
+            self._live.spawn(self._report(error))
             return None
-        return next((each for each in answers if isinstance(each, ssl.SSLContext)), None)
 
-    async def _report_certificate(self, error: Exception) -> None:
-        await self.events.report(error, None, "in the handler of certificate")
+    async def _report(self, error: Exception) -> None:
+        await self._hooks.report(error, None, "in the handler of certificate")
 
-    def channel_of(self, peer: Peer) -> Channel:
-        """What TLS says of a connection."""
-        return peer.channel(self.tls_settings, self.settings.external_names)
 
-    @property
-    def connections(self) -> list[Connection]:
-        """Those that are open."""
-        return list(self._connections)
+def _listeners(
+    given: Sequence[Listener] | None, host: str | None, port: int | None, tls: TlsMode | None
+) -> list[Listener]:
+    """Listeners of this server's own, made from what it was given."""
+    if given is None:
+        return [
+            Listener(
+                "127.0.0.1" if host is None else host,
+                110 if port is None else port,
+                "none" if tls is None else tls,
+            )
+        ]
+    if (host, port, tls) != (None, None, None):
+        raise ValueError("host, port and tls say where to listen, and so do listeners: give either")
+    if not given:
+        raise ValueError("listeners=[]: at least one is needed")
+    for each in given:
+        if not isinstance(each, Listener):
+            raise TypeError(f"listeners: {each!r} is no restante.Listener")
+    return [copy(each) for each in given]
 
-    def _knock(self, listener: Listener, address: str) -> Admission | None:
-        """Count a client in before its handshake; None: it is turned away."""
-        admission = Admission(self.guard, address)
-        if listener.hears_xclient(address):  # it comes in for its clients, one by one
-            return admission
-        return admission if admission.begin() is None else None
 
-    def admit(self, connection: Connection) -> Err | None:
-        """Count a new connection in, or say why not."""
-        refusal = None
-        if not self._accepting:
-            refusal = Err("server is stopping", "SYS/TEMP")
-        elif self.sessions + self.connections_elsewhere >= self.settings.max_connections:
-            refusal = Err("too many connections: try again later", "SYS/TEMP")
-        elif not connection.session.proxy:
-            refusal = connection.admission.begin()
-        self._connections.add(connection)
-        return refusal
+def _tls_settings(
+    certificate: Certificate | None, given: TlsSettings | None, listeners: Sequence[Listener]
+) -> TlsSettings | None:
+    if certificate is not None and not isinstance(certificate, Certificate):
+        raise TypeError(
+            f"certificate={certificate!r}: give restante.Certificate(chain, key), with PEM files"
+        )
+    if given is not None and not isinstance(given, TlsSettings):
+        raise TypeError(f"tls_settings={given!r}: give restante.TlsSettings(certificate)")
+    if given is None and certificate is not None:
+        given = TlsSettings(certificate)
+    wanted = [each.tls for each in listeners if each.tls != "none"]
+    if wanted and given is None:
+        raise ValueError(f"tls={wanted[0]!r} needs certificate=Certificate(chain, key)")
+    return given
 
-    def forget(self, connection: Connection) -> None:
-        """A connection has ended."""
-        connection.admission.end()
-        self._connections.discard(connection)
-        if not self._connections and self._empty is not None:
-            self._empty.set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Have something done that outlives its connection; `close` waits for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self.give_way()
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def give_way(self) -> None:
-        """A task was made: let it run before connections are looked after again."""
-        if self._readiness is not None:
-            self._readiness.give_way()
-
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Have `function` called on the event loop. From any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(function)
+def _guard_settings(given: GuardSettings | None) -> GuardSettings | None:
+    if given is not None and not isinstance(given, GuardSettings):
+        raise TypeError(f"guard={given!r}: give restante.GuardSettings or a restante.Guard")
+    return given

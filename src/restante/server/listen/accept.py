@@ -1,6 +1,6 @@
 """Accepting connections, and asking the guard before TLS begins.
 
-Those that never make a handshake are counted too, and who is banned isn't given one.
+Connections that never finish a handshake are counted, too. Banned clients get no handshake.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from restante.guard.admission import Admission
 from restante.server.listen.listener import Listener
+from restante.server.listen.proxied import Proxied
 from restante.server.listen.proxy_protocol import Address
 from restante.server.listen.sockets import sockets_of
 from restante.server.transport.readiness import READ, Readiness
 from restante.server.transport.transport import SocketTransport
-
-if TYPE_CHECKING:
-    from restante.server.listen.proxied import Proxied
 
 log = logging.getLogger("restante.server")
 
@@ -35,18 +33,18 @@ RETRY_SECONDS = 1.0
 QUIET_SECONDS = 10.0
 """Between two lines about peers that were cut off; the next one counts those in between."""
 
-MakeConnection: TypeAlias = "Callable[[Proxied | None, Admission | None], asyncio.Protocol]"
+MakeConnection: TypeAlias = Callable[[Proxied | None, Admission | None], asyncio.Protocol]
 """Makes the protocol that drives a connection, from what its proxy says of it, if it has one,
 and what it owes the guard already."""
 
-Knock: TypeAlias = Callable[[str], Admission | None]
-"""Counts a client in that is at this address; None: it is turned away."""
+Arrive: TypeAlias = Callable[[str], Admission | None]
+"""Counts in a client at this address; None: it is turned away."""
 
 
 class AcceptingListener:
     """Accepts a listener's connections.
 
-    knock: asked before each handshake; a client that is turned away then isn't told why. None:
+    arrive: asked before each handshake; a client that is turned away then isn't told why. None:
         nobody is asked.
     tls: the context, when TLS begins at once. handshake_seconds: how long a client may take.
 
@@ -59,7 +57,7 @@ class AcceptingListener:
         make_connection: MakeConnection,
         *,
         readiness: Readiness,
-        knock: Knock | None = None,
+        arrive: Arrive | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_seconds: float = 60.0,
     ) -> None:
@@ -67,7 +65,7 @@ class AcceptingListener:
         self._listener = listener
         self._make_connection = make_connection
         self._readiness = readiness
-        self._knock = knock
+        self._arrive = arrive
         self._tls = tls
         self._handshake_seconds = handshake_seconds
         self._loop: asyncio.AbstractEventLoop
@@ -98,7 +96,7 @@ class AcceptingListener:
     def _watch(self) -> None:
         self._retry = None
         for each in self.sockets:
-            self._readiness.watch(each.fileno(), _Bell(self, each), READ)
+            self._readiness.watch(each.fileno(), _ListeningSocket(self, each), READ)
 
     def _unwatch(self) -> None:
         for each in self.sockets:
@@ -170,8 +168,8 @@ class AcceptingListener:
             self._begin(transport, proxied, None)
             return
         admission = None
-        if self._knock is not None:
-            admission = self._knock(client[0])
+        if self._arrive is not None:
+            admission = self._arrive(client[0])
             if admission is None:
                 transport.abort()
                 return
@@ -192,7 +190,7 @@ class AcceptingListener:
             self._begin(transport, proxied, admission)
             return
         if admission is not None:
-            admission.end()
+            admission.leave()
         log.info("TLS handshake with %s failed: %s", client, error)
 
     def _begin(
@@ -203,11 +201,11 @@ class AcceptingListener:
         except Exception as error:
             transport.abort()
             if admission is not None:
-                admission.end()
+                admission.leave()
             log.error("no connection for %s", transport.peer[0], exc_info=error)
 
 
-class _Bell:
+class _ListeningSocket:
     """A listening socket, as readiness sees it."""
 
     def __init__(self, listener: AcceptingListener, listening: socket.socket) -> None:
@@ -215,13 +213,13 @@ class _Bell:
         self._socket = listening
 
     def ready(self, events: int) -> None:
-        """Somebody is at the guard."""
+        """Connections wait to be accepted."""
         self._listener.accept(self._socket)
 
     def broke(self, error: Exception) -> None:
-        """One of them could not be taken in."""
+        """One of them could not be accepted."""
         log.error(
-            "port %d: a connection could not be taken in",
+            "port %d: a connection could not be accepted",
             self._socket.getsockname()[1],
             exc_info=error,
         )

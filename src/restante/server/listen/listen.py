@@ -6,9 +6,9 @@ import asyncio
 import ssl
 from typing import Any, TypeAlias
 
-from restante.server.listen.accept import AcceptingListener, Knock, MakeConnection
+from restante.server.listen.accept import AcceptingListener, Arrive, MakeConnection
 from restante.server.listen.listener import Listener, watch_peers
-from restante.server.listen.proxied import ProxiedListener
+from restante.server.listen.proxy_listener import ProxiedListener
 from restante.server.tls.settings import GOODBYE_SECONDS
 from restante.server.transport.readiness import Readiness
 
@@ -18,7 +18,7 @@ Listening: TypeAlias = asyncio.Server | AcceptingListener
 async def listen(
     listener: Listener,
     make_connection: MakeConnection,
-    knock: Knock,
+    arrive: Arrive,
     readiness: Readiness | None,
     *,
     tls: ssl.SSLContext | None,
@@ -26,7 +26,7 @@ async def listen(
 ) -> Listening:
     """Listen, in the running loop, and note at which address. Raises OSError.
 
-    knock: asked for each client before its handshake. readiness: watches the sockets; None
+    arrive: asked for each client before its handshake. readiness: watches the sockets; None
         where the loop can't, as on Windows: handshakes in hand aren't counted there. tls: the
         context, when TLS begins at once.
     """
@@ -37,7 +37,7 @@ async def listen(
             listener,
             make_connection,
             readiness=readiness,
-            knock=knock,
+            arrive=arrive,
             tls=tls,
             handshake_seconds=handshake_seconds,
         )

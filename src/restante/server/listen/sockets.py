@@ -7,10 +7,9 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from restante.server.listen.listener import Listener
+from restante.server.listen.listener import Listener
 
 Found: TypeAlias = Iterable[tuple[Any, ...]]
 """What `getaddrinfo` finds."""

@@ -6,21 +6,10 @@ The proxy sends it when the greeting begins with `+OK [XCLIENT]`, one line such 
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from restante.guard.admission import Admission
-from restante.networks import parse_address
-from restante.protocol.mechanisms import NO_CHANNEL
-from restante.protocol.replies import Err
-from restante.server.client import is_local
-
-if TYPE_CHECKING:
-    from restante.server.connection import Connection
-
-log = logging.getLogger("restante.server")
+from restante.networks import is_local, parse_address
 
 MAX_SESSION = 128
 """Characters of a proxy's name for a session; a longer one is ignored."""
@@ -99,22 +88,6 @@ def _tls(value: str) -> bool | None:
     return value.upper() == "TLS" if value else None
 
 
-def introduce(connection: Connection, said: XClient) -> Err | None:
-    """Take a proxy's word for who its client is, or say why that one can't come in."""
-    session = connection.session
-    log.info(
-        "session %s: %s speaks for %s port %s, session %s",
-        connection.id, connection.address[0], said.host, said.port, said.session,
-    )  # fmt: skip
-    session.tls = session.tls or said.tls is True
-    if said.tls is False and not is_local(said.host or "unknown"):
-        session.trusted = False  # a network has seen what the client sends
-    session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
-    if said.host is None:
-        return None
-    connection.address = said.host, said.port or 0
-    connection.admission.end()
-    connection.admission = Admission(connection.server.guard, said.host)
-    refusal = connection.admission.begin()
-    session.closing = refusal is not None
-    return refusal
+def speaks_in_clear(said: XClient) -> bool:
+    """Whether a network may have seen what the client sends its proxy."""
+    return said.tls is False and not is_local(said.host or "unknown")

@@ -170,10 +170,11 @@ async def upgrade(
     protocol: asyncio.Protocol,
     context: ssl.SSLContext,
     seconds: float,
+    client: str,
 ) -> asyncio.Transport | None:
     """The transport inside TLS, after the server's side of a handshake; None if that failed.
 
-    seconds: how long the handshake may take.
+    seconds: how long the handshake may take. client: its address, for the log.
     """
     try:
         if isinstance(transport, SocketTransport):
@@ -188,8 +189,7 @@ async def upgrade(
             ssl_shutdown_timeout=GOODBYE_SECONDS,
         )
     except OSError as error:
-        peer = transport.get_extra_info("peername")
-        log.info("TLS handshake with %s failed: %s", peer, error)
+        log.info("TLS handshake with %s failed: %s", client, error)
         return None
 
 

@@ -1,0 +1,378 @@
+"""What stands behind a login: credentials go in, an opened maildrop comes out.
+
+`StandardBackend` asks accounts and opens maildrops of a store. A backend of an application's
+own takes their place: a gateway, for one, that logs in to another server with the password
+that it was given.
+
+A claim names an account. The account's credentials bear it out, or somebody else does who can
+tell. The account must be allowed here and now, and whoever acts as somebody else must be a
+master. Any doubt is a no. What a refused client sees is the same for all reasons.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.hashing import Hashing
+from restante.accounts.schemes import hash_password, needs_rehash
+from restante.accounts.scram_keys import ScramKeyFinder
+from restante.accounts.verify import Proof, Verifier, acts_as_itself
+from restante.calls import Caller, OnThread
+from restante.networks import NetworkMap, network_set, parse_address
+from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
+from restante.sasl.scram import DEFAULT_ITERATIONS, ScramKeys
+from restante.server.peer import Peer
+from restante.stores.contract import Maildrop, Store
+
+access_log = logging.getLogger("restante.access")
+log = logging.getLogger("restante.server")
+
+MAX_NETWORKS = 1000
+"""Lists of networks that are kept ready for use; most accounts have none, or the same."""
+
+
+class Backend(ABC):
+    """Who may log in, and what mail they see. One object serves all sessions of a server."""
+
+    @abstractmethod
+    async def log_in(self, claim: Claim, peer: Peer) -> Maildrop | None:
+        """The maildrop that `claim` opens; None when the credentials are refused.
+
+        claim: what the client asserts: a `PasswordClaim` of USER and PASS, AUTH PLAIN or
+            LOGIN, or another mechanism's. peer: who the client is. Call `peer.admit(account)`
+            once the credentials are proven, before anything else is done for it: limits on
+            sessions and LOGIN-DELAY are held against the account then.
+        The session is that account's. Without `admit`, it is the one that the maildrop's
+        `account` names, or the one of the claim's name.
+        Raises MaildropInUse, StoreError, AccountError when it can't be told, and Pop3Error,
+        whose text the client is told.
+        """
+
+    async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
+        """The account that `claim` proves; None for nobody. For `on_authenticate` and SMTP AUTH.
+
+        Raises AccountError when it can't be told.
+        """
+        raise TypeError(f"{type(self).__name__} has no accounts that could be asked")
+
+    async def open(self, account: Account) -> Maildrop:
+        """The maildrop of an account that `authenticate` gave, or a handler in its place."""
+        raise TypeError(f"{type(self).__name__} has no accounts whose maildrops could be opened")
+
+    async def lookup(self, name: str) -> Account | None:
+        """The account of that name. Raises AccountError when it can't be told."""
+        return None
+
+    def is_welcome(self, account: Account, peer: Peer) -> bool:
+        """Whether the account may log in here and now."""
+        return not account.disabled
+
+    async def keys(self, name: str, scheme: str, peer: Peer) -> ScramKeys:
+        """What SCRAM needs to know of an account; made up where there is nothing."""
+        raise AccountError(f"{type(self).__name__} has no keys for SCRAM")
+
+    async def held_schemes(self) -> frozenset[str]:
+        """The schemes of credentials that accounts hold: which mechanisms are of use.
+
+        Without any, clients log in by USER and PASS, PLAIN and LOGIN.
+        """
+        return frozenset()
+
+    def login_name(self, name: str) -> str:
+        """Whose login one with `name` is, for limits: the same for all names of an account."""
+        return name
+
+    async def close(self) -> None:
+        """Give back what is held. Called when the server has stopped."""
+
+
+class TokenIssuer(Protocol):
+    """Vouches for bearer tokens (RFC 6750)."""
+
+    async def identify(self, token: str) -> str | None:
+        """The name of the account that a valid token stands for; None for any other.
+
+        Raises AccountError when it can't be told.
+        """
+
+    async def aclose(self) -> None:
+        """Give back what is held."""
+
+
+class Identified(NamedTuple):
+    """An account, and what bore its claim out."""
+
+    account: Account
+    proof: Proof
+
+
+class StandardBackend(Backend):
+    """Accounts that decide, and a store that opens.
+
+    accounts, store: see there. call_accounts, call_store, call_worker: how their functions
+    are called. hashing: where slow checks of passwords wait their turn.
+    tokens: vouches for bearer tokens. secret: makes up keys for names that have none.
+    spawn: begins work that nobody waits for.
+    is_known: whether an address is known to an account, whose checks then go first.
+    master_separator: divides `user*master`; empty switches that form off.
+    upgrade: replace outdated hashes at login, where the accounts can.
+    remember_seconds: how long a verified password is remembered.
+    scram_iterations: of keys that are made up; those that are kept have their own.
+    clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        accounts: AccountStore,
+        store: Store,
+        *,
+        call_accounts: Caller,
+        call_store: Caller,
+        call_worker: Caller,
+        hashing: Hashing,
+        secret: bytes,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        is_known: Callable[[str, str], bool] = lambda address, name: False,
+        tokens: TokenIssuer | None = None,
+        master_separator: str = "",
+        upgrade: bool = True,
+        remember_seconds: float = 0.0,
+        scram_iterations: int = DEFAULT_ITERATIONS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.accounts = accounts
+        self.store = store
+        self.verifier = Verifier(accounts, remember=remember_seconds)
+        self.hashing = hashing
+        self._call_accounts = call_accounts
+        self._call_store = call_store
+        self._call_worker = call_worker
+        self._spawn = spawn
+        self._is_known = is_known
+        self._tokens = tokens
+        self._separator = master_separator
+        self._upgrades = upgrade and accounts.upgrades
+        self._clock = clock
+        self._keys = ScramKeyFinder(secret, iterations=scram_iterations, key=accounts.name_key)
+        self._schemes: frozenset[str] = frozenset()
+        self._networks: dict[tuple[str, ...], NetworkMap[bool]] = {}
+
+    # Backend
+
+    async def log_in(self, claim: Claim, peer: Peer) -> Maildrop | None:
+        account = await self.authenticate(claim, peer)
+        if account is None:
+            return None
+        peer.admit(account)
+        return await self.open(account)
+
+    async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
+        claim, target = self._whose(claim)
+        found = await self._proven(claim, peer)
+        if found is None or not self.is_welcome(found.account, peer):
+            return None
+        account, proof = found
+        if target and not acts_as_itself(account, replace(claim, authzid=target)):  # type: ignore[type-var]
+            other = await self._acting(account, target, peer)
+            if other is None:
+                return None
+            account, proof = other, replace(proof, master=account.name)
+        if proof.app_password or self._upgrades:
+            self._tidy_up(account, claim, proof)
+        return account
+
+    async def open(self, account: Account) -> Maildrop:
+        maildrop: Maildrop = await self._call_store(self.store.open, account)
+        return maildrop
+
+    async def keys(self, name: str, scheme: str, peer: Peer) -> ScramKeys:
+        """What SCRAM needs to know of an account; made up where there is nothing.
+
+        Of an account that may not log in here and now, salt and iterations are as ever, and
+        no proof fits: the exchange must not tell that the password is right.
+        """
+        name, _ = self._split(name)
+        account = await self.lookup(name)
+        derives = "PLAIN" in self._schemes
+        keys = self._keys.find(account, name, scheme, derives=derives)
+        if isinstance(keys, OnThread):
+            keys = await self.hashing.run(keys, first=self._goes_first(name, account, peer))
+        is_welcome = account is not None and self.is_welcome(account, peer)
+        return keys if is_welcome else keys.without_secret()
+
+    async def held_schemes(self) -> frozenset[str]:
+        schemes: frozenset[str] = await self._call_accounts(self.accounts.held_schemes)
+        self._schemes = schemes
+        return schemes
+
+    def login_name(self, name: str) -> str:
+        """The login's name: the master's, of `user*master`."""
+        return self.accounts.name_key(self._split(name)[0] if self._separator else name)
+
+    async def close(self) -> None:
+        for each in (self.accounts, self._tokens):
+            if each is not None:
+                await each.aclose()
+
+    async def lookup(self, name: str) -> Account | None:
+        account = await self._call_accounts(self.accounts.lookup, name)
+        if account is None or isinstance(account, Account):
+            return account
+        kind = type(account).__name__
+        raise AccountError(f"lookup returned {kind}: it must return an Account or None")
+
+    # Whose claim it is
+
+    def _whose(self, claim: Claim) -> tuple[Claim, str]:
+        """The claim of whoever proves it, and whom he would act as ("" for himself)."""
+        if claim.authzid or not self._separator or isinstance(claim, TokenClaim | IdentityClaim):
+            return claim, claim.authzid
+        name, target = self._split(claim.name)
+        if target:
+            claim = replace(claim, name=name)  # type: ignore[type-var]
+        return claim, target
+
+    def _split(self, name: str) -> tuple[str, str]:
+        """`user*master` is the master's login, to act as the user."""
+        if not self._separator:
+            return name, ""
+        user, separator, master = name.rpartition(self._separator)
+        return (master, user) if user and master and separator else (name, "")
+
+    async def _proven(self, claim: Claim, peer: Peer) -> Identified | None:
+        if isinstance(claim, TokenClaim):
+            return await self._by_token(claim)
+        if isinstance(claim, IdentityClaim):
+            for name in claim.names:
+                if (account := await self._existing(name)) is not None:
+                    return Identified(account, Proof())
+            return None
+        account = await self.lookup(claim.name)
+        # Whether it is welcome is asked before the proof, as if there were no such account:
+        # the time that the proof takes would tell whether it is right.
+        if account is not None and not self.is_welcome(account, peer):
+            account = None
+        proof = self.verifier.prove(account, claim)
+        if isinstance(proof, OnThread):
+            first = self._goes_first(claim.name, account, peer)
+            proof = await self.hashing.run(proof, first=first)
+        if proof is None and isinstance(claim, PasswordClaim):
+            proof = await self._ask_others(account, claim)
+        return None if account is None or proof is None else Identified(account, proof)
+
+    def _goes_first(self, name: str, account: Account | None, peer: Peer) -> bool:
+        """Whether a slow check is an owner's, as far as can be told before it is done."""
+        if self._is_known(peer.address[0], self.login_name(name)):
+            return True
+        return account is not None and self.verifier.has_succeeded(account)
+
+    async def _ask_others(self, account: Account | None, claim: PasswordClaim) -> Proof | None:
+        """Have whoever keeps the account's password say whether this is it."""
+        if account is None or account.check_password is None or not claim.password:
+            await self._call_accounts(self.accounts.check_decoy, claim.name, claim.password)
+            return None
+        if await self._call_worker(account.check_password, claim.password) is not True:
+            return None
+        if account.version:
+            self.verifier.remember(account, claim, Proof())
+        return Proof()
+
+    async def _by_token(self, claim: TokenClaim) -> Identified | None:
+        if self._tokens is None:
+            return None
+        name = await self._tokens.identify(claim.token)
+        if not name:
+            return None
+        account = await self._existing(name)
+        if account is None:
+            return None
+        if claim.name:
+            claimed = await self.lookup(claim.name)
+            if claimed is None or claimed.name != account.name:
+                return None  # a good token, but somebody else's
+        return Identified(account, Proof())
+
+    async def _existing(self, name: str) -> Account | None:
+        """The account of that name, if there being one means anything."""
+        account = await self.lookup(name)
+        return None if account is None or account.assumed else account
+
+    # Whether it may
+
+    def is_welcome(self, account: Account, peer: Peer) -> bool:
+        if account.disabled:
+            return False
+        if account.protocols is not None and peer.protocol not in account.protocols:
+            return False
+        if account.expires is not None and self._clock() >= account.expires:
+            return False
+        return not account.networks or self._is_in(account, peer.address[0])
+
+    def _is_in(self, account: Account, address: str) -> bool:
+        """Whether a peer is in one of the account's networks; one on a Unix socket is in none."""
+        networks = self._networks.get(account.networks)
+        if networks is None:
+            try:
+                networks = network_set(account.networks)
+            except ValueError as error:
+                raise AccountError(f"account {account.name!r}: networks: {error}") from None
+            if len(self._networks) >= MAX_NETWORKS:
+                self._networks.clear()
+            self._networks[account.networks] = networks
+        try:
+            return any(networks.covering(parse_address(address)))
+        except ValueError:
+            return False
+
+    async def _acting(self, account: Account, target: str, peer: Peer) -> Account | None:
+        """The account that a master acts as."""
+        if not account.master:
+            return None
+        other = await self._existing(target)
+        if other is None or other.disabled:
+            return None
+        access_log.info(
+            "master: account=%r acts as=%r peer=%s", account.name, other.name, peer.address[0]
+        )
+        return other
+
+    # After a login
+
+    def _tidy_up(self, account: Account, claim: Claim, proof: Proof) -> None:
+        """Begin what is left to be done after a login, and needn't be waited for."""
+        upgrades = (
+            self._upgrades
+            and isinstance(claim, PasswordClaim)
+            and not proof.master
+            and bool(proof.credential)
+            and not proof.app_password
+            and account.upgradable
+            and needs_rehash(proof.credential)
+        )
+        if upgrades or proof.app_password:
+            self._spawn(self._tidied_up(account, claim, proof, upgrades=upgrades))
+
+    async def _tidied_up(
+        self, account: Account, claim: Claim, proof: Proof, *, upgrades: bool
+    ) -> None:
+        accounts = self.accounts
+        try:
+            if proof.app_password:
+                name = proof.master or account.name
+                await self._call_worker(accounts.record_use, name, proof.app_password)
+            if upgrades:
+                assert isinstance(claim, PasswordClaim)
+                work = partial(hash_password, claim.password)
+                new = await self.hashing.run(OnThread(work), first=False)
+                change = accounts.replace_credential
+                await self._call_worker(change, account.name, proof.credential, new)
+                log.info("account %r: the password's hash was brought up to date", account.name)
+        except Exception as error:
+            log.error("account %r could not be updated after login: %s", account.name, error)

@@ -1,0 +1,175 @@
+"""Watching: whoever wants to know what happens in sessions is an `Observer`.
+
+The access log, the debug log and `restante sessions` are observers. What nobody watches costs
+nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from restante.protocol.claims import Claim
+from restante.protocol.listing import MessageNumber
+from restante.server.client import ClientSession
+
+access_log = logging.getLogger("restante.access")
+log = logging.getLogger("restante.server")
+
+
+class Observer:
+    """Base of observers: override what is of interest.
+
+    Every method is called in place, on the event loop: it must be quick and must not wait.
+    What it raises is logged and changes nothing.
+    """
+
+    def connected(self, session: ClientSession) -> None:
+        """A client was let in, and is about to be greeted."""
+
+    def turned_away(self, session: ClientSession, reply: str) -> None:
+        """A client was not let in. reply: what it is told."""
+
+    def line(self, session: ClientSession, line: str) -> None:
+        """A line came from the client, without its end. Secrets are shown as `****`."""
+
+    def reply(self, session: ClientSession, line: str) -> None:
+        """A reply goes to the client: its first line, without its end."""
+
+    def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
+        """A login was refused. reason: `failed`; `held off`, when it wasn't looked at."""
+
+    def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
+        """An AUTH exchange ended before there were credentials."""
+
+    def opened(self, session: ClientSession, mechanism: str) -> None:
+        """A login succeeded, and its maildrop is open. mechanism: `USER`, `APOP` or SASL's."""
+
+    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
+        """A message was sent, or the top of one. lines: TOP's, None for RETR."""
+
+    def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
+        """QUIT has removed these messages for good."""
+
+    def closed(self, session: ClientSession) -> None:
+        """A connection of a client that was let in has ended; `session.ended` says how."""
+
+
+EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
+
+Told: TypeAlias = Callable[..., None] | None
+"""How an event is told to all who watch it; None when nobody does."""
+
+
+class Observers:
+    """The observers of one server, as one: an attribute for each event."""
+
+    __slots__ = (*EVENTS, "_observers")
+
+    connected: Told
+    turned_away: Told
+    line: Told
+    reply: Told
+    refused: Told
+    broken_off: Told
+    opened: Told
+    sent: Told
+    committed: Told
+    closed: Told
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = list(observers)
+        self._resolve()
+
+    def add(self, observer: Observer) -> None:
+        """Tell `observer` from now on. Raises TypeError for what is none."""
+        if not isinstance(observer, Observer):
+            raise TypeError(f"an observer derives from restante.Observer; {observer!r} doesn't")
+        if observer not in self._observers:
+            self._observers.append(observer)
+            self._resolve()
+
+    def remove(self, observer: Observer) -> None:
+        """Tell `observer` no more. Harmless when repeated."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+            self._resolve()
+
+    def _resolve(self) -> None:
+        for event in EVENTS:
+            methods = [
+                getattr(observer, event)
+                for observer in self._observers
+                if getattr(type(observer), event) is not getattr(Observer, event)
+            ]
+            setattr(self, event, _all(methods) if methods else None)
+
+
+def _all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+    def tell(*args: Any) -> None:
+        for method in methods:
+            try:
+                method(*args)
+            except Exception:
+                log.exception("an observer failed: %s", method.__qualname__)
+
+    return tell
+
+
+class AccessLog(Observer):
+    """One line for each login, refused login, deletion, and end of a session.
+
+    The lines go to the logger `restante.access`. Their formats are promised:
+
+    - `login: account='joe' peer=192.0.2.1 tls=yes messages=3 octets=512 session=1a2b-7`
+    - `login failed: account='joe' peer=192.0.2.1 mechanism=USER`. It is `login held off: …` when
+      the password wasn't looked at, because of too many failures before.
+    - `login broken off: peer=192.0.2.1 mechanism=PLAIN: the reason`
+    - `deleted: account='joe' messages=2 session=1a2b-7`
+    - `session: account='joe' peer=192.0.2.1 retrieved=3 deleted=2 octets=12345 seconds=1.2
+      ended='QUIT' session=1a2b-7`, on one line, for each session that had logged in. octets: of
+      the messages that were sent. ended: see `ClientSession`.
+
+    peer is the client's address, also behind a proxy that tells it; `unix` on a Unix socket.
+    """
+
+    def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
+        access_log.warning(
+            "login %s: account=%r peer=%s mechanism=%s",
+            reason, claim.name, session.peer_ip or "unix", claim.mechanism,
+        )  # fmt: skip
+
+    def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
+        access_log.info(
+            "login broken off: peer=%s mechanism=%s: %s",
+            session.peer_ip or "unix", mechanism, reason,
+        )  # fmt: skip
+
+    def opened(self, session: ClientSession, mechanism: str) -> None:
+        listing = session.mailbox.listing
+        access_log.info(
+            "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
+            _name(session), session.peer_ip or "unix", "yes" if session.tls else "no",
+            len(listing), listing.total, session.id,
+        )  # fmt: skip
+
+    def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
+        access_log.info(
+            "deleted: account=%r messages=%d session=%s", _name(session), len(numbers), session.id
+        )
+
+    def closed(self, session: ClientSession) -> None:
+        if session.account is not None:
+            access_log.info(
+                "session: account=%r peer=%s retrieved=%d deleted=%d octets=%d seconds=%.1f"
+                " ended=%r session=%s",
+                session.account.name, session.peer_ip or "unix", session.retrieved,
+                session.removed, session.octets, time.time() - session.since, session.ended,
+                session.id,
+            )  # fmt: skip
+
+
+def _name(session: ClientSession) -> str | None:
+    return session.account.name if session.account else None
