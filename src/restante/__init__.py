@@ -36,8 +36,11 @@ from restante.stores.contract import (
     MaildropStore,
     MessageGone,
     MessageInfo,
+    Store,
     StoreError,
 )
+from restante.server.backend import Backend
+from restante.server.observer import Observer
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
 

@@ -76,6 +76,10 @@ class WorkerThreads:
         """Threads that are there now."""
         return len(self._threads)
 
+    def is_current(self) -> bool:
+        """Whether this is called on one of the threads."""
+        return threading.current_thread() in self._threads
+
     def start(self) -> None:
         """Start the threads that are kept warm."""
         with self._lock:

@@ -65,7 +65,7 @@ def found(log: Path, *options: str) -> list[str]:
 def test_who_failed_is_found_and_nobody_whom_he_names(tmp_path: Path, format: str) -> None:
     log = tmp_path / "restante.log"
     with logged(log, FORMATS[format]), serving() as server:
-        server.transcript.choose(everything=True, accounts=frozenset(), addresses=frozenset())
+        server.debug_log.choose(everything=True, accounts=frozenset(), addresses=frozenset())
         for name in NAMES:
             with Client(server.port) as client:
                 client.ask(f"USER {name}")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from restante.server import upkeep
+from restante.server import server
 
 try:
     import uvloop
@@ -28,4 +28,4 @@ def loop_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def quick_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time limits are looked at often enough for tests that wait for them."""
-    monkeypatch.setattr(upkeep, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(server, "SWEEP_SECONDS", 0.02)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from restante import MemoryStore, Pop3Server
+from restante.server.backend import StandardBackend
 
 NAME, PASSWORD = "joe", "secret"
 TIMEOUT = 15.0
@@ -151,7 +152,9 @@ def new_server(
     store: Any = None, accounts: Any = None, *, kind: type[Pop3Server] = Pop3Server, **settings: Any
 ) -> Pop3Server:
     """A server for joe, not yet started, that wastes no time."""
-    given: dict[str, Any] = {"port": 0, "failure_delay": 0, "min_threads": 0, "max_threads": 4}
+    given: dict[str, Any] = {"failure_delay": 0, "min_threads": 0, "max_threads": 4}
+    if "listeners" not in settings:
+        given["port"] = 0
     return kind(
         store=MemoryStore() if store is None else store,
         accounts={NAME: PASSWORD} if accounts is None else accounts,
@@ -171,6 +174,13 @@ def serving(
             store.add(name, message)
     with new_server(store, **settings) as server:
         yield server
+
+
+def store_of(server: Pop3Server) -> Any:
+    """The store behind a server."""
+    backend = server.context.backend
+    assert isinstance(backend, StandardBackend)
+    return backend.store
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:

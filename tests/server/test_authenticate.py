@@ -178,7 +178,7 @@ def test_a_timestamp_only_when_some_account_can_use_it(quick_sweep: None) -> Non
 
 def test_timestamps_are_never_given_twice_and_have_the_usual_form() -> None:
     server = new_server(hostname="pop.example.org")
-    stamps = {server.numbering.timestamp() for _ in range(1000)}
+    stamps = {server.context.numbering.timestamp() for _ in range(1000)}
     assert len(stamps) == 1000
     assert all(re.fullmatch(rb"<\d+\.\d+@pop\.example\.org>", stamp) for stamp in stamps)
 

@@ -126,7 +126,7 @@ def test_an_account_attacked_from_everywhere() -> None:
 def test_many_accounts_attacked_from_many_addresses() -> None:
     with serving(guard=SCALED) as server:
         attack, took = attacked(server, lambda number: f"user{number % 1000}")
-        assert len(server.guard.bans()) > len(ATTACKERS) // 2
+        assert len(server.context.guard.bans()) > len(ATTACKERS) // 2
     # Banned after 20, and the 3 or so that are forgiven meanwhile; for an hour.
     assert max(attack.looked_at.values()) <= 30
     assert sorted(took)[len(took) // 2] < 0.5

@@ -36,7 +36,7 @@ def big() -> Iterator[Pop3Server]:
 
 
 def connections(server: Pop3Server) -> list[Connection]:
-    return list(server._connections)
+    return list(server._live.connections)
 
 
 def held(server: Pop3Server) -> int:

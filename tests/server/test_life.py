@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from restante import Listener, MemoryStore, Pop3Server
+from restante import Account, Listener, MemoryStore, Pop3Server, StaticAccounts
 from restante.protocol.errors import Pop3Error
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
 
@@ -189,19 +189,55 @@ async def test_close_is_harmless_when_repeated_at_the_same_time() -> None:
     await server.close()
 
 
-def test_stopping_from_the_servers_own_loop_is_refused_and_it_can_still_be_stopped() -> None:
-    with serving() as server:
+@pytest.mark.parametrize("use_async", [False, True], ids=["plain", "async"])
+def test_a_handler_may_ask_for_the_end(use_async: bool) -> None:
+    server = new_server()
 
-        @server.command("XSTOP")
-        async def stop(*_: object) -> str:
-            with pytest.raises(RuntimeError, match="own event loop"):
-                server.stop()
-            return "still here"
+    def stop(*_: object) -> str:
+        server.stop()
+        return "stopping"
 
-        with Client(server.port) as client:
-            assert client.ask("XSTOP") == b"+OK still here"
+    async def stop_async(*_: object) -> str:
+        return stop()
+
+    server.command("XSTOP")(stop_async if use_async else stop)
+    server.start()
+    port = server.port
+    with Client(port) as client:
+        assert client.ask("XSTOP") == b"+OK stopping"
+        assert client.is_cut()
+    until(lambda: refused(port))
+    server.stop()  # waits for the end that has come
+    server.start()
+    with Client(server.port) as client:
+        assert client.ask("NOOP") == b"-ERR log in first"
+    server.stop()
+
+
+def test_stop_after_open_asks_for_the_end() -> None:
+    server = new_server()
+
+    async def run() -> None:
+        await server.open()
         port = server.port
-    assert refused(port)
+        server.stop()
+        while server.addresses:
+            await asyncio.sleep(0.01)
+        assert refused(port)
+        await server.close()
+
+    asyncio.run(run())
+
+
+def test_close_in_another_loop_says_what_to_call() -> None:
+    with serving() as server, pytest.raises(RuntimeError, match=r"call stop\(\) instead"):
+        asyncio.run(server.close())
+
+
+def test_the_port_is_known_while_the_server_listens() -> None:
+    server = new_server()
+    with pytest.raises(RuntimeError, match="isn't started"):
+        _ = server.port
 
 
 # Graceful stop
@@ -243,7 +279,7 @@ def test_stop_ends_in_time_for_a_client_that_never_reads(loop_kind: str) -> None
         begun = time.monotonic()
         server.stop()
         assert time.monotonic() - begun < 5
-    store.open(server.accounts.lookup(NAME)).close()  # type: ignore[arg-type]  # its lease is free
+    store.open(Account(NAME)).close()  # type: ignore[arg-type]  # its lease is free
 
 
 def test_stop_waits_for_a_handler_and_sends_its_reply() -> None:
@@ -342,9 +378,9 @@ def test_the_servers_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="tls='sometimes'"):
         Pop3Server(accounts={}, store=store, tls="sometimes")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="case_insensitive"):
-        Pop3Server(accounts=new_server().accounts, store=store, case_insensitive=True)
-    with pytest.raises(TypeError):
-        Pop3Server(accounts={}, store=store, no_such_setting=1)
+        Pop3Server(accounts=StaticAccounts({}), store=store, case_insensitive=True)
+    with pytest.raises(TypeError, match="did you mean 'allow_plaintext'"):
+        Pop3Server(accounts={}, store=store, alow_plaintext=True)  # type: ignore[call-arg]
 
 
 def test_names_compare_without_regard_to_case_when_asked() -> None:

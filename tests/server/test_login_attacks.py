@@ -391,10 +391,10 @@ def test_handshakes_count_as_connections(
                 assert fourth.is_cut()
             third.log_in()
         held.close()
-        until(lambda: len(server.guard._places) == 0)
+        until(lambda: len(server.context.guard._places) == 0)
         with knock() as again:
             assert again.wrap(trusting).line().startswith(b"+OK")
-        server.guard.ban(address)
+        server.context.guard.ban(address)
         with knock() as banned:
             assert banned.is_cut()
 

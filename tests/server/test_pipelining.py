@@ -11,7 +11,7 @@ from restante.server.connection import Connection
 from restante.server.outgoing import FLUSH_AT, Outgoing
 from restante.server.transport.transport import SocketTransport
 from tests.corpus import NASTY, wire_form
-from tests.server.kit import NAME, PASSWORD, Client, serving, until
+from tests.server.kit import NAME, PASSWORD, Client, serving, store_of, until
 
 pytestmark = pytest.mark.usefixtures("loop_kind")
 
@@ -119,8 +119,8 @@ def test_retr_and_dele_pipelined() -> None:
             assert client.body() == wire_form(message)
             assert client.line() == b"+OK marked"
         assert client.line() == b"+OK bye"
-        assert isinstance(server.store, MemoryStore)
-        assert server.store.messages(NAME) == {}
+        assert isinstance(store_of(server), MemoryStore)
+        assert store_of(server).messages(NAME) == {}
 
 
 def test_all_replies_arrive_after_a_half_close() -> None:

@@ -25,7 +25,7 @@ class OnWire:
         until(lambda: address not in self._peers())
 
     def _peers(self) -> list[tuple[str, int]]:
-        clients = [each.client for each in list(self._server._connections)]
+        clients = [each.client for each in list(self._server._live.connections)]
         return [(client.peer_ip, client.peer_port) for client in clients]
 
 

@@ -21,6 +21,7 @@ from restante import (
     MemoryStore,
     MessageGone,
     MessageInfo,
+    Store,
     StoreError,
 )
 from restante.protocol.facts import measure
@@ -300,7 +301,7 @@ class Opened(Maildrop):
         self.store = store
         self.listing = Listing(["u1"], [7])
 
-    def fetch(self, number: int) -> Content:
+    def fetch(self, number: int, lines: int | None = None) -> Content:
         return Content(b"hello\r\n")
 
     def commit(self, numbers: Sequence[int]) -> None:
@@ -311,19 +312,13 @@ class Opened(Maildrop):
         if self.store.close_fails:
             raise OSError("canary")
 
-    def close_at_once(self) -> bool:
-        if self.store.in_place_fails:
-            raise OSError("canary in place")
-        return False
 
-
-class Opening:
+class Opening(Store):
     """A store that opens maildrops, on storage threads."""
 
-    def __init__(self, *, close_fails: bool = False, in_place_fails: bool = False) -> None:
+    def __init__(self, *, close_fails: bool = False) -> None:
         self.opened = self.closed = self.committed = 0
         self.close_fails = close_fails
-        self.in_place_fails = in_place_fails
         self.gate = threading.Event()
         self.gate.set()
 
@@ -347,16 +342,6 @@ def test_a_close_that_fails_does_not_make_quit_a_lie() -> None:
         until(lambda: store.closed == 2)
         until(lambda: len(errors) == 2)
     assert store.committed == 1
-
-
-def test_a_close_that_fails_in_place_is_tried_on_a_thread() -> None:
-    store = Opening(in_place_fails=True)
-    with new_server(store) as server:
-        for commands in ("DELE 1\r\nQUIT\r\n", "QUIT\r\n", "NOOP\r\n"):
-            with Client(server.port) as client:
-                client.log_in().send(commands)
-                client.line()
-        until(lambda: store.closed == 3)
 
 
 def test_content_without_facts_is_converted_with_care() -> None:

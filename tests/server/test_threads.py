@@ -178,9 +178,9 @@ def test_a_thread_that_has_just_been_started_takes_a_job() -> None:
 
 def test_min_threads_are_warm_after_start() -> None:
     with serving(min_threads=3, max_threads=5) as server:
-        assert server.workers.count == 3
-        assert server.storage.count == 3
-    assert server.workers.count == 0
+        assert server._workers.count == 3
+        assert server._storage.count == 3
+    assert server._workers.count == 0
 
 
 def busy_handler(server: Pop3Server) -> tuple[list[int], threading.Event]:
@@ -208,7 +208,7 @@ def test_max_threads_handlers_are_active_at_once_and_no_more() -> None:
             client.send("XBUSY\r\n")
         until(lambda: len(counts) == 3)
         time.sleep(0.05)
-        assert len(counts) == server.workers.count == 3
+        assert len(counts) == server._workers.count == 3
         leave.set()
         for client in clients:
             assert client.line() == b"+OK done"

@@ -20,7 +20,7 @@ from restante import (
     TlsSettings,
 )
 from tests.conftest import Authority
-from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
+from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
 MAIL = [b"Subject: x\n\nhello\n", b"Subject: big\n\n" + b"y" * 3_000_000]
 
@@ -72,8 +72,8 @@ def test_a_whole_session_inside_tls(
             # An EOF without close_notify would raise here.
             assert client.rest() == b""
         until(lambda: server.sessions == 0)
-        assert isinstance(server.store, MemoryStore)
-        assert len(server.store.messages(NAME)) == 1
+        assert isinstance(store_of(server), MemoryStore)
+        assert len(store_of(server).messages(NAME)) == 1
 
 
 def test_handlers_are_told_of_tls(authority: Authority, trusting: ssl.SSLContext) -> None:
@@ -146,8 +146,8 @@ def test_plaintext_after_the_reply_to_stls_is_not_taken_for_a_command(
             except ConnectionError:
                 said = b""
             assert b"+OK" not in said
-        assert isinstance(server.store, MemoryStore)
-        assert len(server.store.messages(NAME)) == 2
+        assert isinstance(store_of(server), MemoryStore)
+        assert len(store_of(server).messages(NAME)) == 2
 
 
 def test_one_clients_stls_is_nobody_elses(

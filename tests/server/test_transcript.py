@@ -37,7 +37,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_a_dialogue_with_everything_in_order(log: pytest.LogCaptureFixture) -> None:
     with serving([b"Subject: x\n\nhello\n"]) as server:
-        server.transcript.choose(everything=True)
+        server.debug_log.choose(everything=True)
         with Client(server.port) as client:
             greeting = client.greeting.decode()
             client.log_in()
@@ -68,7 +68,7 @@ def test_no_secret_in_any_record_or_event(
     accounts = {NAME: CANARY}
     settings = {"tls": "starttls", "certificate": authority.certificate}
     with serving([b"x\n"], accounts=accounts, **settings) as server:
-        server.transcript.choose(everything=True)
+        server.debug_log.choose(everything=True)
         if watched:
             server.on("receive_command")(lambda session, line: told.append(line))
             server.on("send_response")(lambda session, line: told.append(line))
@@ -124,16 +124,16 @@ def test_one_account_or_address_can_be_chosen_while_sessions_run(
         joe.log_in(password="x")
         ann.log_in("ann", "x")
         assert dialogue(log.records) == []
-        server.transcript.choose(accounts=frozenset({"ANN"}))
+        server.debug_log.choose(accounts=frozenset({"ANN"}))
         joe.ask("LIST 1")
         ann.ask("LIST 2")
         assert dialogue(log.records) == [("C", "LIST 2"), ("S", "-ERR no such message")]
         assert log.records[-1].__dict__["account"] == "ann"
-        server.transcript.choose(addresses=frozenset({"127.0.0.1"}))
+        server.debug_log.choose(addresses=frozenset({"127.0.0.1"}))
         joe.ask("LIST 3")
-        server.transcript.choose(addresses=frozenset({"192.0.2.1"}))
+        server.debug_log.choose(addresses=frozenset({"192.0.2.1"}))
         joe.ask("LIST 4")
-        server.transcript.choose()
+        server.debug_log.choose()
         ann.ask("LIST 5")
         assert not server.transcript.active
         lines = [line for direction, line in dialogue(log.records) if direction == "C"]
@@ -142,7 +142,7 @@ def test_one_account_or_address_can_be_chosen_while_sessions_run(
 
 def test_challenges_are_not_shown(log: pytest.LogCaptureFixture) -> None:
     with serving() as server:
-        server.transcript.choose(everything=True)
+        server.debug_log.choose(everything=True)
         with Client(server.port) as client:
             client.ask("AUTH CRAM-MD5")
             client.ask("*")
@@ -158,7 +158,7 @@ def test_challenges_are_not_shown(log: pytest.LogCaptureFixture) -> None:
 
 def test_stls_is_in_the_log_too(log: pytest.LogCaptureFixture, authority: Authority) -> None:
     with serving(tls="starttls", certificate=authority.certificate) as server:
-        server.transcript.choose(everything=True)
+        server.debug_log.choose(everything=True)
         with Client(server.port) as client:
             client.start_tls(authority.client_context()).ask("NOOP")
     assert dialogue(log.records)[1:] == [

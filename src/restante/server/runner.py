@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs an event loop until `stop`."""
+    """Runs an event loop until `end`."""
 
     def __init__(self) -> None:
+        self._ending: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="restante-loop", daemon=True)
         self._thread.start()
@@ -41,22 +43,25 @@ class LoopThread:
         """
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` on the loop, then end the loop. From any thread; waits for nothing."""
+    def end(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` on the loop, then end the loop. From any thread; waits for nothing.
 
+        Harmless when repeated.
+        """
+        with suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self._end, work)
+
+    def _end(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def work_and_stop() -> None:
             try:
-                await work
+                await work()
             finally:
                 self._loop.stop()
 
-        asyncio.run_coroutine_threadsafe(work_and_stop(), self._loop)
+        self._ending = self._loop.create_task(work_and_stop())
 
-    def stop(self) -> None:
-        """End the loop, and wait for its thread. Harmless when it has ended already."""
-        if not self._loop.is_closed():
-            try:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-            except RuntimeError:  # it was closed just now
-                pass
+    def join(self) -> None:
+        """Wait for the loop's end. Raises what the work raised that was to be its last."""
         self._thread.join()
+        if self._ending is not None and self._ending.done() and not self._ending.cancelled():
+            self._ending.result()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from io import FileIO
 from typing import Any, BinaryIO, Protocol, cast
 
-from restante.calls import Caller
+from restante.calls import Caller, in_task
 from restante.protocol.facts import Facts
 from restante.protocol.replies import Body
 from restante.protocol.stuffing import TERMINATOR, BodyEncoder, stuffed_whole
@@ -115,7 +115,7 @@ async def begun(source: Source, call: Caller) -> Source:
         return source
     if hasattr(source, "__aiter__"):
         blocks = aiter(cast(AsyncIterator[bytes], source))
-        return _resumed_async(await anext(blocks, b""), blocks)
+        return _resumed_async(await in_task(anext(blocks, b"")), blocks)
     plain = iter(source)
     return _resumed(await call(next, plain, b""), plain)
 
@@ -154,8 +154,9 @@ async def _blocks(
         while block := await call(file.read, size):
             yield block
     elif hasattr(source, "__aiter__"):
-        async for block in cast(AsyncIterator[bytes], source):
-            yield block
+        async_blocks = aiter(cast(AsyncIterator[bytes], source))
+        while (part := await in_task(anext(async_blocks, None))) is not None:
+            yield part
     else:
         blocks = iter(source)
         while (block := await call_blocking(next, blocks, None)) is not None:

@@ -250,7 +250,12 @@ class Pop3Server(Events):
         return self.addresses[0][1]
 
     @property
-    def sessions(self) -> list[ClientSession]:
+    def sessions(self) -> int:
+        """How many connections are open."""
+        return len(self._live.connections)
+
+    @property
+    def clients(self) -> list[ClientSession]:
         """The connections that are open."""
         return [connection.client for connection in list(self._live.connections)]
 
@@ -261,12 +266,15 @@ class Pop3Server(Events):
         """
         if self._loop is not None:
             raise RuntimeError("the server is started already")
-        self._join()
+        if self._thread is not None:
+            self._thread.join()  # of a server that was stopped by a handler
         self._thread = LoopThread()
         try:
             self._thread.run(self.open())
         except BaseException:
-            self._join()
+            self._thread.end(_nothing)
+            self._thread.join()
+            self._thread = None
             raise
 
     def stop(self) -> None:
@@ -279,17 +287,12 @@ class Pop3Server(Events):
         if thread is None:
             if self._stopping is not None:
                 self._call_soon(self._stopping.set)
-        elif thread.is_current() or self._workers.is_current() or self._storage.is_current():
-            thread.begin(self.close())
-        else:
-            if self._loop is not None:
-                thread.run(self.close())
-            self._join()
-
-    def _join(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
+            return
+        thread.end(self.close)
+        if thread.is_current() or self._workers.is_current() or self._storage.is_current():
+            return
+        thread.join()
+        self._thread = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -486,6 +489,10 @@ class Pop3Server(Events):
 
     async def _report(self, error: Exception) -> None:
         await self._hooks.report(error, None, "in the handler of certificate")
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _listeners(

@@ -16,11 +16,12 @@ from restante.stores.contract import (
     Maildrop,
     MaildropInUse,
     MessageGone,
+    Store,
     StoreError,
 )
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """A store in memory. Safe to use from several threads."""
 
     blocking: ClassVar[bool] = False
@@ -101,6 +102,8 @@ class MemoryStore:
 
 
 class _MemoryMaildrop(Maildrop):
+    blocking = False
+
     def __init__(self, store: MemoryStore, name: str, facts: dict[UniqueId, Facts]) -> None:
         self._store = store
         self._name = name
@@ -118,7 +121,7 @@ class _MemoryMaildrop(Maildrop):
     def _unique_id(self, number: MessageNumber) -> UniqueId:
         return UniqueId(self.listing.unique_ids[number - 1])
 
-    def fetch(self, number: MessageNumber) -> Content:
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
         return self._store._read(self._name, self._unique_id(number))
 
     def fetch_at_once(self, number: MessageNumber) -> Content:

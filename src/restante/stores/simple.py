@@ -27,6 +27,7 @@ from restante.stores.contract import (
     MessageGone,
     MessageInfo,
     Source,
+    Store,
     StoreError,
 )
 
@@ -50,7 +51,13 @@ async def call_anywhere(function: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.to_thread(function, *args)
 
 
-class SimpleMaildrops:
+def as_store(given, call):
+    if isinstance(given, Store): return given
+    if isinstance(given, MaildropStore): return SimpleMaildrops(given, call)
+    raise TypeError(f"store={given!r}: no store")
+
+
+class SimpleMaildrops(Store):
     """A three-method store as one that opens maildrops.
 
     call: how the store's methods are called.
@@ -209,7 +216,7 @@ class _SimpleMaildrop(Maildrop):
         self._own_ids = own_ids
         self._key: tuple[int, str] | None = key
 
-    async def fetch(self, number: MessageNumber) -> Content:
+    async def fetch(self, number: MessageNumber, lines=None) -> Content:
         own_id = self._own_ids[number - 1]
         source = await self._store.read(self._account, own_id)
         return Content(source, self._store.known(self._account, own_id))

@@ -61,7 +61,7 @@ class OpenedMaildir(Maildrop):
         self._gone: AbstractSet[int] = frozenset()  # rows whose files are removed already
         self._files: _Files | None = None
 
-    def fetch(self, number: MessageNumber) -> Content:
+    def fetch(self, number: MessageNumber, lines=None) -> Content:
         """The message, and its facts unless its file has been changed since."""
         row = number - 1
         with as_store_error("fetching"):
