@@ -43,7 +43,7 @@ from functools import lru_cache
 from threading import Lock
 from unicodedata import category, normalize
 
-from restante.accounts.names import MAX_NAME, fold
+from restante.accounts.names import MAX_NAME
 from restante.guard.addresses import Peer, Peers, Rules
 from restante.guard.ban_store import Ban, BanStore, BanStoreError, Failure, News, Old
 from restante.guard.connection_limits import Places
@@ -445,7 +445,7 @@ def _key(name: str) -> str:
 @lru_cache(4096)
 def _folded(name: str) -> str:
     # Directories and databases may heed neither accents nor blanks, nor which form a letter has.
-    letters = normalize("NFKD", fold(normalize("NFKD", name)))
+    letters = normalize("NFKD", normalize("NFKD", name).casefold())
     kept = "".join(c for c in letters if not c.isspace() and category(c) not in _UNHEEDED)
     key = kept or name
     return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 from restante.accounts.contract import Account, AccountStore, KnowsSchemes
+from restante.calls import OnThread, finished
 from restante.contained import contained
 from restante.server.events import is_async
 from restante.threads import WorkerThreads
@@ -17,8 +19,10 @@ async def call_on(threads: WorkerThreads | None, function: Callable[..., Any], *
     with contained:
         if is_async(function) or threads is None:
             result = function(*args)
+            if isinstance(result, OnThread):
+                result = await asyncio.to_thread(result)
         else:
-            result = await threads.run(function, *args)
+            result = finished(await threads.run(function, *args))
         return await result if inspect.isawaitable(result) else result
 
 

@@ -27,6 +27,7 @@ from restante.accounts.names import Matching
 from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
 from restante.accounts.verify import Proof, Verifier, acts_as_itself
+from restante.calls import OnThread
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import DEFAULT_ITERATIONS, ScramKeys
@@ -84,7 +85,8 @@ class Logins:
         self._hashing = hashing
         self._tokens = tokens
         self._separator = master_separator
-        self._upgrades = upgrade and isinstance(accounts, UpgradesCredentials)
+        can = getattr(accounts, "upgrades", isinstance(accounts, UpgradesCredentials))
+        self._upgrades = upgrade and can
         self._clock = clock
         self._key = (
             accounts.name_key
@@ -92,7 +94,6 @@ class Logins:
             else Matching(getattr(accounts, "case_insensitive", True)).key
         )
         self._keys = ScramKeyFinder(secret, iterations=scram_iterations, key=self._key)
-        self._in_place = not getattr(accounts, "blocking", True)
         self._networks: dict[tuple[str, ...], NetworkMap[bool]] = {}
 
     def login_of(self, name: str) -> str:
@@ -128,10 +129,10 @@ class Logins:
             return None
         account: Account | None = self.accounts.lookup(claim.name)  # type: ignore[assignment]
         account = self._if_welcome(account, address)
-        if not self.verifier.is_cheap(account, claim):
-            return None
         proof = self.verifier.prove(account, claim)
-        return None if account is None or proof is None else (account, proof)
+        if account is None or proof is None or isinstance(proof, OnThread):
+            return None
+        return account, proof
 
     async def keys(self, name: str, scheme: str, address: str) -> ScramKeys:
         """What SCRAM needs to know of an account; made up where there is nothing.
@@ -144,13 +145,10 @@ class Logins:
         welcome = self._if_welcome(account, address) is not None
         derives = "PLAIN" in self.held_schemes
 
-        def find() -> ScramKeys:
-            found = self._keys.find(account, name, scheme, derives=derives)
-            return found if welcome else found.without_secret()
-
-        if self._keys.is_cheap(account, name, scheme, derives=derives):
-            return find()
-        return await self._hashing.run(find)
+        found = self._keys.find(account, name, scheme, derives=derives)
+        if isinstance(found, OnThread):
+            found = await self._hashing.run(found)
+        return found if welcome else found.without_secret()
 
     def after(
         self, account: Account, claim: Claim, proof: Proof
@@ -222,17 +220,14 @@ class Logins:
         return None if account is None or proof is None else (account, proof)
 
     async def _prove(self, account: Account | None, claim: Claim) -> Proof | None:
-        # A digest costs nothing; whether a password's check does, a store may have to look up.
-        in_place = self._in_place or not isinstance(claim, PasswordClaim)
-        if in_place and self.verifier.is_cheap(account, claim):
-            return self.verifier.prove(account, claim)
-        return await self._hashing.run(self.verifier.prove, account, claim)
+        proof = self.verifier.prove(account, claim)
+        return await self._hashing.run(proof) if isinstance(proof, OnThread) else proof
 
     async def _ask_others(self, account: Account | None, claim: PasswordClaim) -> Proof | None:
         """Have whoever keeps the account's password say whether this is it."""
         if account is None or account.check_password is None or not claim.password:
             if isinstance(self.accounts, ChecksElsewhere):
-                await self.accounts.check_decoy(claim.name, claim.password)
+                await self._calls.on_worker(self.accounts.check_decoy, claim.name, claim.password)
             return None
         answer = await self._calls.on_worker(account.check_password, claim.password)
         if inspect.isawaitable(answer):
