@@ -539,7 +539,7 @@ def test_keys_of_an_older_file_are_made_anew(
                 ("ann@xn--mnchen-3ya.example", "ann@xn--mnchen-3ya.example", "", None),
             ],
         )
-    with SqliteAccounts(path) as store:
+    with SqliteAccounts(path, domains=["straße.example"]) as store:
         assert len(store.list()) == 4
         for name, owner in {
             "JOE": "Joe",
