@@ -24,7 +24,7 @@ from restante.threads import WorkerThreads
 GUESSES = 120
 """Guesses that wait at the same time. Each that is answered is followed by another."""
 
-OWNERS = 10
+OWNERS = 5
 """Logins of owners, one after the other."""
 
 Run: TypeAlias = Callable[[Callable[[], bool], bool], Awaitable[bool]]

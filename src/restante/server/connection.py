@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
         self.address = peer.address
         self._number = self.server.numbering.next()
         self.since = time.time()
-        self.admission = self._counted_in or Admission(self.server.guard, peer.address[0])
+        self.admission = self._counted_in or Admission(self.server.guard, None, peer.address[0])
         self._performer = Performer(self)
         self._set_limit()
         refusal = self.server.admit(self)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from restante.accounts.contract import Account
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import Proof, acts_as_itself
-from restante.guard.guard import TOO_MANY_TRIES
+from restante.guard.admission import TOO_MANY_TRIES, Admission
 from restante.protocol.claims import Claim, PasswordClaim, TokenClaim
 from restante.protocol.effects import BrokenOff, FindKeys
 from restante.protocol.errors import Pop3Error
@@ -18,7 +18,6 @@ from restante.protocol.replies import Err
 from restante.server.events import default_for
 
 if TYPE_CHECKING:
-    from restante.guard.admission import Admission
     from restante.server.connection import Connection
     from restante.server.server import Pop3Server
 

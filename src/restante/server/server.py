@@ -389,7 +389,7 @@ class Pop3Server(Events):
 
     def _knock(self, listener: Listener, address: str) -> Admission | None:
         """Count a client in before its handshake; None: it is turned away."""
-        admission = Admission(self.guard, address)
+        admission = Admission(self.guard, None, address)
         if listener.hears_xclient(address):  # it comes in for its clients, one by one
             return admission
         return admission if admission.begin() is None else None

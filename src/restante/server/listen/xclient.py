@@ -114,7 +114,7 @@ def introduce(connection: Connection, said: XClient) -> Err | None:
         return None
     connection.address = said.host, said.port or 0
     connection.admission.end()
-    connection.admission = Admission(connection.server.guard, said.host)
+    connection.admission = Admission(connection.server.guard, None, said.host)
     refusal = connection.admission.begin()
     session.closing = refusal is not None
     return refusal
