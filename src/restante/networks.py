@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Generic, TypeAlias, TypeVar
@@ -54,7 +54,8 @@ class NetworkMap(Generic[T]):
 
     def __init__(self) -> None:
         self._values: dict[Network, T] = {}
-        self._lengths: dict[tuple[int, int], int] = {}  # how many, by version and length
+        # The same by version and length, and then by the bits of the prefix.
+        self._by_length: dict[tuple[int, int], dict[int, T]] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -71,26 +72,34 @@ class NetworkMap(Generic[T]):
         """Set a network's value; it is then the latest."""
         self.drop(network)
         self._values[network] = value
-        kind = network.version, network.prefixlen
-        self._lengths[kind] = self._lengths.get(kind, 0) + 1
+        kind, prefix = _kind_and_prefix(network)
+        self._by_length.setdefault(kind, {})[prefix] = value
 
     def drop(self, network: Network) -> None:
         """Forget a network, if it is there."""
-        if network not in self._values:
+        if self._values.pop(network, None) is None:
             return
-        del self._values[network]
-        kind = network.version, network.prefixlen
-        self._lengths[kind] -= 1
-        if not self._lengths[kind]:
-            del self._lengths[kind]
+        kind, prefix = _kind_and_prefix(network)
+        del self._by_length[kind][prefix]
+        if not self._by_length[kind]:
+            del self._by_length[kind]
 
-    def covering(self, address: Address) -> Iterator[T]:
+    def covering(self, address: Address) -> list[T]:
         """The values of all networks that the address is in."""
-        for version, length in self._lengths:
+        number, bits = int(address), address.max_prefixlen
+        found = []
+        for (version, length), values in self._by_length.items():
             if version == address.version:
-                value = self._values.get(enclosing(address, length))
+                value = values.get(number >> (bits - length))
                 if value is not None:
-                    yield value
+                    found.append(value)
+        return found
+
+
+def _kind_and_prefix(network: Network) -> tuple[tuple[int, int], int]:
+    length = network.prefixlen
+    prefix = int(network.network_address) >> (network.max_prefixlen - length)
+    return (network.version, length), prefix
 
 
 def network_set(texts: Iterable[str]) -> NetworkMap[bool]:

@@ -69,7 +69,7 @@ def _field(default: T, allowed: Allowed) -> T:
 
 
 @lru_cache
-def allowed_of(settings: Any) -> Mapping[str, Allowed]:
+def allowed_of(settings: type) -> Mapping[str, Allowed]:
     """What each setting of a class may be, by name."""
     hints = get_type_hints(settings)
     return {
@@ -84,7 +84,8 @@ def check(settings: Any) -> None:
     A list in place of a tuple is made one. Raises TypeError for a value of a wrong type and
     ValueError for one that isn't allowed; both name the setting, its value and what is allowed.
     """
-    for name, allowed in allowed_of(type(settings)).items():
+    of: Any = type(settings)
+    for name, allowed in allowed_of(of).items():
         value = getattr(settings, name)
         if value is None and allowed.optional:
             continue

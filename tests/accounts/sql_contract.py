@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from restante.accounts.contract import Account, AccountError
-from restante.accounts.names import fold, is_valid_name
+from restante.accounts.names import is_valid_name, name_key
 from restante.accounts.schemes import hash_password, verify
 from restante.accounts.sql import SqlAccounts
 
@@ -112,7 +112,7 @@ class SqlContract(ABC):
                     assert found == Account(expected)
                 else:
                     assert found is None
-                assert fold(name) in known or runner.run(users.lookup(name)) is None
+                assert name_key(name) in known or runner.run(users.lookup(name)) is None
 
             known = {"joe@example.com", "ann"}
             check()

@@ -9,24 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from restante.accounts.chain import AsyncChain, Chain, make_chain
-from restante.accounts.contract import (
-    Account,
-    AccountError,
-    AccountStore,
-    Addressable,
-    Closes,
-    KnowsHashing,
-    KnowsSchemes,
-    RecordsUse,
-    UpgradesCredentials,
-)
+from restante.accounts.chain import Chain
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.static import StaticAccounts
+from restante.calls import OnThread
 
 
-class Plain:
+class Plain(AccountStore):
     """The smallest store: plain, and it may wait."""
+
+    upgrades = True
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -46,7 +39,7 @@ class Quick(Plain):
 
 
 class Full(Quick):
-    """A store with all add-ons."""
+    """A store that has all of the contract."""
 
     def __init__(self, *names: str, held: frozenset[str] = frozenset()) -> None:
         super().__init__(*names)
@@ -55,6 +48,9 @@ class Full(Quick):
 
     def lookup_address(self, address: str) -> Account | None:
         return self.lookup(address.partition("@")[0])
+
+    def check_decoy(self, name: str, password: str) -> None:
+        self.done.append((name, password))
 
     def held_schemes(self) -> frozenset[str]:
         return self.held
@@ -86,27 +82,40 @@ class AsyncFull(Full):
         super().record_use(name, app_password)
 
 
+class Threaded(Full):
+    """May wait, so it is asked on threads."""
+
+    blocking = True
+
+
 class Fails(Full):
     async def aclose(self) -> None:
         raise OSError("stuck")
 
 
-@pytest.fixture(params=["plain", "async"])
+def answer(result: object) -> object:
+    """What a chain gives, however it gives it: as a server does."""
+
+    async def wait() -> object:
+        given = await asyncio.to_thread(result) if isinstance(result, OnThread) else result
+        return await given if inspect.isawaitable(given) else given
+
+    return asyncio.run(wait())
+
+
+@pytest.fixture(params=["in place", "threads", "async", "async first"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def chained(kind: str, *stores: AccountStore) -> Chain | AsyncChain:
-    return Chain(stores) if kind == "plain" else AsyncChain(stores)
-
-
-def answer(result: object) -> object:
-    """What a chain gives, of either kind."""
-
-    async def wait() -> object:
-        return await result if inspect.isawaitable(result) else result
-
-    return asyncio.run(wait()) if inspect.isawaitable(result) else result
+def chained(kind: str, *stores: AccountStore) -> Chain:
+    """A chain of the stores, with empty ones between them that are asked in that manner."""
+    if kind == "in place":
+        return Chain(stores)
+    between = {"threads": Threaded, "async": AsyncFull, "async first": AsyncFull}[kind]
+    extra: list[AccountStore] = [between(held=frozenset())]
+    mixed = [store for pair in zip(stores, extra * len(stores), strict=True) for store in pair]
+    return Chain(extra + mixed if kind == "async first" else mixed)
 
 
 def who(result: object) -> str | None:
@@ -115,36 +124,16 @@ def who(result: object) -> str | None:
     return account.maildrop if account else None
 
 
-def test_offers_the_contract_and_its_add_ons(kind: str) -> None:
-    chain = chained(kind, Plain())
-    for contract in (
-        AccountStore,
-        KnowsSchemes,
-        KnowsHashing,
-        Addressable,
-        UpgradesCredentials,
-        RecordsUse,
-        Closes,
-    ):
-        assert isinstance(chain, contract)
-
-
-def test_the_kind_is_what_the_stores_need() -> None:
-    for stores, kind, blocking in (
-        ([Quick(), Quick()], Chain, False),
-        ([Quick(), Plain()], Chain, True),
-        ([Plain()], Chain, True),
-        ([Plain(), Async()], AsyncChain, None),
-        ([AsyncFull()], AsyncChain, None),
-    ):
-        chain = make_chain(stores)
-        assert type(chain) is kind
-        assert getattr(chain, "blocking", None) is blocking
-
-
 def test_no_stores_are_no_chain() -> None:
     with pytest.raises(ValueError, match="needs a store"):
-        make_chain([])
+        Chain([])
+
+
+def test_what_needs_no_waiting_is_answered_in_place() -> None:
+    chain = Chain([Quick("joe"), Plain("max")])
+    assert chain.blocking is False
+    assert isinstance(chain.lookup("joe"), Account)
+    assert isinstance(chain.lookup("max"), OnThread)
 
 
 def test_the_first_that_knows_a_name_answers(kind: str) -> None:
@@ -175,7 +164,7 @@ def test_whatever_a_store_raises_is_raised(wrong: Exception) -> None:
     with pytest.raises(type(wrong)):
         Chain([Broken(), Quick("joe")]).lookup("joe")
     with pytest.raises((type(wrong), RuntimeError)):
-        answer(AsyncChain([Broken(), Quick("joe")]).lookup("joe"))
+        answer(Chain([Async(), Broken(), Quick("joe")]).lookup("joe"))
 
 
 def test_a_disabled_account_is_an_answer(kind: str) -> None:
@@ -186,10 +175,11 @@ def test_a_disabled_account_is_an_answer(kind: str) -> None:
     assert account.disabled
 
 
-def test_addresses_are_asked_of_those_that_know_any(kind: str) -> None:
-    chain = chained(kind, Plain("joe"), Full("joe"), Full("max"))
+def test_addresses_are_asked_of_one_after_the_other(kind: str) -> None:
+    chain = chained(kind, Plain("joe", "kim@example.org"), Full("joe"), Full("max"))
     assert who(chain.lookup_address("joe@example.org")) == "Full"
     assert who(chain.lookup_address("max@example.org")) == "Full"
+    assert who(chain.lookup_address("kim@example.org")) == "Plain"  # by its name
     assert who(chain.lookup_address("ida@example.org")) is None
 
 
@@ -199,11 +189,11 @@ def test_held_schemes_are_those_of_all(kind: str) -> None:
     assert answer(chained(kind, Plain()).held_schemes()) == frozenset()
 
 
-def test_the_slowest_scheme_of_all(kind: str) -> None:
+def test_the_slowest_scheme_of_all() -> None:
     quick, slow = Full(held=frozenset({"PLAIN"})), Full(held=frozenset({"MD5-CRYPT"}))
-    assert chained(kind, quick).slowest_scheme() is None
-    assert chained(kind, quick, slow).slowest_scheme() == "MD5-CRYPT"
-    assert chained(kind, quick, slow, Plain()).slowest_scheme() == "ARGON2ID"
+    assert Chain([quick]).slowest_scheme() is None
+    assert Chain([quick, slow]).slowest_scheme() == "MD5-CRYPT"
+    assert Chain([quick, slow, Plain()]).slowest_scheme() == "ARGON2ID"
 
 
 def test_changes_go_to_the_store_that_holds_the_account(kind: str) -> None:
@@ -216,9 +206,35 @@ def test_changes_go_to_the_store_that_holds_the_account(kind: str) -> None:
     assert second.done == [("max", "old", "new"), ("max", "phone")]
 
 
+def test_stores_that_replace_nothing_are_asked_to_replace_nothing(kind: str) -> None:
+    keeps = Full("joe")
+    keeps.upgrades = False
+    chain = chained(kind, keeps, Full("max"))
+    answer(chain.replace_credential("joe", "old", "new"))
+    assert keeps.done == []
+    account = answer(chain.lookup("joe"))
+    assert isinstance(account, Account)
+    assert not account.upgradable
+    assert chain.upgrades
+    assert not Chain([keeps]).upgrades
+
+
+def test_each_store_takes_its_time_over_an_unknown_name(kind: str) -> None:
+    one, two = Full(), Full()
+    answer(chained(kind, one, two).check_decoy("joe", "wrong"))
+    assert one.done == two.done == [("joe", "wrong")]
+
+
+def test_all_accounts_are_listed_where_all_stores_can() -> None:
+    one, two = StaticAccounts({"joe": "a"}), StaticAccounts({"ann": "b"})
+    assert [each.name for each in Chain([one, two]).list()] == ["joe", "ann"]
+    with pytest.raises(AccountError, match="Plain can't list"):
+        Chain([one, Plain()]).list()
+
+
 def test_async_methods_are_awaited() -> None:
     first, second = Async("ida"), AsyncFull("joe", held=frozenset({"NT"}))
-    chain = make_chain([first, second])
+    chain = Chain([first, second])
     assert who(chain.lookup("ida")) == "Async"
     assert who(chain.lookup("joe")) == "AsyncFull"
     assert answer(chain.held_schemes()) == {"NT"}
@@ -226,14 +242,15 @@ def test_async_methods_are_awaited() -> None:
     assert second.done == [("joe", "phone")]
 
 
-def test_an_async_chain_waits_on_threads() -> None:
-    """A plain store that may wait doesn't hold the event loop."""
+@pytest.mark.parametrize("order", ["quick waits async", "async quick waits", "waits async quick"])
+def test_a_plain_store_that_may_wait_does_not_hold_the_event_loop(order: str) -> None:
     waits, quick = Plain(), Quick()
-    chain = make_chain([waits, quick, Async()])
+    stores = {"waits": waits, "quick": quick, "async": Async()}
+    chain = Chain([stores[each] for each in order.split()])
     assert who(chain.lookup("joe")) is None
-    here = threading.get_ident()
-    assert quick.threads == {here}
-    assert here not in waits.threads
+    assert waits.asked == quick.asked == ["joe"]
+    assert threading.get_ident() in quick.threads
+    assert threading.get_ident() not in waits.threads
 
 
 def test_all_are_closed(kind: str) -> None:
@@ -248,14 +265,12 @@ def test_all_are_closed(kind: str) -> None:
 def test_of_real_stores(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("joe:{SSHA}p3ihC8PengvYtx5wRdQ6mgIloAvFxEBH\n")
-    chain = make_chain([PasswdFile(path), StaticAccounts({"joe": "other", "max": "geheim"})])
-    assert isinstance(chain, Chain)
-    assert chain.blocking is False
+    chain = Chain([PasswdFile(path), StaticAccounts({"joe": "other", "max": "geheim"})])
     joe, max_ = chain.lookup("joe"), chain.lookup("max")
-    assert joe is not None
+    assert isinstance(joe, Account)
     assert joe.credentials == ("{SSHA}p3ihC8PengvYtx5wRdQ6mgIloAvFxEBH",)
     assert max_ is not None
-    assert chain.held_schemes() == {"SSHA", "PLAIN"}
+    assert answer(chain.held_schemes()) == {"SSHA", "PLAIN"}
     path.unlink()
     with pytest.raises(AccountError):
         chain.lookup("joe")

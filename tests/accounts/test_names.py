@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,10 @@ from restante.accounts.names import (
     check_address,
     check_name,
     check_password,
-    fold,
+    domain_key,
     is_valid_name,
+    name_key,
+    spellings,
 )
 
 
@@ -58,7 +62,7 @@ def test_names_compare_in_one_composition() -> None:
 
 def test_case_counts_unless_told_otherwise() -> None:
     assert Matching(False).key("Joe") != Matching(False).key("joe")
-    assert Matching(True).key("STRASSE") == Matching(True).key("straße")
+    assert Matching(True).key("JÜRGEN") == Matching(True).key("jürgen")
 
 
 def test_case_of_domains_never_counts() -> None:
@@ -67,6 +71,47 @@ def test_case_of_domains_never_counts() -> None:
 
 
 @given(st.text())
-def test_folding_is_done_once(text: str) -> None:
-    assert fold(fold(text)) == fold(text)
-    assert fold(Matching(False).key(text)) == fold(text)
+def test_a_key_is_its_own_key(text: str) -> None:
+    assert name_key(name_key(text)) == name_key(text)
+    assert name_key(Matching(False).key(text)) == name_key(text)
+
+
+def test_sharp_s_and_double_s_are_two() -> None:
+    """RFC 8265 §3.3.2: lower case, and no case folding."""
+    assert name_key("Strauß") == "strauß" != name_key("STRAUSS")
+    assert domain_key("straße.example") != domain_key("strasse.example")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["münchen.example", "MÜNCHEN.Example", "mu\u0308nchen.example", "xn--mnchen-3ya.example",
+     "XN--MNCHEN-3YA.EXAMPLE", "münchen。example"],
+)  # fmt: skip
+def test_all_spellings_of_a_domain_are_one(domain: str) -> None:
+    assert domain_key(domain) == "xn--mnchen-3ya.example"
+    assert Matching.of(False, ["München.example"]).local_key(f"joe@{domain}") == "joe"
+    assert Matching(False).key(f"Joe@{domain}") == "Joe@xn--mnchen-3ya.example"
+
+
+@pytest.mark.parametrize("domain", ["-ü-.example", "a_b.exämple\u2028", "ü" * 300, "ü..example"])
+def test_what_idna_does_not_allow_is_compared_by_lower_case(domain: str) -> None:
+    assert domain_key(domain.upper()) == domain
+
+
+def test_without_idna_only_domains_in_ascii_are_compared_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "idna", None)
+    assert domain_key("Münster.example") == "münster.example"
+    assert domain_key("XN--MNSTER-KVA.example") == "xn--mnster-kva.example"
+    assert spellings("joe@xn--mnster-kva.example") == ("joe@xn--mnster-kva.example",)
+
+
+def test_spellings_under_which_others_may_keep_a_name() -> None:
+    assert spellings("joe@example.org") == ("joe@example.org",)
+    assert spellings("xn--mnchen-3ya") == ("xn--mnchen-3ya",)
+    assert spellings("joe@xn--mnchen-3ya.example") == (
+        "joe@münchen.example",
+        "joe@xn--mnchen-3ya.example",
+    )
+    assert spellings("joe@xn--a.example") == ("joe@xn--a.example",)

@@ -19,10 +19,6 @@ from restante.accounts.contract import (
     Account,
     AccountError,
     AccountStore,
-    Addressable,
-    KnowsHashing,
-    KnowsSchemes,
-    UpgradesCredentials,
 )
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import crypts, verify
@@ -59,11 +55,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_offers_the_contract_and_its_add_ons(path: Path) -> None:
+def test_is_a_store_of_accounts(path: Path) -> None:
     store = read(path, "")
-    for contract in (AccountStore, KnowsSchemes, KnowsHashing, Addressable):
-        assert isinstance(store, contract)
-    assert not isinstance(store, UpgradesCredentials)
+    assert isinstance(store, AccountStore)
+    assert not store.upgrades
     assert store.lookup("joe") is None
     assert store.lookup_address("joe@example.org") is None
     assert store.held_schemes() == frozenset()

@@ -386,7 +386,7 @@ def test_a_missing_crypt_library_is_an_error_that_names_the_extra(
     monkeypatch.setitem(sys.modules, library, None)
     crypts._bcrypt.cache_clear()
     crypts._handler.cache_clear()
-    with pytest.raises(AccountError, match=rf"need {package}: .*restante\[crypt\]"):
+    with pytest.raises(AccountError, match=rf"needs {package}: .*restante\[crypt\]"):
         verify(credential, "geheim")
 
 

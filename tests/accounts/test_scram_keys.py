@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from restante.accounts.contract import Account
 from restante.accounts.scram_keys import MIN_SECRET, ScramKeyFinder
+from restante.calls import OnThread, finished
 from restante.sasl.scram import HASHES, ScramKeys, make
 
 SECRET = b"0123456789abcdef"
@@ -22,8 +23,15 @@ OWN = {
 }
 
 
-def finder(secret: bytes = SECRET, **settings: Any) -> ScramKeyFinder:
-    return ScramKeyFinder(secret, **({"iterations": 50} | settings))
+class Finder(ScramKeyFinder):
+    """Finds keys however long it takes."""
+
+    def keys(self, account: Account | None, name: str, scheme: str, *, derives: bool) -> ScramKeys:
+        return finished(self.find(account, name, scheme, derives=derives))
+
+
+def finder(secret: bytes = SECRET, **settings: Any) -> Finder:
+    return Finder(secret, **({"iterations": 50} | settings))
 
 
 def keeps_keys(scheme: str, name: str = "joe", **more: Any) -> Account:
@@ -40,14 +48,14 @@ def test_an_account_s_own_keys_come_first(scheme: str, derives: bool) -> None:
     account = keeps_keys(scheme)
     both = Account("joe", ("{PLAIN}secret", *account.credentials))
     for each in (account, both):
-        assert finder().find(each, "joe", scheme, derives=derives) == OWN[scheme]
+        assert finder().keys(each, "joe", scheme, derives=derives) == OWN[scheme]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("derives", [False, True])
 def test_a_password_that_is_kept_gives_keys(scheme: str, derives: bool) -> None:
     """Even where the store had not said that there is one."""
-    keys = finder().find(keeps_password(), "joe", scheme, derives=derives)
+    keys = finder().keys(keeps_password(), "joe", scheme, derives=derives)
     assert keys == make(HASHES[scheme], "secret", salt=keys.salt, iterations=50)
     assert keys.password == "secret"
 
@@ -69,7 +77,7 @@ def test_an_account_without_either_is_as_one_that_is_not_there(
 ) -> None:
     account = Account("joe", credentials)
     made_up, found = (
-        finder().find(each, "joe", "SCRAM-SHA-256", derives=derives) for each in (account, None)
+        finder().keys(each, "joe", "SCRAM-SHA-256", derives=derives) for each in (account, None)
     )
     assert (made_up.salt, made_up.iterations) == (found.salt, found.iterations)
     assert made_up.password is None
@@ -77,7 +85,7 @@ def test_an_account_without_either_is_as_one_that_is_not_there(
 
 def test_damaged_keys_don_t_hide_a_password() -> None:
     account = Account("joe", ("{SCRAM-SHA-1}damaged", "{PLAIN}secret"))
-    assert finder().find(account, "joe", "SCRAM-SHA-1", derives=True).password == "secret"
+    assert finder().keys(account, "joe", "SCRAM-SHA-1", derives=True).password == "secret"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -86,7 +94,7 @@ def test_made_up_keys_look_like_real_ones(scheme: str, derives: bool) -> None:
     """The same number of iterations, the same size of salt; always the same salt."""
     seen = {
         (keys.salt, keys.iterations)
-        for keys in (finder().find(None, "nobody", scheme, derives=derives) for _ in range(3))
+        for keys in (finder().keys(None, "nobody", scheme, derives=derives) for _ in range(3))
     }
     assert len(seen) == 1
     ((salt, iterations),) = seen
@@ -94,7 +102,7 @@ def test_made_up_keys_look_like_real_ones(scheme: str, derives: bool) -> None:
 
 
 def test_made_up_keys_can_be_made_to_look_otherwise() -> None:
-    keys = finder(iterations=7, salt_octets=12).find(None, "x", "SCRAM-SHA-1", derives=False)
+    keys = finder(iterations=7, salt_octets=12).keys(None, "x", "SCRAM-SHA-1", derives=False)
     assert (len(keys.salt), keys.iterations) == (12, 7)
 
 
@@ -102,7 +110,7 @@ def test_salts_are_a_name_s_a_scheme_s_and_a_secret_s_own() -> None:
     names = ("nobody", "nobody2", "joe", "", "n\0", "Zoë")
     secrets = (SECRET, SECRET[::-1])
     salts = [
-        finder(secret).find(None, name, scheme, derives=False).salt
+        finder(secret).keys(None, name, scheme, derives=False).salt
         for secret in secrets
         for name in names
         for scheme in SCHEMES
@@ -113,7 +121,7 @@ def test_salts_are_a_name_s_a_scheme_s_and_a_secret_s_own() -> None:
 def test_made_up_keys_are_keys_of_nothing() -> None:
     """They differ each time, so nobody can ever have worked out a proof."""
     first, second = (
-        finder().find(None, "nobody", "SCRAM-SHA-256", derives=False) for _ in range(2)
+        finder().keys(None, "nobody", "SCRAM-SHA-256", derives=False) for _ in range(2)
     )
     assert first.stored_key != second.stored_key
     assert first.server_key != second.server_key
@@ -124,10 +132,10 @@ def test_made_up_keys_are_keys_of_nothing() -> None:
 def test_spellings_that_are_one_name_have_one_salt(known: Account | None) -> None:
     """A store that looks names up without regard to case must not be told from their salts."""
     spellings = ("joé", "JOÉ", "joe\u0301", "Joe\u0301")
-    found = {finder().find(known, n, "SCRAM-SHA-1", derives=True).salt for n in spellings}
+    found = {finder().keys(known, n, "SCRAM-SHA-1", derives=True).salt for n in spellings}
     assert len(found) == 1
     exact: Callable[[str], str] = str
-    apart = {finder(key=exact).find(known, n, "SCRAM-SHA-1", derives=True).salt for n in spellings}
+    apart = {finder(key=exact).keys(known, n, "SCRAM-SHA-1", derives=True).salt for n in spellings}
     assert len(apart) == 4
 
 
@@ -135,7 +143,7 @@ def test_spellings_that_are_one_name_have_one_salt(known: Account | None) -> Non
 def test_a_disabled_account_looks_as_before(derives: bool) -> None:
     for make_account in (keeps_password, lambda **more: keeps_keys("SCRAM-SHA-1", **more)):
         before, after = (
-            finder().find(make_account(disabled=off), "joe", "SCRAM-SHA-1", derives=derives)
+            finder().keys(make_account(disabled=off), "joe", "SCRAM-SHA-1", derives=derives)
             for off in (False, True)
         )
         assert before == after
@@ -161,13 +169,16 @@ def test_the_same_work_is_done_for_every_name(
     one = finder()
     for account in accounts * 2:  # nor is it less the second time
         work.clear()
-        assert one.is_cheap(account, "joe", scheme, derives=derives) is not derives
-        one.find(account, "joe", scheme, derives=derives)
+        found = one.find(account, "joe", scheme, derives=derives)
+        assert isinstance(found, OnThread) is derives
+        assert work == []
+        finished(found)
         assert work == [(HASHES[scheme], 16, 50)] * derives
 
 
-def test_a_password_that_nobody_told_of_is_no_cheap_one() -> None:
-    assert not finder().is_cheap(keeps_password(), "joe", "SCRAM-SHA-1", derives=False)
+def test_keys_of_a_password_are_derived_on_a_thread() -> None:
+    found = finder().find(keeps_password(), "joe", "SCRAM-SHA-1", derives=False)
+    assert isinstance(found, OnThread)
 
 
 def test_a_short_secret_is_refused() -> None:
@@ -177,6 +188,6 @@ def test_a_short_secret_is_refused() -> None:
 
 @given(st.text(), st.sampled_from(SCHEMES))
 def test_there_are_keys_for_every_name(name: str, scheme: str) -> None:
-    one, other = (finder().find(None, name, scheme, derives=False) for _ in range(2))
+    one, other = (finder().keys(None, name, scheme, derives=False) for _ in range(2))
     assert one.salt == other.salt
     assert ScramKeys.parse(one.format()) == one

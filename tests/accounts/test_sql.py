@@ -19,11 +19,6 @@ from restante.accounts import sql
 from restante.accounts.contract import (
     Account,
     AccountError,
-    Addressable,
-    Closes,
-    KnowsHashing,
-    KnowsSchemes,
-    UpgradesCredentials,
 )
 from restante.accounts.schemes import SCHEMES
 from restante.accounts.sql_queries import PLACEHOLDERS, Query, compile_query, one_row_of
@@ -340,11 +335,8 @@ class Stub(sql.SqlAccounts):
 
 def test_what_the_store_offers() -> None:
     update = "UPDATE t SET p = {new} WHERE p = {old} AND name = {name}"
-    for store in (Stub(), Stub(update=update)):
-        for offered in (KnowsSchemes, KnowsHashing, Addressable, Closes):
-            assert isinstance(store, offered)
-    assert isinstance(Stub(update=update), UpgradesCredentials)
-    assert not isinstance(Stub(), UpgradesCredentials)
+    assert Stub(update=update).upgrades
+    assert not Stub().upgrades
     assert Stub().blocking is False
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from restante.accounts.rights import Rights
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.sqlite_schema import MIGRATIONS
 from restante.accounts.verify import Verifier
+from restante.calls import finished
 from restante.protocol.claims import PasswordClaim
 
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
@@ -271,7 +273,10 @@ class TestMigrations:
             database = sqlite3.connect(path, isolation_level=None)
             for statements in MIGRATIONS[:done]:
                 for statement in statements:
-                    database.execute(statement)
+                    if callable(statement):
+                        statement(database)
+                    else:
+                        database.execute(statement)
             database.execute(f"PRAGMA user_version = {done}")
             database.close()
             with SqliteAccounts(path) as store:
@@ -458,7 +463,7 @@ class TestAppPasswords:
         (before,) = store.app_passwords("joe")
         assert (before.name, before.used) == ("phone", None)
         assert before.made is not None
-        store.record_use("joe", "phone")
+        finished(store.record_use("joe", "phone"))
         (after,) = store.app_passwords("joe")
         assert after.used is not None
         assert after.used >= before.made
@@ -499,9 +504,9 @@ class TestAppPasswords:
 def test_a_credential_is_replaced_by_its_better(store: SqliteAccounts) -> None:
     old, new = "{SHA512-CRYPT}$6$x$y", "{ARGON2ID}$argon2id$z"
     store.add("Joe", credentials=[old])
-    store.replace_credential("joe", "{SHA512-CRYPT}another", new)
+    finished(store.replace_credential("joe", "{SHA512-CRYPT}another", new))
     assert schemes(store, "joe") == ["{SHA512-CRYPT}"]
-    store.replace_credential("joe", old, new)
+    finished(store.replace_credential("joe", old, new))
     assert schemes(store, "joe") == ["{ARGON2ID}"]
 
 
@@ -511,3 +516,40 @@ def test_a_credential_must_be_one(store: SqliteAccounts, credential: str) -> Non
         store.add("joe", credentials=[credential])
     with pytest.raises(ValueError, match="neither"):
         store.add("joe")
+
+
+def test_keys_of_an_older_file_are_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They were case-folded, and U- and A-labels of one domain were two."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        for step in MIGRATIONS[:2]:
+            for statement in step:
+                assert isinstance(statement, str)
+                database.execute(statement)
+        database.execute("PRAGMA user_version = 2")
+        database.executemany(
+            "INSERT INTO accounts (name, name_key, display_name, email, email_key)"
+            " VALUES (?, ?, '', ?, ?)",
+            [
+                ("Joe", "joe", "Joe@Straße.example", "joe@strasse.example"),
+                ("Strauß", "strauss", "", None),
+                ("ann@münchen.example", "ann@münchen.example", "", None),
+                ("ann@xn--mnchen-3ya.example", "ann@xn--mnchen-3ya.example", "", None),
+            ],
+        )
+    with SqliteAccounts(path, domains=["straße.example"]) as store:
+        assert len(store.list()) == 4
+        for name, owner in {
+            "JOE": "Joe",
+            "strauß": "Strauß",
+            "strauss": None,
+            "ann@MÜNCHEN.example": "ann@xn--mnchen-3ya.example",
+        }.items():
+            found = store.lookup(name)
+            assert (found.name if found else None) == owner
+        assert store.lookup_address("joe@xn--strae-oqa.example") is not None
+        assert store.lookup_address("joe@strasse.example") is None
+        store.add("strauss", "geheim")
+    assert "account 'ann@münchen.example': another one has this name" in caplog.text

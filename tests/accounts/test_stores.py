@@ -12,9 +12,6 @@ import pytest
 from restante.accounts.contract import (
     Account,
     AccountStore,
-    Addressable,
-    KnowsHashing,
-    KnowsSchemes,
 )
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.schemes import hash_password
@@ -65,10 +62,11 @@ def named(account: Account | None) -> str | None:
     return account.name if account else None
 
 
-def test_offers_the_contract_and_its_add_ons(maker: Maker) -> None:
+def test_is_a_store_of_accounts(maker: Maker) -> None:
     store = maker.store()
-    for contract in (AccountStore, KnowsSchemes, KnowsHashing, Addressable):
-        assert isinstance(store, contract)
+    assert isinstance(store, AccountStore)
+    assert store.blocking is False
+    assert store.upgrades is isinstance(store, SqliteAccounts)
 
 
 def test_an_empty_store_knows_nobody(maker: Maker) -> None:
@@ -102,6 +100,38 @@ def test_a_removed_account_does_not(maker: Maker) -> None:
         store.remove("joe")
     maker.add(store, "joe", "joe@example.org")
     assert named(store.lookup("joe")) == "joe"
+
+
+def test_sharp_s_and_double_s_are_two_names(maker: Maker) -> None:
+    store = maker.store(case_insensitive=True)
+    maker.add(store, "Strauß")
+    assert store.lookup("strauss") is None
+    maker.add(store, "strauss")
+    assert named(store.lookup("STRAUSS")) == "strauss"
+    assert named(store.lookup("strauß")) == "Strauß"
+
+
+def test_u_labels_and_a_labels_are_one_domain(maker: Maker) -> None:
+    """At login and for mail; but straße.example is not strasse.example (IDNA 2008)."""
+    store = maker.store(domains=["münchen.example", "straße.example"])
+    maker.add(store, "joe")
+    maker.add(store, "ann@münchen.example", "ann@straße.example")
+    for name in ("ann@MÜNCHEN.example", "ann@xn--mnchen-3ya.example"):
+        assert named(store.lookup(name)) == "ann@münchen.example"
+    for address, owner in {
+        "joe@münchen.example": "joe",
+        "joe@xn--mnchen-3ya.example": "joe",
+        "ann@münchen.example": "ann@münchen.example",
+        "ann@xn--mnchen-3ya.example": "ann@münchen.example",
+        "ann@xn--strae-oqa.example": "ann@münchen.example",
+        "joe@straße.example": "joe",
+        "joe@XN--STRAE-OQA.example": "joe",
+        "joe@strasse.example": None,
+        "ann@strasse.example": None,
+    }.items():
+        assert named(store.lookup_address(address)) == owner
+    with pytest.raises(AccountExists):
+        maker.add(store, "ann@xn--mnchen-3ya.example")
 
 
 def test_names_are_taken_once(maker: Maker) -> None:

@@ -9,10 +9,11 @@ from typing import cast
 import pytest
 
 from restante.accounts import verify as module
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.schemes import hash_password, verify
 from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
+from restante.accounts.verify import Proof, Verifier
+from restante.calls import OnThread
 from restante.protocol.claims import ApopClaim, Claim, PasswordClaim
 from restante.sasl.cram_md5 import CramMd5Claim
 
@@ -35,7 +36,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-class Knows:
+class Knows(AccountStore):
     """A store that says how slow it is."""
 
     def __init__(self, scheme: str | None) -> None:
@@ -183,7 +184,7 @@ def test_keys_for_scram_cost_no_second_check(checks: list[str]) -> None:
 
 
 def test_a_store_that_doesnt_say_is_taken_to_hash(checks: list[str]) -> None:
-    class Silent:
+    class Silent(AccountStore):
         def lookup(self, name: str) -> Account | None:
             return None
 
@@ -195,28 +196,64 @@ def test_where_all_is_quick_nothing_slow_is_done(checks: list[str]) -> None:
     store = StaticAccounts({"joe": "geheim"})
     verifier = Verifier(store)
     for account in (None, store.lookup("joe")):
-        assert verifier.is_cheap(account, WRONG)
-        assert not verifier.check(account, WRONG)
+        assert verifier.prove(account, WRONG) is None
     assert len(checks) == 2
     assert slow_ones(checks) == []
 
 
-def test_what_may_be_slow_is_not_cheap() -> None:
+def test_a_slow_check_is_for_a_thread_and_costs_no_second_one(checks: list[str]) -> None:
     fast, slow = Verifier(Knows(None)), Verifier(Knows("SCRYPT"))
-    assert not fast.is_cheap(SLOW, WRONG)
+    assert isinstance(fast.prove(SLOW, WRONG), OnThread)
     for account in (None, JOE, SLOW):
-        assert not slow.is_cheap(account, WRONG)
-        assert slow.is_cheap(account, apop("geheim"))
+        checks.clear()
+        work = slow.prove(account, WRONG)
+        assert slow_ones(checks) == []
+        assert isinstance(work, OnThread)
+        assert work() is None
+        assert len(slow_ones(checks)) == 1
+        assert not isinstance(slow.prove(account, apop("geheim")), OnThread)
+
+
+def test_a_right_password_kept_in_the_clear_is_proven_in_place() -> None:
+    assert isinstance(Verifier().prove(JOE, PasswordClaim("joe", "geheim")), Proof)
+
+
+def test_what_somebody_else_checks_costs_no_hash_here(checks: list[str]) -> None:
+    account = Account("joe", check_password=lambda password: True)
+    assert Verifier(Knows("SCRYPT")).prove(account, WRONG) is None
+    assert checks == []
+
+
+def test_accounts_that_have_proven_themselves_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("restante.accounts.verify.MAX_REMEMBERED", 3)
+    clock = Clock()
+    verifier = Verifier(remember=60, clock=clock)
+    slow = Account("ann", (hash_password("geheim"),))
+    external = Account("kim", check_password=lambda password: True)
+    for account in (JOE, slow, external, None):
+        assert not verifier.has_succeeded(account)
+        assert not verifier.check(account, WRONG)
+        assert not verifier.has_succeeded(account)
+    assert verifier.check(JOE, apop("geheim"))
+    assert verifier.check(slow, PasswordClaim("ann", "geheim"))
+    verifier.remember(external, PasswordClaim("kim", "x"), Proof())  # whoever was asked said yes
+    clock.now = 1e9
+    assert all(map(verifier.has_succeeded, (JOE, slow, external)))
+    max_ = Account("max", ("{PLAIN}geheim",))
+    assert verifier.check(max_, PasswordClaim("max", "geheim"))
+    assert not verifier.has_succeeded(JOE)  # the one that was remembered first
 
 
 def test_the_decoy_follows_the_store() -> None:
     store = StaticAccounts({"joe": "geheim"})
     verifier = Verifier(store)
-    assert verifier.is_cheap(None, WRONG)
+    assert verifier.prove(None, WRONG) is None
     store.add(Account("ann", (hash_password("x", "SCRYPT"),)))
-    assert not verifier.is_cheap(None, WRONG)
+    assert isinstance(verifier.prove(None, WRONG), OnThread)
     store.remove("ann")
-    assert verifier.is_cheap(None, WRONG)
+    assert verifier.prove(None, WRONG) is None
 
 
 def test_a_store_that_cant_tell_is_not_a_no() -> None:
@@ -242,17 +279,15 @@ def test_a_verified_password_is_remembered_for_a_while(checks: list[str]) -> Non
     verifier = Verifier(remember=60, clock=clock)
     account = Account("joe", (hash_password("geheim"),))
     right, wrong = PasswordClaim("joe", "geheim"), PasswordClaim("joe", "falsch")
-    assert not verifier.is_cheap(account, right)
+    assert isinstance(verifier.prove(account, right), OnThread)
     assert verifier.check(account, right)
     checks.clear()
-    assert verifier.is_cheap(account, right)
-    assert verifier.check(account, right)
+    assert isinstance(verifier.prove(account, right), Proof)
     assert checks == []
-    assert not verifier.is_cheap(account, wrong)
     assert not verifier.check(account, wrong)
     assert checks != []
     clock.now = 61
-    assert not verifier.is_cheap(account, right)
+    assert isinstance(verifier.prove(account, right), OnThread)
 
 
 def test_what_is_remembered_ends_with_the_credentials() -> None:

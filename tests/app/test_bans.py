@@ -15,6 +15,7 @@ from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
+from tests.guard.kit import fail
 from tests.server.kit import Client
 
 
@@ -46,10 +47,9 @@ def test_the_life_of_a_ban(folder: Path, call: Call) -> None:
 
 def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
     (folder / "data").mkdir()
-    with closing(Guard(book=BanStore(folder / "data" / "bans.sqlite"))) as guard:
+    with closing(Guard(ban_store=BanStore(folder / "data" / "bans.sqlite"))) as guard:
         for number in range(6):
-            guard.ask("192.0.2.7", "joe\x1b")
-            guard.failed("192.0.2.7", "joe\x1b", b"%d" % number)
+            fail(guard, "192.0.2.7", "joe\x1b", b"%d" % number)
     rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
     assert [(row[0], row[1], row[3]) for row in rows] == [
         ("address", "192.0.2.7", "6"),

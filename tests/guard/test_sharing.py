@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from restante.app.processes.counters import Ledger
+from restante.guard.admission import BANNED, CROWDED, FULL
 from restante.guard.ban_store import BanStore, News, Old
-from restante.guard.gossip import Word, by_label
-from restante.guard.guard import BANNED, CROWDED, FULL, Guard
+from restante.guard.gossip import Gossip, by_label
+from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
+from tests.guard.kit import HERE, arrive, ask, connection, enter, fail, owner
 
-HERE = "192.0.2.1"
 NEVER = Old(0.0, 0.0, 0.0)
 
 
@@ -25,66 +26,66 @@ class House:
     """Two guards, each of a process of its own, and the supervisor between them."""
 
     def __init__(
-        self, books: tuple[BanStore | None, BanStore | None] = (None, None), **settings: Any
+        self, stores: tuple[BanStore | None, BanStore | None] = (None, None), **settings: Any
     ) -> None:
         self.now = 1000.0
         self._ledger = Ledger()
         self.guards = [
-            Guard(GuardSettings(**settings), book, lambda: self.now, key=b"k" * 32)
-            for book in books
+            Guard(GuardSettings(**settings), store, lambda: self.now, key=b"k" * 32)
+            for store in stores
         ]
         for guard in self.guards:
             guard.share()
 
     def tell(self) -> int:
         """Have the guards tell each other what is new; how much it was."""
-        told = [guard.tell() for guard in self.guards]
+        told = [guard.changes() for guard in self.guards]
         for number, (_, numbers) in enumerate(told):
             self._ledger.take(number, numbers)
-        for (_, (word, numbers)), (other, _) in permutations(enumerate(told), 2):
+        for (_, (gossip, numbers)), (other, _) in permutations(enumerate(told), 2):
             elsewhere = self._ledger.elsewhere(other, numbers)
-            self.guards[other].hear_numbers(by_label(json.loads(json.dumps(elsewhere))))
-            self.guards[other].hear(Word(**json.loads(json.dumps(asdict(word)))))
-        return sum(len(numbers) + bool(word) for word, numbers in told)
+            self.guards[other].receive_numbers(by_label(json.loads(json.dumps(elsewhere))))
+            self.guards[other].receive(Gossip(**json.loads(json.dumps(asdict(gossip)))))
+        return sum(len(numbers) + bool(gossip) for gossip, numbers in told)
 
 
 def test_connections_of_an_address_count_in_both() -> None:
     house = House(max_connections_per_address=3)
     one, other = house.guards
-    assert [one.admit(HERE), one.admit(HERE), other.admit(HERE)] == [None] * 3
+    first = connection(one)
+    assert [first.arrive(), arrive(one, HERE), arrive(other, HERE)] == [None] * 3
     house.tell()
-    assert one.admit(HERE) == other.admit(HERE) == CROWDED
-    one.leave(HERE, logged_in=False)
+    assert arrive(one, HERE) == arrive(other, HERE) == CROWDED
+    first.leave()
     house.tell()
-    assert other.admit(HERE) is None
+    assert arrive(other, HERE) is None
 
 
 def test_strangers_and_sessions_of_an_account_count_in_both() -> None:
     house = House(max_before_login=2, max_sessions_per_account=2)
     one, other = house.guards
-    assert one.admit(HERE) is None
-    assert one.admit("192.0.2.2") is None
+    first, second = connection(one), connection(other)
+    assert first.arrive() is None
+    assert arrive(one, "192.0.2.2") is None
     house.tell()
-    assert other.admit("192.0.2.3") == FULL
+    assert arrive(other, "192.0.2.3") == FULL
     assert other.is_filling
-    one.logged_in(HERE)
-    assert one.enter_account("joe", HERE)
-    assert other.enter_account("joe", HERE)
+    first.settled()
+    assert first.enter("joe") is second.enter("joe") is None
     house.tell()
-    assert not one.enter_account("joe", HERE)
-    assert other.admit("192.0.2.3") is None
-    other.leave_account("joe")
+    assert not enter(one, HERE, "joe")
+    assert arrive(other, "192.0.2.3") is None
+    second.step_back()
     house.tell()
-    assert one.enter_account("joe", HERE)
+    assert enter(one, HERE, "joe")
 
 
 def test_what_comes_and_goes_between_two_times_is_nobodys_news() -> None:
     house = House()
-    one, _ = house.guards
-    assert one.admit(HERE) is None
-    assert one.enter_account("joe", HERE)
-    one.leave_account("joe")
-    one.leave(HERE, logged_in=False)
+    one = connection(house.guards[0])
+    assert one.arrive() is None
+    assert one.enter("joe") is None
+    one.leave()
     assert house.tell() == 0
 
 
@@ -92,23 +93,21 @@ def test_failures_add_up_and_a_ban_holds_in_both() -> None:
     house = House(ban_after=4, delay_first=0)
     for number in range(4):
         guard = house.guards[number % 2]
-        assert guard.ask(HERE, "joe") == 0.0
-        guard.failed(HERE, "joe", b"wrong %d" % number)
+        assert fail(guard, HERE, "joe", b"wrong %d" % number) == 0.0
         house.tell()
     one, other = house.guards
-    assert one.admit(HERE) == other.admit(HERE) == BANNED
+    assert arrive(one, HERE) == arrive(other, HERE) == BANNED
     assert one.bans() == other.bans()
     assert one.unban(HERE)
     house.tell()
-    assert other.admit(HERE) is None
+    assert arrive(other, HERE) is None
 
 
 def test_the_same_wrong_password_counts_once_wherever_it_is_tried() -> None:
     house = House(ban_after=3, delay_first=0)
     for number in range(20):
         guard = house.guards[number % 2]
-        assert guard.ask(HERE, "joe") == 0.0
-        guard.failed(HERE, "joe", b"an old one")
+        assert fail(guard, HERE, "joe", b"an old one") == 0.0
         house.tell()
     assert house.guards[0].bans() == house.guards[1].bans() == []
 
@@ -116,57 +115,53 @@ def test_the_same_wrong_password_counts_once_wherever_it_is_tried() -> None:
 def test_tries_that_wait_at_one_guard_make_those_at_the_other_wait_behind_them() -> None:
     house = House(free_failures=1, delay_first=2.0)
     one, other = house.guards
-    assert one.ask(HERE, "joe") == 0.0
-    one.failed(HERE, "joe", None)
+    assert fail(one, HERE, "joe", None) == 0.0
     house.tell()
-    assert one.ask(HERE, "joe") == 2.0
+    waits, behind = connection(one), connection(other)
+    assert waits.ask("joe") == 2.0
     house.tell()
-    behind = other.ask(HERE, "joe")
-    assert behind is not None
-    assert behind > 2.0
-    other.undecided(HERE, "joe")
-    one.succeeded(HERE, "joe")
+    assert (behind.ask("joe") or 0.0) > 2.0
+    behind.undecided()
+    waits.proven("joe")
     house.tell()
-    assert other.ask(HERE, "joe") == 2.0  # for the failure's sake, and nothing more
+    assert ask(other, HERE, "joe") == 2.0  # for the failure's sake, and nothing more
 
 
 def test_turns_of_an_address_that_was_forgotten_are_free_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("restante.guard.rates.MAX_TALLIES", 1)
-    one, _ = House(free_failures=1, delay_first=2.0).guards
-    assert one.ask(HERE, "") == 0.0
-    assert one.tell()[1] == {f"turn:{HERE}": 1002.0}
-    assert one.ask("192.0.2.2", "") == 0.0  # takes its place
-    one.succeeded(HERE, "")
-    one.succeeded("192.0.2.2", "")
-    assert one.tell()[1] == {f"turn:{HERE}": 0.0}
+    monkeypatch.setattr("restante.guard.failure_counts.MAX_COUNTED", 1)
+    guard, _ = House(free_failures=1, delay_first=2.0).guards
+    connections = [connection(guard), connection(guard, "192.0.2.2")]
+    assert connections[0].ask("") == 0.0
+    assert guard.changes()[1] == {f"turn:{HERE}": 1002.0}
+    assert connections[1].ask("") == 0.0  # takes its place
+    for each in connections:
+        each.proven("")
+    assert guard.changes()[1] == {f"turn:{HERE}": 0.0}
 
 
 def test_an_owner_who_is_known_at_one_guard_is_known_at_the_other() -> None:
     house = House(free_failures=1, delay_first=10.0)
     one, other = house.guards
-    assert one.ask(HERE, "joe") == 0.0
-    one.succeeded(HERE, "joe")
-    assert one.ask("198.51.100.1", "joe") == 0.0
-    one.failed("198.51.100.1", "joe", None)
+    assert owner(one, HERE, "joe") == 0.0
+    assert fail(one, "198.51.100.1", "joe", None) == 0.0
     house.tell()
-    assert other.ask("203.0.113.1", "joe") == 10.0
-    assert other.ask(HERE, "joe") == 0.0
+    assert ask(other, "203.0.113.1", "joe") == 10.0
+    assert ask(other, HERE, "joe") == 0.0
 
 
-def test_what_was_told_is_not_heard_again_from_the_book_except_by_a_successor(
+def test_what_was_told_is_not_heard_again_from_the_store_except_by_a_successor(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "bans.sqlite"
-    books = BanStore(path, 7), BanStore(path, 7)
-    house = House(books, free_failures=2)
+    stores = BanStore(path, 7), BanStore(path, 7)
+    house = House(stores, free_failures=2)
     one, other = house.guards
     for guard in house.guards:
         guard.refresh()
     for _ in range(3):
-        assert one.ask(HERE, "joe") is not None
-        one.failed(HERE, "joe", None)
+        assert fail(one, HERE, "joe", None) is not None
         house.tell()
         one.refresh()
         other.refresh()
@@ -179,14 +174,13 @@ def test_what_was_told_is_not_heard_again_from_the_book_except_by_a_successor(
         guard.close()
 
 
-def test_a_book_gives_its_own_failures_to_nobody_but_its_first_reader(tmp_path: Path) -> None:
-    book = BanStore(tmp_path / "bans.sqlite")
-    house = House((book, None))
+def test_a_store_gives_its_own_failures_to_nobody_but_its_first_reader(tmp_path: Path) -> None:
+    store = BanStore(tmp_path / "bans.sqlite")
+    house = House((store, None))
     one, _ = house.guards
-    assert one.ask(HERE, "joe") == 0.0
-    one.failed(HERE, "joe", None)
+    assert fail(one, HERE, "joe", None) == 0.0
     one.refresh()
-    assert book.exchange(News(), NEVER).failures == []
+    assert store.exchange(News(), NEVER).failures == []
     one.close()
 
 
@@ -199,6 +193,6 @@ def test_a_login_elsewhere_delays_the_next_one(burst: int) -> None:
     for _ in range(burst):
         assert other.wait_for("joe") == 0.0
         one.count("joe")
-        other.hear(one.tell())
-    assert one.tell() == {}
+        other.receive(one.changes())
+    assert one.changes() == {}
     assert one.wait_for("joe") == other.wait_for("joe") == 60.0

@@ -41,6 +41,7 @@ from restante.server.logins import Logins
 from restante.server.settings import Settings
 from restante.threads import WorkerThreads
 from tests.conftest import Authority
+from tests.guard.kit import fail, is_open
 from tests.needs import only_cpython
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
@@ -391,7 +392,7 @@ def test_handshakes_count_as_connections(
                 assert fourth.is_cut()
             third.log_in()
         held.close()
-        until(lambda: len(server.context.guard._places) == 0)
+        until(lambda: len(server.context.guard.limits) == 0)
         with knock() as again:
             assert again.wrap(trusting).line().startswith(b"+OK")
         server.context.guard.ban(address)
@@ -413,11 +414,10 @@ def test_the_guard_counts_names_that_some_store_takes_for_one(names: tuple[str, 
     guard = Guard(GuardSettings(shared_networks=(), account_delay_max=3600))
     for number in range(5):
         address = f"192.0.2.{number}"
-        assert guard.ask(address, names[number % len(names)]) == 0
-        guard.failed(address, names[number % len(names)], b"%d" % number)
+        assert fail(guard, address, names[number % len(names)], b"%d" % number) == 0
     for name in names:
-        assert not guard.is_open("198.51.100.1", name)
-    assert guard.is_open("198.51.100.1", "ann")
+        assert not is_open(guard, "198.51.100.1", name)
+    assert is_open(guard, "198.51.100.1", "ann")
 
 
 def test_domains_that_dont_count_win_no_tries(tmp_path: Path) -> None:

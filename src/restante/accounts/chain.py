@@ -9,211 +9,179 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-from restante.accounts.contract import (
-    Account,
-    AccountStore,
-    Addressable,
-    ChecksElsewhere,
-    Closes,
-    KnowsAliases,
-    KnowsHashing,
-    KnowsSchemes,
-    RecordsUse,
-    UpgradesCredentials,
-)
-from restante.accounts.names import fold
-from restante.accounts.schemes import default_scheme, slowest
+from restante.accounts.contract import Account, AccountStore, Done, Found
+from restante.accounts.names import name_key
+from restante.accounts.schemes import slowest
+from restante.calls import OnThread, finished, is_async
 
 T = TypeVar("T")
 
-_Call: TypeAlias = tuple[bool, Callable[..., Any], tuple[object, ...]]
-"""Whether it may wait, what is to be called, and with what."""
+_Call: TypeAlias = tuple[AccountStore, Callable[..., Any], tuple[object, ...]]
+"""A store, a method of it, and what the method is called with."""
 
 _Plan: TypeAlias = Generator[_Call, Any, T]
-"""What is to be done: it yields calls into stores, and is sent what they give."""
-
-_METHODS = ("lookup", "lookup_address", "held_schemes", "replace_credential", "record_use")
+"""Yields calls of stores, and is sent what they give."""
 
 
-def make_chain(stores: Sequence[AccountStore]) -> Chain | AsyncChain:
-    """The stores as one, asked in this order.
+class Chain(AccountStore):
+    """The stores as one, asked in this order. Raises ValueError for no stores.
 
-    An `AsyncChain` if any of them is async; otherwise a `Chain`, which is blocking if any of
-    them is. Raises ValueError for no stores.
+    Stores that don't block are asked on the event loop, the others on a thread; async ones
+    are awaited.
     """
-    if any(_is_async(getattr(store, name, None)) for store in stores for name in _METHODS):
-        return AsyncChain(stores)
-    return Chain(stores)
 
-
-class _Stores:
-    """What both kinds of chain have in common."""
+    blocking = False
 
     def __init__(self, stores: Sequence[AccountStore]) -> None:
         if not stores:
             raise ValueError("a chain needs a store of accounts")
         self.stores = tuple(stores)
+        self.upgrades = any(store.upgrades for store in stores)
+
+    def lookup(self, name: str) -> Found:
+        """The account of the first store that knows `name`."""
+        return _in_place(self._lookup(name))
+
+    def lookup_address(self, address: str) -> Found:
+        """The account of the first store that knows `address`."""
+        return _in_place(self._lookup_address(address))
+
+    def held_schemes(self) -> frozenset[str] | OnThread[Any] | Awaitable[frozenset[str]]:
+        """The schemes that accounts of any store hold."""
+        return _in_place(self._held_schemes())
 
     def slowest_scheme(self) -> str | None:
-        """The scheme of the slowest kind that accounts hold; None when all are quick."""
-        held = [
-            store.slowest_scheme() if isinstance(store, KnowsHashing) else default_scheme()
-            for store in self.stores
-        ]
+        """The scheme that takes longest of those that accounts hold; None: all are quick."""
+        held = [store.slowest_scheme() for store in self.stores]
         return slowest(scheme for scheme in held if scheme is not None)
 
     def name_key(self, name: str) -> str:
         """The same for names that log in to the same account of some store."""
-        key = fold(name)
+        key = name_key(name)
         for store in self.stores:
-            if isinstance(store, KnowsAliases):
-                key = store.name_key(key)
+            key = store.name_key(key)
         return key
 
-    async def check_decoy(self, name: str, password: str) -> None:
+    def check_decoy(self, name: str, password: str) -> Done:
         """Take as long as the stores would that check passwords elsewhere."""
-        for store in self.stores:
-            if isinstance(store, ChecksElsewhere):
-                await store.check_decoy(name, password)
+        return _in_place(self._check_decoy(name, password))
+
+    def replace_credential(self, name: str, old: str, new: str) -> Done:
+        """In the store that answers for `name`."""
+        return _in_place(self._replace_credential(name, old, new))
+
+    def record_use(self, name: str, app_password: str) -> Done:
+        """In the store that answers for `name`."""
+        return _in_place(self._record_use(name, app_password))
+
+    def list(self) -> Sequence[Account]:
+        """The accounts of all stores. Raises AccountError where one can't list its own."""
+        return [account for store in self.stores for account in store.list()]
 
     async def aclose(self) -> None:
         """Close the stores, all of them even if one can't be. Harmless when repeated."""
         errors = []
         for store in self.stores:
-            if isinstance(store, Closes):
-                try:
-                    await store.aclose()
-                except Exception as error:  # noqa: BLE001 - raised in the end
-                    errors.append(error)
+            try:
+                await store.aclose()
+            except Exception as error:  # noqa: BLE001 - raised in the end
+                errors.append(error)
         if errors:
             raise errors[0]
 
-    def _lookup(self, name: str) -> _Plan[tuple[Account, AccountStore] | None]:
+    def _lookup(self, name: str) -> _Plan[Account | None]:
+        account, _ = yield from self._find(name)
+        return account
+
+    def _find(self, name: str) -> _Plan[tuple[Account | None, AccountStore | None]]:
         for store in self.stores:
-            account = yield _blocks(store), store.lookup, (name,)
+            account = yield store, store.lookup, (name,)
             if account is not None:
-                if not isinstance(store, UpgradesCredentials):
-                    account = replace(account, upgradable=False)
-                return account, store
-        return None
+                return (account if store.upgrades else replace(account, upgradable=False)), store
+        return None, None
 
     def _lookup_address(self, address: str) -> _Plan[Account | None]:
         for store in self.stores:
-            if isinstance(store, Addressable):
-                account: Account | None = yield _blocks(store), store.lookup_address, (address,)
-                if account is not None:
-                    return account
+            account: Account | None = yield store, store.lookup_address, (address,)
+            if account is not None:
+                return account
         return None
 
     def _held_schemes(self) -> _Plan[frozenset[str]]:
         held: frozenset[str] = frozenset()
         for store in self.stores:
-            if isinstance(store, KnowsSchemes):
-                held |= yield _blocks(store), store.held_schemes, ()
+            held |= yield store, store.held_schemes, ()
         return held
 
+    def _check_decoy(self, name: str, password: str) -> _Plan[None]:
+        for store in self.stores:
+            yield store, store.check_decoy, (name, password)
+
     def _replace_credential(self, name: str, old: str, new: str) -> _Plan[None]:
-        found = yield from self._lookup(name)
-        if found is not None and isinstance(found[1], UpgradesCredentials):
-            yield True, found[1].replace_credential, (name, old, new)
+        _, store = yield from self._find(name)
+        if store is not None and store.upgrades:
+            yield store, store.replace_credential, (name, old, new)
 
     def _record_use(self, name: str, app_password: str) -> _Plan[None]:
-        found = yield from self._lookup(name)
-        if found is not None and isinstance(found[1], RecordsUse):
-            yield True, found[1].record_use, (name, app_password)
+        _, store = yield from self._find(name)
+        if store is not None:
+            yield store, store.record_use, (name, app_password)
 
 
-class Chain(_Stores):
-    """Stores whose methods are all plain, as one. `make_chain` tells which kind is needed."""
-
-    def __init__(self, stores: Sequence[AccountStore]) -> None:
-        super().__init__(stores)
-        self.blocking = any(map(_blocks, stores))
-        """Whether a method may wait: it may as soon as one store's may."""
-
-    def lookup(self, name: str) -> Account | None:
-        """The account of the first store that knows `name`. Raises AccountError."""
-        found = _run(self._lookup(name))
-        return found[0] if found else None
-
-    def lookup_address(self, address: str) -> Account | None:
-        """The account of the first store that knows `address`. Raises AccountError."""
-        return _run(self._lookup_address(address))
-
-    def held_schemes(self) -> frozenset[str]:
-        """The schemes that accounts of any store hold. Raises AccountError."""
-        return _run(self._held_schemes())
-
-    def replace_credential(self, name: str, old: str, new: str) -> None:
-        """In the store that answers for `name`, if it can."""
-        _run(self._replace_credential(name, old, new))
-
-    def record_use(self, name: str, app_password: str) -> None:
-        """In the store that answers for `name`, if it can."""
-        _run(self._record_use(name, app_password))
+def _waits(call: _Call) -> bool:
+    store, function, _ = call
+    return store.blocking and not is_async(function)
 
 
-class AsyncChain(_Stores):
-    """Stores of which some are async, as one. Plain ones that wait are called on threads."""
-
-    async def lookup(self, name: str) -> Account | None:
-        """The account of the first store that knows `name`. Raises AccountError."""
-        found = await _run_async(self._lookup(name))
-        return found[0] if found else None
-
-    async def lookup_address(self, address: str) -> Account | None:
-        """The account of the first store that knows `address`. Raises AccountError."""
-        return await _run_async(self._lookup_address(address))
-
-    async def held_schemes(self) -> frozenset[str]:
-        """The schemes that accounts of any store hold. Raises AccountError."""
-        return await _run_async(self._held_schemes())
-
-    async def replace_credential(self, name: str, old: str, new: str) -> None:
-        """In the store that answers for `name`, if it can."""
-        await _run_async(self._replace_credential(name, old, new))
-
-    async def record_use(self, name: str, app_password: str) -> None:
-        """In the store that answers for `name`, if it can."""
-        await _run_async(self._record_use(name, app_password))
-
-
-def _blocks(store: AccountStore) -> bool:
-    return bool(getattr(store, "blocking", True))
-
-
-def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function)
-
-
-def _run(plan: _Plan[T]) -> T:
-    """Do all of a plan, in place. What a store raises goes straight to the caller."""
-    result = None
+def _in_place(plan: _Plan[T]) -> T | OnThread[Any] | Awaitable[T]:
+    """Run a plan as far as nothing waits. What a store raises goes straight to the caller."""
+    result: Any = None
     while True:
         try:
-            _, function, arguments = plan.send(result)
+            call = plan.send(result)
         except StopIteration as done:
-            value: T = done.value
-            return value
+            return done.value  # type: ignore[no-any-return]
+        _, function, arguments = call
+        if _waits(call):
+            return OnThread(_on_thread, plan, OnThread(function, *arguments))
         result = function(*arguments)
+        if isinstance(result, OnThread):
+            return OnThread(_on_thread, plan, result)
+        if inspect.isawaitable(result):
+            return _on_loop(plan, result)
 
 
-async def _run_async(plan: _Plan[T]) -> T:
-    """Do all of a plan: what is async is awaited, what may wait is done on a thread."""
-    result = None
-    while True:
+def _on_thread(plan: _Plan[T], result: Any) -> T | Awaitable[T]:
+    """Run the rest of a plan on this thread, until something has to be awaited."""
+    while not inspect.isawaitable(result):
         try:
-            may_wait, function, arguments = plan.send(result)
+            _, function, arguments = plan.send(finished(result))
         except StopIteration as done:
-            value: T = done.value
-            return value
-        if may_wait and not _is_async(function):
-            result = await asyncio.to_thread(function, *arguments)
-        else:
-            result = function(*arguments)
+            return done.value  # type: ignore[no-any-return]
+        result = function(*arguments)
+    return _on_loop(plan, result)
+
+
+async def _on_loop(plan: _Plan[T], result: Any) -> T:
+    """Run the rest of a plan on the event loop; what may block runs on a thread."""
+    while True:
+        if isinstance(result, OnThread):
+            result = await asyncio.to_thread(result)
         if inspect.isawaitable(result):
             result = await result
+        try:
+            call = plan.send(result)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        _, function, arguments = call
+        result = OnThread(function, *arguments) if _waits(call) else function(*arguments)
+
+
+# Old names, until the server uses `Chain`. Then this goes.
+
+make_chain = Chain
+AsyncChain = Chain

@@ -1,189 +1,153 @@
-"""Who may log in: what an account is, and what a store of accounts must offer.
+"""What a store of accounts must offer: a base class, of which only `lookup` must be written.
 
 Accounts know nothing of POP3. A store finds an account by name; the account holds its
-credentials in schemes, written as `{SCHEME}data`, and `restante.accounts.verify` holds
-a login's claim against them. Everything fails closed: no account, no credential of a
-fitting scheme, or any doubt, is a no.
+credentials in schemes, written as `{SCHEME}data`, and `restante.accounts.verify` checks a
+login's claim against them. Everything fails closed: no account, no credential of a fitting
+scheme, or any doubt, is a no.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-PasswordCheck: TypeAlias = Callable[[str], bool | Awaitable[bool]]
-"""Whether a password is right: plain (called on a worker thread) or async. AccountError when
-it can't be told; only True is a yes."""
+from restante.accounts.account import Account, AccountError, AppPassword, PasswordCheck
+from restante.accounts.names import name_key
+from restante.accounts.schemes import default_scheme
+from restante.calls import OnThread
+
+__all__ = [
+    "Account",
+    "AccountError",
+    "AccountStore",
+    "AppPassword",
+    "Done",
+    "Found",
+    "PasswordCheck",
+]
+
+Found: TypeAlias = "Account | OnThread[Any] | Awaitable[Account | None] | None"
+"""What a look-up gives: an account or None at once, or what these come from."""
+
+Done: TypeAlias = "OnThread[Any] | Awaitable[None] | None"
+"""What a method gives that has nothing to tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class AppPassword:
-    """A further password of an account, for one device or program; may be revoked alone.
+class AccountStore(ABC):
+    """A store of accounts. Write `lookup`; everything else has a default.
 
-    name: what its owner calls it. credential: in a scheme, as an account's.
+    Every method may be plain or async, but for those whose docstring says which. All raise
+    AccountError when the store can't tell.
     """
 
-    name: str
-    credential: str = field(repr=False)
+    blocking: bool = True
+    """Whether plain methods may wait; they are then called on worker threads. Otherwise they are
+    called on the event loop, and return `OnThread(function, *args)` where they would wait."""
 
+    case_insensitive: bool = True
+    """Whether names that differ only in case may be one account's, for the default `name_key`."""
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One account.
+    upgrades: bool = False
+    """Whether `replace_credential` replaces anything."""
 
-    name: what the user logs in with, in the spelling the store keeps.
-    credentials: secrets in schemes: `{ARGON2ID}$argon2id$…`, `{PLAIN}secret` …
-    maildrop: name of the maildrop, when it is another than the account's own name.
-    display_name, email: for people and for mail addressed to this account.
-    disabled: may not log in and gets no mail.
-    protocols: by which it may log in, of `pop3` and `smtp`; None: by all.
-    networks: from where it may log in, as `192.0.2.0/24`; empty: from everywhere.
-    expires: when logging in ends, in seconds since 1970; None: never.
-    master: may act as any other account.
-    app_passwords: further passwords, each with a name.
-    check_password: asks somebody else (a directory, the system) whether a password is right,
-        after `credentials` and `app_passwords`, if there are any, didn't say so.
-    version: another text whenever what `check_password` would say may have changed; empty:
-        nobody can tell, and what it said isn't remembered.
-    assumed: the store has an account for every name: that there is one proves nothing, and
-        only a password lets in.
-    upgradable: the store may be given a better hash, if it `UpgradesCredentials`.
-    """
-
-    name: str
-    credentials: tuple[str, ...] = ()
-    maildrop: str | None = None
-    display_name: str = ""
-    email: str = ""
-    disabled: bool = False
-    protocols: frozenset[str] | None = None
-    networks: tuple[str, ...] = ()
-    expires: float | None = None
-    master: bool = False
-    app_passwords: tuple[AppPassword, ...] = ()
-    check_password: PasswordCheck | None = field(default=None, compare=False)
-    version: str = ""
-    assumed: bool = False
-    upgradable: bool = True
-
-    @property
-    def maildrop_name(self) -> str:
-        """The maildrop's name: `maildrop` if one is given, else the account's name."""
-        return self.maildrop or self.name
-
-    def __repr__(self) -> str:  # credentials stay out of every log and traceback
-        return f"Account({self.name!r})"
-
-
-Found: TypeAlias = Account | Awaitable[Account | None] | None
-"""What a look-up gives: at once from a plain function, awaited from a coroutine function."""
-
-
-class AccountError(Exception):
-    """A store of accounts can't answer now. Becomes `-ERR [SYS/TEMP]`, never a refusal."""
-
-
-@runtime_checkable
-class AccountStore(Protocol):
-    """The contract of every store of accounts. Plain function or coroutine function."""
-
+    @abstractmethod
     def lookup(self, name: str) -> Found:
-        """The account that `name` logs in to, or None.
+        """The account that `name` logs in to, or None."""
 
-        Raises AccountError when the store can't tell.
+    def lookup_address(self, address: str) -> Found:
+        """The account that mail for `address` (`local@domain`, or `local`) belongs to, or None.
+
+        A disabled account too: its mail must be refused, not go to a catch-all. By default it
+        is the account of that very name.
         """
+        return self.lookup(address)
 
-
-@runtime_checkable
-class KnowsSchemes(Protocol):
-    """Add-on: the store can say which kinds of credential its accounts hold.
-
-    Mechanisms that no account could use are then not announced. A store without this
-    is taken to serve passwords only, no challenge-response.
-    """
-
-    def held_schemes(self) -> frozenset[str]:
+    def held_schemes(self) -> frozenset[str] | OnThread[Any] | Awaitable[frozenset[str]]:
         """The schemes, in upper case, of the credentials by which somebody may log in.
 
-        Asked once a second. Raises AccountError when the store can't tell.
+        Asked once a second: mechanisms that no account could use are not announced. By default
+        there are none, so only those are announced that take a password.
         """
-
-
-@runtime_checkable
-class KnowsHashing(Protocol):
-    """Add-on: the store can say how slow a check of its passwords is.
-
-    A login with an unknown name is then made as slow. A store without this is taken to
-    hold credentials of the default scheme.
-    """
+        return frozenset()
 
     def slowest_scheme(self) -> str | None:
-        """The scheme of the slowest kind that accounts hold; None when all are quick.
+        """The scheme that takes longest to check of those that accounts hold; None: all are quick.
 
-        A plain function that answers at once: it is asked at each failing login.
+        A login with an unknown name is made as slow. Plain, and answers at once: it is asked at
+        each failed login. By default it is the scheme of new passwords.
         """
-
-
-@runtime_checkable
-class KnowsAliases(Protocol):
-    """Add-on: a rule says which names log in to the same account, as when domains don't count.
-
-    Failed logins with such names are then counted as one account's. A store without this is
-    taken to heed all of a name but, if it says `case_insensitive`, its case.
-    """
+        return default_scheme()
 
     def name_key(self, name: str) -> str:
-        """The same for all names that log in to one account, whether or not there is one.
+        """The same for all names that log in to one account, whether or not it exists.
 
-        A plain function that answers at once, without a look-up.
+        Failed logins with such names are counted as one account's. Plain, and answers at once,
+        without a look-up.
         """
+        return name_key(name, self.case_insensitive)
+
+    def check_decoy(self, name: str, password: str) -> Done:
+        """Take as long as a wrong password does that somebody else checks; `name` is unknown."""
+        return None
+
+    def record_use(self, name: str, app_password: str) -> Done:
+        """The account of that name has logged in by the app password of that name."""
+        return None
+
+    def replace_credential(self, name: str, old: str, new: str) -> Done:
+        """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`.
+
+        Called at login when a better hash can be made, of stores whose `upgrades` is true.
+        """
+        return None
+
+    def list(self) -> Sequence[Account]:
+        """All accounts. Plain. Raises AccountError where they can't be listed."""
+        raise AccountError(f"{type(self).__name__} can't list its accounts")
+
+    async def aclose(self) -> None:  # noqa: B027 - most stores have nothing to close
+        """Close what is open, in the event loop in which it was opened. Harmless when repeated."""
+
+
+# Old names, until the server, the delivery and the app use the base class. Then this goes.
 
 
 @runtime_checkable
 class Addressable(Protocol):
-    """Add-on for mail coming in: finds the account that an address belongs to."""
+    blocking: bool
 
-    def lookup_address(self, address: str) -> Found:
-        """The account that `address` (`local@domain`, or bare `local`) belongs to, or None.
-
-        A disabled one too: its mail must be refused, not go to a catch-all.
-        """
+    def lookup_address(self, address: str) -> Found: ...
 
 
 @runtime_checkable
-class UpgradesCredentials(Protocol):
-    """Add-on: an old hash can be replaced at login, when its password is known for a moment.
+class KnowsSchemes(Protocol):
+    def held_schemes(self) -> Any: ...
 
-    A plain function is called on a worker thread, also of a store that says `blocking = False`.
-    """
 
-    def replace_credential(self, name: str, old: str, new: str) -> Awaitable[None] | None:
-        """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
+@runtime_checkable
+class KnowsAliases(Protocol):
+    def name_key(self, name: str) -> str: ...
 
 
 @runtime_checkable
 class ChecksElsewhere(Protocol):
-    """Add-on: somebody else checks passwords; an unknown name can be made to take as long."""
-
-    async def check_decoy(self, name: str, password: str) -> None:
-        """Take as long as a wrong password does. Raises AccountError."""
+    def check_decoy(self, name: str, password: str) -> Any: ...
 
 
 @runtime_checkable
 class RecordsUse(Protocol):
-    """Add-on: the store remembers when an app password was last used.
+    def record_use(self, name: str, app_password: str) -> Any: ...
 
-    A plain function is called on a worker thread, also of a store that says `blocking = False`.
-    """
 
-    def record_use(self, name: str, app_password: str) -> Awaitable[None] | None:
-        """The account of that name has logged in by the app password of that name."""
+@runtime_checkable
+class UpgradesCredentials(Protocol):
+    def replace_credential(self, name: str, old: str, new: str) -> Any: ...
 
 
 @runtime_checkable
 class Closes(Protocol):
-    """Add-on: the store holds connections that are to be closed in the end."""
+    async def aclose(self) -> None: ...
 
-    async def aclose(self) -> None:
-        """Close them, in the event loop in which they were opened. Harmless when repeated."""
+
+# The end of the old names.

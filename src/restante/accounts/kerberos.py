@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from restante.extras import missing
 from restante.sasl.contract import MechanismInfo
 from restante.sasl.gssapi import gssapi
 
@@ -39,7 +40,7 @@ class Kerberos:
         try:
             from restante.accounts.kerberos_acceptor import Acceptor, credentials  # noqa: PLC0415 - an extra
         except ImportError as error:
-            raise ImportError("Kerberos needs gssapi: pip install 'restante[kerberos]'") from error
+            raise ImportError(missing("kerberos", "Kerberos", "gssapi", error)) from error
         path = Path(keytab).absolute()
         name = service if hostname is None else f"{service}@{hostname}"
         with path.open("rb"):

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from unicodedata import category, normalize
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.ldap_client import Connection, LdapFailure, Pool, server_at
 from restante.accounts.ldap_wire import (
     BIND_RESPONSE,
@@ -38,7 +38,7 @@ from restante.accounts.ldap_wire import (
     result_of,
     search_request,
 )
-from restante.accounts.names import fold, is_valid_name
+from restante.accounts.names import is_valid_name, name_key, spellings
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 
 log = logging.getLogger("restante.accounts")
@@ -59,7 +59,7 @@ _AD_REASON = re.compile(r"\bdata (?!52e|525)([0-9a-f]{3,4})\b")
 """Active Directory's reason, other than a wrong password and an unknown name."""
 
 
-class LdapAccounts:
+class LdapAccounts(AccountStore):
     """Accounts in the directory at `url`: `ldap://host`, `ldaps://host` or `ldapi://%2Fsocket`.
 
     Somebody is found by a search below `base` with `filter`, in which `{name}` stands for
@@ -148,7 +148,7 @@ class LdapAccounts:
             return None
         if self._dn:
             return self._unseen(name)
-        return await self._search(_filled(self._filter, "name", name))
+        return await self._find(self._filter, "name", name)
 
     async def lookup_address(self, address: str) -> Account | None:
         """The account that `address` belongs to, a disabled one too, or None."""
@@ -156,13 +156,13 @@ class LdapAccounts:
             return None
         if "@" not in address:
             return await self.lookup(address)
-        return await self._search(_filled(self._address_filter, "address", address))
+        return await self._find(self._address_filter, "address", address)
 
     def name_key(self, name: str) -> str:
         """The same for names that log in to the same account, as far as the filter tells."""
         template = self._dn or self._filter
         heeds_all = "{name}" in template or "{domain}" in template
-        key = fold(name)
+        key = name_key(name)
         return key if heeds_all else key.rpartition("@")[0] or key
 
     async def check_decoy(self, name: str, password: str) -> None:
@@ -193,6 +193,15 @@ class LdapAccounts:
             await asyncio.gather(self._searches.aclose(), self._binds.aclose())
 
     # Searching
+
+    async def _find(self, template: str, what: str, name: str) -> Account | None:
+        """The account that a filter finds by `name`, or by another spelling of its domain."""
+        others = spellings(name_key(name, False))
+        for spelling in dict.fromkeys((name, *others)) if len(others) > 1 else (name,):
+            account = await self._search(_filled(template, what, spelling))
+            if account is not None:
+                return account
+        return None
 
     async def _search(self, wanted: str) -> Account | None:
         asked = [*self._attributes.values(), *self._version_attributes]

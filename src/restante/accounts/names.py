@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 from unicodedata import category, normalize
 
 MAX_NAME = 255
@@ -31,20 +33,23 @@ class NoSuchAccount(ValueError):
 class Matching:
     """How a store compares names and finds the account of an address.
 
-    Names compare after NFC normalisation, and case-folded if `case_insensitive`; what
-    follows the last "@" of a name is always case-folded, since domains are.
+    Names compare in NFC, and in lower case if `case_insensitive`, as RFC 8265 §3.3 says; what
+    follows the last "@" of a name is a domain, and compares by its `domain_key`.
 
-    domains: whose mail the accounts get. Empty: of any domain.
+    domains: keys of the domains whose mail the accounts get; see `of`. Empty: of any domain.
     """
 
     case_insensitive: bool
     domains: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, case_insensitive: bool, domains: Iterable[str] = ()) -> Self:
+        """With `domains` as people write them."""
+        return cls(case_insensitive, frozenset(map(domain_key, domains)))
+
     def key(self, name: str) -> str:
         """The same for names that are the same."""
-        if len(name) > MAX_NAME:
-            return _folded(name, self.case_insensitive)
-        return _key(name, self.case_insensitive)
+        return name_key(name, self.case_insensitive)
 
     def local_key(self, address: str) -> str | None:
         """The key of the name that `address` stands for by its local part alone.
@@ -52,26 +57,61 @@ class Matching:
         None when its domain is not one of ours.
         """
         local, at, domain = address.rpartition("@")
-        if at and (not self.domains or fold(domain) in self.domains):
+        if at and (not self.domains or domain_key(domain) in self.domains):
             return self.key(local)
         return None
 
 
-def _folded(name: str, case_insensitive: bool) -> str:
+def name_key(name: str, case_insensitive: bool = True) -> str:
+    """The same for all names that are the same to a store which heeds case, or doesn't."""
+    return (_key if len(name) <= MAX_NAME else _make_key)(name, case_insensitive)
+
+
+def _make_key(name: str, case_insensitive: bool) -> str:
     local, at, domain = normalize("NFC", name).rpartition("@")
     if not at:
         local, domain = domain, ""
-    return (fold(local) if case_insensitive else local) + at + fold(domain)
+    if case_insensitive:
+        local = normalize("NFC", local.lower())
+    return local + at + (domain_key(domain) if domain else "")
 
 
-_key = lru_cache(REMEMBERED)(_folded)
+_key = lru_cache(REMEMBERED)(_make_key)
 
 
-def fold(text: str) -> str:
-    """`text` without differences of case and of composition."""
-    if text.isascii():
-        return text.lower()
-    return normalize("NFC", normalize("NFC", text).casefold())
+def domain_key(domain: str) -> str:
+    """The same for all spellings of one domain, A-labels and U-labels alike (IDNA 2008).
+
+    It is the domain in lower case, with A-labels. A name that IDNA doesn't allow has its lower
+    case for a key, and so has every domain that isn't ASCII where the library idna is missing.
+    """
+    if domain.isascii():
+        return domain.lower()
+    lower = normalize("NFC", normalize("NFC", domain).lower())
+    try:
+        from idna import IDNAError, encode  # noqa: PLC0415 - an extra, loaded when needed
+    except ImportError:
+        return lower
+    try:
+        # UTS 46 maps what people type, such as capitals and full stops of other scripts.
+        return encode(lower[:MAX_NAME], uts46=True).decode() + lower[MAX_NAME:]
+    except IDNAError:
+        return lower
+
+
+def spellings(key: str) -> tuple[str, ...]:
+    """A name's key as others may have stored it: with U-labels, if it has any, and as it is."""
+    local, at, domain = key.rpartition("@")
+    if not at or "xn--" not in domain:
+        return (key,)
+    try:
+        from idna import IDNAError, decode  # noqa: PLC0415 - an extra, loaded when needed
+    except ImportError:
+        return (key,)
+    try:
+        return local + at + decode(domain), key
+    except IDNAError:
+        return (key,)
 
 
 def is_valid_name(name: str) -> bool:

@@ -15,8 +15,9 @@ from functools import partial
 from importlib.util import find_spec
 
 from restante.accounts import pam_helper
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import is_valid_name
+from restante.extras import missing
 
 log = logging.getLogger("restante.accounts")
 
@@ -36,7 +37,7 @@ _REFUSALS = {
 """PAM's codes that are a no; any other means that PAM can't tell."""
 
 
-class PamAccounts:
+class PamAccounts(AccountStore):
     """Accounts that the PAM service `service` lets in, by `/etc/pam.d/<service>`.
 
     Passwords are checked in helper processes, since PAM's modules block, leak and crash.
@@ -77,7 +78,7 @@ class PamAccounts:
         if sys.implementation.name == "pypy":
             raise AccountError("PAM needs CPython: by PyPy python-pam can't answer PAM's questions")
         if find_spec("pam") is None:
-            raise AccountError("PAM needs python-pam: pip install 'restante[pam]'")
+            raise AccountError(missing("pam", "PAM", "python-pam", ModuleNotFoundError()))
         self._service = service
         self._any_name = any_name
         self._max_processes = max_processes

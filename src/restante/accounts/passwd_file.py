@@ -31,8 +31,8 @@ from threading import Lock
 from typing import Any, Literal, TypeAlias
 from unicodedata import normalize
 
-from restante.accounts.contract import Account, AccountError
-from restante.accounts.names import Matching, fold, is_valid_name
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.names import Matching, is_valid_name
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ _Format: TypeAlias = Literal["%u", "%n"]
 _Signature: TypeAlias = tuple[int, ...]
 
 
-class PasswdFile:
+class PasswdFile(AccountStore):
     """The accounts of one file. It is looked at for changes at each look-up.
 
     path: the file. Replace it by renaming another to its name: one that is written to while
@@ -89,7 +89,7 @@ class PasswdFile:
         self.path = Path(path)
         self._default_scheme = default_scheme
         self.case_insensitive = case_insensitive
-        self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
+        self._matching = Matching.of(case_insensitive, domains)
         self._without_domain = username_format == "%n"
         self._lock = Lock()
         self._read = _read(self.path, self._matching, default_scheme)

@@ -1,7 +1,7 @@
-"""What SCRAM tells a peer of an account before it has proven anything: nothing.
+"""The keys with which a SCRAM exchange begins, for names that exist and for those that don't.
 
-The server speaks first of salt and iterations (RFC 5802 §3), so there must be some for
-every name, known or not: always the same, and found in the same time.
+The server sends salt and iterations before the client has proven anything (RFC 5802 §3). So
+there must be some for every name: always the same, and found in the same time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from restante.accounts.contract import Account
-from restante.accounts.names import fold
+from restante.accounts.account import Account
+from restante.accounts.names import name_key
 from restante.accounts.schemes import split_credential
+from restante.calls import OnThread
 from restante.sasl.scram import DEFAULT_ITERATIONS, HASHES, SALT_OCTETS, ScramKeys, make
 
 MIN_SECRET = 16
@@ -24,12 +25,11 @@ _NOBODYS = ScramKeys(bytes(SALT_OCTETS), DEFAULT_ITERATIONS, bytes(32), bytes(32
 
 
 class ScramKeyFinder:
-    """Finds the keys of accounts, and makes up those that there are none of.
+    """Finds the keys of accounts, and makes up keys for names without any.
 
-    secret: decides the salts that no credential does. Kept over a restart, salts stay as
-        they were; lost, only the names that have keys of their own keep their salt, which
-        is how they can be told from others.
-    iterations, salt_octets: as accounts' own keys have them; a made-up one looks no different.
+    secret: decides the salts of names that have no keys of their own. Keep it over a restart:
+        with another secret these salts change, and so show which names have no keys.
+    iterations, salt_octets: of keys that are made up; use what accounts' own keys have.
     key: the same for names that are the same to the store.
 
     Raises ValueError for a short secret.
@@ -41,7 +41,7 @@ class ScramKeyFinder:
         *,
         iterations: int = DEFAULT_ITERATIONS,
         salt_octets: int = SALT_OCTETS,
-        key: Callable[[str], str] = fold,
+        key: Callable[[str], str] = name_key,
     ) -> None:
         if len(secret) < MIN_SECRET:
             raise ValueError(f"secret: at least {MIN_SECRET} octets")
@@ -50,35 +50,36 @@ class ScramKeyFinder:
         self._salt_octets = salt_octets
         self._key = key
 
-    def is_cheap(self, account: Account | None, name: str, scheme: str, *, derives: bool) -> bool:
-        """Whether `find` is quick enough to be done in place, on the event loop."""
-        return not derives and (_own(account, scheme) is not None or _password(account) is None)
+    def find(
+        self, account: Account | None, name: str, scheme: str, *, derives: bool
+    ) -> ScramKeys | OnThread[ScramKeys]:
+        """Keys for a login with `name` by `scheme`; an `OnThread` where they must be derived.
 
-    def find(self, account: Account | None, name: str, scheme: str, *, derives: bool) -> ScramKeys:
-        """Keys for a login with `name` by `scheme`; account: the one found by that name.
-
-        derives: accounts keep passwords, which keys have to be derived from. That takes
-        milliseconds, so it is done for every name, and again each time: an answer that was
-        remembered would tell who has logged in lately.
+        account: the one found by that name. derives: some accounts keep passwords, from which
+        keys have to be derived. That takes milliseconds, so it is done for every name, and again
+        each time: an answer that was remembered would tell who has logged in lately.
         """
         own = _own(account, scheme)
         password = _password(account)
         salt = self._salt(name, scheme)
-        derived = None
         if derives or (own is None and password is not None):
-            # Done even when it isn't wanted: it takes its time too.
-            derived = self._derive(scheme, password or "-", salt)
-        if own is not None:
-            return own
-        if derived is not None and password is not None:
+            return OnThread(self._find_slowly, own, password, scheme, salt)
+        return own or self._made_up(scheme, salt)
+
+    def _find_slowly(
+        self, own: ScramKeys | None, password: str | None, scheme: str, salt: bytes
+    ) -> ScramKeys:
+        # Derived even when the account has its own keys: every name must take as long.
+        derived = make(HASHES[scheme], password or "-", salt=salt, iterations=self._iterations)
+        if own is None and password is not None:
             return replace(derived, password=password)
+        return own or self._made_up(scheme, salt)
+
+    def _made_up(self, scheme: str, salt: bytes) -> ScramKeys:
         size = len(hmac.digest(b"", b"", HASHES[scheme]))
         return ScramKeys(
             salt, self._iterations, secrets.token_bytes(size), secrets.token_bytes(size)
         )
-
-    def _derive(self, scheme: str, password: str, salt: bytes) -> ScramKeys:
-        return make(HASHES[scheme], password, salt=salt, iterations=self._iterations)
 
     def _salt(self, name: str, scheme: str) -> bytes:
         named = f"{scheme}\0{self._key(name)}".encode("utf-8", "surrogateescape")

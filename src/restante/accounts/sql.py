@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from threading import Lock
 from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
-from restante.accounts.contract import Account, AccountError
-from restante.accounts.names import Matching, is_valid_name
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.names import Matching, is_valid_name, spellings
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 from restante.accounts.schemes import default_scheme as slowest_by_default
 from restante.accounts.sql_queries import Query, compile_query, one_row_of
 from restante.accounts.sql_rows import Row, account_of
+from restante.extras import missing
 
 IDLE_SECONDS = 300.0
 """How long a connection is kept that nobody uses: less than firewalls and servers bear."""
@@ -30,7 +31,7 @@ Connection: TypeAlias = Any
 """A connection, as the driver has it."""
 
 
-class SqlAccounts(ABC):
+class SqlAccounts(AccountStore):
     """Accounts that an operator's queries find. Use `PostgresAccounts` or `MysqlAccounts`.
 
     dsn: where the database is, a URL. password: of the database's user, if not in `dsn`.
@@ -40,11 +41,12 @@ class SqlAccounts(ABC):
         placeholders `{address}`, `{local}`, `{domain}`. Without it an address belongs to
         the account of that very name.
     update: one statement that keeps a better hash, with `{new}`, `{old}`, and `{name}` or
-        `{local}` and `{domain}` of the account's name; the store then `UpgradesCredentials`.
+        `{local}` and `{domain}` of the account's name; without it, hashes are never replaced.
     schemes: those of the credentials that the accounts hold. Mechanisms that need one that
         isn't named are not announced. Without it only those are that take a password.
     default_scheme: of passwords that stand in the database without `{SCHEME}` before them.
-    case_insensitive: names reach queries case-folded. The domain always is.
+    case_insensitive: names reach queries in lower case; their domain always does. A name with
+        an internationalized domain is looked up with U-labels, then with A-labels.
     max_connections: open at the same time; further look-ups wait.
     timeout: seconds that a look-up may take, with waiting and connecting.
     tls: how the connection is protected, in place of what `dsn` says.
@@ -64,8 +66,7 @@ class SqlAccounts(ABC):
     gives several rows, or a column that isn't known or understood.
     """
 
-    blocking: ClassVar[bool] = False
-    """Nothing but the coroutines waits."""
+    blocking = False
 
     product: ClassVar[str]
     library: ClassVar[str]
@@ -104,7 +105,7 @@ class SqlAccounts(ABC):
         if update:
             known = {"name", "local", "domain", "old", "new"}
             self._update = compile_query("update", update, known, self.backslashes)
-            self.replace_credential = self._replace_credential
+            self.upgrades = True
         self._schemes = frozenset(map(_known, schemes))
         self._default_scheme = default_scheme.upper()
         unprefixed = _known(default_scheme)
@@ -155,7 +156,7 @@ class SqlAccounts(ABC):
         while pool.idle:
             await self._say_goodbye(pool.idle.pop()[1])
 
-    async def _replace_credential(self, name: str, old: str, new: str) -> None:
+    async def replace_credential(self, name: str, old: str, new: str) -> None:
         """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
         values = _named(name) | {"new": new}
         # It may stand in the database without its scheme, or with it.
@@ -166,7 +167,9 @@ class SqlAccounts(ABC):
     async def _find(self, query: Query, name: str) -> Account | None:
         if not is_valid_name(name):
             return None
-        rows = await self._ask(query, _named(self._matching.key(name)), again=True)
+        rows: Sequence[Row] = ()
+        for spelling in spellings(self._matching.key(name)):
+            rows = rows or await self._ask(query, _named(spelling), again=True)
         if len(rows) > 1:
             raise AccountError(f"{self.product}: the query gives more than one account")
         try:
@@ -240,11 +243,8 @@ class SqlAccounts(ABC):
     def _load(self) -> ModuleType:
         try:
             return import_module(self.library)
-        except ImportError:
-            raise AccountError(
-                f"accounts in {self.product} need {self.library}:"
-                f" pip install 'restante[{self.extra}]'"
-            ) from None
+        except ImportError as error:
+            raise AccountError(missing(self.extra, self.product, self.library, error)) from None
 
     @abstractmethod
     def _read_dsn(self, dsn: str) -> None:

@@ -12,9 +12,9 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-from restante.accounts.contract import Account, AccountError, AppPassword
+from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword, Done
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -22,13 +22,14 @@ from restante.accounts.names import (
     check_address,
     check_name,
     check_password,
-    fold,
     is_valid_name,
+    name_key,
 )
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_credential
 from restante.accounts.sqlite_file import DatabaseFile, transaction
 from restante.accounts.sqlite_schema import prepare
+from restante.calls import OnThread
 
 APP_SCHEME = "SSHA512"
 """Of app passwords: they are random and long, so that a quick hash keeps them."""
@@ -56,7 +57,7 @@ def _unusable(why: str) -> AccountError:
     return AccountError(f"accounts in {why}")
 
 
-class SqliteAccounts:
+class SqliteAccounts(AccountStore):
     """Accounts in the SQLite database at `path`. Safe to use from several threads.
 
     The file is opened at the first use, and then made if it isn't there, readable by its
@@ -75,7 +76,8 @@ class SqliteAccounts:
     than 5 seconds, damaged, unreadable, or made by a newer version.
     """
 
-    blocking: ClassVar[bool] = False
+    blocking = False
+    upgrades = True
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class SqliteAccounts:
         self._scram = scram
         self.path = Path(path).absolute()
         self.case_insensitive = case_insensitive
-        self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
+        self._matching = Matching.of(case_insensitive, domains)
         self._reading = DatabaseFile(self.path, prepare, _unusable)
         self._writing = DatabaseFile(self.path, prepare, _unusable)
 
@@ -172,11 +174,11 @@ class SqliteAccounts:
         values = {
             **rights.columns(),
             "name": name,
-            "name_key": fold(name),
+            "name_key": name_key(name),
             "maildrop": maildrop,
             "display_name": display_name,
             "email": email,
-            "email_key": fold(email) or None,
+            "email_key": name_key(email) or None,
         }
         with self._changing() as database:
             try:
@@ -206,7 +208,7 @@ class SqliteAccounts:
             keep_secret = any(split_credential(c)[0] == "PLAIN" for c in account.credentials)
         credentials = self._made_from(password, keep_secret)
         with self._changing() as database:
-            key = fold(account.name)
+            key = name_key(account.name)
             found = database.execute("SELECT id FROM accounts WHERE name_key = ?", (key,))
             rows = found.fetchall()
             if not rows:
@@ -248,14 +250,14 @@ class SqliteAccounts:
                 database.execute(
                     "INSERT INTO credentials (account, scheme, credential, app, made)"
                     " SELECT id, ?, ?, ?, ? FROM accounts WHERE name_key = ?",
-                    (APP_SCHEME, credential, app, time.time(), fold(account.name)),
+                    (APP_SCHEME, credential, app, time.time(), name_key(account.name)),
                 )
             except sqlite3.IntegrityError:
                 raise AccountExists(f"account {name!r} has an app password {app!r}") from None
 
     def app_passwords(self, name: str) -> Sequence[AppPasswordUse]:
         """An account's app passwords, by name. Raises NoSuchAccount."""
-        key = fold(self._existing(name).name)
+        key = name_key(self._existing(name).name)
         with self._reading.use() as database:
             rows = database.execute(
                 "SELECT c.app, c.made, c.used FROM credentials c JOIN accounts a"
@@ -274,25 +276,32 @@ class SqliteAccounts:
             f"account {name!r} has no app password {app!r}",
         )
 
-    def replace_credential(self, name: str, old: str, new: str) -> None:
-        """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
-        with self._changing() as database:
-            database.execute(
-                "UPDATE credentials SET scheme = ?, credential = ? WHERE credential = ? AND"
-                " app = '' AND account = (SELECT id FROM accounts WHERE name_key = ?)",
-                (split_credential(new)[0], new, old, fold(name)),
-            )
+    def replace_credential(self, name: str, old: str, new: str) -> Done:
+        """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`.
 
-    def record_use(self, name: str, app_password: str) -> None:
+        Writing may wait for another process, so the change is made on a thread.
+        """
+        return OnThread(
+            self._execute,
+            "UPDATE credentials SET scheme = ?, credential = ? WHERE credential = ? AND"
+            " app = '' AND account = (SELECT id FROM accounts WHERE name_key = ?)",
+            (split_credential(new)[0], new, old, name_key(name)),
+        )
+
+    def record_use(self, name: str, app_password: str) -> Done:
         """The account has logged in by that app password. Noted once a minute at most."""
         now = time.time()
+        return OnThread(
+            self._execute,
+            "UPDATE credentials SET used = ? WHERE app = ? AND app <> ''"
+            " AND coalesce(used, 0) < ?"
+            " AND account = (SELECT id FROM accounts WHERE name_key = ?)",
+            (now, app_password, now - 60, name_key(name)),
+        )
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         with self._changing() as database:
-            database.execute(
-                "UPDATE credentials SET used = ? WHERE app = ? AND app <> ''"
-                " AND coalesce(used, 0) < ?"
-                " AND account = (SELECT id FROM accounts WHERE name_key = ?)",
-                (now, app_password, now - 60, fold(name)),
-            )
+            database.execute(statement, values)
 
     def list(self) -> tuple[Account, ...]:
         """All accounts, by name."""
@@ -313,7 +322,7 @@ class SqliteAccounts:
         values: Mapping[str, object] = MappingProxyType({}),
         missing: str = "",
     ) -> None:
-        named = {**values, "key": fold(self._existing(name).name)}
+        named = {**values, "key": name_key(self._existing(name).name)}
         with self._changing() as database:
             if database.execute(statement, named).rowcount == 0:
                 raise NoSuchAccount(missing or f"no account {name!r}")
@@ -329,11 +338,11 @@ class SqliteAccounts:
     def _by_key(self, column: str, name: str) -> Account | None:
         with self._reading.use() as database:
             query = f"{_SELECT} WHERE a.{column} = ? ORDER BY c.scheme"
-            rows = database.execute(query, (fold(name),)).fetchall()
+            rows = database.execute(query, (name_key(name),)).fetchall()
         account = next(_accounts(rows), None)
         if account is None:
             return None
-        # The key is case-folded in any case; what matters may be more.
+        # The key is in lower case in any case, and case may matter.
         found = account.name if column == "name_key" else account.email
         return account if self._matching.key(found) == self._matching.key(name) else None
 

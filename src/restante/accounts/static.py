@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 
-from restante.accounts.contract import Account
+from restante.accounts.contract import Account, AccountStore
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -14,13 +14,12 @@ from restante.accounts.names import (
     check_address,
     check_name,
     check_password,
-    fold,
     is_valid_name,
 )
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 
 
-class StaticAccounts:
+class StaticAccounts(AccountStore):
     """A fixed list of accounts, which a program may change while it is in use.
 
     accounts: by name, each an `Account`, a password, or a credential `{SCHEME}…`; or
@@ -36,7 +35,6 @@ class StaticAccounts:
     """
 
     blocking = False
-    """No method waits for anything: they may be called in place."""
 
     def __init__(
         self,
@@ -46,7 +44,7 @@ class StaticAccounts:
         domains: Sequence[str] = (),
     ) -> None:
         self.case_insensitive = case_insensitive
-        self._matching = Matching(case_insensitive, frozenset(map(fold, domains)))
+        self._matching = Matching.of(case_insensitive, domains)
         self._lock = Lock()
         self._by_name: dict[str, Account] = {}
         self._by_email: dict[str, Account] = {}

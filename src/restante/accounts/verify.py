@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from restante.accounts.contract import Account, AccountStore, AppPassword, KnowsHashing
+from restante.accounts.contract import Account, AccountStore, AppPassword
 from restante.accounts.schemes import (
     default_scheme,
     hash_password,
@@ -20,6 +20,7 @@ from restante.accounts.schemes import (
     split_credential,
     verify,
 )
+from restante.calls import OnThread, finished
 from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
 from restante.sasl.scram import HASHES
 
@@ -46,7 +47,7 @@ class Proof:
 
 
 _NOBODY = Account("", (f"{{PLAIN}}{secrets.token_urlsafe()}",))
-"""Looked at in the place of an account that there isn't: a look takes its time too."""
+"""Checked in place of an account that doesn't exist, so that a check takes as long."""
 
 
 class Verifier:
@@ -54,9 +55,9 @@ class Verifier:
 
     A refused password always costs a slow check when the store keeps slow hashes: for an
     unknown name, or an account without such a hash, one is made against a decoy. So the
-    time an answer takes doesn't tell which names exist. The decoy is of the slowest
-    scheme that the store says it holds (`KnowsHashing`), else of the default scheme; a
-    store that keeps nothing slow needs none, and all its answers are quick.
+    time an answer takes doesn't tell which names exist. The decoy is of the slowest scheme
+    that the store says it holds; a store that holds nothing slow needs none, and all its
+    answers are quick. store: None: a decoy is of the default scheme.
 
     A password that was right by a slow check is remembered for `remember` seconds, as a
     hash with a key of this process: people poll every few minutes, and should not pay for
@@ -71,90 +72,110 @@ class Verifier:
         remember: float = REMEMBER_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._hashing = store if isinstance(store, KnowsHashing) else None
+        # A store that isn't derived from AccountStore: until the server refuses those.
+        self._slowest_scheme = getattr(store, "slowest_scheme", default_scheme)
         self._remember = remember
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._verified: dict[bytes, tuple[float, Proof]] = {}
-
-    def is_cheap(self, account: Account | None, claim: Claim) -> bool:
-        """Whether `prove` is quick enough to be done in place, on the event loop.
-
-        Raises AccountError when the store can't tell what it holds.
-        """
-        if not isinstance(claim, PasswordClaim):
-            return True
-        held = account or _NOBODY
-        if not _costs(held):
-            return self._decoy_scheme() is None
-        return self.remembered(held, claim) is not None
+        self._succeeded: dict[str, None] = {}
 
     def check(self, account: Account | None, claim: Claim) -> bool:
-        """Whether `claim` proves its peer to be `account`, the one found by the claim's name.
+        """Whether `claim` proves its peer to be `account`, however long that takes.
 
-        True is the only yes; who would act as somebody else gets a no. Raises AccountError
-        when it can't be told.
+        account: the one found by the claim's name. True is the only yes; who would act as
+        somebody else gets a no. Raises AccountError when it can't be told.
         """
-        proof = self.prove(account, claim)
+        proof = finished(self.prove(account, claim))
         return account is not None and proof is not None and acts_as_itself(account, claim)
 
-    def prove(self, account: Account | None, claim: Claim) -> Proof | None:
-        """What bears `claim` out; whom it would act as is somebody else's question."""
-        if account is not None and account.disabled:
-            account = None
-        if isinstance(claim, PasswordClaim):
-            proof = self._by_password(account or _NOBODY, claim)
-        elif isinstance(claim, SecretClaim):
-            proof = _by_secret(account, claim)
-        else:
-            proof = None
-        return None if account is None else proof
+    def prove(self, account: Account | None, claim: Claim) -> Proof | OnThread[Proof | None] | None:
+        """What bears `claim` out; an `OnThread` where that takes a slow check.
 
-    def remembered(self, account: Account, claim: PasswordClaim) -> Proof | None:
-        """What bore this very claim out a while ago."""
-        until, proof = self._verified.get(self._tag(account, claim), (0.0, None))
-        return proof if self._clock() < until else None
+        Whom the claim would act as isn't looked at. Raises AccountError, here or by the
+        `OnThread`, when it can't be told.
+        """
+        held = _NOBODY if account is None or account.disabled else account
+        if isinstance(claim, PasswordClaim):
+            return self._by_password(held, claim)
+        if isinstance(claim, SecretClaim):
+            proof = _by_secret(None if held is _NOBODY else held, claim)
+            return self._kept(held, proof)
+        return None
+
+    def has_succeeded(self, account: Account | None) -> bool:
+        """Whether the account has proven itself since the start, from whatever address.
+
+        Of the `MAX_REMEMBERED` accounts that did so last.
+        """
+        return account is not None and account.name in self._succeeded
 
     def remember(self, account: Account, claim: PasswordClaim, proof: Proof) -> None:
         """Keep in mind for a while that `claim` is right."""
-        if self._remember <= 0:
-            return
-        while len(self._verified) >= MAX_REMEMBERED:
-            with suppress(KeyError, StopIteration, RuntimeError):  # another thread may be at it
-                del self._verified[next(iter(self._verified))]
-        self._verified[self._tag(account, claim)] = (self._clock() + self._remember, proof)
+        self._kept(account, proof)
+        if self._remember > 0:
+            _make_room(self._verified)
+            self._verified[self._tag(account, claim)] = (self._clock() + self._remember, proof)
 
-    def _by_password(self, account: Account, claim: PasswordClaim) -> Proof | None:
-        slow = _costs(account)
-        if slow and (known := self.remembered(account, claim)):
-            return known
-        proof = None
-        for each in _proofs(account):
-            if verify(each.credential, claim.password):
-                proof = each
-                break
-        if proof is not None and slow:
+    def _by_password(
+        self, account: Account, claim: PasswordClaim
+    ) -> Proof | OnThread[Proof | None] | None:
+        held = _held(account.credentials, account.app_passwords)
+        if held.slow or account.check_password is not None:
+            until, proof = self._verified.get(self._tag(account, claim), (0.0, None))
+            if proof is not None and self._clock() < until:
+                return self._kept(account, proof)
+        if held.slow:
+            return OnThread(self._by_slow_check, account, claim)
+        if (proof := _fitting(held, claim)) is not None:
+            return self._kept(account, proof)
+        if account.check_password is not None:
+            return None  # somebody else is asked next, which takes its time
+        scheme = self._slowest_scheme()
+        return None if scheme is None else OnThread(_check_decoy, scheme, claim)
+
+    def _by_slow_check(self, account: Account, claim: PasswordClaim) -> Proof | None:
+        proof = _fitting(_held(account.credentials, account.app_passwords), claim)
+        if proof is not None:
             self.remember(account, claim, proof)
-        if proof is None and not slow and (scheme := self._decoy_scheme()) is not None:
-            verify(_decoy(scheme), claim.password)
+        return proof
+
+    def _kept(self, account: Account, proof: Proof | None) -> Proof | None:
+        if proof is None or account is _NOBODY:
+            return None
+        if account.name not in self._succeeded:
+            _make_room(self._succeeded)
+            self._succeeded[account.name] = None
         return proof
 
     def _tag(self, account: Account, claim: PasswordClaim) -> bytes:
         digest = blake2b(key=self._key, digest_size=32)
-        held = (proof.credential for proof in _proofs(account))
+        proofs = _held(account.credentials, account.app_passwords).proofs
+        held = (proof.credential for proof in proofs)
         for part in (account.name, account.version, claim.password, *held):
             octets = part.encode("utf-8", "surrogateescape")
             digest.update(len(octets).to_bytes(8, "big") + octets)
         return digest.digest()
 
-    def _decoy_scheme(self) -> str | None:
-        if self._hashing is not None:
-            return self._hashing.slowest_scheme()
-        return default_scheme()
+
+def _make_room(remembered: dict[Any, Any]) -> None:
+    """Forget what was remembered first, so that one more is not too many."""
+    while len(remembered) >= MAX_REMEMBERED:
+        with suppress(KeyError, StopIteration, RuntimeError):  # another thread may be at it
+            del remembered[next(iter(remembered))]
+
+
+def _fitting(held: _Held, claim: PasswordClaim) -> Proof | None:
+    """The first of the credentials that the claim's password fits."""
+    return next((each for each in held.proofs if verify(each.credential, claim.password)), None)
+
+
+def _check_decoy(scheme: str, claim: PasswordClaim) -> None:
+    verify(_decoy(scheme), claim.password)
 
 
 class _Held(NamedTuple):
-    """What a password can be held against, and whether that takes its time."""
+    """What a password is checked against, and whether that is slow."""
 
     proofs: tuple[Proof, ...]
     slow: bool
@@ -162,7 +183,7 @@ class _Held(NamedTuple):
 
 @lru_cache(1024)
 def _held(credentials: tuple[str, ...], app_passwords: tuple[AppPassword, ...]) -> _Held:
-    """All that a password can be held against, what is quick first.
+    """All that a password is checked against, what is quick first.
 
     Keys for SCRAM only where there is nothing else: they are of the same password, and a check
     more would take longer than the one that an unknown name costs.
@@ -171,17 +192,6 @@ def _held(credentials: tuple[str, ...], app_passwords: tuple[AppPassword, ...]) 
     proofs = [Proof(each.credential, each.name) for each in app_passwords]
     proofs += map(Proof, others or credentials)
     return _Held(tuple(proofs), any(is_slow(proof.credential) for proof in proofs))
-
-
-def _proofs(account: Account) -> tuple[Proof, ...]:
-    return _held(account.credentials, account.app_passwords).proofs
-
-
-def _costs(account: Account) -> bool:
-    """Whether a password is checked against a slow hash, or by somebody else."""
-    if account.check_password is not None:
-        return True
-    return _held(account.credentials, account.app_passwords).slow
 
 
 def _by_secret(account: Account | None, claim: SecretClaim) -> Proof | None:

@@ -31,6 +31,7 @@ from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
 from restante.delivery.smtp import HeldOff, smtp_protocol
+from restante.guard.admission import Admission
 from restante.protocol.claims import PasswordClaim
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
@@ -216,7 +217,8 @@ class Service:
         """A login by SMTP: the same accounts, and the same guard."""
         claim = PasswordClaim(name, password, "SMTP")
         login = self.pop3.logins.login_of(name)
-        wait = self.guard.ask(address, login)
+        admission = Admission(self.guard, None, address)
+        wait = admission.ask(login)
         if wait is None:
             raise HeldOff
         found = None
@@ -224,15 +226,15 @@ class Service:
             await asyncio.sleep(wait)
             found = await self.pop3.logins.identify(claim, address, "smtp")
         except asyncio.CancelledError:
-            self.guard.failed(address, login, password.encode())
+            admission.failed(password.encode())
             raise
         except BaseException:
-            self.guard.undecided(address, login)
+            admission.undecided()
             raise
         if found is None:
-            self.guard.failed(address, login, password.encode())
+            admission.failed(password.encode())
             return False
-        self.guard.succeeded(address, login)
+        admission.proven(login)
         if (work := self.pop3.logins.after(found[0], claim, found[1])) is not None:
             self.pop3.spawn(work)
         return True

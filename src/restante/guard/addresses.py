@@ -1,11 +1,11 @@
-"""Where a client is, as the guard counts it, and by which rules."""
+"""Addresses as the guard counts them, and the rules by which it slows them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from restante.guard.rates import Rule
+from restante.guard.failure_counts import DelayRule
 from restante.guard.settings import GuardSettings
 from restante.networks import Address, enclosing, network_set, parse_address
 
@@ -14,25 +14,25 @@ MAX_SPARE = 100
 
 SITE_FAILURES = 8
 SITE_CONNECTIONS = 4
-"""How many times as much as an address a /48 may have."""
+"""How many times as much as a /64 a /48 may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A client's whereabouts.
+    """An address as the guard counts it.
 
-    key: the address; for IPv6 its /64. site: for IPv6 the /48, else "". trusted, shared: see
-    `GuardSettings`. welcome: may connect, by the lists. caps: the keys by which its connections
-    are counted, and how many there may be.
+    key: the address; for IPv6 its /64. keys: those by which failures and connections are
+    counted: of a shared address none, for IPv6 the /48 too. limits: how many connections there
+    may be, by key. trusted, shared: see `GuardSettings`. welcome: may connect, by the lists.
     """
 
     address: Address
     key: str
-    site: str
+    keys: tuple[str, ...]
+    limits: tuple[tuple[str, float], ...]
     trusted: bool
     shared: bool
     welcome: bool
-    caps: tuple[tuple[str, int], ...]
 
 
 class Peers:
@@ -48,38 +48,37 @@ class Peers:
         self.stranger = lru_cache(4096)(self._stranger)
 
     def _stranger(self, address: str) -> Peer | None:
-        """Who is at an address; None for those that the guard is not about."""
+        """The peer at an address; None for one on a Unix socket or at a trusted address."""
         if not address:
             return None
         peer = self._find(address)
         return None if peer.trusted else peer
 
     def _find(self, text: str) -> Peer:
-        """The peer at an address. All that can't be understood is one and the same."""
+        """The peer at an address. Everything that is no address is one and the same."""
         try:
             address = parse_address(text)
         except ValueError:
             address = parse_address("::")
         six = address.version == 6
         key = str(enclosing(address, 64)) if six else str(address)
-        site = str(enclosing(address, 48)) if six else ""
         shared = any(self._shared.covering(address))
-        caps = [] if shared else [(key, self._most)]
-        if caps and site:
-            caps.append((site, SITE_CONNECTIONS * self._most))
+        limits: list[tuple[str, float]] = [] if shared else [(key, self._most)]
+        if limits and six:
+            limits.append((str(enclosing(address, 48)), SITE_CONNECTIONS * self._most))
         allowed = not len(self._allowed) or any(self._allowed.covering(address))
         return Peer(
             address,
             key=key,
-            site=site,
+            keys=tuple(name for name, _ in limits),
+            limits=tuple(limits),
             trusted=any(self._trusted.covering(address)),
             shared=shared,
             welcome=allowed and not any(self._denied.covering(address)),
-            caps=tuple(caps),
         )
 
 
-class Rules:
+class DelayRules:
     """How addresses, sites and accounts are slowed."""
 
     def __init__(self, settings: GuardSettings) -> None:
@@ -88,14 +87,14 @@ class Rules:
         self._site = self._make(SITE_FAILURES, 0)
         self._address = [self._make(1, spare) for spare in range(MAX_SPARE + 1)]
 
-    def of(self, key: str, known: int) -> Rule:
+    def of(self, key: str, known: int) -> DelayRule:
         """The rule for a peer's `key` or `site`. known: the accounts that are known there."""
         return self._site if is_site(key) else self._address[min(MAX_SPARE, known)]
 
-    def _make(self, factor: int, spare: int) -> Rule:
+    def _make(self, factor: int, spare: int) -> DelayRule:
         settings = self._settings
         limit = factor * settings.ban_after + spare
-        return Rule(
+        return DelayRule(
             free=factor * settings.free_failures + spare,
             first=settings.delay_first,
             longest=settings.delay_max,
@@ -104,7 +103,7 @@ class Rules:
         )
 
 
-def _account_rule(settings: GuardSettings) -> Rule:
+def _account_rule(settings: GuardSettings) -> DelayRule:
     """Counts no further than to where the delay is longest, so that an account doesn't stay
     slow for long when it is left in peace."""
     free, first = settings.free_failures, settings.delay_first
@@ -112,7 +111,7 @@ def _account_rule(settings: GuardSettings) -> Rule:
     steps = 1
     while 0 < first * 2.0**steps < longest:
         steps += 1
-    return Rule(free, first, longest, limit=free + steps, forgiven=max(longest, 1.0))
+    return DelayRule(free, first, longest, limit=free + steps, forgiven=max(longest, 1.0))
 
 
 def is_site(key: str) -> bool:

@@ -1,101 +1,222 @@
-"""What one connection owes the guard: whatever was counted in is counted out, once."""
+"""What the guard says of one connection: whether it may come in, log in, and stay.
+
+A connection calls, in this order: `arrive`; for each attempt to log in `ask`, and then one of
+`failed`, `undecided` and `proven`; after the right one `enter`, and `settled` when the maildrop
+is open; and `leave` at its end. Most connections come from addresses with nothing counted
+against them, so that way is kept short.
+"""
 
 from __future__ import annotations
 
-from restante.guard.guard import Guard
+from restante.accounts.names import MAX_NAME
+from restante.guard.guard import FAILED_LOGINS, KNOWN_SECONDS, Guard, account_key
+from restante.guard.login_delay import LoginDelay
 from restante.protocol.replies import Err
+
+REFUSED = Err("connection refused")
+BANNED = Err("too many failed logins from this address: try again later", "SYS/TEMP")
+CROWDED = Err("too many connections from this address: try again later", "SYS/TEMP")
+FULL = Err("too many connections: try again later", "SYS/TEMP")
+TOO_MANY_TRIES = Err("too many login attempts: try again later", "SYS/TEMP")
+"""For an attempt that `ask` refuses. Nothing was checked, so it says nothing of the password,
+and clients don't ask for another one."""
 
 
 class Admission:
-    """A connection from `address`, from when it is admitted to its end."""
+    """One connection from `address`, "" for a Unix socket. All its methods are quick.
 
-    __slots__ = ("_account", "_admitted", "_guard", "_known", "_trying", "address")
+    login_delay: how soon an account may log in again; None: at any time.
+    """
 
-    def __init__(self, guard: Guard, address: str) -> None:
+    __slots__ = (
+        "_account",
+        "_admitted",
+        "_attempt",
+        "_bans_version",
+        "_guard",
+        "_key",
+        "_login_delay",
+        "_peer",
+        "_settled",
+        "address",
+    )
+
+    def __init__(self, guard: Guard, login_delay: LoginDelay | None, address: str) -> None:
         self.address = address
         self._guard = guard
+        self._login_delay = login_delay
+        self._peer = guard.stranger(address)  # None: nothing is counted
+        self._bans_version = -1  # of the bans, when the peer was last found not to be banned
         self._admitted = False
-        self._known = False
-        self._account: str | None = None
-        self._trying: str | None = None
+        self._settled = False
+        self._attempt: str | None = None  # the name of the attempt that isn't decided
+        self._key = ""  # by which its account is counted
+        self._account: str | None = None  # the account that it is a session of
 
-    def begin(self) -> Err | None:
-        """Come in, or be told why not. Harmless when repeated."""
-        if self._admitted:
+    # The connection
+
+    def arrive(self) -> Err | None:
+        """Count the connection in, or say why it is refused. Harmless when repeated."""
+        peer = self._peer
+        if peer is None or self._admitted:
             return None
-        refusal = self._guard.admit(self.address)
-        self._admitted = refusal is None
-        return refusal
+        if not peer.welcome:
+            return REFUSED
+        guard = self._guard
+        with guard.lock:
+            bans, limits = guard.bans_by_network, guard.limits
+            if bans.version and (ban := guard.is_banned(peer)) is not None:
+                return BANNED if ban.reason == FAILED_LOGINS else REFUSED
+            self._bans_version = bans.version
+            if (
+                limits.before_login >= limits.most_before_login
+                and not peer.shared
+                and not guard.known.accounts_at(peer.key)
+            ):
+                return FULL
+            if peer.limits and not limits.addresses.add(peer.limits):
+                return CROWDED
+            limits.before_login += 1
+            self._admitted = True
+        return None
 
-    # Tries to log in
+    def leave(self) -> None:
+        """The connection has ended. Harmless when repeated."""
+        if self._attempt is not None:
+            self.failed(None)
+        limits, peer, account = self._guard.limits, self._peer, self._account
+        self._account = None
+        with self._guard.lock:
+            if account is not None:
+                limits.sessions.remove((account,))
+            if self._admitted:
+                self._admitted = False
+                if not self._settled:
+                    limits.before_login -= 1
+                if peer is not None and peer.keys:
+                    limits.addresses.remove(peer.keys)
 
-    def is_open(self, name: str) -> bool:
-        """Whether a try would be looked at now."""
-        return self._trying is None and self._guard.is_open(self.address, name)
+    # Attempts to log in
 
-    def begin_try(self, name: str) -> float | None:
-        """Seconds that a login with `name` has to wait; None: it isn't looked at.
+    def ask(self, name: str) -> float | None:
+        """An attempt to log in begins: seconds until it may be checked; None: it isn't checked.
 
-        A try that has begun goes on when it is asked for again: SCRAM looks at the account
-        before there is a claim. One that was broken off counts as a wrong one.
+        name: as the client gave it, "" if it gave none. Asked again for the same name, the
+        attempt goes on: SCRAM looks at the account before there is a claim. An attempt that was
+        broken off for another one has failed.
         """
-        if self._trying == name:
+        if self._attempt is not None:
+            if self._attempt == name:
+                return 0.0
+            self.failed(None)
+        peer, guard = self._peer, self._guard
+        if peer is None:
             return 0.0
-        self.fail(None)
-        wait = self._guard.ask(self.address, name)
+        key = self._key = account_key(name[:MAX_NAME])
+        with guard.lock:
+            if self._bans_version == guard.bans_by_network.version and guard.failures.begin_first(
+                peer, key
+            ):
+                wait: float | None = 0.0
+            else:
+                wait = guard.begin_attempt(peer, key)
         if wait is not None:
-            self._trying = name
+            self._attempt = name
         return wait
 
-    def fail(self, secret: bytes | None) -> None:
-        """The try was wrong. secret: what was tried, if that is known."""
-        if self._trying is not None:
-            name, self._trying = self._trying, None
-            self._guard.failed(self.address, name, secret)
+    def failed(self, secret: bytes | None) -> None:
+        """The attempt was wrong. secret: what was tried; None: that isn't known.
 
-    def succeed(self) -> None:
-        """The try was right."""
-        if self._trying is not None:
-            name, self._trying = self._trying, None
-            self._guard.succeeded(self.address, name)
+        Also for a client that leaves before its attempt is checked.
+        """
+        if self._attempt is not None and self._peer is not None:
+            self._attempt = None
+            with self._guard.lock:
+                self._guard.count_failure(self._peer, self._key, secret)
 
-    def recognise(self, name: str) -> None:
-        """A login with `name` was right that has taken no turn."""
-        self._guard.recognise(self.address, name)
+    def undecided(self) -> None:
+        """Whether the attempt was right can't be told: the accounts can't be asked."""
+        if self._attempt is not None and self._peer is not None:
+            self._attempt = None
+            with self._guard.lock:
+                self._guard.failures.end(self._peer, self._key, self._guard.clock())
 
-    def leave_open(self) -> None:
-        """It can't be told."""
-        if self._trying is not None:
-            name, self._trying = self._trying, None
-            self._guard.undecided(self.address, name)
+    def proven(self, name: str) -> None:
+        """The login with `name` was right: the address is known to the account from now on."""
+        peer, guard = self._peer, self._guard
+        if peer is None:
+            return
+        with guard.lock:
+            now = guard.clock()
+            if self._attempt is not None:
+                self._attempt = None
+                guard.failures.end(peer, self._key, now)
+            if peer.shared or not name:
+                return
+            key = account_key(name[:MAX_NAME])
+            before = guard.known.logins.get((peer.key, key))
+            if before is None or not 0 <= now - before < KNOWN_SECONDS:
+                guard.remember_login(peer, key, now)
 
-    # Sessions of an account
+    def is_known(self, name: str) -> bool:
+        """Whether the address has logged in to the account before, or is trusted."""
+        peer = self._peer
+        if peer is None:
+            return True
+        return (peer.key, account_key(name[:MAX_NAME])) in self._guard.known.logins
 
-    def enter(self, account: str) -> Err | None:
-        """Be one of an account's sessions, or be told why not."""
-        if not self._guard.enter_account(account, self.address):
-            values = {"limit": self._guard.settings.max_sessions_per_account}
-            return Err("more than {limit} sessions of this account at once", "SYS/TEMP", values)
-        self._account = account
+    # The session
+
+    def enter(self, account_name: str) -> Err | None:
+        """Count the connection as a session of an account, or say why it may not be one."""
+        delay = self._login_delay
+        if delay is not None and delay.seconds and (wait := delay.wait_for(account_name)) > 0:
+            values = {"seconds": max(1, round(wait))}
+            return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
+        guard = self._guard
+        most = guard.settings.max_sessions_per_account
+        limit = float("inf") if self._peer is None else most
+        with guard.lock:
+            if not guard.limits.sessions.add(((account_name, limit),)):
+                text = "more than {limit} sessions of this account at once"
+                return Err(text, "SYS/TEMP", {"limit": most})
+        self._account = account_name
         return None
 
     def step_back(self) -> None:
-        """Be none of them after all."""
+        """Undo `enter`. Harmless when repeated."""
         if self._account is not None:
-            self._guard.leave_account(self._account)
-            self._account = None
+            name, self._account = self._account, None
+            with self._guard.lock:
+                self._guard.limits.sessions.remove((name,))
 
-    def settle(self) -> None:
-        """Have logged in: this is no stranger's connection any more."""
-        if self._admitted and not self._known:
-            self._known = True
-            self._guard.logged_in(self.address)
+    def settled(self) -> None:
+        """The session has begun: the login counts for LOGIN-DELAY, and not as before login."""
+        delay = self._login_delay
+        if delay is not None and delay.seconds and self._account is not None:
+            delay.count(self._account)
+        if self._admitted and not self._settled:
+            self._settled = True
+            with self._guard.lock:
+                self._guard.limits.before_login -= 1
 
-    def end(self) -> None:
-        """Be gone. Harmless when repeated."""
-        if self._trying is not None:
-            self.fail(None)
-        self.step_back()
-        if self._admitted:
-            self._admitted = False
-            self._guard.leave(self.address, logged_in=self._known)
+    # Old names, until the server uses those above
+
+    begin = arrive
+    begin_try = ask
+    fail = failed
+    leave_open = undecided
+    settle = settled
+    end = leave
+
+    def is_open(self, name: str) -> bool:
+        if self._attempt is not None:
+            return False
+        wait = self.ask(name)
+        self.undecided()
+        return wait == 0
+
+    def succeed(self) -> None:
+        self.proven(self._attempt or "")
+
+    recognise = proven

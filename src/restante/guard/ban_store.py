@@ -109,7 +109,7 @@ def new_writer() -> int:
 
 
 class BanStoreError(Exception):
-    """The book can't be read or written; the text says why."""
+    """The ban store can't be read or written; the text says why."""
 
 
 class BanStore:
@@ -119,8 +119,8 @@ class BanStore:
     holds addresses with the names of accounts: whoever logged in from where, for as long as
     that is remembered.
 
-    writer: a number, the same in processes that tell each other of failures themselves: what
-        one of them writes, the others don't hear here again. It must be new at each start.
+    writer: a number, the same in processes that tell each other of failures themselves: the
+        others don't read here what one of them has written. It must be new at each start.
 
     Every method raises BanStoreError when the database can't be used.
     """

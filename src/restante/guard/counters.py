@@ -1,12 +1,12 @@
-"""Numbers by name that the processes of one server have in common, each knowing its own."""
+"""Numbers by name that the processes of one server have in common; each counts its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
-class Counts:
-    """How many there are of each name: here, and as far as this process was told, elsewhere."""
+class Counters:
+    """How many there are of each name: in this process and, as far as it was told, in others."""
 
     __slots__ = ("_changed", "_elsewhere", "_here", "_told")
 
@@ -19,30 +19,36 @@ class Counts:
     def __len__(self) -> int:
         return len(self._here)
 
-    def of(self, name: str) -> int:
-        """How many there are in all."""
-        return self._here.get(name, 0) + self._elsewhere.get(name, 0)
+    def add(self, limits: Iterable[tuple[str, float]]) -> bool:
+        """Count one more of each name, unless one of them has reached its limit; then False."""
+        here = self._here
+        for name, limit in limits:
+            if here.get(name, 0) + self._elsewhere.get(name, 0) >= limit:
+                return False
+        for name, _ in limits:
+            here[name] = here.get(name, 0) + 1
+            if self._changed is not None:
+                self._changed.add(name)
+        return True
 
-    def add(self, name: str) -> None:
-        """One more, here."""
-        self._here[name] = self._here.get(name, 0) + 1
-        if self._changed is not None:
-            self._changed.add(name)
+    def remove(self, names: Iterable[str]) -> None:
+        """Count one less of each name."""
+        here = self._here
+        for name in names:
+            left = here.pop(name, 0) - 1
+            if left > 0:
+                here[name] = left
+            if self._changed is not None:
+                self._changed.add(name)
 
-    def take_away(self, name: str) -> None:
-        """One less, here; nothing is kept of what has come to none."""
-        left = self._here.pop(name, 0) - 1
-        if left > 0:
-            self._here[name] = left
-        if self._changed is not None:
-            self._changed.add(name)
+    # Other processes of this server
 
     def share(self) -> None:
-        """Note from now on what changes, for `changes`."""
+        """From now on, keep what changes for `changes`."""
         self._changed = set()
 
     def changes(self) -> dict[str, int]:
-        """How many there are here of those names where that is another number than last time."""
+        """The numbers of this process that differ from what `changes` gave before."""
         if not self._changed:
             return {}
         names, self._changed = self._changed, set()
@@ -53,8 +59,8 @@ class Counts:
             del told[name]
         return found
 
-    def hear(self, elsewhere: Mapping[str, float]) -> None:
-        """How many there are elsewhere of these names; of others it is as it was."""
+    def receive(self, elsewhere: Mapping[str, float]) -> None:
+        """The numbers of other processes that have changed."""
         for name, number in elsewhere.items():
             if number > 0:
                 self._elsewhere[name] = int(number)

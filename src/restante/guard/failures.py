@@ -1,21 +1,21 @@
-"""Tries to log in, counted by address and by account: when the next one may be looked at."""
+"""Attempts to log in, counted by address and by account: when the next one may be checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from restante.guard.addresses import Peer, Rules, is_site
+from restante.guard.addresses import DelayRules, Peer, is_site
+from restante.guard.failure_counts import MAX_COUNTED, DelayRule, FailureCount, FailureCounts
 from restante.guard.gossip import Numbers
 from restante.guard.known import KnownAddresses
-from restante.guard.rates import Rule, Tallies, Tally
 
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Whose next try has to wait.
+    """An address or account whose next attempt has to wait.
 
-    kind: `address`, `network` or `account`. until: when tries are free again, in seconds
+    kind: `address`, `network` or `account`. until: when attempts are free again, in seconds
     since 1970.
     """
 
@@ -25,146 +25,174 @@ class Throttled:
     until: float
 
 
-class Tries:
-    """Failures of addresses and at accounts, and the tries that aren't decided yet.
+class Failures:
+    """Failures of addresses and at accounts, and the attempts that aren't decided yet.
 
-    A try that names no account, as one with a token may, counts for its address only: one
-    attacker would slow down all who log in that way.
+    An attempt that names no account, as one with a token may, counts for its address only:
+    one attacker would slow down all who log in that way.
     """
 
-    def __init__(self, rules: Rules, known: KnownAddresses, held: float) -> None:
+    def __init__(self, rules: DelayRules, known: KnownAddresses, longest_wait: float) -> None:
+        self.addresses = FailureCounts()
+        self.accounts = FailureCounts()
         self._rules = rules
         self._known = known
-        self._held = held
-        self._addresses = Tallies()
-        self._accounts = Tallies()
-        self._turns: dict[str, float] | None = None  # that other processes are to hear of
+        self._longest_wait = longest_wait
+        self._first_is_free = rules.account.delay(1) == 0.0
+        self._reserved: dict[str, float] | None = None  # what other processes are to be told
         self._told: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self._addresses) + len(self._accounts)
+        return len(self.addresses) + len(self.accounts)
 
-    def start(self, peer: Peer, account: str, now: float) -> float:
-        """When a try that comes now may be looked at."""
+    # Attempts
+
+    def begin(self, peer: Peer, account: str, now: float) -> float | None:
+        """An attempt begins. Seconds until it may be checked; None: too many, and it is over."""
         start = now
-        if not self._addresses.found and not self._accounts.found:
-            return start
-        for key, rule in self._keys(peer):
-            if (tally := self._addresses.get(key)) is not None:
-                start = max(start, tally.turn(now, rule, self._held))
-        tally = self._accounts.get(account)
-        if tally is not None and (peer.key, account) not in self._known:
-            start = max(start, tally.turn(now, self._rules.account, self._held))
-        return start
-
-    def enter(self, peer: Peer, account: str, now: float, start: float) -> None:
-        """A try is let through, to be looked at from `start`."""
-        for key, rule in self._keys(peer):
-            tally = self._addresses.use(key)
-            tally.enter(now, start, rule)
-            self._note("turn", key, tally.reserved, now)
+        for key in peer.keys:
+            if (count := self.addresses.get(key)) is not None:
+                rule = self._rule(key)
+                start = max(start, count.next_attempt(now, rule, self._longest_wait))
+        count = self.accounts.get(account)
+        is_known = (peer.key, account) in self._known.logins
+        if count is not None and not is_known:
+            rule = self._rules.account
+            start = max(start, count.next_attempt(now, rule, self._longest_wait))
+        if start - now > self._longest_wait:
+            return None
+        for key in peer.keys:
+            count = self.addresses.use(key)
+            count.begin(now, start, self._rule(key))
+            self._tell("turn", key, count.reserved, now)
         if account:
-            queued = None if (peer.key, account) in self._known else start
-            tally = self._accounts.use(account)
-            tally.enter(now, queued, self._rules.account)
-            self._note("queue", account, tally.reserved, now)
+            count = self.accounts.use(account)
+            count.begin(now, None if is_known else start, self._rules.account)
+            self._tell("queue", account, count.reserved, now)
+        return start - now
+
+    def begin_first(self, peer: Peer, account: str) -> bool:
+        """Begin an attempt where nothing is counted, neither for the peer nor for the account.
+
+        So it is nearly always, and so this is short. False: use `begin`.
+        """
+        addresses, accounts = self.addresses.counts, self.accounts.counts
+        if account in accounts or not self._first_is_free:
+            return False
+        for key in peer.keys:
+            if key in addresses:
+                return False
+        if len(addresses) >= MAX_COUNTED - 1 or len(accounts) >= MAX_COUNTED:
+            return False
+        for key in peer.keys:
+            addresses[key] = None
+        if account:
+            accounts[account] = None
+        return True
 
     def end(self, peer: Peer, account: str, now: float) -> None:
-        """A try is over; who has nothing to be remembered is forgotten at once."""
-        for key, rule in self._keys(peer):
-            self._end(self._addresses, key, now, rule, "turn")
-        self._end(self._accounts, account, now, self._rules.account, "queue")
+        """An attempt is over. What has nothing to be remembered is forgotten at once."""
+        addresses, accounts = self.addresses.counts, self.accounts.counts
+        for key in peer.keys:
+            if key in addresses and addresses[key] is None:
+                del addresses[key]
+            else:
+                self._end(self.addresses, key, now, self._rule(key), "turn")
+        if account in accounts and accounts[account] is None:
+            del accounts[account]
+        elif account:
+            self._end(self.accounts, account, now, self._rules.account, "queue")
 
-    def _end(self, tallies: Tallies, key: str, now: float, rule: Rule, label: str) -> None:
-        tally = tallies.get(key)
-        if tally is None:
-            self._note(label, key, 0.0, now)
+    def _end(
+        self, counts: FailureCounts, key: str, now: float, rule: DelayRule, label: str
+    ) -> None:
+        count = counts.get(key)
+        if count is None:
+            self._tell(label, key, 0.0, now)
             return
-        tally.end()
-        self._note(label, key, tally.reserved, now)
-        if tally.is_idle(now, rule):
-            tallies.drop(key)
+        count.end()
+        self._tell(label, key, count.reserved, now)
+        if count.is_idle(now, rule):
+            counts.drop(key)
+
+    # Failures
 
     def count_account(self, account: str, at: float) -> None:
         """Count a failure at an account."""
         if account:
-            self._accounts.use(account).fail(at, self._rules.account)
+            self.accounts.use(account).fail(at, self._rules.account)
 
     def count_address(self, peer: Peer, at: float) -> bool:
         """Count a failure of an address. True if it has had as many as it may."""
         reached = False
-        for key, rule in self._keys(peer):
-            failures = round(self._addresses.use(key).fail(at, rule))
+        for key in peer.keys:
+            rule = self._rule(key)
+            failures = round(self.addresses.use(key).fail(at, rule))
             reached = reached or (key == peer.key and failures >= rule.limit)
         return reached
 
     def forgive(self, key: str) -> None:
         """Forget the failures of an address."""
-        self._addresses.drop(key)
+        self.addresses.drop(key)
 
     def prune(self, now: float) -> None:
         """Forget what is over."""
-        self._addresses.prune(now, self._rules.of("", 0))
-        self._accounts.prune(now, self._rules.account)
+        self.addresses.prune(now, self._rules.of("", 0))
+        self.accounts.prune(now, self._rules.account)
 
     def throttled(self, now: float) -> list[Throttled]:
         """Those that have used up their free failures."""
         found = []
-        for key, tally in self._addresses:
+        for key, count in self.addresses:
             kind = "network" if is_site(key) else "address"
-            found += _throttled(kind, key, tally, self._rule(key), now)
-        for name, tally in self._accounts:
-            found += _throttled("account", name, tally, self._rules.account, now)
+            found += _throttled(kind, key, count, self._rule(key), now)
+        for name, count in self.accounts:
+            found += _throttled("account", name, count, self._rules.account, now)
         return found
+
+    def _rule(self, key: str) -> DelayRule:
+        return self._rules.of(key, self._known.accounts_at(key))
 
     # Other processes of this server
 
     def share(self) -> None:
-        """Note from now on which turns are taken, for `changes`."""
-        self._turns = {}
+        """From now on, keep for `changes` until when attempts keep later ones waiting."""
+        self._reserved = {}
 
-    def _note(self, label: str, key: str, reserved: float, now: float) -> None:
-        """Turns are taken, or free again. Those of tries that needn't wait are nobody's news."""
-        if self._turns is None:
+    def _tell(self, label: str, key: str, reserved: float, now: float) -> None:
+        """Tell the others, unless attempts keep nobody waiting, and it wasn't told that they do."""
+        if self._reserved is None:
             return
         name = f"{label}:{key}"
         if reserved > now:
-            self._turns[name] = reserved
+            self._reserved[name] = reserved
         elif name in self._told:
-            self._turns[name] = 0.0
+            self._reserved[name] = 0.0
         else:
-            self._turns.pop(name, None)
+            self._reserved.pop(name, None)
 
     def changes(self) -> dict[str, float]:
-        """Until when turns are taken here, as far as that has changed since the last time."""
-        if not self._turns:
+        """Until when attempts keep later ones waiting, where that has changed; 0: no longer."""
+        if not self._reserved:
             return {}
-        found, self._turns = self._turns, {}
+        found, self._reserved = self._reserved, {}
         self._told |= found.keys()
         self._told -= {name for name, reserved in found.items() if not reserved}
         return found
 
-    def hear(self, elsewhere: Mapping[str, Numbers]) -> None:
-        """Until when turns are taken elsewhere."""
-        for label, tallies in (("turn", self._addresses), ("queue", self._accounts)):
+    def receive(self, elsewhere: Mapping[str, Numbers]) -> None:
+        """The same of other processes, by label."""
+        for label, counts in (("turn", self.addresses), ("queue", self.accounts)):
             for key, reserved in elsewhere.get(label, {}).items():
-                tally = tallies.use(key) if reserved else tallies.get(key)
-                if tally is not None:
-                    tally.hear(reserved)
-
-    def _rule(self, key: str) -> Rule:
-        return self._rules.of(key, self._known.accounts_at(key))
-
-    def _keys(self, peer: Peer) -> Iterator[tuple[str, Rule]]:
-        if peer.shared:
-            return
-        yield peer.key, self._rule(peer.key)
-        if peer.site:
-            yield peer.site, self._rule(peer.site)
+                count = counts.use(key) if reserved else counts.get(key)
+                if count is not None:
+                    count.receive(reserved)
 
 
-def _throttled(kind: str, name: str, tally: Tally, rule: Rule, now: float) -> list[Throttled]:
-    failures = tally.failures(now, rule)
+def _throttled(
+    kind: str, name: str, count: FailureCount, rule: DelayRule, now: float
+) -> list[Throttled]:
+    failures = count.failures(now, rule)
     if round(failures) < rule.free:
         return []
     until = now + (failures - rule.free + 0.5) * rule.forgiven

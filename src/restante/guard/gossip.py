@@ -1,4 +1,8 @@
-"""What the guards of one server's processes tell each other, sooner than the book does."""
+"""What the guards of one server's worker processes tell each other.
+
+They learn it from each other, within a tenth of a second, and not from the ban store: that
+keeps what must survive a restart, and brings what `restante bans` and other servers write.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,19 @@ from typing import TypeAlias
 
 from restante.guard.ban_store import Ban, Failure
 
-MAX_WORDS = 10_000
-"""Of each kind, between two times of telling; beyond, only the book carries them."""
+MAX_ENTRIES = 10_000
+"""Of each kind, between two exchanges. What is more than that isn't told."""
 
 Numbers: TypeAlias = Mapping[str, float]
-"""By names that begin with what they are of, such as `session:joe`."""
+"""By names that begin with what is counted, such as `session:joe`."""
 
 
 @dataclass(slots=True)
-class Word:
-    """What has happened since the last time. Nothing but text and numbers, to be sent.
+class Gossip:
+    """What has happened since the last exchange: nothing but text and numbers, to be sent.
 
-    failures, bans, known: the fields of `Failure` and `Ban`; address, account and time.
-    wrong: wrong passwords, hashed with the key that all have.
+    failures, bans: the fields of `Failure` and `Ban`. known: address, account and time of a
+    login. wrong: wrong passwords, as hashes with the key that all processes have.
     """
 
     failures: list[tuple[str, str, float]] = field(default_factory=list)
@@ -32,23 +36,23 @@ class Word:
         return bool(self.failures or self.bans or self.known or self.wrong)
 
     def add_failure(self, failure: Failure) -> None:
-        """Tell of a failed login."""
-        if len(self.failures) < MAX_WORDS:
+        """Add a failed login."""
+        if len(self.failures) < MAX_ENTRIES:
             self.failures.append((failure.address, failure.account, failure.at))
 
     def add_ban(self, ban: Ban) -> None:
-        """Tell of a ban."""
-        if len(self.bans) < MAX_WORDS:
+        """Add a ban."""
+        if len(self.bans) < MAX_ENTRIES:
             self.bans.append((ban.network, ban.since, ban.until, ban.reason, ban.times))
 
     def add_known(self, address: str, account: str, at: float) -> None:
-        """Tell who has logged in from where."""
-        if len(self.known) < MAX_WORDS:
+        """Add a login to an account from an address."""
+        if len(self.known) < MAX_ENTRIES:
             self.known.append((address, account, at))
 
     def add_wrong(self, digest: bytes) -> None:
-        """Tell of a wrong password."""
-        if len(self.wrong) < MAX_WORDS:
+        """Add a wrong password."""
+        if len(self.wrong) < MAX_ENTRIES:
             self.wrong.append(digest.hex())
 
 
@@ -58,9 +62,14 @@ def labelled(label: str, numbers: Numbers) -> dict[str, float]:
 
 
 def by_label(numbers: Numbers) -> dict[str, dict[str, float]]:
-    """What `labelled` has put together, by label."""
+    """The numbers that `labelled` has put together, by label."""
     found: dict[str, dict[str, float]] = {}
     for name, number in numbers.items():
         label, _, rest = name.partition(":")
         found.setdefault(label, {})[rest] = number
     return found
+
+
+# Old name, until the app's processes say Gossip.
+
+Word = Gossip

@@ -1,4 +1,4 @@
-"""What the guard remembers of bans, of owners, and of wrong passwords. All of it is bounded."""
+"""What the guard remembers: bans, logins, and wrong passwords. All of it is bounded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ MAX_KNOWN = 100_000
 
 
 class Bans:
-    """Bans by network; those that are over stay for a while, as the next will be longer."""
+    """Bans by network. Those that are over are kept for a while, as the next one is longer."""
 
     def __init__(self) -> None:
         self._found: NetworkMap[Ban] = NetworkMap()
+        self.version = 0
+        """Another number whenever a ban has been added or changed."""
 
     def __len__(self) -> int:
         return len(self._found)
@@ -30,10 +32,10 @@ class Bans:
 
     def of(self, address: Address, now: float) -> Ban | None:
         """A ban in force that the address is under."""
-        if not len(self._found):
-            return None
-        covering = self._found.covering(address)
-        return next((ban for ban in covering if ban.in_force(now)), None)
+        for ban in self._found.covering(address):
+            if ban.in_force(now):
+                return ban
+        return None
 
     def in_force(self, now: float) -> list[Ban]:
         """All that are in force."""
@@ -46,6 +48,7 @@ class Bans:
         if before is not None and (before.since > ban.since or before == ban):
             return False
         self._found.put(network, ban)
+        self.version += 1
         if len(self._found) > MAX_BANS:
             self._drop(next(iter(self._found.values())))
         return True
@@ -64,40 +67,34 @@ class KnownAddresses:
     """Which addresses have logged in to which accounts."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.logins: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """When an address (first) last logged in to an account (second)."""
         self._accounts: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._found)
-
-    def __contains__(self, pair: tuple[str, str]) -> bool:
-        return pair in self._found
+        return len(self.logins)
 
     def accounts_at(self, address: str) -> int:
         """How many accounts are known at an address."""
         return self._accounts[address]
 
-    def since(self, address: str, account: str) -> float | None:
-        """When the login that is remembered was."""
-        return self._found.get((address, account))
-
     def keep(self, address: str, account: str, at: float) -> None:
         """Remember a login."""
         pair = address, account
-        if pair not in self._found:
+        if pair not in self.logins:
             self._accounts[address] += 1
-        self._found[pair] = at
-        self._found.move_to_end(pair)
-        if len(self._found) > MAX_KNOWN:
+        self.logins[pair] = at
+        self.logins.move_to_end(pair)
+        if len(self.logins) > MAX_KNOWN:
             self._forget_oldest()
 
     def prune(self, before: float) -> None:
         """Forget logins before this time, as far as they are the oldest."""
-        while self._found and next(iter(self._found.values())) < before:
+        while self.logins and next(iter(self.logins.values())) < before:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        (address, _), _ = self._found.popitem(last=False)
+        (address, _), _ = self.logins.popitem(last=False)
         take_away(self._accounts, address)
 
 
@@ -128,7 +125,7 @@ class WrongSecrets:
 
 
 def take_away(counter: Counter[str], key: str) -> None:
-    """Count one less, and nothing of what has come to none."""
+    """Count one less; a name with none is removed."""
     if counter[key] > 1:
         counter[key] -= 1
     else:

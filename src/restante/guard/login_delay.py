@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 MAX_ACCOUNTS = 100_000
-"""Accounts that are remembered, some 12 MB at most; beyond, who logged in longest ago isn't.
-Only proven logins count, so nobody fills this who hasn't that many accounts."""
+"""Accounts that are remembered, some 12 MB at most. Beyond, the one that logged in longest ago is
+forgotten. Only proven logins count, so filling this takes that many accounts."""
 
 
 class LoginDelay:
@@ -27,21 +27,21 @@ class LoginDelay:
         # When each last login would have been, had every one been `seconds` after the one before.
         self._last: dict[str, float] = {}
         self._swept = clock()
-        self._news: dict[str, float] | None = None
+        self._changes: dict[str, float] | None = None
 
     def share(self) -> None:
-        """Note from now on what other processes of this server are to be told, for `tell`."""
-        self._news = {}
+        """From now on, keep for `changes` what other processes of this server are to be told."""
+        self._changes = {}
 
-    def tell(self) -> dict[str, float]:
-        """What has changed here since the last time. Times are the machine's monotonic ones."""
-        if not self._news:
+    def changes(self) -> dict[str, float]:
+        """The logins here since the last call: when, by the monotonic clock, by name."""
+        if not self._changes:
             return {}
-        news, self._news = self._news, {}
-        return news
+        changes, self._changes = self._changes, {}
+        return changes
 
-    def hear(self, last: Mapping[str, float]) -> None:
-        """What another process has told. Logins at the same moment may count as one."""
+    def receive(self, last: Mapping[str, float]) -> None:
+        """The logins in another process. Two at the same moment may count as one."""
         for name, at in last.items():
             self._keep(name, max(at, self._last.pop(name, at)))
 
@@ -63,10 +63,15 @@ class LoginDelay:
         last = self._last.pop(name, None)
         at = now if last is None else max(now, last + self.seconds)
         self._keep(name, at)
-        if self._news is not None:
-            self._news[name] = at
+        if self._changes is not None:
+            self._changes[name] = at
 
     def _keep(self, name: str, at: float) -> None:
         self._last[name] = at
         if len(self._last) > MAX_ACCOUNTS:
             del self._last[next(iter(self._last))]
+
+    # Old names, until the app's processes use `changes` and `receive`
+
+    tell = changes
+    hear = receive

@@ -17,8 +17,7 @@ from restante.accounts.contract import Account, AccountError
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import acts_as_itself
 from restante.calls import Caller
-from restante.guard.admission import Admission
-from restante.guard.guard import TOO_MANY_TRIES
+from restante.guard.admission import TOO_MANY_TRIES, Admission
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
     BrokenOff,
@@ -264,7 +263,7 @@ class Performer:
             session.forget_maildrop()
             await self.release()
             raise
-        self.admission.settled(account.name)
+        self.admission.settled()
         if (tell := context.observers.opened) is not None:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing

@@ -14,7 +14,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from restante.accounts.contract import AccountStore, as_accounts
+from restante.accounts.contract import AccountStore
+from restante.accounts.given import as_accounts
 from restante.accounts.hashing import Hashing
 from restante.accounts.kerberos import Kerberos
 from restante.accounts.oauth import OAuth
@@ -181,7 +182,7 @@ class Pop3Server(Events):
             hashing=Hashing(self._hashing),
             secret=secret,
             spawn=self._live.spawn,
-            is_known=self._guard.is_known,
+            is_known=self._is_known,
             tokens=oauth,
             master_separator=settings.master_separator,
             upgrade=settings.upgrade_hashes,
@@ -471,6 +472,10 @@ class Pop3Server(Events):
                 utf8_headers=settings.utf8_headers,
                 asks=asks,
             )
+
+    def _is_known(self, address: str, name: str) -> bool:
+        """Whether an address is known to an account, so that its checks go first."""
+        return Admission(self._guard, None, address).is_known(name)
 
     def _arrive(self, listener: Listener, address: str) -> Admission | None:
         """Count a client in before its TLS handshake; None: it is turned away."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restante.accounts.oauth.claims import Demands
+from restante.extras import missing
 from restante.sasl.oauth import MAX_TOKEN
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ class OAuth:
             from restante.accounts.oauth import keys, signed  # noqa: PLC0415
             from restante.accounts.oauth.introspection import Introspection  # noqa: PLC0415
         except ImportError as error:
-            raise ImportError(
-                "OAuth needs joserfc and httpx2: pip install 'restante[oauth]'"
-            ) from error
+            raise ImportError(missing("oauth", "OAuth", "joserfc and httpx2", error)) from error
         client = asking.IssuerClient(ca_file, timeout)
         self._voucher: Introspection | SignedTokens
         if introspection_url:

@@ -12,7 +12,7 @@ from hashlib import scrypt
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from restante.accounts.contract import AccountError
+from restante.accounts.account import AccountError
 from restante.accounts.schemes.crypts import CRYPT_SCHEMES, scheme_of_crypt
 from restante.accounts.schemes.digests import DIGEST_SCHEMES
 from restante.accounts.schemes.scheme import (
@@ -24,6 +24,7 @@ from restante.accounts.schemes.scheme import (
     respell,
     split_suffix,
 )
+from restante.extras import missing
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -101,10 +102,8 @@ def _argon2() -> tuple[PasswordHasher, type[Exception]]:
     try:
         from argon2 import PasswordHasher  # noqa: PLC0415 - an extra, loaded when needed
         from argon2.exceptions import VerificationError  # noqa: PLC0415
-    except ImportError:
-        raise AccountError(
-            "Argon2 credentials need argon2-cffi: pip install 'restante[argon2]'"
-        ) from None
+    except ImportError as error:
+        raise AccountError(missing("argon2", "Argon2", "argon2-cffi", error)) from None
     # One lane: several would take all processors for one login, and others' mail would wait.
     return PasswordHasher(parallelism=1), VerificationError
 

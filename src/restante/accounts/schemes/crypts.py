@@ -13,8 +13,9 @@ from functools import cache, partial
 from importlib import import_module
 from typing import Any
 
-from restante.accounts.contract import AccountError
+from restante.accounts.account import AccountError
 from restante.accounts.schemes.scheme import Scheme, always, octets_of
+from restante.extras import missing
 
 BCRYPT_COST = 10
 """Of new hashes: a tenth of a second, about as long as Argon2id takes. Dovecot makes 5."""
@@ -74,10 +75,8 @@ def _handler(scheme: str) -> Any:
 def _library(module: str, scheme: str, library: str) -> Any:
     try:
         return import_module(module)
-    except ImportError:
-        raise AccountError(
-            f"{{{scheme}}} credentials need {library}: pip install 'restante[crypt]'"
-        ) from None
+    except ImportError as error:
+        raise AccountError(missing("crypt", f"{{{scheme}}}", library, error)) from None
 
 
 def _octets(password: str) -> bytes:

@@ -1,0 +1,75 @@
+"""What an account is: a name, credentials, and what it may do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+class AccountError(Exception):
+    """A store of accounts can't answer now. Becomes `-ERR [SYS/TEMP]`, never a refusal."""
+
+
+PasswordCheck: TypeAlias = Callable[[str], bool | Awaitable[bool]]
+"""Whether a password is right: plain (called on a worker thread) or async. AccountError when
+it can't be told; only True is a yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppPassword:
+    """A further password of an account, for one device or program; may be revoked alone.
+
+    name: what its owner calls it. credential: in a scheme, as an account's.
+    """
+
+    name: str
+    credential: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account.
+
+    name: what the user logs in with, in the spelling the store keeps.
+    credentials: secrets in schemes: `{ARGON2ID}$argon2id$…`, `{PLAIN}secret` …
+    maildrop: name of the maildrop, when it is another than the account's own name.
+    display_name, email: for people and for mail addressed to this account.
+    disabled: may not log in and gets no mail.
+    protocols: by which it may log in, of `pop3` and `smtp`; None: by all.
+    networks: from where it may log in, as `192.0.2.0/24`; empty: from everywhere.
+    expires: when logging in ends, in seconds since 1970; None: never.
+    master: may act as any other account.
+    app_passwords: further passwords, each with a name.
+    check_password: asks somebody else (a directory, the system) whether a password is right,
+        after `credentials` and `app_passwords`, if there are any, didn't say so.
+    version: another text whenever what `check_password` would say may have changed; empty:
+        nobody can tell, and what it said isn't remembered.
+    assumed: the store has an account for every name: that there is one proves nothing, and
+        only a password lets in.
+    upgradable: the store may be given a better hash, if it `upgrades` them.
+    """
+
+    name: str
+    credentials: tuple[str, ...] = ()
+    maildrop: str | None = None
+    display_name: str = ""
+    email: str = ""
+    disabled: bool = False
+    protocols: frozenset[str] | None = None
+    networks: tuple[str, ...] = ()
+    expires: float | None = None
+    master: bool = False
+    app_passwords: tuple[AppPassword, ...] = ()
+    check_password: PasswordCheck | None = field(default=None, compare=False)
+    version: str = ""
+    assumed: bool = False
+    upgradable: bool = True
+
+    @property
+    def maildrop_name(self) -> str:
+        """The maildrop's name: `maildrop` if one is given, else the account's name."""
+        return self.maildrop or self.name
+
+    def __repr__(self) -> str:  # credentials stay out of every log and traceback
+        return f"Account({self.name!r})"
