@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restante.protocol.commands import CommandTable
+from restante.protocol.commands import command_table
 from restante.protocol.redaction import safe_line
 
 CANARY = "canary"
@@ -16,7 +16,7 @@ TOKEN = base64.b64encode(b"\0joe\0" + CANARY.encode()).decode()
 
 
 def shown(line: bytes, in_exchange: bool = False) -> str:
-    return safe_line(line, CommandTable(), in_exchange=in_exchange)
+    return safe_line(line, command_table(), in_exchange=in_exchange)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_response_inside_an_exchange_is_hidden_and_a_cancel_is_not() -> None:
 
 
 def test_a_renamed_pass_hides_its_argument_too() -> None:
-    table = CommandTable()
+    table = command_table()
     table.rename("PASS", "XPASS")
     assert safe_line(b"XPASS canary", table, in_exchange=False) == "XPASS ****"
     assert "canary" not in safe_line(b"PASS canary", table, in_exchange=False)
@@ -88,7 +88,7 @@ def test_any_line_is_shown_as_one_printable_line(line: bytes, in_exchange: bool)
 
 
 def test_an_added_command_may_keep_its_argument_to_itself() -> None:
-    table = CommandTable()
+    table = command_table()
     table.add("XLOGIN", print, secret=True)
     table.add("XPLAIN", print)
     table.rename("XLOGIN", "XENTER")
