@@ -15,15 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from restante.accounts.contract import Account
 from restante.contained import THE_LOOPS_OWN, contained
-from restante.protocol.effects import Authenticate, BrokenOff, Commit, Effect, Fetch, OpenMaildrop
-from restante.server.events import is_async
-from restante.server.login import break_off, proven, too_soon
-from restante.server.perform import IN_USE
-from restante.stores.contract import MaildropInUse, OpensAtOnce
+from restante.protocol.effects import BrokenOff, Commit, Effect, Fetch
+from restante.server.login import break_off
 
 if TYPE_CHECKING:
     from restante.server.perform import Performer
@@ -46,12 +42,7 @@ class AtOnce:
         self._server = server
         self._rested = 0.0  # when storage may be used in place again
         self._mean = 0.0  # seconds of a call, on a sliding average
-        lookup = server.accounts.lookup
-        self._accounts = not getattr(server.accounts, "blocking", True) and not is_async(lookup)
-        self._store = server.store if isinstance(server.store, OpensAtOnce) else None
         self._ways: dict[type[Effect], Callable[[Performer, Any], object]] = {
-            Authenticate: self._authenticate,
-            OpenMaildrop: self._open,
             Fetch: self._fetch,
             Commit: self._commit,
             BrokenOff: self._break_off,
@@ -69,43 +60,9 @@ class AtOnce:
         except BaseException:
             return LATER
 
-    def _authenticate(self, performer: Performer, effect: Authenticate) -> object:
-        server, claim = self._server, effect.claim
-        if not self._accounts or server.events.heard("authenticate"):
-            return LATER
-        admission, name = performer.admission, server.logins.login_of(claim.name)
-        if not admission.is_open(name):
-            return LATER
-        # What isn't found right here is looked at again later, and takes its turn then.
-        found = server.logins.identify_at_once(claim, admission.address)
-        if found is None or too_soon(server, found[0]) is not None:
-            return LATER
-        admission.recognise(name)
-        return proven(server, claim, *found)
-
     def _break_off(self, performer: Performer, effect: BrokenOff) -> object:
         break_off(performer.admission, effect)
         return None
-
-    def _open(self, performer: Performer, effect: OpenMaildrop) -> object:
-        account, store = cast(Account, effect.account), self._store
-        if store is None or self._server.events.heard("mailbox_info"):
-            return LATER
-        if not self.may_use_storage():
-            return LATER
-        if (refusal := performer.admission.enter(account.name)) is not None:
-            return refusal
-        maildrop = None
-        begun = monotonic()
-        try:
-            maildrop = store.open_at_once(account)
-        except MaildropInUse:
-            return IN_USE
-        finally:
-            self._took(begun)
-            if maildrop is None:
-                performer.admission.step_back()
-        return LATER if maildrop is None else performer.opened(account, maildrop)
 
     def _fetch(self, performer: Performer, effect: Fetch) -> object:
         maildrop = performer.maildrop

@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol):
             if self._lingering > MAX_LINGER:
                 self._transport.abort()
             return
-        waiting = self.session.lines.data
+        waiting = self.session.buffer
         waiting += data
         if self._arrived is not None:
             self._wake()
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer the lines that are there, until one needs something done."""
         session = self.session
-        waiting = session.lines.data
+        waiting = session.buffer
         watched = self.server.events.watches_commands
         try:
             # For as long as the client takes its replies, and nobody wants an end.
@@ -335,7 +335,7 @@ class Connection(asyncio.Protocol):
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
-        wanted = len(self.session.lines) <= MAX_PENDING_INPUT and not self.lost
+        wanted = len(self.session.buffer) <= MAX_PENDING_INPUT and not self.lost
         if wanted != self._reading and not self._transport.is_closing():
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
@@ -481,7 +481,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
-        self.session.lines.clear()
+        self.session.drop_input()
         self.server.spawn(self._performer.give_back())  # the next session may begin
         if self._transport.can_write_eof():
             self._transport.write_eof()

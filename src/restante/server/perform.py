@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from restante.accounts.contract import Account, AccountError
 from restante.protocol.effects import (
-    Authenticate,
     BrokenOff,
     CallHandler,
     Commit,
@@ -19,7 +17,7 @@ from restante.protocol.effects import (
     Fetch,
     FindKeys,
     Introduce,
-    OpenMaildrop,
+    LogIn,
     Reset,
     Work,
 )
@@ -74,10 +72,8 @@ class Performer:
         match effect:
             case Fetch():
                 return self._fetch(effect)
-            case Authenticate():
-                return Login(self._connection).authenticate(effect.claim)
-            case OpenMaildrop():
-                return self._open(cast(Account, effect.account))
+            case LogIn():
+                return self._log_in(effect)
             case Commit():
                 return self._commit(effect)
             case BrokenOff():
@@ -122,6 +118,13 @@ class Performer:
         return Err("internal error (ref {reference})", "SYS/TEMP", values)
 
     # The maildrop
+
+    async def _log_in(self, effect: LogIn) -> object:
+        account = await Login(self._connection).authenticate(effect.claim)
+        if isinstance(account, Err):
+            return account
+        opened = await self._open(account)
+        return opened if isinstance(opened, Err) else (account, opened)
 
     async def _open(self, account: Account) -> object:
         admission = self._connection.admission
@@ -261,12 +264,11 @@ class Performer:
         return introduce(self._connection, said)
 
     async def _call_handler(self, effect: CallHandler) -> Reply:
-        handler = effect.spec.handler
+        handler = effect.command.handler
         assert handler is not None
 
         async def run_default(argument: str = effect.argument) -> Reply:
-            spec = replace(effect.spec, handler=None)
-            steps = self._connection.session.run(spec, argument.encode("utf-8"))
+            steps = self._connection.session.run(effect.command, argument.encode("utf-8"))
             return await self._drive(steps) if isinstance(steps, Generator) else steps
 
         default = default_for(handler, run_default)

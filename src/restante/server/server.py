@@ -22,7 +22,7 @@ from restante.guard.admission import Admission
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
-from restante.protocol.commands import CommandTable
+from restante.protocol.commands import command_table
 from restante.protocol.mechanisms import Channel
 from restante.protocol.policy import TlsMode
 from restante.protocol.replies import Err
@@ -108,7 +108,7 @@ class Pop3Server(Events):
             else SimpleMaildrops(store, partial(call_on, self.storage))
         )
         self.calls = Calls(accounts, self.store, self.workers, self.storage)
-        self.commands = CommandTable()
+        self.commands = command_table()
         self.mechanisms = mechanisms(self.settings, kerberos, oauth)
         self.asks: set[str] = set()
         """Effects that somebody listens to; see `Policy`."""
@@ -188,7 +188,7 @@ class Pop3Server(Events):
 
         def register(handler: F) -> F:
             if verb in self.commands and states is None and capability is None:
-                self.commands.replace(verb, handler)
+                self.commands.replace(verb, handler, secret=secret)
             else:
                 where = BOTH if states is None else frozenset(states)
                 self.commands.add(verb, handler, states=where, capability=capability, secret=secret)

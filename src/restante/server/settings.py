@@ -89,7 +89,7 @@ class Settings:
     upgrade_hashes: bool = True
     expire_days: int | None = None
     utf8: bool = True
-    utf8_headers: HeaderPolicy = "downgrade"
+    utf8_headers: HeaderPolicy = "internationalized"
     hostname: str | None = None
     max_connections: int = 10_000
     drain_seconds: float = 10.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from restante.server.listen.listener import Listener
@@ -53,7 +54,7 @@ class Upkeep:
         held = await self._server.calls.held_schemes()
         self._server.logins.held_schemes = held
         for listener in self._server.listeners:
-            listener.policy.held_schemes = held
+            listener.policy = replace(listener.policy, held_schemes=held)
 
     def set_policies(self) -> None:
         """Tell the listeners' sessions what they may do; again when their ports are known."""
@@ -61,17 +62,20 @@ class Upkeep:
             self._set_policy(listener)
 
     def _set_policy(self, listener: Listener) -> None:
-        server, settings, policy = self._server, self._server.settings, listener.policy
+        server, settings = self._server, self._server.settings
         implicit = [each.address for each in server.listeners if each.tls == "implicit"]
-        policy.tls_port = implicit[0][1] if implicit and implicit[0] else None
-        policy.commands = server.commands
-        policy.mechanisms = server.mechanisms
-        policy.hostname = server.hostname
-        policy.tls = listener.tls
-        policy.plaintext = settings.allow_plaintext
-        policy.use_auth = settings.use_auth
-        policy.expire_days = settings.expire_days
-        policy.login_delay = settings.login_delay
-        policy.utf8 = settings.utf8
-        policy.utf8_headers = settings.utf8_headers
-        policy.asks = server.asks
+        listener.policy = replace(
+            listener.policy,
+            tls_port=implicit[0][1] if implicit and implicit[0] else None,
+            commands=server.commands,
+            mechanisms=server.mechanisms,
+            hostname=server.hostname,
+            tls=listener.tls,
+            plaintext=settings.allow_plaintext,
+            use_auth=settings.use_auth,
+            expire_days=settings.expire_days,
+            login_delay=settings.login_delay,
+            utf8=settings.utf8,
+            utf8_headers=settings.utf8_headers,
+            asks=server.asks,
+        )

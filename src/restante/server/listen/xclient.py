@@ -106,9 +106,10 @@ def introduce(connection: Connection, said: XClient) -> Err | None:
         "session %s: %s speaks for %s port %s, session %s",
         connection.id, connection.address[0], said.host, said.port, said.session,
     )  # fmt: skip
-    session.tls = session.tls or said.tls is True
-    if said.tls is False and not is_local(said.host or "unknown"):
-        session.trusted = False  # a network has seen what the client sends
+    # Without TLS, a network has seen what the client sends.
+    seen = said.tls is False and not is_local(said.host or "unknown")
+    trusted = session.secure and not session.tls and not seen
+    session.protected(tls=session.tls or said.tls is True, trusted=trusted)
     session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
     if said.host is None:
         return None
