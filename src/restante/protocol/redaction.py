@@ -13,12 +13,13 @@ from restante.protocol.table import CommandTable
 HIDDEN = "****"
 _MAX_SHOWN = 200
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PASSWORD = re.compile(
-    r"(?<![^\W_])(?:pass\w*|pwd|pw|secret|token|auth\w*|apop|login)(?![^\W_])[\s:=]*(.+)",
+    r"(\b(?:pass?\w*|psas\w*|pwd?|kennwort|secret|token|auth|apop|plain|login)[\s:=]+).+",
     re.IGNORECASE | re.DOTALL,
 )
-_NUMBERS = re.compile(r"[0-9]{1,10}(?: +[0-9]{1,19})?")
-_TAG = re.compile(r"\*|[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,3}")
+_NUMBERS = re.compile(r"[0-9]{1,10}(?: +[0-9]{1,19})?", re.ASCII)
+_TAG = re.compile(r"\*|i-default|[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}")
 
 _MECHANISMS = {
     *("ANONYMOUS", "CRAM-MD5", "DIGEST-MD5", "EXTERNAL", "GS2-KRB5", "GSS-SPNEGO", "GSSAPI"),
@@ -47,23 +48,26 @@ def safe_line(line: bytes, table: CommandTable, *, in_exchange: bool) -> str:
     command = table.by_verb.get(verb.upper())
     if command is None:
         return f"(unknown command, {len(line)} octets)"
-    shown = _printable(argument)
-    if command.show is not None:
-        shown = command.show(shown)
+    text = argument.decode("utf-8", "backslashreplace")
+    damaged = _CONTROL.search(text)
+    if damaged:
+        shown = HIDDEN
+    elif command.show is not None:
+        shown = command.show(text)
     elif command.secret:
-        shown = shown and HIDDEN
+        shown = text and HIDDEN
     else:
-        shown = numbers(shown) if command.built_in else masked(shown)
-    return f"{command.verb} {shown}" if shown else command.verb
+        shown = numbers(text) if command.built_in else masked(text)
+    return f"{command.verb} {_printable(shown)}" if shown else command.verb
 
 
 def safe_name(name: str) -> str:
     """A name that somebody tried to log in with, for logs: without what may be a password.
 
-    `joe PASS x` is shown as `joe ****`. So is a name with a blank in it, as nobody can tell;
-    an account's own name, once it has logged in, needn't be hidden.
+    `joe PASS x` is shown as `joe ****`, and so is a name with a blank in it: nobody can tell
+    them apart. Once an account has logged in, its own name is no secret.
     """
-    return first_word(_printable(name.encode("utf-8", "surrogatepass")))
+    return _printable(HIDDEN if _CONTROL.search(name) else first_word(name))
 
 
 # What is shown of commands' arguments
@@ -71,9 +75,7 @@ def safe_name(name: str) -> str:
 
 def masked(argument: str) -> str:
     """All but what follows a word such as PASS."""
-    return _PASSWORD.sub(
-        lambda found: found[0][: found.start(1) - found.start()] + HIDDEN, argument
-    )
+    return _PASSWORD.sub(rf"\1{HIDDEN}", argument)
 
 
 def hidden(argument: str) -> str:
@@ -82,20 +84,20 @@ def hidden(argument: str) -> str:
 
 
 def first_word(argument: str) -> str:
-    """The first word, if it isn't one such as PASS."""
-    word, _, rest = argument.strip().partition(" ")
+    """The first word, if none such as PASS is part of it."""
+    word, *rest = argument.split(None, 1) or [""]
     return f"{masked(word)} {HIDDEN}" if rest else masked(word)
 
 
 def name_alone(argument: str) -> str:
     """APOP's name, if there is a digest after it."""
-    word, _, rest = argument.strip().partition(" ")
+    word, *rest = argument.split(None, 1) or [""]
     return f"{masked(word)} {HIDDEN}" if rest else word and HIDDEN
 
 
 def mechanism_alone(argument: str) -> str:
     """AUTH's mechanism, if it is one. A response in its place looks like a name."""
-    word, _, rest = argument.strip().partition(" ")
+    word, *rest = argument.split(None, 1) or [""]
     shown = word.upper() if word.upper() in _MECHANISMS else word and HIDDEN
     return f"{shown} {HIDDEN}" if rest else shown
 
@@ -109,7 +111,7 @@ def _attribute(word: str) -> str:
     name, equals, value = word.partition("=")
     if name.upper() in _ATTRIBUTES and equals:
         return f"{name}={masked(value)}"
-    return f"{name}={HIDDEN}" if equals and name.upper() in ("LOGIN", "PASS") else HIDDEN
+    return HIDDEN
 
 
 def tag(argument: str) -> str:
@@ -127,7 +129,6 @@ def _if_formed(form: re.Pattern[str], argument: str) -> str:
     return shown if not shown or form.fullmatch(shown) else HIDDEN
 
 
-def _printable(argument: bytes) -> str:
-    text = argument.decode("utf-8", "backslashreplace")
+def _printable(text: str) -> str:
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[:_MAX_SHOWN])
     return shown + ("…" if len(text) > _MAX_SHOWN else "")

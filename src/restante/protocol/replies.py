@@ -186,6 +186,9 @@ def _bounded(line: bytes) -> bytes:
 
 
 def _lines(lines: Sequence[str]) -> bytes:
-    if isinstance(lines, str):
-        raise TypeError("the lines of a MultiLine are a list of text, not one text")
+    if isinstance(lines, str | bytes):
+        raise TypeError("the lines of a MultiLine are a list of texts, not one text")
+    for line in lines:
+        if not isinstance(line, str):
+            raise TypeError(f"a line of a MultiLine is text, not {type(line).__name__}")
     return stuffed_lines([_UNSAFE.sub(" ", line).encode("utf-8") for line in lines])
