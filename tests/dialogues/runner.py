@@ -72,7 +72,7 @@ _BASE64 = re.compile(r"\{b64 ([^{}]*)\}")
 _SECRET = re.compile(rb"\{(apop|cram) ([^{} ]+) ([^{}]+)\}")
 _ESCAPE = re.compile(rb"\\(?:([rnt0\\])|x([0-9A-Fa-f]{2}))")
 _ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
-_LISTING = re.compile(rb"\+OK \d+ (?!messages|octets)\S+")
+_LISTING = re.compile(rb"\+OK \d+ (?!messages?|octets)\S+")
 _STATUS = re.compile(rb"\+OK|-ERR|\+ ")
 
 
@@ -191,7 +191,7 @@ def _read_step(line: str, place: str) -> list[Step]:
             Step(place, "C", b"USER joe\r\n"),
             Step(place, "S", b"+OK send PASS"),
             Step(place, "C", b"PASS secret\r\n"),
-            Step(place, "S~", rb"\+OK \d+ messages"),
+            Step(place, "S~", rb"\+OK \d+ messages?"),
         ]
     if word in EVENTS or word == "REMOVE":
         return [Step(place, word, argument.encode())]

@@ -29,13 +29,13 @@ from restante import (
 from restante.accounts.schemes import hash_password
 from restante.accounts.verify import Verifier
 from restante.guard.login_delay import LoginDelay
+from restante.protocol.commands import command_table
 from restante.protocol.effects import (
-    Authenticate,
     BrokenOff,
     Commit,
     Effect,
     Fetch,
-    OpenMaildrop,
+    LogIn,
     StartTls,
 )
 from restante.protocol.errors import LineTooLong
@@ -153,6 +153,7 @@ class CoreVenue(Venue):
 def _policy(dialogue: Dialogue, held_schemes: frozenset[str]) -> Policy:
     given = dialogue.server
     return Policy(
+        command_table(),
         mechanisms=BASIC_MECHANISMS,
         hostname="localhost",
         tls=cast(TlsMode, given.get("tls", "none")),
@@ -163,7 +164,7 @@ def _policy(dialogue: Dialogue, held_schemes: frozenset[str]) -> Policy:
         expire_days=int(given["expire_days"]) if "expire_days" in given else None,
         login_delay=int(given.get("login_delay", "0")),
         utf8=given.get("utf8") != "no",
-        utf8_headers=cast(HeaderPolicy, given.get("utf8_headers", "downgrade")),
+        utf8_headers=cast(HeaderPolicy, given.get("utf8_headers", "internationalized")),
     )
 
 
@@ -208,10 +209,8 @@ class _CoreLink(Link):
         match effect:
             case BrokenOff():
                 return None
-            case Authenticate():
-                return self._authenticate(effect)
-            case OpenMaildrop():
-                return self._open(effect)
+            case LogIn():
+                return self._log_in(effect)
             case StartTls():
                 self._put(Ok("begin TLS"))
                 return None
@@ -228,7 +227,7 @@ class _CoreLink(Link):
                 return None
         raise AssertionError(f"nobody asked for {effect}")
 
-    def _authenticate(self, effect: Authenticate) -> object:
+    def _log_in(self, effect: LogIn) -> object:
         account = self._venue.accounts.lookup(effect.claim.name)
         if not Verifier(self._venue.accounts).check(account, effect.claim):
             return REFUSED
@@ -236,16 +235,12 @@ class _CoreLink(Link):
         if wait := self._venue.login_delay.wait_for(account.name):
             values = {"seconds": max(1, round(wait))}
             return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
-        return account
-
-    def _open(self, effect: OpenMaildrop) -> object:
-        account = cast(Account, effect.account)
         try:
             self._maildrop = self._venue.store.open(account)
         except MaildropInUse:
             return IN_USE
         self._venue.login_delay.count(account.name)
-        return self._maildrop.listing
+        return account, self._maildrop.listing
 
     def line(self) -> bytes | None:
         end = self._out.find(b"\r\n")

@@ -27,7 +27,8 @@ from unittest import mock
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
-from restante.protocol.effects import Authenticate, Effect, FindKeys, Work
+from restante.protocol.commands import command_table
+from restante.protocol.effects import Effect, FindKeys, LogIn, Work
 from restante.protocol.mechanisms import MechanismInfo
 from restante.protocol.policy import Policy
 from restante.protocol.replies import Continue, Err
@@ -184,6 +185,7 @@ class MechanismDriver(Driver):
 
     def __init__(self) -> None:
         policy = Policy(
+            command_table(),
             mechanisms=MECHANISMS,
             hostname="mail.example.org",
             held_schemes=ACCOUNTS.held_schemes(),
@@ -209,7 +211,7 @@ class MechanismDriver(Driver):
                 return done(self._logins.keys(effect.name, effect.scheme, "192.0.2.7"))
             case Work():
                 return effect.function()
-            case Authenticate(claim):
+            case LogIn(claim):
                 _check_text(claim.name + claim.authzid + getattr(claim, "password", ""))
                 try:
                     found = done(self._logins.identify(claim, "192.0.2.7"))
@@ -218,7 +220,7 @@ class MechanismDriver(Driver):
                 if found is None:
                     return Err("authentication failed", "AUTH")
                 self.accepted = claim
-                return found[0]
+                return self._open(found[0])
         return super()._perform(effect)
 
 

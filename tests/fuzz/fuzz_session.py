@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 
@@ -39,7 +40,7 @@ MESSAGES = [
 
 TLS_MODES: tuple[TlsMode, ...] = ("none", "starttls", "starttls_required", "implicit")
 USE_AUTH: tuple[UseAuth, ...] = ("both", "pop", "sasl", "both")
-HEADERS: tuple[HeaderPolicy, ...] = ("downgrade", "refuse", "as-is", "downgrade")
+HEADERS: tuple[HeaderPolicy, ...] = ("internationalized", "refuse", "as-is", "downgrade")
 
 _STATUS = re.compile(rb"(?:\+OK|-ERR)(?: [^\r\n]*)?\r\n")
 _CHALLENGE = re.compile(rb"\+ [A-Za-z0-9+/]*={0,2}\r\n")
@@ -47,14 +48,15 @@ _CHALLENGE = re.compile(rb"\+ [A-Za-z0-9+/]*={0,2}\r\n")
 
 def new_driver(options: int) -> Driver:
     """A session in one of 256 surroundings."""
-    policy = policy_for(ACCOUNTS)
-    policy.tls = TLS_MODES[options & 3]
-    policy.use_auth = USE_AUTH[options >> 2 & 3]
-    policy.utf8_headers = HEADERS[options >> 4 & 3]
-    policy.max_bad_commands = 1000
-    policy.max_failed_logins = 1000
-    if options & 64:
-        policy.asks = {"delete", "reset"}
+    policy = replace(
+        policy_for(ACCOUNTS),
+        tls=TLS_MODES[options & 3],
+        use_auth=USE_AUTH[options >> 2 & 3],
+        utf8_headers=HEADERS[options >> 4 & 3],
+        max_bad_commands=1000,
+        max_failed_logins=1000,
+        asks={"delete", "reset"} if options & 64 else frozenset(),
+    )
     store = MemoryStore()
     for number, message in enumerate(MESSAGES):
         store.add(NAME, message, f"u{number}")
@@ -87,7 +89,9 @@ def one_input(data: bytes) -> Driver:
         for exchange in driver.exchanges[answered:]:
             _check_exchange(exchange)
         _check_session(driver)
-        assert len(driver.session.lines) <= MAX_AUTH_LINE + 1 + len(piece) or driver.session.closing
+        assert (
+            len(driver.session.buffer) <= MAX_AUTH_LINE + 1 + len(piece) or driver.session.closing
+        )
     _check_order(driver, stream)
     driver.disconnect()
     _check_store(driver)

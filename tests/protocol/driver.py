@@ -8,15 +8,15 @@ from restante.accounts.contract import Account
 from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.protocol.claims import Claim
+from restante.protocol.commands import command_table
 from restante.protocol.effects import (
-    Authenticate,
     BrokenOff,
     CallHandler,
     Commit,
     Delete,
     Effect,
     Fetch,
-    OpenMaildrop,
+    LogIn,
     Reset,
     StartTls,
 )
@@ -35,6 +35,7 @@ TIMESTAMP = b"<1.2@restante.test>"
 def policy_for(accounts: StaticAccounts) -> Policy:
     """What a server with these accounts would allow by default."""
     return Policy(
+        command_table(),
         mechanisms=BASIC_MECHANISMS,
         hostname="restante.test",
         held_schemes=accounts.held_schemes(),
@@ -57,6 +58,7 @@ class Driver:
     """One client's session.
 
     exchanges: what was said, in order. accepted: the claim that let the client in.
+    lines_wanted: what the fetches asked for.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Driver:
         self.accepted: Claim | None = None
         self.effects: list[Effect] = []
         self.committed = False
+        self.lines_wanted: list[int | None] = []
         self._verifier = Verifier(accounts)
         self._maildrop: Maildrop | None = None
 
@@ -114,17 +117,15 @@ class Driver:
     def _perform(self, effect: Effect) -> object:
         self.effects.append(effect)
         match effect:
-            case Authenticate(claim):
+            case LogIn(claim):
                 account = self.accounts.lookup(claim.name)
-                if not self._verifier.check(account, claim):
+                if account is None or not self._verifier.check(account, claim):
                     return Err("authentication failed", "AUTH")
                 self.accepted = claim
-                return account
-            case OpenMaildrop(account):
-                assert isinstance(account, Account)
                 return self._open(account)
-            case Fetch(number):
+            case Fetch(number, lines):
                 assert self._maildrop is not None
+                self.lines_wanted.append(lines)
                 try:
                     return self._maildrop.fetch(number)
                 except MessageGone:
@@ -146,4 +147,4 @@ class Driver:
             self._maildrop = self.store.open(account)
         except MaildropInUse:
             return Err("maildrop is in use by another session", "IN-USE")
-        return self._maildrop.listing
+        return account, self._maildrop.listing

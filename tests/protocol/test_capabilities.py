@@ -6,16 +6,23 @@ from typing import Any
 
 import pytest
 
-from restante.protocol.capabilities import capabilities
+from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy
+from restante.protocol.replies import MultiLine
+from restante.protocol.session import Session
 from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 ALWAYS = {"RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "TOP", "UIDL", "LANG"}
 
 
 def said(*, tls: bool = False, secure: bool = True, **settings: Any) -> list[str]:
-    policy = Policy(mechanisms=BASIC_MECHANISMS, **settings)
-    return capabilities(policy, tls=tls, secure=secure)
+    return capabilities(Policy(command_table(), BASIC_MECHANISMS, **settings), tls, secure)
+
+
+def capabilities(policy: Policy, tls: bool, secure: bool) -> list[str]:
+    reply = Session(policy, tls=tls, trusted=secure).receive(b"CAPA")
+    assert isinstance(reply, MultiLine)
+    return list(reply.lines)
 
 
 def words(lines: list[str]) -> set[str]:
@@ -50,7 +57,7 @@ def test_use_auth() -> None:
 
 
 def offered_stls(mode: Any, tls: bool) -> bool:
-    policy = Policy(tls=mode)
+    policy = Policy(command_table(), tls=mode)
     return "STLS" in capabilities(policy, tls=tls, secure=tls)
 
 
@@ -68,6 +75,15 @@ def test_utf8_can_be_kept_quiet() -> None:
     assert "UTF8" not in words(said(utf8=False))
 
 
+@pytest.mark.parametrize("verb", ["USER", "UTF8", "STLS", "AUTH"])
+def test_a_command_by_another_name_is_not_announced_by_the_old_one(verb: str) -> None:
+    policy = Policy(command_table(), BASIC_MECHANISMS, tls="starttls")
+    word = "SASL" if verb == "AUTH" else verb
+    assert word in words(capabilities(policy, tls=False, secure=True))
+    policy.commands.rename(verb, "X" + verb)
+    assert word not in words(capabilities(policy, tls=False, secure=True))
+
+
 def test_expire_login_delay_and_implementation() -> None:
     lines = said(expire_days=30, login_delay=60, implementation="Ours 1.0")
     assert {"EXPIRE 30", "LOGIN-DELAY 60", "IMPLEMENTATION Ours 1.0"} <= set(lines)
@@ -75,7 +91,7 @@ def test_expire_login_delay_and_implementation() -> None:
 
 
 def test_commands_added_renamed_and_removed_show_in_it() -> None:
-    policy = Policy(mechanisms=BASIC_MECHANISMS)
+    policy = Policy(command_table(), BASIC_MECHANISMS)
     policy.commands.add("XECHO", print, capability="XECHO loud")
     policy.commands.add("XQUIET", print)
     policy.commands.rename("TOP", "XTOP")

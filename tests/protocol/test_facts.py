@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.protocol.downgrade import downgrade_header
-from restante.protocol.facts import Facts, Measure, blank_line_end, measure
+from restante.protocol.facts import (
+    INTERNATIONALIZED,
+    UTF8_HEADER,
+    Facts,
+    Measure,
+    blank_line_end,
+    measure,
+)
 from restante.protocol.limits import MAX_DOTS, MAX_DOWNGRADED_HEADER
 from tests.corpus import NASTY, wire_form
 
@@ -19,6 +26,11 @@ pieces = st.sampled_from(
     [b"\r", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", b".", b"..", b"x", b"\0", b"\xc3\xbc", b"To: a"]
 )
 messages = st.one_of(st.lists(pieces, max_size=16).map(b"".join), st.binary(max_size=40))
+
+ADDRESS_FIELDS = [
+    *("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Return-Path", "Delivered-To"),
+    *("Resent-From", "Resent-Sender", "Resent-Reply-To", "Resent-To", "Resent-Cc", "Resent-Bcc"),
+]
 
 INTERNATIONALISED = "Subject: Grüße aus Köln\nFrom: jörg@exämple.org\n\nbody ü\n".encode()
 
@@ -46,7 +58,23 @@ def expected(message: bytes) -> Facts:
         bool(dots),
         len(wire) + growth,
         array("I", dots) if few else None,
+        expected_utf8(header),
     )
+
+
+def expected_utf8(header: bytes) -> int:
+    """What there is of UTF-8 in a header, field by field."""
+    try:
+        text = header.decode("utf-8")
+    except UnicodeDecodeError:
+        return 0
+    if text.isascii():
+        return 0
+    fields = re.sub(r"\r?\n(?=[ \t])", "", text).split("\n")
+    addresses = [
+        field for field in fields if field.startswith(("To:", "From:")) and not field.isascii()
+    ]
+    return INTERNATIONALIZED if addresses else UTF8_HEADER
 
 
 def cut(message: bytes, places: list[int]) -> list[bytes]:
@@ -122,14 +150,55 @@ def test_wire_ready_bytes_are_the_wire_form(message: bytes) -> None:
         assert b"\n." not in b"\n" + message
 
 
-def test_only_utf_8_in_the_header_makes_a_message_internationalised() -> None:
+def test_utf_8_in_an_address_makes_a_message_internationalized() -> None:
     facts = measure([INTERNATIONALISED])
     header = INTERNATIONALISED[: facts.header_end]
     wire = wire_form(downgrade_header(header) + INTERNATIONALISED[facts.header_end :])
     assert facts.ascii_octets == len(wire)
-    assert facts.internationalised == (len(wire) != facts.octets)
-    assert not measure([NASTY["eight-bit-body"]]).internationalised
-    assert not measure([NASTY["plain-lf"]]).internationalised
+    assert facts.internationalized
+    assert facts.utf8_header
+    for name in ("eight-bit-body", "plain-lf"):
+        assert measure([NASTY[name]]).utf8 == 0
+
+
+SUBJECT = "Subject: Grüße\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "utf8"),
+    [
+        (SUBJECT, UTF8_HEADER),
+        (SUBJECT + "From: joe@example.org\n", UTF8_HEADER),
+        ("X-Mailer: ü\nComments: an joe@exämple.org\n", UTF8_HEADER),
+        ("Sübject: x\n", UTF8_HEADER),
+        ("From: Jürgen <j@example.org>\n", INTERNATIONALIZED),
+        ("from : j@example.org (Jürgen)\n", INTERNATIONALIZED),
+        ("To: joe@example.org,\n ann@exämple.org\n", INTERNATIONALIZED),
+        ("To: joe@example.org,\r\n\tann@exämple.org\r\n", INTERNATIONALIZED),
+        *((f"{name}: ü@example.org\n", INTERNATIONALIZED) for name in ADDRESS_FIELDS),
+        (SUBJECT + "Received: from a by b with UTF8SMTPSA id 1; x\n", INTERNATIONALIZED),
+        (SUBJECT + "Received: from a by b\n\twith utf8smtp id 1; x\n", INTERNATIONALIZED),
+        (SUBJECT + "Received: from a by b with UTF8LMTP; x\n", INTERNATIONALIZED),
+        (SUBJECT + "Received: from UTF8SMTP by b with ESMTPSA; x\n", UTF8_HEADER),
+        (SUBJECT + "X-Received: from a by b with UTF8SMTP; x\n", UTF8_HEADER),
+        ("Received: from a by b with UTF8SMTP; x\nSubject: x\n", 0),
+    ],
+)
+def test_what_makes_a_message_internationalized(header: str, utf8: int) -> None:
+    facts = measure([(header + "\nbody ü\n").encode()])
+    assert (facts.utf8, facts.utf8_header) == (utf8, utf8 > 0)
+    assert facts.internationalized == (utf8 == INTERNATIONALIZED)
+
+
+def test_old_8_bit_mail_is_not_utf_8() -> None:
+    assert measure(["From: Jürgen <j@example.org>\n\n".encode("latin-1")]).utf8 == 0
+
+
+def test_utf_8_is_known_of_where_the_header_in_ascii_is_as_long() -> None:
+    """The downgraded subject of this message has as many octets."""
+    facts = measure(["From: a@example.org\nSubject: ü              \n\nbody\n".encode()])
+    assert facts.octets == facts.ascii_octets
+    assert facts.utf8_header
 
 
 @pytest.mark.parametrize("length", [MAX_DOWNGRADED_HEADER, MAX_DOWNGRADED_HEADER + 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -10,9 +11,15 @@ from string import Formatter
 import pytest
 
 import restante
+from restante.protocol.commands import command_table
+from restante.protocol.effects import Effect
 from restante.protocol.languages import LANGUAGES, TEXTS, find_language, translate
 from restante.protocol.limits import MAX_REPLY_LINE
+from restante.protocol.listing import Listing
+from restante.protocol.policy import Policy
 from restante.protocol.replies import Err, Ok, Wording
+from restante.protocol.session import Session
+from restante.protocol.states import State
 
 SOURCE = Path(restante.__file__).parent
 SAY = {"Ok", "Err", "MultiLine", "Prepared", "Body"}
@@ -103,6 +110,33 @@ def test_look_up_shortens_the_tag_from_its_end(wanted: str, tag: str | None) -> 
 def test_a_text_without_translation_is_said_as_it_is() -> None:
     assert translate("an application's own text", "de") == "an application's own text"
     assert translate("no such message", "en") == "no such message"
+
+
+@pytest.mark.parametrize(
+    ("tag", "texts"),
+    [
+        ("en", ["0 messages", "1 message", "2 messages", "1000 messages"]),
+        ("de", ["0 Nachrichten", "1 Nachricht", "2 Nachrichten", "1000 Nachrichten"]),
+        ("fr", ["0 message", "1 message", "2 messages", "1000 messages"]),
+        ("ru", ["сообщений: 0", "сообщений: 1", "сообщений: 2", "сообщений: 1000"]),
+        ("ja", ["0 通のメッセージ", "1 通のメッセージ", "2 通のメッセージ", "1000 通のメッセージ"]),
+    ],
+)
+def test_numbers_and_their_words_agree(tag: str, texts: list[str]) -> None:
+    for count, text in zip((0, 1, 2, 1000), texts, strict=True):
+        session = Session(Policy(command_table()))
+        session.state = State.TRANSACTION
+        session.listing = Listing([str(n) for n in range(count)], [2] * count)
+        session.wording = Wording(tag)
+        for line in (b"RSET", b"LIST", b"UIDL"):
+            reply = session.receive(line)
+            assert not isinstance(reply, Effect)
+            status = session.wording.encode(reply).split(b"\r\n")[0].decode("utf-8")
+            assert status == f"+OK {text}"
+            if tag == "en":  # what Perl's Net::POP3 looks for
+                found = re.search(r"(\d+)\s+message", status, re.IGNORECASE)
+                assert found is not None
+                assert int(found[1]) == count
 
 
 def test_before_lang_and_utf8_a_status_line_is_ascii() -> None:

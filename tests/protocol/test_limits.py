@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from restante.protocol import limits
+from restante.protocol.commands import command_table
 from restante.protocol.effects import BrokenOff
 from restante.protocol.errors import LineTooLong
 from restante.protocol.policy import Policy
@@ -13,11 +17,9 @@ from restante.protocol.session import Session
 from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 
-def session(**settings: int) -> Session:
-    policy = Policy(mechanisms=BASIC_MECHANISMS, hostname="h")
-    for name, value in settings.items():
-        setattr(policy, name, value)
-    return Session(policy, trusted=True)
+def session(**settings: Any) -> Session:
+    policy = Policy(command_table(), mechanisms=BASIC_MECHANISMS, hostname="h")
+    return Session(replace(policy, **settings), trusted=True)
 
 
 def test_the_rfcs_minima_are_kept() -> None:
@@ -70,7 +72,7 @@ def test_bad_commands_in_a_row_end_the_session_and_a_good_one_starts_the_count_a
     one = session()
     for _ in range(3):
         for _ in range(limits.MAX_BAD_COMMANDS - 1):
-            one.receive(b"GET / HTTP/1.1")
+            one.receive(b"XYZZY")
             assert not one.closing
         one.receive(b"CAPA")
     for _ in range(limits.MAX_BAD_COMMANDS - 1):

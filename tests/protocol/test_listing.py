@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.protocol.listing import (
+    NONE,
     Listing,
     as_unique_id,
     distinct_unique_ids,
@@ -78,7 +79,7 @@ def test_u3_an_id_that_is_anothers_digest() -> None:
 def test_blocks_and_totals() -> None:
     listing = Listing(["a", "b", "c"], [10, 2**33, 2])
     assert len(listing) == 3
-    assert listing.total == listing.total_size() == listing.total_size(utf8=False) == 2**33 + 12
+    assert listing.total == listing.total_size() == 2**33 + 12
     assert listing.scan_block() == b"1 10\r\n2 8589934592\r\n3 2\r\n"
     assert listing.unique_id_block() == b"1 a\r\n2 b\r\n3 c\r\n"
     assert listing.size(2) == 2**33
@@ -86,7 +87,7 @@ def test_blocks_and_totals() -> None:
 
 def test_an_empty_one() -> None:
     listing = Listing([], [])
-    assert len(listing) == listing.total == listing.total_size(utf8=False) == 0
+    assert len(listing) == listing.total == 0
     assert listing.scan_block() == listing.unique_id_block() == b""
 
 
@@ -95,33 +96,43 @@ def test_each_message_needs_both() -> None:
         Listing(["a"], [])
 
 
-def test_sizes_for_clients_without_utf8() -> None:
-    listing = Listing(["a", "b", "c"], array("Q", [10, 20, 30]), {2: 25, 3: 28})
+def test_sizes_with_headers_in_ascii() -> None:
+    listing = Listing(["a", "b", "c"], array("Q", [10, 20, 30]), {2: 25, 3: 28}, [3])
+    assert listing.internationalized == {3: 28}
     assert [listing.size(n) for n in (1, 2, 3)] == [10, 20, 30]
-    assert [listing.size(n, utf8=False) for n in (1, 2, 3)] == [10, 25, 28]
+    assert [listing.size(n, listing.ascii_octets) for n in (1, 2, 3)] == [10, 25, 28]
+    assert [listing.size(n, listing.internationalized) for n in (1, 2, 3)] == [10, 20, 28]
     assert listing.total_size() == 60
-    assert listing.total_size(utf8=False) == 63
+    assert listing.total_size(listing.ascii_octets) == 63
+    assert listing.total_size(listing.internationalized) == 58
     assert listing.scan_block() == b"1 10\r\n2 20\r\n3 30\r\n"
-    assert listing.scan_block(utf8=False) == b"1 10\r\n2 25\r\n3 28\r\n"
+    assert listing.scan_block(listing.ascii_octets) == b"1 10\r\n2 25\r\n3 28\r\n"
+    assert listing.scan_block(listing.internationalized) == b"1 10\r\n2 20\r\n3 28\r\n"
 
 
-@given(st.lists(st.integers(2, 2**40), max_size=20), st.booleans(), st.data())
+def test_without_a_word_on_it_utf_8_in_a_header_means_an_internationalized_message() -> None:
+    assert Listing(["a", "b"], [10, 20], {2: 25}).internationalized == {2: 25}
+
+
+@given(st.lists(st.integers(2, 2**40), max_size=20), st.integers(0, 2), st.data())
 def test_f5_the_total_is_the_sum_of_what_is_listed(
-    sizes: list[int], utf8: bool, data: st.DataObject
+    sizes: list[int], which: int, data: st.DataObject
 ) -> None:
     numbers = st.integers(1, max(1, len(sizes)))
     others = data.draw(st.dictionaries(numbers, st.integers(2, 2**40))) if sizes else {}
-    listing = Listing([str(n) for n in range(len(sizes))], sizes, others)
-    lines = listing.scan_block(utf8).decode().splitlines()
+    some = data.draw(st.lists(st.sampled_from(sorted(others)))) if others else []
+    listing = Listing([str(n) for n in range(len(sizes))], sizes, others, some)
+    ascii_octets = ({}, listing.ascii_octets, listing.internationalized)[which]
+    lines = listing.scan_block(ascii_octets).decode().splitlines()
     listed = [int(line.split()[1]) for line in lines]
-    assert listed == [listing.size(n, utf8) for n in range(1, len(sizes) + 1)]
-    assert sum(listed) == listing.total_size(utf8)
+    assert listed == [listing.size(n, ascii_octets) for n in range(1, len(sizes) + 1)]
+    assert sum(listed) == listing.total_size(ascii_octets)
 
 
 def test_blocks_are_made_once() -> None:
-    listing = Listing(["a"], [2], {1: 3})
-    assert listing.scan_block() is listing.scan_block()
-    assert listing.scan_block(utf8=False) is listing.scan_block(utf8=False)
+    listing = Listing(["a", "b"], [2, 2], {1: 3, 2: 4}, [1])
+    for sizes in (NONE, listing.ascii_octets, listing.internationalized):
+        assert listing.scan_block(sizes) is listing.scan_block(sizes)
     assert listing.unique_id_block() is listing.unique_id_block()
 
 

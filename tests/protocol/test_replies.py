@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from restante.protocol.limits import MAX_REPLY_LINE
 from restante.protocol.replies import (
+    DEFAULT_WORDING,
     Body,
     Continue,
     Err,
@@ -19,6 +22,7 @@ from restante.protocol.replies import (
     Reply,
     Silent,
     Wording,
+    fixed,
 )
 
 TEXT = st.text(max_size=700)
@@ -90,3 +94,72 @@ def test_a_long_status_line_is_not_cut_inside_a_character() -> None:
 def test_values_are_filled_in_after_translation_and_cannot_add_placeholders() -> None:
     wire = Wording(language="en").encode(Ok("{name} here", {"name": "{0} {x}"}))
     assert wire == b"+OK {0} {x} here\r\n"
+
+
+ANYTHING: st.SearchStrategy[Any] = st.one_of(
+    TEXT, st.none(), st.integers(), st.binary(max_size=20), st.lists(TEXT, max_size=2)
+)
+
+
+@given(st.sampled_from([Ok, Err]), ANYTHING, ANYTHING)
+def test_a_reply_of_the_wrong_kind_raises_or_is_one_line(
+    kind: type[Any], text: Any, values: Any
+) -> None:
+    """What an application's handler has made wrongly is its error, and nothing is sent."""
+    try:
+        wire = Wording().encode(kind(text, values=values))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        return
+    assert isinstance(text, str)
+    assert STATUS.fullmatch(wire)
+
+
+@given(ANYTHING, st.one_of(ANYTHING, st.lists(ANYTHING, max_size=4)))
+def test_a_multi_line_reply_of_the_wrong_kind_raises_or_is_well_formed(
+    text: Any, lines: Any
+) -> None:
+    try:
+        wire = Wording().encode(MultiLine(text, lines))
+    except TypeError:
+        return
+    assert isinstance(text, str)
+    assert not isinstance(lines, str | bytes)
+    assert all(isinstance(line, str) for line in lines)
+    parts = wire.split(b"\r\n")
+    assert parts[-2:] == [b".", b""]
+    assert len(parts) == len(lines) + 3
+    assert b"." not in parts[:-2]
+
+
+@pytest.mark.parametrize("lines", ["one text", b"octets", [b"octets"], [1], [None], None, 5])
+def test_the_lines_of_a_multi_line_reply_are_text(lines: Any) -> None:
+    with pytest.raises(TypeError):
+        Wording().encode(MultiLine("", lines))
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b"]), TEXT, min_size=2))
+def test_values_may_hold_any_text(values: dict[str, str]) -> None:
+    for reply in (
+        Ok("{a} and {b}", values),
+        Err("{a}", "X", values),
+        Body("{b}", values=values, content=None),
+    ):
+        for wording in (Wording(), Wording("de"), Wording(utf8=True)):
+            status = wording.encode(reply)
+            assert STATUS.fullmatch(status)
+            assert len(status) <= MAX_REPLY_LINE
+
+
+def test_a_reply_that_many_are_given_has_its_wire_bytes_made_once() -> None:
+    reply = fixed(Ok("bye"))
+    assert DEFAULT_WORDING.encode(reply) is DEFAULT_WORDING.encode(reply)
+    assert DEFAULT_WORDING.encode(reply) == b"+OK bye\r\n"
+    assert Wording("de").encode(reply) == b"+OK auf Wiedersehen\r\n"
+    assert reply == Ok("bye")
+    assert repr(reply) == repr(Ok("bye"))
+
+
+def test_replies_cannot_be_altered() -> None:
+    """Several sessions may hold the same one."""
+    with pytest.raises(FrozenInstanceError):
+        fixed(Ok("bye")).text = "x"  # type: ignore[misc]

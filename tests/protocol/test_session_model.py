@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import settings
 
 from restante.accounts.static import StaticAccounts
-from restante.protocol.commands import CommandTable
+from restante.protocol.commands import COMMANDS
 from restante.protocol.replies import Err
 from restante.protocol.session import Session
-from restante.protocol.states import STATES, State
+from restante.protocol.states import State
 from tests.protocol.driver import Driver, policy_for
-from tests.protocol.model import NAME, PASSWORD, MaildropMachine, be_patient
+from tests.protocol.model import NAME, PASSWORD, MaildropMachine, patient
 
 ACCOUNTS = StaticAccounts({NAME: PASSWORD})
 
@@ -34,9 +34,7 @@ class InMemory:
 
 class InMemoryMachine(MaildropMachine):
     def dial(self) -> InMemory:
-        policy = policy_for(ACCOUNTS)
-        be_patient(policy)
-        return InMemory(Driver(self.store, ACCOUNTS, policy))
+        return InMemory(Driver(self.store, ACCOUNTS, patient(policy_for(ACCOUNTS))))
 
 
 InMemoryMachine.TestCase.settings = settings(
@@ -48,8 +46,8 @@ TestSessionsInMemory = InMemoryMachine.TestCase
 def test_each_command_is_refused_in_the_states_it_does_not_belong_to() -> None:
     texts = {State.AUTHORIZATION: "log in first", State.TRANSACTION: "already logged in"}
     for state, text in texts.items():
-        for spec in CommandTable():
+        for command in COMMANDS:
             session = Session(policy_for(ACCOUNTS), trusted=True, proxy=True)
             session.state = state
-            outcome = session.receive(spec.verb.encode())
-            assert (outcome == Err(text)) is (state not in STATES[spec.verb]), (state, spec.verb)
+            outcome = session.receive(command.verb.encode())
+            assert (outcome == Err(text)) is (state not in command.states), (state, command.verb)

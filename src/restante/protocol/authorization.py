@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from restante.protocol.claims import ApopClaim, Claim, PasswordClaim, TokenClaim
-from restante.protocol.commands import Apop, Auth, Pass, User
-from restante.protocol.effects import Authenticate, BrokenOff, OpenMaildrop
+from restante.protocol.effects import BrokenOff, LogIn
 from restante.protocol.mechanisms import MechanismContext, MechanismInfo
-from restante.protocol.replies import Continue, Err, MultiLine, Ok, Reply
+from restante.protocol.replies import Continue, Err, MultiLine, Ok, Reply, fixed
 from restante.protocol.responses import decode_response
+from restante.protocol.session import Session, Steps
 from restante.protocol.states import State
 from restante.protocol.transaction import message_count
 
-if TYPE_CHECKING:
-    from restante.protocol.session import Session, Steps
+SEND_PASS = fixed(Ok("send PASS"))
+SEND_USER = fixed(Err("send USER first"))
 
 
-SEND_PASS = Ok("send PASS")
-
-
-def user(session: Session, command: User) -> Reply:
-    refusal = _refuse_password_login(session)
-    if refusal is not None:
-        return refusal
-    session.user = session.claimed = command.name
+def user(session: Session, name: str) -> Reply:
+    if not session.secure or session.policy.use_auth == "sasl":
+        return _refuse_password_login(session)
+    session.user = session.claimed = name
     return SEND_PASS
 
 
-def pass_(session: Session, command: Pass) -> Reply | Steps:
-    refusal = _refuse_password_login(session)
-    if refusal is not None:
-        return refusal
-    if session.user is None:
-        return Err("send USER first")
-    name, session.user = session.user, None
-    return _log_in(session, PasswordClaim(name, command.password))
+def user_capability(session: Session, verb: str) -> list[str]:
+    offered = verb == "USER" and session.secure and session.policy.use_auth != "sasl"
+    return ["USER"] if offered else []
 
 
-def _refuse_password_login(session: Session) -> Err | None:
+def pass_(session: Session, password: str) -> Reply | Steps:
+    if not session.secure or session.policy.use_auth == "sasl":
+        return _refuse_password_login(session)
+    name = session.user
+    if name is None:
+        return SEND_USER
+    session.user = None
+    return _log_in(session, PasswordClaim(name, password))
+
+
+def _refuse_password_login(session: Session) -> Err:
     if session.policy.use_auth == "sasl":
         return Err("use AUTH")
-    return None if session.secure else _refuse_plaintext(session)
+    return _refuse_plaintext(session)
 
 
 def _refuse_plaintext(session: Session) -> Err:
@@ -59,26 +58,33 @@ def _refuse_plaintext(session: Session) -> Err:
     return Err("password not accepted without TLS, which this server does not offer")
 
 
-def apop(session: Session, command: Apop) -> Reply | Steps:
+def apop(session: Session, argument: tuple[str, str]) -> Reply | Steps:
     if session.timestamp is None or not session.policy.offers_apop():
         return Err("APOP is not available")
-    return _log_in(session, ApopClaim(command.name, session.timestamp, command.digest))
+    name, digest = argument
+    return _log_in(session, ApopClaim(name, session.timestamp, digest))
 
 
-def auth(session: Session, command: Auth) -> Reply | Steps:
+def auth(session: Session, argument: tuple[str | None, bytes | None]) -> Reply | Steps:
+    mechanism, initial_response = argument
     policy = session.policy
     offered = {info.name: info for info in policy.mechanisms_for(session.secure, session.channel)}
-    if command.mechanism is None:
+    if mechanism is None:
         return MultiLine("mechanisms follow", list(offered))
-    info = offered.get(command.mechanism)
+    info = offered.get(mechanism)
     if info is not None:
         context = MechanismContext(policy.hostname, session.channel, frozenset(offered))
-        return _exchange(session, info, context, command.initial_response)
-    hidden = policy.mechanisms.get(command.mechanism)
+        return _exchange(session, info, context, initial_response)
+    hidden = policy.mechanisms.get(mechanism)
     forbidden = hidden is not None and hidden.plaintext and not session.secure
     if forbidden and policy.use_auth != "pop":
         return _refuse_plaintext(session)
     return Err("mechanism is not available")
+
+
+def sasl_capability(session: Session, verb: str) -> list[str]:
+    names = [i.name for i in session.policy.mechanisms_for(session.secure, session.channel)]
+    return ["SASL " + " ".join(names)] if names else []
 
 
 def _exchange(
@@ -114,17 +120,14 @@ def _exchange(
 
 def _log_in(session: Session, claim: Claim) -> Steps:
     session.claimed = claim.name
-    account = yield Authenticate(claim)
-    if isinstance(account, Err):
-        if isinstance(claim, TokenClaim) and account.code == "AUTH":
+    result = yield LogIn(claim)
+    if isinstance(result, Err):
+        if isinstance(claim, TokenClaim) and result.code == "AUTH":
             # RFC 7628 §3.2.3: why, in a challenge. Whatever the answer, it has failed.
             yield Continue(claim.refusal)
-        return _refused(session, account)
-    listing = yield OpenMaildrop(account)
-    if isinstance(listing, Err):
-        return listing
-    session.account = account
-    session.listing = listing
+        # The claim was right where only the maildrop is in use: such a client may go on trying.
+        return result if result.code == "IN-USE" else _refused(session, result)
+    session.account, session.listing = result
     session.read_only = claim.mechanism == "ANONYMOUS"
     session.state = State.TRANSACTION
     return message_count(session)

@@ -29,9 +29,11 @@ _ADDRESS_FIELDS = {
     *("resent-from", "resent-sender", "resent-reply-to", "resent-to", "resent-cc", "resent-bcc"),
     *("mail-followup-to", "mail-reply-to", "disposition-notification-to", "return-receipt-to"),
 }
+_TRACE_ADDRESS_FIELDS = {"return-path", "delivered-to", "x-original-to", "envelope-to"}
 _PARAMETER_FIELDS = {"content-type", "content-disposition"}
 
 _FIELD = re.compile(rb"[^\n]*\n?(?:[ \t][^\n]*\n?)*")
+_BY_SMTPUTF8 = re.compile(rb"\swith\s+UTF8[SL]MTPS?A?\b", re.IGNORECASE)  # RFC 6531 §4.3
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -68,14 +70,35 @@ def downgrade_header(header: bytes) -> bytes:
     A header that is not valid UTF-8 is returned as it is: it is old 8-bit mail, not an
     internationalised message, and guessing its charset would damage it.
     """
-    if header.isascii():
-        return header
-    try:
-        header.decode("utf-8")
-    except UnicodeDecodeError:
+    if header.isascii() or not is_utf8(header):
         return header
     fields = _FIELD.findall(header)
     return b"".join([field if field.isascii() else _downgrade_field(field) for field in fields])
+
+
+def is_utf8(text: bytes | bytearray) -> bool:
+    """Whether `text` is valid UTF-8."""
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_internationalized(header: bytes) -> bool:
+    """Whether a header with UTF-8 in it is that of an internationalized message (RFC 6532).
+
+    There is UTF-8 in a field that holds addresses, or SMTPUTF8 has brought the message, which
+    its trace information says. UTF-8 in other fields alone is left by careless software.
+    """
+    for field in _FIELD.findall(header):
+        name, _, value = field.partition(b":")
+        name = name.strip().lower().decode("ascii", "replace")
+        if not value.isascii() and name in _ADDRESS_FIELDS | _TRACE_ADDRESS_FIELDS:
+            return True
+        if name == "received" and _BY_SMTPUTF8.search(value):
+            return True
+    return False
 
 
 def downgrade_growth(header: bytes) -> int:

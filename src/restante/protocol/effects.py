@@ -1,20 +1,17 @@
-"""What a session asks to be done for it. The core does none of it itself.
+"""Effects: what a session asks to be done for it. The core does none of it itself.
 
-Each effect is answered with `Session.resume(result)`; the docstring says with what. An
-`Err` as result always means: it could not be done, tell the peer this.
+Each effect is answered with `Session.resume(result)`; its docstring says with what. An `Err`
+as result always means: it could not be done, tell the client this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
-
-if TYPE_CHECKING:
-    from restante.protocol.commands import CommandSpec
+from restante.protocol.table import Command
 
 
 class Effect:
@@ -23,14 +20,21 @@ class Effect:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate(Effect):
-    """Decide a login. Result: the account (any object), or an `Err`."""
+# Not frozen: a frozen one takes three times as long to make.
+
+
+@dataclass(slots=True)
+class LogIn(Effect):
+    """Decide a login, and lease and open the maildrop (RFC 1939 §4).
+
+    Result: a pair of the account (any object) and the maildrop's `Listing`, or an `Err`. One
+    with the code IN-USE is not counted as a failed login: the claim was right.
+    """
 
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FindKeys(Effect):
     """Find what an account keeps for SCRAM, in the middle of an exchange (RFC 5802 §3).
 
@@ -42,7 +46,7 @@ class FindKeys(Effect):
     scheme: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work(Effect):
     """Have a plain function called on a worker thread, in the middle of an exchange.
 
@@ -52,67 +56,57 @@ class Work(Effect):
     function: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BrokenOff(Effect):
     """An exchange ended before there was a claim: for the log. Result: None.
 
-    reason: what the peer is told.
+    reason: what the client is told.
     """
 
     mechanism: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenMaildrop(Effect):
-    """Lease and open the maildrop of the account just authenticated.
-
-    Result: its `Listing`, or an `Err`.
-    """
-
-    account: object
-
-
-@dataclass(slots=True)  # not frozen, which would cost half a microsecond a message
+@dataclass(slots=True)
 class Fetch(Effect):
     """Get a message. Result: an object with `source` and `facts`, or an `Err`.
 
-    top_lines: None for RETR; for TOP, the body lines that are wanted.
+    lines: None for RETR; for TOP, the lines of the body that are wanted. More may be given.
     """
 
     number: MessageNumber
-    top_lines: int | None = None
+    lines: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delete(Effect):
     """DELE wants to mark a message, and somebody asked to be told. Result: None or an `Err`."""
 
     number: MessageNumber
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reset(Effect):
     """RSET has taken the marks back, and somebody asked to be told. Result: None."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commit(Effect):
     """UPDATE: remove these messages for good, then give the lease back (RFC 1939 §6).
 
-    Result: None when all are durably gone, or an `Err`. Asked for even when nothing is
-    marked, so that the lease is free before the client reads `+OK`.
+    Result: None when all are durably gone, or an `Err`. Asked for at each QUIT after login,
+    also when nothing is marked, so that the lease is free before the client reads `+OK`.
     """
 
     numbers: tuple[MessageNumber, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartTls(Effect):
     """Send `+OK`, then do the TLS handshake. Result: None; a failed one ends the connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Introduce(Effect):
     """The peer is a proxy and says who its client is. Result: None, or an `Err`.
 
@@ -122,9 +116,12 @@ class Introduce(Effect):
     attributes: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallHandler(Effect):
-    """A command has a handler of the application's. Result: a reply."""
+    """A command has a handler of the application's. Result: a reply.
 
-    spec: CommandSpec
+    `Session.run(command, argument)` does what the built-in command does.
+    """
+
+    command: Command
     argument: str

@@ -25,7 +25,7 @@ class ProtocolError(Exception):
     def __init__(self, text: str, **values: object) -> None:
         super().__init__(text)
         self.text = text
-        self.values = values
+        self.values = values or None
 
 
 class LineTooLong(ProtocolError):

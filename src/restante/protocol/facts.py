@@ -20,10 +20,12 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from restante.protocol.downgrade import downgrade_growth
+from restante.protocol.downgrade import downgrade_growth, is_internationalized, is_utf8
 from restante.protocol.limits import MAX_DOTS, MAX_DOWNGRADED_HEADER
 
 MAX_OFFSET = 0xFFFFFFFF  # an item of array("I") holds no more
+
+UTF8_HEADER, INTERNATIONALIZED = 1, 2
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _DOT_LINES = re.compile(rb"\n\.")
@@ -38,10 +40,11 @@ class Facts(NamedTuple):
         line that ends the header; the stored size when there is no blank line.
     crlf: the stored bytes already have CRLF at every line end, the last included.
     needs_stuffing: some line starts with "." and must be sent with another before it.
-    ascii_octets: size when the header is downgraded for a client that has not said
-        UTF8 (RFC 6856 §2.1, RFC 6858); equal to `octets` for all other messages.
+    ascii_octets: size with the header in ASCII, for a client that has not said UTF8
+        (RFC 6856 §2.1, RFC 6858); equal to `octets` for messages without UTF-8 there.
     dots: offsets, in the bytes as stored, of the "." that lines start with; None when
         there are none, or so many that searching for them costs no more.
+    utf8: 0, UTF8_HEADER or INTERNATIONALIZED; see the properties of these names.
     """
 
     octets: int
@@ -50,6 +53,7 @@ class Facts(NamedTuple):
     needs_stuffing: bool
     ascii_octets: int
     dots: array[int] | None = None
+    utf8: int = 0
 
     @property
     def wire_ready(self) -> bool:
@@ -57,9 +61,18 @@ class Facts(NamedTuple):
         return self.crlf and not self.needs_stuffing
 
     @property
-    def internationalised(self) -> bool:
-        """The header holds UTF-8 that a client without UTF8 must not be sent."""
-        return self.ascii_octets != self.octets
+    def utf8_header(self) -> bool:
+        """There is UTF-8 in the header, if only in a subject."""
+        return self.utf8 > 0
+
+    @property
+    def internationalized(self) -> bool:
+        """A client without UTF8 must not be sent the header as it is (RFC 6856 §2.1).
+
+        There is UTF-8 in a field with addresses, or some in the header of a message that
+        SMTPUTF8 brought.
+        """
+        return self.utf8 == INTERNATIONALIZED
 
 
 class Measure:
@@ -132,14 +145,16 @@ class Measure:
         closed = size > 0 and self._tail.endswith(b"\n")
         octets = size + self._bare + (0 if closed else 2)
         crlf = self._bare == 0 and closed
-        ascii_octets = octets
-        if header is not None and not header.isascii():
+        ascii_octets, utf8 = octets, 0
+        if header is not None and not header.isascii() and is_utf8(header):
+            utf8 = INTERNATIONALIZED if is_internationalized(bytes(header)) else UTF8_HEADER
             ascii_octets += downgrade_growth(bytes(header))
         header_end = self._header_end if self._header_end >= 0 else size
         dots = self._dots
         few = not self._many and 0 < len(dots) <= 16 + size // 1000
         stuffing = self._many or len(dots) > 0
-        return Facts(octets, header_end, crlf, stuffing, ascii_octets, dots if few else None)
+        kept = dots if few else None
+        return Facts(octets, header_end, crlf, stuffing, ascii_octets, kept, utf8)
 
 
 def blank_line_end(tail: bytes, block: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import NewType
 
 MessageNumber = NewType("MessageNumber", int)
@@ -19,6 +20,8 @@ UniqueId = NewType("UniqueId", str)
 """1 to 70 characters of 0x21 to 0x7E, unique in its maildrop for ever (RFC 1939 §7)."""
 
 MAX_UNIQUE_ID = 70
+
+NONE: Mapping[int, int] = MappingProxyType({})
 
 _UNIQUE_ID = re.compile(rf"[!-~]{{1,{MAX_UNIQUE_ID}}}")
 
@@ -60,55 +63,67 @@ class Listing:
 
     unique_ids: `UniqueId`s, distinct and valid (see `distinct_unique_ids`).
     octets: sizes in octets, as RFC 1939 §11 counts them.
-    ascii_octets: for the messages whose header a client without UTF8 gets downgraded,
-        their size in that form, by message-number; see `Facts.ascii_octets`.
+    ascii_octets: of the messages with UTF-8 in their header (`Facts.utf8_header`), their size
+        with the header in ASCII (`Facts.ascii_octets`), by message-number.
+    internationalized: the numbers of those that are internationalized messages
+        (`Facts.internationalized`); None: all of them. As an attribute, their sizes, too.
     total: the sum of octets, when it is known.
-    blocks: those that are ready: `scan8`, `scan` (without UTF8), `uidl`.
+    blocks: those that are ready: `scan8`, of the messages as they are; `scan`, with the
+        headers of internationalized messages in ASCII; `uidl`.
+    count: how many messages there are.
     """
 
-    __slots__ = ("_blocks", "ascii_octets", "octets", "total", "unique_ids")
+    __slots__ = (
+        "_blocks", "ascii_octets", "count", "internationalized", "octets", "total", "unique_ids"
+    )  # fmt: skip
 
     def __init__(
         self,
         unique_ids: Sequence[str],
         octets: Sequence[int],
-        ascii_octets: Mapping[int, int] | None = None,
+        ascii_octets: Mapping[int, int] = NONE,
+        internationalized: Iterable[int] | None = None,
         *,
         total: int | None = None,
         blocks: Mapping[str, bytes] | None = None,
     ) -> None:
-        if len(unique_ids) != len(octets):
+        self.count = len(octets)
+        if len(unique_ids) != self.count:
             raise ValueError("a listing needs one size for each unique-id")
         self.unique_ids = unique_ids
         self.octets = octets
-        self.ascii_octets = dict(ascii_octets or {})
+        self.ascii_octets = self.internationalized = ascii_octets
+        if internationalized is not None:
+            self.internationalized = {n: ascii_octets[n] for n in internationalized}
         self.total = sum(octets) if total is None else total
-        self._blocks = dict(blocks or {})
+        self._blocks = {} if blocks is None else dict(blocks)
 
     def __len__(self) -> int:
-        return len(self.unique_ids)
+        return self.count
 
-    def size(self, number: int, utf8: bool = True) -> int:
-        """Octets of message `number` for a client that has, or has not, said UTF8."""
-        octets = self.octets[number - 1]
-        return octets if utf8 else self.ascii_octets.get(number, octets)
+    # In what follows, ascii_octets are the sizes of messages that the client gets with their
+    # header in ASCII: `ascii_octets`, `internationalized`, or none.
 
-    def total_size(self, utf8: bool = True) -> int:
-        """Octets of all messages for a client that has, or has not, said UTF8."""
-        if utf8 or not self.ascii_octets:
+    def size(self, number: int, ascii_octets: Mapping[int, int] = NONE) -> int:
+        """Octets of message `number`."""
+        return ascii_octets.get(number) or self.octets[number - 1]
+
+    def total_size(self, ascii_octets: Mapping[int, int] = NONE) -> int:
+        """Octets of all messages."""
+        if not ascii_octets:
             return self.total
-        return self.total + sum(n - self.octets[k - 1] for k, n in self.ascii_octets.items())
+        return self.total + sum(n - self.octets[k - 1] for k, n in ascii_octets.items())
 
-    def scan_block(self, utf8: bool = True) -> bytes:
+    def scan_block(self, ascii_octets: Mapping[int, int] = NONE) -> bytes:
         """All scan listings, CRLF after each (RFC 1939 §5 LIST). Kept once made."""
-        key = "scan8" if utf8 or not self.ascii_octets else "scan"
+        key = "scan8"
+        if ascii_octets:
+            key = "scan" if ascii_octets is self.internationalized else "ascii"
         block = self._blocks.get(key)
         if block is None:
-            sizes: Iterable[int] = self.octets
-            if key == "scan":
-                sizes = (self.size(n, utf8=False) for n in range(1, len(self) + 1))
-            block = "".join([f"{n} {size}\r\n" for n, size in enumerate(sizes, 1)]).encode("ascii")
-            self._blocks[key] = block
+            sizes = enumerate(self.octets, 1)
+            lines = [f"{n} {ascii_octets.get(n) or size}\r\n" for n, size in sizes]
+            block = self._blocks[key] = "".join(lines).encode("ascii")
         return block
 
     def unique_id_block(self) -> bytes:

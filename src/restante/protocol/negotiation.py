@@ -1,35 +1,42 @@
-"""What client and server agree on before and beside the mail: CAPA, STLS, LANG, UTF8."""
+"""What client and server agree on before and beside the mail: CAPA, STLS, XCLIENT, LANG, UTF8."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from restante.protocol.capabilities import capabilities
-from restante.protocol.commands import Command, Lang, Xclient
 from restante.protocol.effects import Introduce, StartTls
 from restante.protocol.languages import DEFAULT_LANGUAGE, LANGUAGES, find_language
-from restante.protocol.replies import Err, MultiLine, Ok, Reply, Silent, Wording
-
-if TYPE_CHECKING:
-    from restante.protocol.session import Session, Steps
+from restante.protocol.replies import DEFAULT_WORDING, Err, MultiLine, Ok, Reply, Silent, Wording
+from restante.protocol.session import Session, Steps
 
 
-def capa(session: Session, command: Command) -> Reply:
-    lines = capabilities(
-        session.policy, tls=session.tls, secure=session.secure, channel=session.channel
-    )
+def capa(session: Session, argument: None) -> Reply:
+    """RFC 2449 §5: the same before and after login; only TLS changes it."""
+    lines: list[str] = []
+    for command in session.policy.commands:
+        said = command.capability
+        if callable(said):
+            lines += said(session, command.verb)
+        elif said is not None:
+            lines.append(said)
+    policy = session.policy
+    expire = "NEVER" if policy.expire_days is None else str(policy.expire_days)
+    lines += f"EXPIRE {expire}", f"LOGIN-DELAY {policy.login_delay}"
+    lines.append(f"IMPLEMENTATION {policy.implementation}")
     return MultiLine("capability list follows", lines)
 
 
-def stls(session: Session, command: Command) -> Reply | Steps:
+def general_capabilities(session: Session, verb: str) -> list[str]:
+    return ["RESP-CODES", "AUTH-RESP-CODE", "PIPELINING"]
+
+
+def stls(session: Session, argument: None) -> Reply | Steps:
     if session.tls:
         return Err("TLS is active already")
     # A word in the clear must not count inside TLS (RFC 2595 §4): XCLIENT comes after STLS.
     if session.introduced or not session.policy.tls.startswith("starttls"):
         return Err("STLS is not available")
-    if len(session.lines):
+    if session.buffer:
         # Somebody's bytes would be taken for the client's own after the handshake.
-        session.lines.clear()
+        session.drop_input()
         session.closing = True
         return Err("nothing may follow STLS before the handshake")
     return _start_tls(session)
@@ -37,33 +44,47 @@ def stls(session: Session, command: Command) -> Reply | Steps:
 
 def _start_tls(session: Session) -> Steps:
     yield StartTls()
-    session.tls = True
+    session.protected(tls=True)
     # RFC 2595 §4: what was said before TLS might not be the client's.
     session.user = None
-    session.wording = Wording()
+    session.wording = DEFAULT_WORDING
     session.bad_commands = 0
     return Silent()
 
 
-def xclient(session: Session, command: Xclient) -> Steps:
-    refusal = yield Introduce(command.attributes)
+def stls_capability(session: Session, verb: str) -> list[str]:
+    offered = verb == "STLS" and not session.tls and session.policy.tls.startswith("starttls")
+    return ["STLS"] if offered else []
+
+
+def hears_xclient(session: Session) -> bool:
+    """Whether the peer is a proxy that has said nothing yet of its client."""
+    return session.proxy and not session.introduced and session.claimed is None
+
+
+def xclient(session: Session, attributes: str) -> Steps:
+    refusal = yield Introduce(attributes)
     if isinstance(refusal, Err):
         return refusal
     session.introduced = True
     return Ok()
 
 
-def lang(session: Session, command: Lang) -> Reply:
-    if command.tag is None:
+def lang(session: Session, wanted: str | None) -> Reply:
+    if wanted is None:
         lines = [f"{tag} {name}" for tag, name in LANGUAGES.items()]
         return MultiLine("language list follows", lines)
-    tag = DEFAULT_LANGUAGE if command.tag == "*" else find_language(command.tag)
+    tag = DEFAULT_LANGUAGE if wanted == "*" else find_language(wanted)
     if tag is None:
         return Err("language is not available: LANG lists those that are")
-    session.wording.language = tag
+    session.wording = Wording(tag, session.wording.utf8)
     return Ok("{tag} language changed", {"tag": tag})
 
 
-def utf8(session: Session, command: Command) -> Reply:
-    session.wording.utf8 = True
+def utf8(session: Session, argument: None) -> Reply:
+    session.wording = Wording(session.wording.language, utf8=True)
     return Ok("UTF8 on")
+
+
+def utf8_capability(session: Session, verb: str) -> list[str]:
+    return ["UTF8 USER"] if verb == "UTF8" and session.policy.utf8 else []

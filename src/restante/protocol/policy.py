@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from restante.protocol.commands import CommandTable
 from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS, MAX_LINE
 from restante.protocol.mechanisms import NO_CHANNEL, Channel, MechanismInfo
+from restante.protocol.table import CommandTable
 
 TlsMode: TypeAlias = Literal["none", "implicit", "starttls", "starttls_required"]
 UseAuth: TypeAlias = Literal["pop", "sasl", "both"]
-HeaderPolicy: TypeAlias = Literal["downgrade", "refuse", "as-is"]
+HeaderPolicy: TypeAlias = Literal["internationalized", "downgrade", "refuse", "as-is"]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """Settings of the protocol.
+    """Settings of the protocol. A session keeps the one that it began with.
 
+    commands: the server's own table, which may change meanwhile.
     tls: how this listener speaks TLS. tls_port: named to clients that need TLS.
     plaintext: passwords may cross a connection without TLS, whoever the peer is.
     use_auth: log in by USER, PASS and APOP; by AUTH; or by both.
@@ -27,11 +28,13 @@ class Policy:
     expire_days: None announces `EXPIRE NEVER`. login_delay: in seconds.
     utf8: announce UTF8; it is understood in any case.
     utf8_headers: what a client that has not said UTF8 gets of a message with UTF-8 in its
-        header: the header in ASCII, `-ERR [UTF8]`, or the message as it is.
-    asks: effects that somebody listens to: `delete`, `reset`.
+        header. `internationalized`: the header in ASCII if it is an internationalized message
+        (`Facts.internationalized`), else the message as it is. `downgrade`: the header in
+        ASCII. `refuse`: `-ERR [UTF8]`. `as-is`: the message as it is.
+    asks: effects that somebody listens to: `delete`, `reset`; may change meanwhile.
     """
 
-    commands: CommandTable = field(default_factory=CommandTable)
+    commands: CommandTable
     mechanisms: Mapping[str, MechanismInfo] = field(default_factory=dict)
     hostname: str = "localhost"
     tls: TlsMode = "none"
@@ -43,11 +46,11 @@ class Policy:
     expire_days: int | None = None
     login_delay: int = 0
     utf8: bool = True
-    utf8_headers: HeaderPolicy = "downgrade"
+    utf8_headers: HeaderPolicy = "internationalized"
     max_line: int = MAX_LINE
     max_bad_commands: int = MAX_BAD_COMMANDS
     max_failed_logins: int = MAX_FAILED_LOGINS
-    asks: set[str] = field(default_factory=set)
+    asks: Set[str] = frozenset()
 
     def mechanisms_for(self, secure: bool, channel: Channel = NO_CHANNEL) -> list[MechanismInfo]:
         """The mechanisms that a session can use now.
@@ -59,12 +62,8 @@ class Policy:
         held = self.held_schemes
         return [i for i in self.mechanisms.values() if i.is_offered(secure, channel, held)]
 
-    def offers_user(self, secure: bool) -> bool:
-        """Whether USER and PASS are answered."""
-        return secure and self.use_auth != "sasl"
-
     def offers_apop(self) -> bool:
         """Whether APOP is answered, so that the greeting needs a timestamp."""
         if "PLAIN" not in self.held_schemes or self.use_auth == "sasl":
             return False
-        return self.commands.lookup(b"APOP") is not None
+        return b"APOP" in self.commands.by_verb

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from restante.protocol.languages import translate
 from restante.protocol.limits import MAX_REPLY_LINE
@@ -26,6 +25,10 @@ class Ok:
 
     text: str = ""
     values: Values | None = None
+    wire: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """Its wire bytes in the default wording, if they are made already: see `fixed`."""
+
+    prefix: ClassVar[str] = "+OK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,13 @@ class Err:
     text: str
     code: str | None = None
     values: Values | None = None
+    wire: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """As in `Ok`."""
+
+    @property
+    def prefix(self) -> str:
+        """What the line begins with: a code that can't stand there is left out."""
+        return f"-ERR [{self.code}]" if self.code and _CODE.fullmatch(self.code) else "-ERR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,9 @@ class MultiLine:
     lines: Sequence[str]
     values: Values | None = None
 
+    prefix: ClassVar[str] = "+OK"
+    wire: ClassVar[None] = None
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -53,6 +66,9 @@ class Prepared:
     text: str
     block: bytes
     values: Values | None = None
+
+    prefix: ClassVar[str] = "+OK"
+    wire: ClassVar[None] = None
 
 
 @dataclass(slots=True)  # not frozen, which would cost a microsecond a message
@@ -69,25 +85,36 @@ class Body:
     downgrade: bool = False
     values: Values | None = None
 
+    prefix: ClassVar[str] = "+OK"
+    wire: ClassVar[None] = None
+
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """`+ ` and a challenge in base64; the peer's next line is its response (RFC 5034 §4)."""
+    """`+ ` and a challenge in base64; the client's next line is its response (RFC 5034 §4)."""
 
     data: bytes = b""
+
+    wire: ClassVar[None] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
     """Nothing is sent: the reply has gone out already."""
 
+    wire: ClassVar[None] = None
+
 
 Reply: TypeAlias = Ok | Err | MultiLine | Prepared | Body | Continue | Silent
+StatusReply: TypeAlias = Ok | Err | MultiLine | Prepared | Body
+
+_MAX_STATUS = MAX_REPLY_LINE - 2
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CODE = re.compile(r"[!-Z^-~]+")  # printable ASCII without space, brackets and backslash
 
 
+@dataclass(frozen=True, slots=True)
 class Wording:
     """How one session wants its replies worded.
 
@@ -95,43 +122,26 @@ class Wording:
     utf8: the client has said UTF8, so text may be more than ASCII (RFC 6856 §2.2).
     """
 
-    __slots__ = ("language", "utf8")
-
-    def __init__(self, language: str | None = None, utf8: bool = False) -> None:
-        self.language = language
-        self.utf8 = utf8
-
-    def status(self, prefix: str, text: str, values: Values | None) -> bytes:
-        """A status line with its CRLF."""
-        if self.language is None:
-            if not values and not self.utf8:
-                return _plain(prefix, text)
-        else:
-            text = translate(text, self.language)
-        if values:
-            text = text.format_map(values)
-        line = f"{prefix} {text}" if text else prefix
-        if line.isascii() and line.isprintable() and len(line) <= MAX_REPLY_LINE - 2:
-            return line.encode("ascii") + b"\r\n"
-        if _UNSAFE.search(line):
-            line = _UNSAFE.sub(" ", line)
-        if self.utf8 or self.language is not None:
-            return _bounded(line.encode("utf-8"))
-        return _bounded(line.encode("ascii", "replace"))
+    language: str | None = None
+    utf8: bool = False
 
     def encode(self, reply: Reply) -> bytes:
-        """The wire bytes of a reply; of a `Body`, its status line only."""
+        """The wire bytes of a reply; of a `Body`, its status line only.
+
+        Raises TypeError for what is no text, and KeyError for a placeholder without value.
+        """
+        wire = reply.wire
+        if wire is not None and self is DEFAULT_WORDING:
+            return wire
+        if isinstance(reply, Ok):
+            return self.status(reply)
         match reply:
-            case Ok() | Body():
-                return self.status("+OK", reply.text, reply.values)
-            case Err():
-                return self.status(_error_prefix(reply.code), reply.text, reply.values)
+            case Err() | Body():
+                return self.status(reply)
+            case MultiLine():
+                return self.status(reply) + _lines(reply.lines) + TERMINATOR
             case Prepared():
                 return b"".join(self.pieces(reply))
-            case MultiLine():
-                status = self.status("+OK", reply.text, reply.values)
-                lines = [_UNSAFE.sub(" ", line).encode("utf-8") for line in reply.lines]
-                return status + stuffed_lines(lines) + TERMINATOR
             case Continue():
                 return b"+ " + b64encode(reply.data) + b"\r\n"
             case Silent():
@@ -139,21 +149,46 @@ class Wording:
 
     def pieces(self, reply: Prepared) -> list[bytes]:
         """The wire bytes of a listing. Its block, which may be long, isn't copied."""
-        return [self.status("+OK", reply.text, reply.values), reply.block, TERMINATOR]
+        return [self.status(reply), reply.block, TERMINATOR]
+
+    def status(self, reply: StatusReply) -> bytes:
+        """A reply's status line with its CRLF."""
+        text, values = reply.text, reply.values
+        if self.language is not None:
+            text = translate(text, self.language)
+        if values:
+            text = text.format_map(values)
+        line = reply.prefix if text == "" else reply.prefix + " " + text
+        if line.isascii() and line.isprintable() and len(line) <= _MAX_STATUS:
+            return line.encode("ascii") + b"\r\n"
+        line = _UNSAFE.sub(" ", line)
+        if self.utf8 or self.language is not None:
+            return _bounded(line.encode("utf-8"))
+        return _bounded(line.encode("ascii", "replace"))
 
 
-@lru_cache(2048)
-def _plain(prefix: str, text: str) -> bytes:
-    """A status line in ASCII. Most sessions are told what many were told before."""
-    line = f"{prefix} {text}" if text else prefix
-    return _bounded(_UNSAFE.sub(" ", line).encode("ascii", "replace"))
+DEFAULT_WORDING = Wording()
+"""What is spoken before LANG and UTF8: English in ASCII."""
+
+_Fixed = TypeVar("_Fixed", Ok, Err)
 
 
-def _error_prefix(code: str | None) -> str:
-    return f"-ERR [{code}]" if code and _CODE.fullmatch(code) else "-ERR"
+def fixed(reply: _Fixed) -> _Fixed:
+    """A reply that many sessions are given: its wire bytes are made once."""
+    object.__setattr__(reply, "wire", DEFAULT_WORDING.status(reply))
+    return reply
 
 
 def _bounded(line: bytes) -> bytes:
-    if len(line) > MAX_REPLY_LINE - 2:
-        line = line[: MAX_REPLY_LINE - 2].decode("utf-8", "ignore").encode("utf-8")
+    if len(line) > _MAX_STATUS:
+        line = line[:_MAX_STATUS].decode("utf-8", "ignore").encode("utf-8")
     return line + b"\r\n"
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+    if isinstance(lines, str | bytes):
+        raise TypeError("the lines of a MultiLine are a list of texts, not one text")
+    for line in lines:
+        if not isinstance(line, str):
+            raise TypeError(f"a line of a MultiLine is text, not {type(line).__name__}")
+    return stuffed_lines([_UNSAFE.sub(" ", line).encode("utf-8") for line in lines])

@@ -10,50 +10,44 @@ A session knows no socket, file, clock or thread. Whoever drives it does this:
         send(session.wording.encode(outcome))
     if session.closing: close
 
-A command that needs something done is a generator: it yields effects and gets their
-results, so each command reads from top to bottom.
+What a command does stands in its row of the table (`restante.protocol.commands`). Where it
+needs something done, its action gives steps: a generator that yields effects and gets their
+results, so that it reads from top to bottom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import re
+from collections.abc import Generator, Mapping, Set
 from types import GeneratorType
 from typing import Any, TypeAlias
 
-from restante.protocol import authorization, negotiation, transaction
-from restante.protocol.commands import (
-    Command,
-    CommandSpec,
-    check_octets,
-    read_command,
-    split,
-    text_of,
-)
-from restante.protocol.effects import (
-    CallHandler,
-    Effect,
-)
+from restante.protocol.arguments import text
+from restante.protocol.effects import CallHandler, Effect
 from restante.protocol.errors import LineTooLong, ProtocolError
+from restante.protocol.facts import Facts
+from restante.protocol.http import is_http
 from restante.protocol.limits import MAX_AUTH_LINE
-from restante.protocol.lines import LineBuffer
-from restante.protocol.listing import Listing, MessageNumber
+from restante.protocol.listing import NONE, Listing, MessageNumber
 from restante.protocol.mechanisms import NO_CHANNEL, Channel
 from restante.protocol.policy import Policy
-from restante.protocol.replies import (
-    Continue,
-    Err,
-    Ok,
-    Reply,
-    Wording,
-)
-from restante.protocol.states import BEFORE_TLS, State
+from restante.protocol.replies import DEFAULT_WORDING, Continue, Err, Ok, Reply, fixed
+from restante.protocol.states import State
+from restante.protocol.table import Action, Command
 
 Outcome: TypeAlias = Reply | Effect
 Steps: TypeAlias = Generator[Effect | Continue, Any, Reply]
 
-EMPTY = Listing((), ())
+_GREETING = "Restante ready"
+READY = fixed(Ok(_GREETING))
 
-LONGER = {b"AUTH ": MAX_AUTH_LINE}
+_NO_LISTING = Listing((), ())
+NOTHING: frozenset[MessageNumber] = frozenset()
+"""No message is marked as deleted."""
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROL_BUT_TAB = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Session:
@@ -65,6 +59,38 @@ class Session:
     channel: what TLS says of the connection; whoever does a handshake sets it.
     proxy: the peer is one, and may say by XCLIENT who its client is.
     """
+
+    __slots__ = (
+        "_asked",
+        "_scanned",
+        "_steps",
+        "_tls_needed",
+        "account",
+        "bad_commands",
+        "buffer",
+        "channel",
+        "claimed",
+        "closing",
+        "deleted",
+        "failed_logins",
+        "introduced",
+        "listing",
+        "policy",
+        "proxy",
+        "read_only",
+        "secure",
+        "state",
+        "timestamp",
+        "tls",
+        "user",
+        "wording",
+    )
+
+    account: Any
+    claimed: str | None
+    user: str | None
+    deleted: Set[MessageNumber]
+    _steps: Steps  # while an effect is performed or a response is awaited
 
     def __init__(
         self,
@@ -78,36 +104,27 @@ class Session:
     ) -> None:
         self.policy = policy
         self.tls = tls
-        self.trusted = trusted
+        self.secure = tls or trusted or policy.plaintext  # a password may be sent as it is
+        self._tls_needed = not tls and policy.tls == "starttls_required"
         self.timestamp = timestamp
         self.channel = channel
         self.proxy = proxy
-        self.introduced = False
-        """The proxy has said who its client is: from now on the peer is that client."""
+        self.introduced = False  # the proxy has said who its client is: that is the peer now
         self.state = State.AUTHORIZATION
-        self.account: Any = None
-        self.read_only = False
-        """Nothing may be deleted: whoever it is gave no name (RFC 4505)."""
-        self.listing = EMPTY
-        self.deleted: set[MessageNumber] = set()
-        self.wording = Wording()
-        self.closing = False
-        """After the reply in hand, nothing more is answered and the connection is closed."""
-        self.lines = LineBuffer()
-        self._steps: Steps | None = None
-        self._asked = False  # the steps wait for a line of the peer's
-        self.user: str | None = None  # USER's, waiting for PASS
-        self.claimed: str | None = None
-        """The name that the peer last tried to log in with. It proves nothing."""
-        self.bad_commands = 0
-        self.failed_logins = 0
+        self.listing = _NO_LISTING
+        self.deleted = NOTHING
+        self.wording = DEFAULT_WORDING
+        self.closing = False  # after this reply nothing more is answered: close the connection
+        self.read_only = False  # nothing may be deleted: the client gave no name (RFC 4505)
+        self.buffer = bytearray()  # what has arrived and was not taken
+        self._scanned = 0  # octets of it that hold no line end
+        self._asked = False  # the steps wait for a line of the client's
+        # claimed: the name of the last attempt to log in, which proves nothing.
+        # user: that of USER, waiting for PASS.
+        self.account = self.claimed = self.user = None
+        self.bad_commands = self.failed_logins = 0
 
     # What others may ask
-
-    @property
-    def secure(self) -> bool:
-        """A password may be sent as it is."""
-        return self.tls or self.trusted or self.policy.plaintext
 
     @property
     def in_exchange(self) -> bool:
@@ -115,153 +132,192 @@ class Session:
         return self._asked
 
     @property
-    def full_headers(self) -> bool:
-        """Messages are given with UTF-8 headers as they are."""
-        return self.wording.utf8 or self.policy.utf8_headers != "downgrade"
+    def ascii_octets(self) -> Mapping[int, int]:
+        """Octets of the messages whose header this session gets in ASCII, by message-number."""
+        if self.wording.utf8:
+            return NONE
+        match self.policy.utf8_headers:
+            case "internationalized":
+                return self.listing.internationalized
+            case "downgrade":
+                return self.listing.ascii_octets
+        return NONE
+
+    def downgrades(self, facts: Facts) -> bool:
+        """Whether this session gets the header of a message with these facts in ASCII."""
+        if self.wording.utf8:
+            return False
+        match self.policy.utf8_headers:
+            case "internationalized":
+                return facts.internationalized
+            case "downgrade":
+                return facts.utf8_header
+        return False
 
     @property
     def active_count(self) -> int:
         """Messages not marked as deleted."""
-        return len(self.listing) - len(self.deleted)
+        return self.listing.count - len(self.deleted)
 
     @property
     def active_size(self) -> int:
         """Octets of the messages not marked as deleted."""
-        if not self.deleted:
-            return self.listing.total_size(self.full_headers)
-        gone = sum(self.size(number) for number in self.deleted)
-        return self.listing.total_size(self.full_headers) - gone
+        size = self.listing.total_size(self.ascii_octets)
+        return size - sum(self.size(number) for number in self.deleted)
 
     def size(self, number: MessageNumber) -> int:
         """Octets of a message as this session's RETR gives it."""
-        return self.listing.size(number, self.full_headers)
+        return self.listing.size(number, self.ascii_octets)
 
     # Bytes in
 
     def greeting(self) -> Reply:
-        """What the server says first (RFC 1939 §4)."""
-        stamp = "" if self.timestamp is None else " " + self.timestamp.decode("ascii")
+        """What the server says first (RFC 1939 §4). Before LANG, so it needs no translation."""
+        if self.timestamp is None and not self.proxy:
+            return READY
         code = "[XCLIENT] " if self.proxy else ""
-        return Ok("{code}Restante ready{stamp}", {"code": code, "stamp": stamp})
+        stamp = "" if self.timestamp is None else " " + self.timestamp.decode("ascii")
+        return Ok(f"{code}{_GREETING}{stamp}")
 
     def feed(self, data: bytes) -> None:
         """Add bytes that have arrived."""
-        self.lines.feed(data)
+        self.buffer += data
 
     def take_line(self) -> bytes | None:
-        """The next line, if it is there and the session would hear it.
+        """The next line without its end, if it is there and the session would hear it.
 
-        Raises LineTooLong; `give_up` has the reply to that.
+        A line ends with LF; one CR before it belongs to the end (RFC 1939 §3 asks for CRLF,
+        several clients send a bare LF). Nothing is searched twice, so a line that arrives
+        octet by octet costs no more than one that arrives whole. Raises LineTooLong as soon
+        as a line has too many octets, whether or not its end has arrived; `give_up` has the
+        reply to that.
         """
         if self.closing:
             return None
-        if self._asked:
-            return self.lines.take(MAX_AUTH_LINE)
-        return self.lines.take(self.policy.max_line, LONGER)
+        data = self.buffer
+        end = data.find(b"\n", self._scanned)
+        if end < 0:
+            self._scanned = len(data)
+            if self._scanned > self.policy.max_line + 1:  # one more for the CR of the end
+                self._check_length(self._scanned - 1)
+            return None
+        line = bytes(data[:end].removesuffix(b"\r"))
+        if len(line) > self.policy.max_line:
+            self._check_length(len(line))
+        del data[: end + 1]
+        self._scanned = 0
+        return line
 
     def take_response(self) -> bytes | None:
         """The next line while a handler's default is in a SASL exchange. Raises LineTooLong."""
-        return self.lines.take(MAX_AUTH_LINE)
+        self._asked = True
+        try:
+            return self.take_line()
+        finally:
+            self._asked = False
+
+    def _check_length(self, size: int) -> None:
+        """Refuse a line that is longer than its kind may be (RFC 5034 §4)."""
+        long = self._asked or self.buffer[:5].upper() == b"AUTH "
+        limit = MAX_AUTH_LINE if long else self.policy.max_line
+        if size > limit:
+            raise LineTooLong("line of more than {limit} octets", limit=limit)
+
+    def drop_input(self) -> None:
+        """Forget what has arrived and was not taken."""
+        self.buffer.clear()
+        self._scanned = 0
 
     def give_up(self, error: LineTooLong) -> Reply:
-        """The last reply to a peer whose lines have no end."""
+        """The last reply to a client whose lines have no end."""
         self.closing = True
         return Err(error.text, values=error.values)
+
+    # Commands
 
     def receive(self, line: bytes) -> Outcome:
         """Answer a line: with a reply, or with an effect to be performed first."""
         if self._asked:
             self._asked = False
             return self.resume(line)
-        known = self.policy.commands.remembered(line)
-        if known is None:
-            return self._read(line)
-        spec, command = known
-        if self.state in spec.states and self.policy.tls != "starttls_required":
-            return self._act(spec, command)
-        refusal = self._refuse(spec)
-        return self._act(spec, command) if refusal is None else self._bad(refusal)
-
-    def _read(self, line: bytes) -> Outcome:
-        """Answer a line that wasn't read before."""
-        commands = self.policy.commands
-        verb, argument = split(line)
-        spec = commands.lookup(verb)
-        if spec is None or (spec.kind == "XCLIENT" and not self._hears_xclient()):
-            return self._bad(Err("unknown command") if verb else Err("empty command"))
         try:
-            check_octets(line)
-            refusal = self._refuse(spec)
-            if refusal is not None:
-                return self._bad(refusal)
-            if spec.handler is not None:
-                self.bad_commands = 0
-                return self._begin(self._handled(spec, text_of(argument)))
-            if spec.kind is None:
-                return Err("command has no default")
-            command = read_command(spec.kind, argument)
-            commands.remember(line, spec, command)
-            return self._act(spec, command)
+            known = self.policy.commands.known.get(line)
+            if known is None:
+                act, argument = self._read(line)
+            else:
+                command, argument = known
+                if self.state not in command.states or self._tls_needed:
+                    self._check_allowed(command)
+                act = command.act
+            outcome = act(self, argument)
         except ProtocolError as error:
             return self._bad(Err(error.text, values=error.values))
-
-    def _act(self, spec: CommandSpec, command: Command) -> Outcome:
-        assert spec.kind is not None
-        outcome = ACTIONS[spec.kind](self, command)
         self.bad_commands = 0
         if type(outcome) is GeneratorType:  # quicker to tell than collections.abc.Generator
-            return self._begin(outcome)
-        return outcome  # type: ignore[return-value]  # a reply
+            self._steps = outcome
+            return self.resume(None)
+        return outcome  # type: ignore[no-any-return]  # a reply
 
-    def run(self, spec: CommandSpec, argument: bytes) -> Reply | Steps:
+    def run(self, command: Command, argument: bytes) -> Reply | Steps:
         """What the built-in command does: a reply, or steps that end in one.
 
         Raises ProtocolError for a malformed argument.
         """
-        if spec.kind is None:
-            return Err("command has no default")
-        return ACTIONS[spec.kind](self, read_command(spec.kind, argument))
+        outcome: Reply | Steps = command.act(self, command.read(argument))
+        return outcome
 
     def resume(self, result: object) -> Outcome:
         """Go on with the result of the effect that was asked for."""
-        assert self._steps is not None, "no effect is being performed"
         try:
             outcome = self._steps.send(result)
         except StopIteration as end:
-            self._steps = None
+            del self._steps
             reply: Reply = end.value
             return reply
-        if isinstance(outcome, Continue):
+        if type(outcome) is Continue:
             self._asked = True
         return outcome
 
+    def protected(self, *, tls: bool, trusted: bool = False) -> None:
+        """Say what the client's connection is protected by, once that has changed."""
+        self.tls = tls
+        self.secure = tls or trusted or self.policy.plaintext
+        self._tls_needed = not tls and self.policy.tls == "starttls_required"
+
     def forget_maildrop(self) -> None:
-        """Be as before the login, which was refused after all."""
+        """Be as before the login, which was refused in the end."""
         self.account = None
-        self.listing = EMPTY
+        self.listing = _NO_LISTING
 
-    def _begin(self, steps: Steps) -> Outcome:
-        self._steps = steps
-        return self.resume(None)
+    def _read(self, line: bytes) -> tuple[Action, Any]:
+        """What is to be done for a line, and with which argument. Raises ProtocolError."""
+        verb, _, argument = line.partition(b" ")
+        command = self.policy.commands.by_verb.get(verb.upper())
+        if command is None or (command.exists is not None and not command.exists(self)):
+            if self.state is State.AUTHORIZATION and is_http(line):
+                self.closing = True  # a browser was sent here, and what follows isn't its user's
+                raise ProtocolError("this is not an HTTP server")
+            if not verb:
+                raise ProtocolError("empty command")
+            raise ProtocolError("unknown command")
+        if (_CONTROL_BUT_TAB if command.tab else _CONTROL).search(line):
+            raise ProtocolError("control characters are not allowed")
+        if self.state not in command.states or self._tls_needed:
+            self._check_allowed(command)
+        if command.handler is not None:
+            return _call_handler, CallHandler(command, text(argument))
+        found = command.read(argument)
+        if command.repeated:
+            self.policy.commands.remember(line, command, found)
+        return command.act, found
 
-    def _hears_xclient(self) -> bool:
-        return self.proxy and not self.introduced and self.claimed is None
-
-    def _handled(self, spec: CommandSpec, argument: str) -> Steps:
-        reply: Reply = yield CallHandler(spec, argument)
-        return reply
-
-    def _refuse(self, spec: CommandSpec) -> Err | None:
-        if self.policy.tls == "starttls_required" and not self.tls and spec.kind not in BEFORE_TLS:
-            return Err("TLS needed first: send STLS")
-        if self.state not in spec.states:
-            return self._wrong_state()
-        return None
-
-    def _wrong_state(self) -> Err:
-        if self.state is State.AUTHORIZATION:
-            return Err("log in first")
-        return Err("already logged in")
+    def _check_allowed(self, command: Command) -> None:
+        if self._tls_needed and not command.before_tls:
+            raise ProtocolError("TLS needed first: send STLS")
+        if self.state not in command.states:
+            if self.state is State.AUTHORIZATION:
+                raise ProtocolError("log in first")
+            raise ProtocolError("already logged in")
 
     def _bad(self, reply: Err) -> Reply:
         self.bad_commands += 1
@@ -271,25 +327,6 @@ class Session:
         return reply
 
 
-Action: TypeAlias = Callable[[Session, Any], Reply | Steps]
-
-ACTIONS: dict[str, Action] = {
-    "USER": authorization.user,
-    "PASS": authorization.pass_,
-    "APOP": authorization.apop,
-    "AUTH": authorization.auth,
-    "CAPA": negotiation.capa,
-    "STLS": negotiation.stls,
-    "XCLIENT": negotiation.xclient,
-    "LANG": negotiation.lang,
-    "UTF8": negotiation.utf8,
-    "STAT": transaction.stat,
-    "LIST": transaction.list_,
-    "UIDL": transaction.uidl,
-    "RETR": transaction.retr,
-    "TOP": transaction.top,
-    "DELE": transaction.dele,
-    "NOOP": transaction.noop,
-    "RSET": transaction.rset,
-    "QUIT": transaction.quit_,
-}
+def _call_handler(session: Session, effect: CallHandler) -> Steps:
+    reply: Reply = yield effect
+    return reply

@@ -78,7 +78,7 @@ class Settings:
     upgrade_hashes: bool = True
     expire_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
-    utf8_headers: HeaderPolicy = "downgrade"
+    utf8_headers: HeaderPolicy = "internationalized"
     hostname: str | None = None
     max_connections: int = bounded(10_000, 1)
     drain_seconds: float = bounded(10.0, 0, unit="seconds")

@@ -114,8 +114,9 @@ class _MemoryMaildrop(Maildrop):
             {
                 number: known.ascii_octets
                 for number, known in enumerate(facts.values(), 1)
-                if known.internationalised
+                if known.utf8_header
             },
+            [n for n, known in enumerate(facts.values(), 1) if known.internationalized],
         )
 
     def _unique_id(self, number: MessageNumber) -> UniqueId:

@@ -84,17 +84,20 @@ class SimpleMaildrops(Store):
                 raise MaildropInUse(f"maildrop {account.maildrop_name!r} is in use")
             _held.add(key)
         try:
-            own_ids, octets, ascii_octets = await self._survey(account)
-            listing = Listing(distinct_unique_ids(own_ids), octets, ascii_octets)
+            own_ids, octets, ascii_octets, numbers = await self._survey(account)
+            listing = Listing(distinct_unique_ids(own_ids), octets, ascii_octets, numbers)
         except BaseException:
             _release(key)
             raise
         return _SimpleMaildrop(self, account, own_ids, listing, key)
 
-    async def _survey(self, account: Account) -> tuple[list[str], list[int], dict[int, int]]:
+    async def _survey(
+        self, account: Account
+    ) -> tuple[list[str], list[int], dict[int, int], list[int]]:
         own_ids: list[str] = []
         sizes: list[int] = []
         ascii_octets: dict[int, int] = {}
+        internationalized: list[int] = []
         for own_id, octets in await self.listed(account):
             if octets is not None:
                 own_ids.append(own_id)
@@ -105,9 +108,11 @@ class SimpleMaildrops(Store):
                 continue  # removed since it was listed
             own_ids.append(own_id)
             sizes.append(facts.octets)
-            if facts.internationalised:
+            if facts.utf8_header:
                 ascii_octets[len(own_ids)] = facts.ascii_octets
-        return own_ids, sizes, ascii_octets
+            if facts.internationalized:
+                internationalized.append(len(own_ids))
+        return own_ids, sizes, ascii_octets, internationalized
 
     def known(self, account: Account, own_id: str) -> Facts | None:
         """What is remembered of a message."""

@@ -38,10 +38,11 @@ def state(rows: Rows) -> list[object]:
 name = st.text(st.characters(codec=None, exclude_characters="\0/"), min_size=1, max_size=20)
 number = st.integers(0, 2**60)
 places = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4).map(lambda at: array("I", at))
+utf8 = st.integers(0, 2)
 some_facts = st.one_of(
-    st.builds(Facts, number, number, st.booleans(), st.booleans(), number, st.none()),
-    st.builds(Facts, number, number, st.booleans(), st.just(True), number, places),
-)
+    st.builds(Facts, number, number, st.booleans(), st.booleans(), number, st.none(), utf8),
+    st.builds(Facts, number, number, st.booleans(), st.just(True), number, places, utf8),
+).map(lambda facts: facts if facts.utf8 else facts._replace(ascii_octets=facts.octets))
 
 
 @given(st.lists(st.tuples(name, some_facts), max_size=5))

@@ -1,7 +1,6 @@
 """Texts in German."""
 
 TEXTS: dict[str, str] = {
-    "{code}Restante ready{stamp}": "{code}Restante bereit{stamp}",
     "connection refused": "Verbindung abgelehnt",
     "server is stopping": "Server wird beendet",
     "too many connections: try again later": "zu viele Verbindungen: später erneut versuchen",
@@ -12,6 +11,7 @@ TEXTS: dict[str, str] = {
     "log in first": "zuerst anmelden",
     "already logged in": "bereits angemeldet",
     "too many bad commands": "zu viele fehlerhafte Befehle",
+    "this is not an HTTP server": "dies ist kein HTTP-Server",
     "TLS needed first: send STLS": "zuerst TLS: STLS senden",
     "control characters are not allowed": "Steuerzeichen sind nicht erlaubt",
     "line of more than {limit} octets": "Zeile mit mehr als {limit} Oktetten",
@@ -82,6 +82,8 @@ TEXTS: dict[str, str] = {
     ),
     "UTF8 on": "UTF8 eingeschaltet",
     # The mail
+    "0 messages": "0 Nachrichten",
+    "1 message": "1 Nachricht",
     "{count} messages": "{count} Nachrichten",
     "{octets} octets": "{octets} Oktette",
     "top of message follows": "Anfang der Nachricht folgt",

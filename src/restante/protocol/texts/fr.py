@@ -1,7 +1,6 @@
 """Texts in French."""
 
 TEXTS: dict[str, str] = {
-    "{code}Restante ready{stamp}": "{code}Restante prêt{stamp}",
     "connection refused": "connexion refusée",
     "server is stopping": "le serveur s'arrête",
     "too many connections: try again later": "trop de connexions : réessayez plus tard",
@@ -12,6 +11,7 @@ TEXTS: dict[str, str] = {
     "log in first": "identifiez-vous d'abord",
     "already logged in": "déjà identifié",
     "too many bad commands": "trop de commandes erronées",
+    "this is not an HTTP server": "ceci n'est pas un serveur HTTP",
     "TLS needed first: send STLS": "TLS requis d'abord : envoyez STLS",
     "control characters are not allowed": "caractères de contrôle interdits",
     "line of more than {limit} octets": "ligne de plus de {limit} octets",
@@ -82,6 +82,8 @@ TEXTS: dict[str, str] = {
     ),
     "UTF8 on": "UTF8 activé",
     # The mail
+    "0 messages": "0 message",
+    "1 message": "1 message",
     "{count} messages": "{count} messages",
     "{octets} octets": "{octets} octets",
     "top of message follows": "début du message",

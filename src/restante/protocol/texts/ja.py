@@ -1,7 +1,6 @@
 """Texts in Japanese."""
 
 TEXTS: dict[str, str] = {
-    "{code}Restante ready{stamp}": "{code}Restante 準備完了{stamp}",
     "connection refused": "接続は拒否されました",
     "server is stopping": "サーバーを停止しています",
     "too many connections: try again later": "接続が多すぎます。後でやり直してください",
@@ -12,6 +11,7 @@ TEXTS: dict[str, str] = {
     "log in first": "先にログインしてください",
     "already logged in": "すでにログインしています",
     "too many bad commands": "誤ったコマンドが多すぎます",
+    "this is not an HTTP server": "これは HTTP サーバーではありません",
     "TLS needed first: send STLS": "先に TLS が必要です。STLS を送ってください",
     "control characters are not allowed": "制御文字は使えません",
     "line of more than {limit} octets": "行が {limit} オクテットを超えています",
@@ -86,6 +86,8 @@ TEXTS: dict[str, str] = {
     ),
     "UTF8 on": "UTF8 を有効にしました",
     # The mail
+    "0 messages": "0 通のメッセージ",
+    "1 message": "1 通のメッセージ",
     "{count} messages": "{count} 通のメッセージ",
     "{octets} octets": "{octets} オクテット",
     "top of message follows": "メッセージの先頭",

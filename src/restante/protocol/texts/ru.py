@@ -1,7 +1,6 @@
 """Texts in Russian. Numbers stand where no word must agree with them."""
 
 TEXTS: dict[str, str] = {
-    "{code}Restante ready{stamp}": "{code}Restante готов{stamp}",
     "connection refused": "в соединении отказано",
     "server is stopping": "сервер завершает работу",
     "too many connections: try again later": "слишком много соединений: повторите позже",
@@ -12,6 +11,7 @@ TEXTS: dict[str, str] = {
     "log in first": "сначала войдите",
     "already logged in": "вход уже выполнен",
     "too many bad commands": "слишком много ошибочных команд",
+    "this is not an HTTP server": "это не сервер HTTP",
     "TLS needed first: send STLS": "сначала нужен TLS: отправьте STLS",
     "control characters are not allowed": "управляющие символы недопустимы",
     "line of more than {limit} octets": "длина строки больше {limit} октетов",
@@ -80,6 +80,8 @@ TEXTS: dict[str, str] = {
     ),
     "UTF8 on": "UTF8 включён",
     # The mail
+    "0 messages": "сообщений: 0",
+    "1 message": "сообщений: 1",
     "{count} messages": "сообщений: {count}",
     "{octets} octets": "октетов: {octets}",
     "top of message follows": "начало сообщения",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.policy import Policy, TlsMode
+from restante.protocol.table import CommandTable
 
 _OPTIONS = (
     ("TCP_NODELAY", 1),
@@ -18,6 +19,10 @@ _OPTIONS = (
 )
 
 TLS_MODES: tuple[TlsMode, ...] = ("none", "implicit", "starttls", "starttls_required")
+
+
+def _no_policy() -> Policy:
+    return Policy(CommandTable())
 
 
 @dataclass(slots=True)
@@ -45,7 +50,7 @@ class Listener:
     proxy_networks: Sequence[str] = ()
     sockets: Sequence[socket.socket] = field(default=(), repr=False)
     address: tuple[str, int] | None = field(default=None, init=False)
-    policy: Policy = field(default_factory=Policy, init=False, repr=False)
+    policy: Policy = field(default_factory=_no_policy, init=False, repr=False)
     _proxies: NetworkMap[bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

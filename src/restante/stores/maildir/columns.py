@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 
-from restante.protocol.facts import Facts
+from restante.protocol.facts import INTERNATIONALIZED, Facts
 from restante.protocol.listing import Listing
 from restante.stores.maildir.packed_text import (
     CHUNK,
@@ -16,9 +16,9 @@ from restante.stores.maildir.packed_text import (
     scan_lines,
 )
 
-IN_CUR, CRLF, DOTS, TWICE = 1, 2, 4, 8
-"""Marks of a message: it lies in cur/, not new/; `Facts.crlf`; `Facts.needs_stuffing`; the
-same file was seen under a second name too."""
+IN_CUR, CRLF, DOTS, UTF8, TWICE = 1, 2, 4, 8, 32
+"""Marks of a message: it lies in cur/, not new/; `Facts.crlf`; `Facts.needs_stuffing`;
+`Facts.utf8`, two bits; the same file was seen under a second name too."""
 
 MAX_DOTS = 1_000_000
 """Dots' places of a whole maildrop that are kept: 4 MB."""
@@ -79,7 +79,8 @@ class Rows:
         ascii_octets = self.ascii_octets.get(row, octets)
         dots = self.dots_of(row) if stuffing else None
         return _make_facts(
-            Facts, (octets, self.header_ends[row], crlf, stuffing, ascii_octets, dots)
+            Facts,
+            (octets, self.header_ends[row], crlf, stuffing, ascii_octets, dots, marks // UTF8 & 3),
         )
 
     def dots_of(self, row: int) -> array[int] | None:
@@ -93,7 +94,17 @@ class Rows:
         blocks = {"scan8": self.scan, "uidl": self.unique_ids.block}
         if ascii_octets:
             blocks["scan"] = self.ascii_scan
-        return Listing(self.unique_ids, self.octets, ascii_octets, total=self.total, blocks=blocks)
+        return Listing(
+            self.unique_ids, self.octets, ascii_octets, [row + 1 for row in self.internationalized],
+            total=self.total, blocks=blocks,
+        )  # fmt: skip
+
+    @property
+    def internationalized(self) -> list[int]:
+        """The messages that are internationalized, counted from 0."""
+        return [
+            row for row in self.ascii_octets if self.marks[row] // UTF8 & 3 == INTERNATIONALIZED
+        ]
 
 
 class Draft:
@@ -121,11 +132,11 @@ class Draft:
 
     def add(self, name: str, marks: int, size: int, mtime: int, facts: Facts) -> None:
         """Append a message; its unique-id is appended apart."""
-        octets, header_end, crlf, stuffing, ascii_octets, dots = facts
-        if ascii_octets != octets:
+        octets, header_end, crlf, stuffing, ascii_octets, dots, utf8 = facts
+        if utf8:
             self.ascii_octets[len(self)] = ascii_octets
         self.names.append(name)
-        self.marks.append(marks | CRLF * crlf | DOTS * stuffing)
+        self.marks.append(marks | CRLF * crlf | DOTS * stuffing | UTF8 * utf8)
         self.sizes.append(size)
         self.mtimes.append(mtime)
         self.octets.append(octets)
@@ -193,8 +204,8 @@ class Draft:
         rows.ascii_scan = b""
         if rows.ascii_octets:
             sizes = array("Q", rows.octets)
-            for row, size in rows.ascii_octets.items():
-                sizes[row] = size
+            for row in rows.internationalized:
+                sizes[row] = rows.ascii_octets[row]
             rows.ascii_scan = scan_lines(sizes, 0)
         return rows
 

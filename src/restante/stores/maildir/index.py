@@ -31,7 +31,7 @@ clock of a file system in use (FAT)."""
 
 Version: TypeAlias = tuple[int, int, int]
 
-_MAGIC = b"restidx3" if sys.byteorder == "little" else b"3xditser"
+_MAGIC = b"restidx4" if sys.byteorder == "little" else b"4xditser"
 _HEAD = struct.Struct("=8sI5q8Q")
 
 

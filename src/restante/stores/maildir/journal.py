@@ -27,7 +27,7 @@ def note(folder: Path, base: str, delivered: Measured) -> None:
     numbers = (delivered.size, delivered.mtime, facts.octets, facts.header_end)
     text = " ".join(map(str, (*numbers, int(facts.crlf), int(facts.needs_stuffing))))
     dots = ",".join(map(str, facts.dots or ()))
-    line = f"{text} {facts.ascii_octets} {dots or '-'} {base}".encode()
+    line = f"{text} {facts.ascii_octets} {facts.utf8} {dots or '-'} {base}".encode()
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with suppress(OSError):
         fd = os.open(folder / JOURNAL_FILE, flags, 0o600)
@@ -51,12 +51,12 @@ def read_journal(folder: Path, most: int | None = None) -> dict[str, Measured]:
     noted = {}
     for line in lines:
         crc, _, text = line.partition(b" ")
-        if crc != b"%08x" % zlib.crc32(text) or text.count(b" ") != 8:
+        if crc != b"%08x" % zlib.crc32(text) or text.count(b" ") != 9:
             continue
         *numbers, places, base = text.split(b" ")
-        size, mtime, octets, header_end, crlf, stuffing, ascii_octets = map(int, numbers)
+        size, mtime, octets, header_end, crlf, stuffing, ascii_octets, utf8 = map(int, numbers)
         dots = None if places == b"-" else array("I", map(int, places.split(b",")))
-        facts = Facts(octets, header_end, bool(crlf), bool(stuffing), ascii_octets, dots)
+        facts = Facts(octets, header_end, bool(crlf), bool(stuffing), ascii_octets, dots, utf8)
         noted[base.decode("ascii", "replace")] = Measured(size, mtime, facts)
     return noted
 
