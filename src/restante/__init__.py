@@ -24,8 +24,10 @@ from restante.protocol.claims import (
 from restante.protocol.errors import Pop3Error
 from restante.protocol.replies import Err, MultiLine, Ok, Reply
 from restante.protocol.states import State
+from restante.server.backend import Backend
 from restante.server.client import ClientSession
 from restante.server.listen.listener import Listener
+from restante.server.observer import Observer
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import Certificate, TlsSettings
 from restante.stores.contract import (
@@ -39,8 +41,6 @@ from restante.stores.contract import (
     Store,
     StoreError,
 )
-from restante.server.backend import Backend
-from restante.server.observer import Observer
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
 

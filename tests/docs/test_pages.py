@@ -18,10 +18,10 @@ import pytest
 import restante
 from restante.protocol.commands import CommandTable
 from restante.server.client import Mailbox
+from restante.server.debug_log import Transcript
 from restante.server.hooks import EVENTS, Events
 from restante.server.server import Pop3Server
 from restante.server.settings import Settings
-from restante.server.debug_log import Transcript
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -26,7 +26,6 @@ from unittest import mock
 
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
 from restante.protocol.commands import command_table
 from restante.protocol.effects import Effect, FindKeys, LogIn, Work
 from restante.protocol.mechanisms import MechanismInfo
@@ -51,12 +50,11 @@ from restante.sasl.scram import (
     SCRAM_SHA_256_PLUS,
     make,
 )
-from restante.server.calls import Calls
-from restante.server.logins import Logins
 from restante.stores.memory import MemoryStore
 from restante.threads import WorkerThreads
 from tests.fuzz.fuzz_session import mutated
 from tests.protocol.driver import Driver
+from tests.server.backends import backend_over, peer_at
 from tests.server.kit import NAME, PASSWORD
 from tests.server.login_clients import CLIENTS, Caller, Steps
 
@@ -194,27 +192,26 @@ class MechanismDriver(Driver):
         super().__init__(MemoryStore(), ACCOUNTS, policy, trusted=False, tls=True)
         self.session.channel = Channel()
         threads = NoThreads("none", 0, 1)
-        self._logins = Logins(
+        self._backend = backend_over(
             ACCOUNTS,
-            Calls(ACCOUNTS, None, threads, threads),
-            Verifier(ACCOUNTS, remember=0),
             threads,
             secret=bytes(32),
             tokens=Tokens(),
             master_separator="*",
+            remember_seconds=0.0,
         )
 
     def _perform(self, effect: Effect) -> object:
         match effect:
             case FindKeys():
                 _check_text(effect.name)
-                return done(self._logins.keys(effect.name, effect.scheme, "192.0.2.7"))
+                return done(self._backend.keys(effect.name, effect.scheme, peer_at("192.0.2.7")))
             case Work():
                 return effect.function()
             case LogIn(claim):
                 _check_text(claim.name + claim.authzid + getattr(claim, "password", ""))
                 try:
-                    found = done(self._logins.identify(claim, "192.0.2.7"))
+                    found = done(self._backend.identify(claim, peer_at("192.0.2.7")))
                 except AccountError:
                     return Err("temporary failure: try again later", "SYS/TEMP")
                 if found is None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from restante import Account, MaildropStore, MessageInfo, Pop3Server
+from restante.accounts.contract import AccountStore
 from restante.contained import contained
 from restante.threads import WorkerThreads
 from tests.conftest import Authority
@@ -171,7 +172,7 @@ def test_a_store_of_accounts_costs_the_login(
 ) -> None:
     fails = [True]
 
-    class Accounts:
+    class Accounts(AccountStore):
         def __init__(self) -> None:
             self.blocking = blocking
 

@@ -102,7 +102,16 @@ def test_a_listing_of_any_length_among_other_replies(lines: int) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"octets", 7, True, ("a", "b"), object(), {"a": 1}, Ok("{missing}", {"other": 1}), MultiLine("", [1])],  # type: ignore[list-item]
+    [
+        b"octets",
+        7,
+        True,
+        ("a", "b"),
+        object(),
+        {"a": 1},
+        Ok("{missing}", {"other": 1}),
+        MultiLine("", [1]),
+    ],  # type: ignore[list-item]
 )
 def test_what_cannot_be_a_reply_costs_that_command_alone(answer: object) -> None:
     with serving() as server:

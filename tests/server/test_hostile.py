@@ -13,8 +13,7 @@ import pytest
 from restante import MemoryStore, Pop3Server
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
-from restante.server.connection import Connection
-from restante.server.outgoing import FLUSH_AT
+from restante.server.connection import FLUSH_AT, Connection
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
 
 LINE = b"x" * 78 + b"\r\n"

@@ -25,7 +25,6 @@ from restante.accounts.rights import Rights
 from restante.accounts.schemes import hash_password
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
 from restante.app.config.load import read
 from restante.app.service import Service
 from restante.delivery.smtp import HeldOff
@@ -35,14 +34,14 @@ from restante.protocol.claims import PasswordClaim
 from restante.sasl import scram
 from restante.sasl.contract import Challenge, MechanismContext
 from restante.sasl.scram import ScramClaim, make
-from restante.server.calls import Calls
+from restante.server.backend import StandardBackend
 from restante.server.listen.listener import Listener
-from restante.server.logins import Logins
 from restante.server.settings import Settings
 from restante.threads import WorkerThreads
 from tests.conftest import Authority
 from tests.guard.kit import fail, is_open
 from tests.needs import only_cpython
+from tests.server.backends import backend_over, peer_at
 from tests.server.kit import NAME, PASSWORD, Client, serving, until
 
 STRICT = GuardSettings(shared_networks=())
@@ -159,12 +158,11 @@ def test_nobody_waits_for_what_a_login_writes(password: str, chained: bool, tmp_
 
 
 @contextmanager
-def logins_over(accounts: Any, **settings: Any) -> Iterator[Logins]:
+def logins_over(accounts: Any, **settings: Any) -> Iterator[StandardBackend]:
     threads = WorkerThreads("test", 0, 2)
     threads.start()
-    calls = Calls(accounts, None, threads, threads)
     try:
-        yield Logins(accounts, calls, Verifier(accounts), threads, secret=b"s" * 32, **settings)
+        yield backend_over(accounts, threads, **settings)
     finally:
         threads.stop()
 
@@ -182,7 +180,7 @@ def test_what_a_master_does_as_another_is_noted_as_its_own(authzid: str, tmp_pat
         async def act(password: str) -> None:
             name = "root" if authzid else "joe*root"
             claim = PasswordClaim(name, password, "PLAIN", authzid)
-            found = await logins.identify(claim, HERE)
+            found = await logins.identify(claim, peer_at(HERE))
             assert found is not None
             assert found[0].name == "joe"
             work = logins.after(found[0], claim, found[1])
@@ -228,12 +226,11 @@ def test_a_remembered_password_is_as_good_as_its_account(
     accounts = StaticAccounts([before])
     claim = PasswordClaim(NAME, password)
     with logins_over(accounts) as logins:
-        assert asyncio.run(logins.identify(claim, HERE)) is not None
-        assert logins.identify_at_once(claim, HERE) is not None
+        assert asyncio.run(logins.identify(claim, peer_at(HERE))) is not None
+        assert asyncio.run(logins.identify(claim, peer_at(HERE))) is not None
         accounts.remove(NAME)
         accounts.add(after)
-        assert logins.identify_at_once(claim, HERE) is None
-        assert asyncio.run(logins.identify(claim, HERE)) is None
+        assert asyncio.run(logins.identify(claim, peer_at(HERE))) is None
 
 
 # By SMTP the same guard

@@ -185,7 +185,7 @@ class Kept:
     whose: dict[str, str] = field(default_factory=dict)
 
 
-class Elsewhere:
+class Elsewhere(AccountStore):
     """Accounts whose passwords somebody else checks."""
 
     async def lookup(self, name: str) -> Account | None:
@@ -201,7 +201,7 @@ class Elsewhere:
         return None
 
 
-class Bare:
+class Bare(AccountStore):
     """As little as a store can be. It keeps passwords, but nobody is told."""
 
     def lookup(self, name: str) -> Account | None:
@@ -283,6 +283,8 @@ class Tokens:
 
     async def identify(self, token: str) -> str | None:
         return token.removeprefix("token-of-") if token.startswith("token-of-") else None
+
+    async def aclose(self) -> None: ...
 
 
 class Tickets(NamedTuple):
@@ -419,7 +421,7 @@ def lets_in_the_right_one(
             reply = attempt(client, mechanism, wrong)
             assert reply.startswith(b"-ERR [AUTH] "), (mechanism, reply)
         reply = attempt(client, mechanism, right)
-        assert reply == b"+OK 1 messages", (mechanism, reply)
+        assert reply == b"+OK 1 message", (mechanism, reply)
         assert client.ask("UIDL 1") == f"+OK 1 of-{name}".encode()
         assert client.ask("QUIT").startswith(b"+OK")
 
@@ -435,4 +437,4 @@ def test_who_lacks_the_credential_is_refused(
     ):
         joe = Caller(NAME, PASSWORD, end_point=end_point(client))
         assert attempt(client, mechanism, joe).startswith(b"-ERR [AUTH] ")
-        assert attempt(client, "PLAIN", joe) == b"+OK 1 messages"
+        assert attempt(client, "PLAIN", joe) == b"+OK 1 message"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 
-from restante.accounts.contract import Account, AccountError, AppPassword, Found
+from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword, Found
 from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
 from restante.guard.settings import GuardSettings
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
-from restante.server.calls import Calls
-from restante.server.logins import Logins
 from restante.threads import WorkerThreads
+from tests.server.backends import backend_over, peer_at
 from tests.server.kit import Client, serving
 
 HERE = "192.0.2.7"
@@ -35,30 +34,29 @@ class Issuer:
 
 
 class House:
-    """A `Logins` over some accounts, with a clock of its own."""
+    """A backend over some accounts, with a clock of its own."""
 
     def __init__(self, *accounts: Account, separator: str = "") -> None:
         self.store = StaticAccounts(accounts)
         self.now = 1000.0
         self.threads = WorkerThreads("test", 0, 2)
-        self.verifier = Verifier(self.store)
-        self.logins = Logins(
+        self.backend = backend_over(
             self.store,
-            Calls(self.store, None, self.threads, self.threads),
-            self.verifier,
             self.threads,
-            secret=b"s" * 32,
             tokens=Issuer(),
             master_separator=separator,
             clock=lambda: self.now,
         )
+        self.verifier = self.backend.verifier
 
-    def let_in(self, claim: Claim, address: str = HERE, protocol: str = "pop3") -> str | None:
+    def let_in(
+        self, claim: Claim, address: str = HERE, protocol: Literal["pop3", "smtp"] = "pop3"
+    ) -> str | None:
         """The name of the account that the claim lets in."""
 
         async def run() -> str | None:
             try:
-                found = await self.logins.identify(claim, address, protocol)
+                found = await self.backend.identify(claim, peer_at(address, protocol))
             finally:
                 await asyncio.to_thread(self.threads.stop)
             return None if found is None else found[0].name
@@ -255,10 +253,11 @@ class TestOthersWhoAreAsked:
         assert asked[-1] == "geheim"
 
 
-class Upgradable:
+class Upgradable(AccountStore):
     """One account, whose credential can be replaced and whose app passwords are counted."""
 
     blocking = False
+    upgrades = True
 
     def __init__(self, credential: str) -> None:
         app = AppPassword("phone", "{PLAIN}app-one")
@@ -280,12 +279,10 @@ async def log_in(store: Upgradable, claim: PasswordClaim, *, upgrade: bool = Tru
     threads = WorkerThreads("test", 0, 2)
     threads.start()
     try:
-        verifier = Verifier(store)
-        calls = Calls(store, None, threads, threads)
-        logins = Logins(store, calls, verifier, threads, secret=b"s" * 32, upgrade=upgrade)
-        found = await logins.identify(claim, HERE)
-        assert found is not None
-        if (work := logins.after(found[0], claim, found[1])) is not None:
+        begun: list[Coroutine[Any, Any, None]] = []
+        backend = backend_over(store, threads, upgrade=upgrade, spawn=begun.append)
+        assert await backend.authenticate(claim, peer_at(HERE)) is not None
+        for work in begun:
             await work
     finally:
         await asyncio.to_thread(threads.stop)
@@ -345,8 +342,8 @@ async def keys_of(account: Account) -> ScramKeys:
     house = House(account)
     house.threads.start()
     try:
-        house.logins.held_schemes = house.store.held_schemes()
-        return await house.logins.keys("joe", "SCRAM-SHA-256", HERE)
+        await house.backend.held_schemes()
+        return await house.backend.keys("joe", "SCRAM-SHA-256", peer_at(HERE))
     finally:
         await asyncio.to_thread(house.threads.stop)
 

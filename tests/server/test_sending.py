@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.server import at_once
+from restante import calls
 from restante.server.sending import FILE_TURN
 from restante.server.transport.transport import SocketTransport
 from restante.stores.maildir.open_maildir import SMALL
@@ -107,7 +107,7 @@ def test_slow_storage(
     loop_kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(at_once, "SLOW_SECONDS", -1.0)
+    monkeypatch.setattr(calls.Pace, "is_quick", lambda self: False)
     with new_server(store) as server, Client(server.port) as client:
         fetch_all(client, messages)
     assert not counted

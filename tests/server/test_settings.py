@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from restante import Listener
 from restante.guard.login_delay import LoginDelay
-from restante.server.settings import Settings
+from restante.server.settings import Settings, SettingsGiven, settings_of
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"use_auth": "none"}, "use_auth='none': allowed are pop, sasl, both"),
-        ({"utf8_headers": "drop"}, "utf8_headers='drop': allowed are downgrade, refuse, as-is"),
-        ({"min_threads": -1}, "min_threads=-1: allowed is 0 or more"),
-        ({"max_threads": 0}, "max_threads=0: allowed is 1 or more"),
+        ({"use_auth": "none"}, 'use_auth=\'none\': allowed is "pop", "sasl" or "both"'),
+        ({"utf8_headers": "drop"}, "utf8_headers='drop': allowed is \"internationalized\""),
+        ({"min_threads": -1}, "min_threads=-1: allowed is a whole number, 0 or more"),
+        ({"max_threads": 0}, "max_threads=0: allowed is a whole number, 1 or more"),
         ({"min_threads": 9, "max_threads": 3}, "min_threads=9: allowed is up to max_threads=3"),
-        ({"batch_size": 1}, "batch_size=1: allowed is 512 or more"),
-        ({"failure_delay": -0.5}, "failure_delay=-0.5: allowed is 0 or more"),
-        ({"max_connections": 0}, "max_connections=0: allowed is 1 or more"),
+        ({"batch_size": 1}, "batch_size=1: allowed is octets, 512 or more"),
+        ({"failure_delay": -0.5}, "failure_delay=-0.5: allowed is seconds, 0 or more"),
+        ({"max_connections": 0}, "max_connections=0: allowed is a whole number, 1 or more"),
         ({"idle_timeout": 60}, r"idle_timeout=60: allowed is 600 seconds or more \(RFC 1939"),
     ],
 )
@@ -42,6 +42,33 @@ def test_listeners_are_checked() -> None:
         Listener(tls="on")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="port=65536"):
         Listener(port=65536)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"allow_plaintext": "no"}, {"max_threads": "4"}, {"hostname": 7}, {"idle_timeout": None},
+        {"mechanisms": "PLAIN"}, {"min_threads": True},
+    ],
+)  # fmt: skip
+def test_a_value_of_a_wrong_type_is_named(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(TypeError, match=f"{name}=.*: allowed"):
+        Settings(**given)
+
+
+def test_an_expire_time_in_the_past_is_refused() -> None:
+    with pytest.raises(ValueError, match="expire_days=-3: allowed is days, 0 or more"):
+        Settings(expire_days=-3)
+
+
+def test_the_keywords_that_type_checkers_know_are_the_settings() -> None:
+    assert get_type_hints(SettingsGiven) == get_type_hints(Settings)
+
+
+def test_a_misspelt_setting_is_told_with_the_right_name() -> None:
+    with pytest.raises(TypeError, match="did you mean 'allow_plaintext'"):
+        settings_of({"alow_plaintext": True})
 
 
 class Clock:

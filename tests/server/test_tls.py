@@ -230,7 +230,7 @@ def test_the_reply_names_the_port_that_speaks_tls(authority: Authority) -> None:
     listeners = [Listener(port=0, tls="starttls"), Listener(port=0, tls="implicit")]
     with serving(listeners=listeners, certificate=authority.certificate) as server:
         ports = [port for _, port in server.addresses]
-        assert [listener.policy.tls_port for listener in listeners] == [ports[1]] * 2
+        assert [listener.policy.tls_port for listener in server.listeners] == [ports[1]] * 2
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

@@ -174,6 +174,16 @@ class StandardBackend(Backend):
         return await self.open(account)
 
     async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
+        found = await self.identify(claim, peer)
+        if found is None:
+            return None
+        account, proof = found
+        if proof.app_password or self._upgrades:
+            self._tidy_up(account, claim, proof)
+        return account
+
+    async def identify(self, claim: Claim, peer: Peer) -> Identified | None:
+        """The account that `claim` proves, and what bore it out; None for nobody."""
         claim, target = self._whose(claim)
         found = await self._proven(claim, peer)
         if found is None or not self.is_welcome(found.account, peer):
@@ -183,10 +193,8 @@ class StandardBackend(Backend):
             other = await self._acting(account, target, peer)
             if other is None:
                 return None
-            account, proof = other, replace(proof, master=account.name)
-        if proof.app_password or self._upgrades:
-            self._tidy_up(account, claim, proof)
-        return account
+            return Identified(other, replace(proof, master=account.name))
+        return found
 
     async def open(self, account: Account) -> Maildrop:
         maildrop: Maildrop = await self._call_store(self.store.open, account)

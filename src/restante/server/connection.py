@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
             if self._lingering > MAX_LINGER:
                 self._transport.abort()
             return
-        waiting = self.session.lines.data
+        waiting = self.session.buffer
         waiting += data
         if self._task is None:
             if self._greeted:
@@ -211,6 +211,15 @@ class Connection(asyncio.Protocol):
                 log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
             await self._performer.release()
 
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether it is the session that ends itself, because of the client's errors."""
+        session, policy = self.session, self.session.policy
+        return (
+            session.failed_logins >= policy.max_failed_logins
+            or session.bad_commands >= policy.max_bad_commands
+        )
+
     def _ended(self, how: str) -> None:
         """Note how the connection ends, unless that is known already."""
         if not self.client.ended:
@@ -249,7 +258,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Answer the lines that are there, until something waits."""
         session, context = self.session, self._context
-        waiting = session.lines.data
+        waiting = session.buffer
         watched = context.observers.line is not None or context.hooks.each_command
         try:
             # For as long as the client takes its replies, and nobody wants an end.
@@ -281,7 +290,7 @@ class Connection(asyncio.Protocol):
             return
         self._flush()
         if session.closing:
-            self._ended("too many errors" if session.is_given_up else "QUIT")
+            self._ended("too many errors" if self._is_given_up else "QUIT")
         if session.closing and waiting:
             self._linger()
         elif session.closing or self._close_wanted or (self._eof and not self._blocked):
@@ -462,7 +471,7 @@ class Connection(asyncio.Protocol):
 
     def _pace_reading(self) -> None:
         """Read ahead of the work in hand, but not without bound."""
-        wanted = len(self.session.lines) <= MAX_PENDING_INPUT and not self.lost
+        wanted = len(self.session.buffer) <= MAX_PENDING_INPUT and not self.lost
         if wanted != self._reading and not self._transport.is_closing():
             self._reading = wanted
             (self._transport.resume_reading if wanted else self._transport.pause_reading)()
@@ -543,9 +552,9 @@ class Connection(asyncio.Protocol):
             "session %s: %s speaks for %s port %s, session %s",
             self.client.id, peer.address[0], said.host, said.port, said.session,
         )  # fmt: skip
-        session.tls = session.tls or said.tls is True
-        if speaks_in_clear(said):
-            session.trusted = False  # a network has seen what the client sends
+        # Without TLS between the two, a network has seen what the client sends.
+        trusted = session.secure and not session.tls and not speaks_in_clear(said)
+        session.protected(tls=session.tls or said.tls is True, trusted=trusted)
         session.channel = NO_CHANNEL  # our TLS is with the proxy, as is its certificate
         if said.host is None:
             return None
@@ -581,7 +590,7 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
-        self.session.lines.clear()
+        self.session.drop_input()
         self._context.live.begin(self._give_back())  # before the client hears of the end
         self._flush()
         if self._transport.can_write_eof():

@@ -157,6 +157,8 @@ class Hooks:
         self._threads = threads
         self._call_command = Caller(threads)
         self._hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(EVENTS, ())
+        self.asked: set[str] = set()
+        """The events that somebody listens to; see `Policy.asks`."""
         self.each_command = False
         """Whether some handler is called for each command."""
         for event in EVENTS:
@@ -171,6 +173,7 @@ class Hooks:
         check_handler(handler, f"the handler of {event}")
         caller = Caller(self._threads, probation=event in EACH_COMMAND)
         self._hooks[event] += (Hook(handler, caller),)
+        self.asked.add(event)
         self.each_command = self.each_command or event in EACH_COMMAND
 
     def of(self, event: Event) -> tuple[Hook, ...]:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
+from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
 
 access_log = logging.getLogger("restante.access")
@@ -138,7 +139,7 @@ class AccessLog(Observer):
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         access_log.warning(
             "login %s: account=%r peer=%s mechanism=%s",
-            reason, claim.name, session.peer_ip or "unix", claim.mechanism,
+            reason, safe_name(claim.name), session.peer_ip or "unix", claim.mechanism,
         )  # fmt: skip
 
     def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:

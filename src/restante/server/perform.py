@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from dataclasses import replace
 from time import monotonic
 from typing import Any, Protocol, cast
 
@@ -38,6 +37,7 @@ from restante.protocol.facts import measure
 from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.replies import Body, Continue, Err, MultiLine, Ok, Prepared, Reply, Silent
 from restante.protocol.session import Session, Steps
+from restante.protocol.table import Command
 from restante.server.client import ClientSession
 from restante.server.context import Context
 from restante.server.hooks import account_of, default_for
@@ -357,18 +357,17 @@ class Performer:
         await self._wire.start_tls()
 
     async def _call_handler(self, effect: CallHandler) -> Reply:
-        handler = effect.spec.handler
+        handler = effect.command.handler
         assert handler is not None
 
         async def run_default(argument: str = effect.argument) -> Reply:
-            spec = replace(effect.spec, handler=None)
-            steps = self._session.run(spec, argument.encode("utf-8"))
+            steps = self._session.run(effect.command, argument.encode("utf-8"))
             return await self.drive(steps) if isinstance(steps, Generator) else steps
 
         default = default_for(handler, run_default)
         hooks = self._context.hooks
         answer = await hooks.call_command(handler, self._client, effect.argument, default)
-        reply = as_reply(answer, effect.spec.verb, built_in=effect.spec.kind is not None)
+        reply = as_reply(answer, effect.command)
         if not isinstance(reply, Prepared | Body):
             # What can't be encoded is the handler's error, and must not cost the connection.
             self._session.wording.encode(reply)
@@ -409,15 +408,15 @@ def _too_late(account: Account) -> None:
     """What `Peer.admit` is between logins."""
 
 
-def as_reply(answer: object, verb: str, *, built_in: bool) -> Reply:
+def as_reply(answer: object, command: Command) -> Reply:
     """What a command's handler returned, as a reply. Raises TypeError for what can't be one.
 
-    built_in: the handler stands in for a command of POP3's own, which always has a reply.
+    Nothing is an answer only for a command of the application's own: POP3's have a reply.
     """
     match answer:
         case Ok() | Err() | MultiLine() | Prepared() | Body() | Silent():
             return answer
-        case None if not built_in:
+        case None if not command.built_in:
             return Ok()
         case str():
             return Ok("{text}", {"text": answer})
@@ -425,6 +424,6 @@ def as_reply(answer: object, verb: str, *, built_in: bool) -> Reply:
             return MultiLine("", answer)
     missing = " (is a 'return' missing before default()?)" if answer is None else ""
     raise TypeError(
-        f"the handler of {verb} returned {type(answer).__name__}{missing}; it may return"
+        f"the handler of {command.verb} returned {type(answer).__name__}{missing}; it may return"
         " a reply (Ok, Err, MultiLine …), text, or a list of text lines"
     )

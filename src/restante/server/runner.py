@@ -52,6 +52,9 @@ class LoopThread:
             self._loop.call_soon_threadsafe(self._end, work)
 
     def _end(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if self._ending is not None:
+            return
+
         async def work_and_stop() -> None:
             try:
                 await work()

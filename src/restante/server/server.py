@@ -25,7 +25,7 @@ from restante.guard.admission import Admission
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
-from restante.protocol.commands import CommandTable
+from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
 from restante.server.backend import Backend, StandardBackend
@@ -97,7 +97,7 @@ class Pop3Server(Events):
     ) -> None:
         self.settings = settings_of(dict(settings))
         self.listeners = _listeners(listeners, host, port, tls)
-        self.commands = CommandTable()
+        self.commands = command_table()
         self._tls = _tls_settings(certificate, tls_settings, self.listeners)
         if self._tls is not None:
             self._tls.add_name_hook(self._certificate_for)
@@ -118,6 +118,8 @@ class Pop3Server(Events):
         if backend is None:
             if accounts is None or store is None:
                 raise TypeError("a server needs accounts and a store, or a backend")
+            if case_insensitive and not isinstance(accounts, Mapping):
+                raise ValueError("case_insensitive goes with a mapping; a store has its own way")
             backend = self._standard_backend(
                 as_accounts(accounts, case_insensitive=case_insensitive),
                 store,
@@ -200,7 +202,6 @@ class Pop3Server(Events):
 
         def register(handler: F) -> F:
             self._hooks.add(event, handler)
-            self._set_policies()
             return handler
 
         return register
@@ -403,7 +404,10 @@ class Pop3Server(Events):
             self._readiness.close()
         for listener in self.listeners:
             listener.address = None
-        await self.context.backend.close()
+        try:
+            await self.context.backend.close()
+        except Exception as error:
+            await self._hooks.report(error, None, "closing the backend")
         for threads in (self._storage, self._hashing):
             await asyncio.get_running_loop().run_in_executor(None, threads.stop)
 
@@ -455,7 +459,6 @@ class Pop3Server(Events):
         settings = self.settings
         implicit = [each.address for each in self.listeners if each.tls == "implicit"]
         tls_port = implicit[0][1] if implicit and implicit[0] else None
-        asks = frozenset(event for event in ("delete", "reset") if self._hooks.of(event))
         for listener in self.listeners:
             listener.policy = Policy(
                 commands=self.commands,
@@ -470,7 +473,7 @@ class Pop3Server(Events):
                 login_delay=settings.login_delay,
                 utf8=settings.utf8,
                 utf8_headers=settings.utf8_headers,
-                asks=asks,
+                asks=self._hooks.asked,
             )
 
     def _is_known(self, address: str, name: str) -> bool:

@@ -52,8 +52,10 @@ async def call_anywhere(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def as_store(given, call):
-    if isinstance(given, Store): return given
-    if isinstance(given, MaildropStore): return SimpleMaildrops(given, call)
+    if isinstance(given, Store):
+        return given
+    if isinstance(given, MaildropStore):
+        return SimpleMaildrops(given, call)
     raise TypeError(f"store={given!r}: no store")
 
 

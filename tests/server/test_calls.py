@@ -25,7 +25,7 @@ from restante import (
 )
 from restante.protocol.listing import Listing, MessageNumber
 from restante.server import at_once
-from restante.stores.contract import OpensAtOnce
+from restante.stores.contract import OpensAtOnce, Store
 from restante.stores.maildir import scan as survey
 from tests.server.kit import NAME, PASSWORD, Client, new_server
 from tests.stores.maildir.kit import put, settle
@@ -189,7 +189,7 @@ def test_content_found_at_once_is_what_fetch_gives(store: Watched) -> None:
     maildrop.close()
 
 
-class InPlace:
+class InPlace(Store):
     """A store that never waits, as it says, and whose methods are async all the same."""
 
     blocking = False
@@ -198,7 +198,7 @@ class InPlace:
         return AsyncMaildrop()
 
 
-class AsyncInPlace:
+class AsyncInPlace(Store):
     blocking = False
 
     async def open(self, account: Account) -> Maildrop:
