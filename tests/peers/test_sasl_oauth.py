@@ -214,7 +214,7 @@ def test_a_refused_client_is_told_why_and_may_try_again(
                 assert problem["status"] == "401"
             assert client.ask(answer) == b"-ERR [AUTH] authentication failed"
         assert client.ask(f"AUTH {mechanism} {response(mechanism, good(issuer))}") == (
-            b"+OK 1 messages"
+            b"+OK 1 message"
         )
 
 

@@ -419,7 +419,7 @@ def lets_in_the_right_one(
             reply = attempt(client, mechanism, wrong)
             assert reply.startswith(b"-ERR [AUTH] "), (mechanism, reply)
         reply = attempt(client, mechanism, right)
-        assert reply == b"+OK 1 messages", (mechanism, reply)
+        assert reply == b"+OK 1 message", (mechanism, reply)
         assert client.ask("UIDL 1") == f"+OK 1 of-{name}".encode()
         assert client.ask("QUIT").startswith(b"+OK")
 
@@ -435,4 +435,4 @@ def test_who_lacks_the_credential_is_refused(
     ):
         joe = Caller(NAME, PASSWORD, end_point=end_point(client))
         assert attempt(client, mechanism, joe).startswith(b"-ERR [AUTH] ")
-        assert attempt(client, "PLAIN", joe) == b"+OK 1 messages"
+        assert attempt(client, "PLAIN", joe) == b"+OK 1 message"

@@ -15,7 +15,10 @@ from restante.server.settings import Settings
     ("given", "message"),
     [
         ({"use_auth": "none"}, "use_auth='none': allowed are pop, sasl, both"),
-        ({"utf8_headers": "drop"}, "utf8_headers='drop': allowed are downgrade, refuse, as-is"),
+        (
+            {"utf8_headers": "drop"},
+            "utf8_headers='drop': allowed are internationalized, downgrade, refuse, as-is",
+        ),
         ({"min_threads": -1}, "min_threads=-1: allowed is 0 or more"),
         ({"max_threads": 0}, "max_threads=0: allowed is 1 or more"),
         ({"min_threads": 9, "max_threads": 3}, "min_threads=9: allowed is up to max_threads=3"),

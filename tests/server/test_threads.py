@@ -251,7 +251,7 @@ def test_plain_handlers_calling_default_do_not_deadlock(max_threads: int) -> Non
                     client.ask(f"USER {NAME}")
                 assert len(client.fetch("RETR 1")) == 200_016
                 assert client.ask("DELE 1") == b"+OK marked"
-                assert client.ask("RSET") == b"+OK 1 messages"
+                assert client.ask("RSET") == b"+OK 1 message"
                 assert client.ask("QUIT") == b"+OK bye"
 
         threads = [threading.Thread(target=whole_session) for _ in range(4)]

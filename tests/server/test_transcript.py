@@ -48,9 +48,9 @@ def test_a_dialogue_with_everything_in_order(log: pytest.LogCaptureFixture) -> N
     assert dialogue(log.records) == [
         ("S", greeting),
         ("C", "USER joe"), ("S", "+OK send PASS"),
-        ("C", "PASS ****"), ("S", "+OK 1 messages"),
+        ("C", "PASS ****"), ("S", "+OK 1 message"),
         ("C", "RETR 1"), ("S", "+OK 21 octets"),
-        ("C", "UIDL"), ("S", "+OK 1 messages"),
+        ("C", "UIDL"), ("S", "+OK 1 message"),
         ("C", "(unknown command, 5 octets)"), ("S", "-ERR unknown command"),
         ("C", "QUIT"), ("S", "+OK bye"),
     ]  # fmt: skip
