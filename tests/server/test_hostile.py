@@ -41,7 +41,7 @@ def connections(server: Pop3Server) -> list[Connection]:
 def held(server: Pop3Server) -> int:
     """Octets that the server holds for its clients, coming and going."""
     return sum(
-        len(each.session.lines) + each._transport.get_write_buffer_size() + each._out.gathered
+        len(each.session.buffer) + each._transport.get_write_buffer_size() + each._out.gathered
         for each in connections(server)
     )
 
@@ -254,9 +254,15 @@ def test_the_next_session_may_begin_when_the_client_hears_of_the_end() -> None:
 
 def test_too_many_bad_commands() -> None:
     with serving() as server, Client(server.port) as client:
-        client.send(b"GET / HTTP/1.1\r\n" * 1000)
+        client.send(b"XYZZY\r\n" * 1000)
         lines = client.rest().splitlines()
         assert lines == [b"-ERR unknown command"] * 24 + [b"-ERR too many bad commands"]
+
+
+def test_a_browser_is_told_once() -> None:
+    with serving() as server, Client(server.port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER joe\r\nPASS secret\r\nSTAT\r\n")
+        assert client.rest() == b"-ERR this is not an HTTP server\r\n"
 
 
 def test_every_octet_and_a_lot_of_noise() -> None:

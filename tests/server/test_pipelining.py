@@ -159,7 +159,8 @@ def test_the_lease_is_free_before_the_client_reads_bye() -> None:
             with Client(server.port) as client:
                 client.send(LOGIN + ("DELE 1\r\n" if attempt == 150 else "") + "QUIT\r\n")
                 client.line()
-                assert client.line() == b"+OK 1 message" if attempt <= 150 else b"+OK 0 messages"
+                there = b"+OK 1 message" if attempt <= 150 else b"+OK 0 messages"
+                assert client.line() == there, attempt
                 if attempt == 150:
                     client.line()
                 assert client.line() == b"+OK bye"

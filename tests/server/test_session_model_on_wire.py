@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 
 from restante import Pop3Server
-from tests.protocol.model import NAME, PASSWORD, MaildropMachine, be_patient
+from tests.protocol.model import NAME, PASSWORD, MaildropMachine, patient
 from tests.server.kit import Client, new_server, until
 
 
@@ -34,7 +34,8 @@ class OnWireMachine(MaildropMachine):
         super().__init__()
         self.server = new_server(self.store, {NAME: PASSWORD})
         self.server.start()
-        be_patient(self.server.listeners[0].policy)
+        listener = self.server.listeners[0]
+        listener.policy = patient(listener.policy)
 
     def dial(self) -> OnWire:
         return OnWire(self.server)

@@ -1,7 +1,7 @@
-"""Claims: what a login asserts, to be held against an account's credentials.
+"""Claims: what a client says to log in. A backend compares it with an account's credentials.
 
-The protocol makes them (USER and PASS, APOP) and so do SASL mechanisms; whoever knows
-the accounts decides. A claim never shows its secret when printed.
+USER and PASS, APOP and the SASL mechanisms make claims; whoever knows the accounts decides
+them. A claim never shows its secret when it is printed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class PasswordClaim:
-    """The peer sent a name and a password, in the clear or inside TLS.
+    """The client sent a name and a password, in the clear or inside TLS.
 
     authzid: the identity to act as (RFC 4616 §2); empty means the name's own.
     """
@@ -28,11 +28,11 @@ class PasswordClaim:
 
 @runtime_checkable
 class SecretClaim(Protocol):
-    """The peer proved that it knows a secret which it did not send."""
+    """The client has shown that it knows a secret, without sending it."""
 
     @property
     def name(self) -> str:
-        """The account's name, as the peer gave it."""
+        """The account's name, as the client gave it."""
 
     @property
     def mechanism(self) -> str:
@@ -73,10 +73,10 @@ class ApopClaim:
 
 @dataclass(frozen=True, slots=True)
 class TokenClaim:
-    """The peer sent a bearer token (RFC 6750), which somebody else has to vouch for.
+    """The client sent a bearer token (RFC 6750), which its issuer has to confirm.
 
-    name: whose the peer says it is; may be empty, as the token itself tells.
-    refusal: the challenge that a refused peer gets before the reply (RFC 7628 §3.2.3).
+    name: whose token the client says it is; may be empty, because the token says it.
+    refusal: the challenge that a refused client gets before the reply (RFC 7628 §3.2.3).
     """
 
     name: str
@@ -88,9 +88,9 @@ class TokenClaim:
 
 @dataclass(frozen=True, slots=True)
 class IdentityClaim:
-    """Who the peer is has been proven already: by its certificate, or its Kerberos ticket.
+    """The client has proven already who it is: by its certificate, or by its Kerberos ticket.
 
-    names: all names that the proof stands for; the first that has an account counts.
+    names: all names that the proof is for. The first that has an account counts.
     Only mechanisms that have checked the proof may make one.
     """
 

@@ -1,8 +1,8 @@
-"""Internationalised headers for clients that have not said UTF8 (RFC 6856 §2.1).
+"""Headers in ASCII, for clients that have not said UTF8 (RFC 6856 §2.1).
 
-Such a client must not be sent UTF-8 in header fields. It gets the same message with
-those fields in ASCII, in the spirit of RFC 6858: nothing is dropped, the body is
-untouched, and a field that was ASCII stays octet for octet what it was. Of the others:
+Such a client must not be sent an internationalized message. It gets the message with its
+header in ASCII, much as RFC 6858 has it. Nothing is dropped, the body stays as it is, and a
+field that was ASCII stays octet for octet what it was. Of the other fields:
 
 * text becomes encoded-words (RFC 2047), and so does every field not named below;
 * in address fields, display names and comments become encoded-words. A mailbox whose
@@ -67,8 +67,8 @@ Tokens: TypeAlias = list[str]
 def downgrade_header(header: bytes) -> bytes:
     """`header` (fields and blank line, any line ends) with non-ASCII fields made ASCII.
 
-    A header that is not valid UTF-8 is returned as it is: it is old 8-bit mail, not an
-    internationalised message, and guessing its charset would damage it.
+    A header that is not valid UTF-8 is returned as it is. It is old 8-bit mail, and to guess
+    its charset would damage it.
     """
     if header.isascii() or not is_utf8(header):
         return header

@@ -1,4 +1,4 @@
-"""The peer's errors, and the one that user code raises to answer the peer."""
+"""The client's errors, and the one that an application raises to answer the client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 class Pop3Error(Exception):
     """Raised in a handler or hook: the command is answered `-ERR [code] text`.
 
-    text: one line for the peer; anything that can't stand in a status line is replaced.
+    text: one line for the client; what can't stand in a status line is replaced.
     code: a response code without brackets, such as `SYS/TEMP` (RFC 2449 §8, RFC 3206).
     """
 
@@ -17,9 +17,9 @@ class Pop3Error(Exception):
 
 
 class ProtocolError(Exception):
-    """The peer sent something that can't be understood; the text tells it what.
+    """The client sent something that can't be understood. The text tells it what.
 
-    values: what the text's placeholders stand for.
+    values: what the text's placeholders stand for, or None.
     """
 
     def __init__(self, text: str, **values: object) -> None:
@@ -29,4 +29,4 @@ class ProtocolError(Exception):
 
 
 class LineTooLong(ProtocolError):
-    """A line passed its bound. Where the next one begins is unknown, so the peer must go."""
+    """A line has too many octets. Nobody knows where the next one begins, so the session ends."""

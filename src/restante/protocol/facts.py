@@ -1,10 +1,10 @@
 """Facts: what is known of a message without reading it again.
 
-A message is measured once, block by block, at delivery or at first sight. The
-numbers that come out are exact: `octets` is what STAT and LIST say and what RETR
-sends (RFC 1939 §11), before byte-stuffing and without the terminating line.
+A message is measured once, block by block, when it is delivered or first seen. The numbers
+are exact: `octets` is what STAT and LIST say and what RETR sends (RFC 1939 §11), before
+byte-stuffing and without the terminating line.
 
-One rule for line ends holds everywhere in Restante:
+Restante has one rule for line ends:
 
 * a CRLF is a line end and stays as it is;
 * an LF that no CR precedes is a line end and becomes CRLF;
@@ -33,7 +33,7 @@ _ODD_LINES = re.compile(rb"\n(?:\.|(?<!\r\n))")  # "\n." and LFs that no CR prec
 
 
 class Facts(NamedTuple):
-    """What is known of one message. Sizes are in octets of the wire form, where not said otherwise.
+    """What is known of one message. Sizes are in octets of the wire form, unless stated otherwise.
 
     octets: size with CRLF line ends (RFC 1939 §11).
     header_end: offset, in the bytes as stored, of the first octet after the blank
@@ -78,7 +78,7 @@ class Facts(NamedTuple):
 class Measure:
     """Takes a message block by block and gives its `Facts`.
 
-    The result does not depend on where the blocks are cut.
+    The result doesn't depend on where the blocks are cut.
     """
 
     __slots__ = ("_bare", "_dots", "_header", "_header_end", "_many", "_size", "_tail")
@@ -114,7 +114,7 @@ class Measure:
         self._tail = block[-3:] if len(block) > 2 else (tail + block)[-3:]
 
     def _odd_lines(self, block: bytes) -> list[int]:
-        """The one pass over a block with CRLF line ends: where dots are; counts bare LFs."""
+        """Count the bare LFs of a block with CRLF line ends, and give the places of dots."""
         places = []
         for found in _ODD_LINES.finditer(block):
             start, end = found.span()

@@ -1,4 +1,4 @@
-"""Every number that bounds a peer, with its reason."""
+"""The numbers that bound what a client may do, each with its reason."""
 
 from __future__ import annotations
 

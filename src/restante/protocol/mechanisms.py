@@ -1,6 +1,6 @@
-"""What a SASL mechanism is to a session: steps that ask the peer, and end in a claim.
+"""What a session needs to know of a SASL mechanism: its steps ask the client and end in a claim.
 
-The mechanisms themselves are in `restante.sasl`, one a file.
+The mechanisms themselves are in `restante.sasl`, one in each file.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from restante.protocol.replies import Continue
 Exchange: TypeAlias = Generator[Continue | Effect, Any, Claim]
 """One exchange with one peer (RFC 4422 §3), read from top to bottom.
 
-It yields a challenge and gets the peer's response, decoded from base64; or an effect and
-gets its result. It returns the claim, which others decide, and raises ValueError, whose
-text the peer may read, when a response is malformed.
+It yields a challenge and gets the client's response, decoded from base64. Or it yields an
+effect and gets its result. It returns the claim, which others decide. It raises ValueError for
+a malformed response; the client is told its text.
 """
 
 
 class Channel(Protocol):
-    """What TLS says of a connection, for mechanisms that lean on it."""
+    """What TLS says of a connection, for mechanisms that need it."""
 
     def binding_types(self) -> tuple[str, ...]:
         """The channel bindings that can be had here, the strongest first (RFC 5056)."""
@@ -55,7 +55,7 @@ NO_CHANNEL = NoChannel()
 
 @dataclass(frozen=True, slots=True)
 class MechanismContext:
-    """What mechanisms know of their surroundings.
+    """What a mechanism is told of the session.
 
     hostname: this server's name, as challenges show it.
     offered: the mechanisms that this session was offered.
@@ -67,15 +67,15 @@ class MechanismContext:
 
 
 Begin: TypeAlias = Callable[[MechanismContext, bytes | None], Exchange]
-"""Begins an exchange; the second argument is the peer's initial response, if it sent one."""
+"""Begins an exchange; the second argument is the client's initial response, if it sent one."""
 
 
 @dataclass(frozen=True, slots=True)
 class MechanismInfo:
-    """A mechanism, and when it is of use.
+    """A mechanism, and when it can be used.
 
     name: as announced, in upper case.
-    plaintext: the peer sends its secret as it is, so the connection must protect it.
+    plaintext: the client sends its secret as it is, so the connection must protect it.
     schemes: it works only for accounts that hold a credential in one of these schemes;
         None: for any.
     binds: it needs a channel binding. certificate: it needs the client's certificate.

@@ -47,32 +47,34 @@ class Err:
         return f"-ERR [{self.code}]" if self.code and _CODE.fullmatch(self.code) else "-ERR"
 
 
+class _Unfixed:
+    """A reply whose wire bytes are made for each session."""
+
+    __slots__ = ()
+    prefix: ClassVar[str] = "+OK"
+    wire: ClassVar[None] = None
+
+
 @dataclass(frozen=True, slots=True)
-class MultiLine:
+class MultiLine(_Unfixed):
     """`+OK text`, the lines, and the terminator. The lines may hold any text."""
 
     text: str
     lines: Sequence[str]
     values: Values | None = None
 
-    prefix: ClassVar[str] = "+OK"
-    wire: ClassVar[None] = None
-
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(_Unfixed):
     """A multi-line reply whose lines are wire bytes already: scan and unique-id listings."""
 
     text: str
     block: bytes
     values: Values | None = None
 
-    prefix: ClassVar[str] = "+OK"
-    wire: ClassVar[None] = None
-
 
 @dataclass(slots=True)  # not frozen, which would cost a microsecond a message
-class Body:
+class Body(_Unfixed):
     """A multi-line reply whose lines are a message, streamed from its store.
 
     content: what the store gave: an object with `source` and `facts`.
@@ -85,24 +87,17 @@ class Body:
     downgrade: bool = False
     values: Values | None = None
 
-    prefix: ClassVar[str] = "+OK"
-    wire: ClassVar[None] = None
-
 
 @dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(_Unfixed):
     """`+ ` and a challenge in base64; the client's next line is its response (RFC 5034 §4)."""
 
     data: bytes = b""
 
-    wire: ClassVar[None] = None
-
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class Silent(_Unfixed):
     """Nothing is sent: the reply has gone out already."""
-
-    wire: ClassVar[None] = None
 
 
 Reply: TypeAlias = Ok | Err | MultiLine | Prepared | Body | Continue | Silent

@@ -30,7 +30,7 @@ from restante.protocol.http import is_http
 from restante.protocol.limits import MAX_AUTH_LINE
 from restante.protocol.listing import NONE, Listing, MessageNumber
 from restante.protocol.mechanisms import NO_CHANNEL, Channel
-from restante.protocol.policy import Policy
+from restante.protocol.policy import HeaderPolicy, Policy
 from restante.protocol.replies import DEFAULT_WORDING, Continue, Err, Ok, Reply, fixed
 from restante.protocol.states import State
 from restante.protocol.table import Action, Command
@@ -61,30 +61,10 @@ class Session:
     """
 
     __slots__ = (
-        "_asked",
-        "_scanned",
-        "_steps",
-        "_tls_needed",
-        "account",
-        "bad_commands",
-        "buffer",
-        "channel",
-        "claimed",
-        "closing",
-        "deleted",
-        "failed_logins",
-        "introduced",
-        "listing",
-        "policy",
-        "proxy",
-        "read_only",
-        "secure",
-        "state",
-        "timestamp",
-        "tls",
-        "user",
-        "wording",
-    )
+        "_asked", "_scanned", "_steps", "_tls_needed", "account", "bad_commands", "buffer",
+        "channel", "claimed", "closing", "deleted", "failed_logins", "introduced", "listing",
+        "policy", "proxy", "read_only", "secure", "state", "timestamp", "tls", "user", "wording",
+    )  # fmt: skip
 
     account: Any
     claimed: str | None
@@ -132,11 +112,14 @@ class Session:
         return self._asked
 
     @property
+    def headers(self) -> HeaderPolicy:
+        """What this session gets of messages with UTF-8 in their header: see `Policy`."""
+        return "as-is" if self.wording.utf8 else self.policy.utf8_headers
+
+    @property
     def ascii_octets(self) -> Mapping[int, int]:
         """Octets of the messages whose header this session gets in ASCII, by message-number."""
-        if self.wording.utf8:
-            return NONE
-        match self.policy.utf8_headers:
+        match self.headers:
             case "internationalized":
                 return self.listing.internationalized
             case "downgrade":
@@ -145,9 +128,7 @@ class Session:
 
     def downgrades(self, facts: Facts) -> bool:
         """Whether this session gets the header of a message with these facts in ASCII."""
-        if self.wording.utf8:
-            return False
-        match self.policy.utf8_headers:
+        match self.headers:
             case "internationalized":
                 return facts.internationalized
             case "downgrade":
@@ -162,8 +143,9 @@ class Session:
     @property
     def active_size(self) -> int:
         """Octets of the messages not marked as deleted."""
-        size = self.listing.total_size(self.ascii_octets)
-        return size - sum(self.size(number) for number in self.deleted)
+        listing, ascii_octets = self.listing, self.ascii_octets
+        gone = sum(listing.size(number, ascii_octets) for number in self.deleted)
+        return listing.total_size(ascii_octets) - gone
 
     def size(self, number: MessageNumber) -> int:
         """Octets of a message as this session's RETR gives it."""

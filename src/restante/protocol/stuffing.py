@@ -1,8 +1,8 @@
-"""A message's bytes on their way out: line ends made CRLF, lines that start with "." stuffed.
+"""A message's wire form: line ends are CRLF, and lines that start with "." are stuffed.
 
-All of RETR and TOP passes here, so there is one place where a message could be cut
-short or changed (RFC 1939 §3). What comes out doesn't depend on where the blocks that
-go in were cut. The rule for line ends stands in `restante.protocol.facts`.
+RETR and TOP send every message through this module, so there is one place where a message
+could be cut short or changed (RFC 1939 §3). The result doesn't depend on where the blocks of
+the message were cut. `restante.protocol.facts` has the rule for line ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TERMINATOR = b".\r\n"
 class WireEncoder:
     """Turns stored bytes into the wire form of a multi-line reply's body.
 
-    facts: when known, spares the work that they show to be unnecessary.
+    facts: the message's, when they are known. Work that they show to be needless is left out.
     """
 
     __slots__ = ("_at", "_at_line_start", "_dots", "_held_cr", "_normalise", "_stuff")
@@ -36,7 +36,7 @@ class WireEncoder:
         self._at_line_start = True
 
     def feed(self, block: bytes) -> bytes:
-        """The wire form of `block`, but for an octet that depends on what follows."""
+        """The wire form of `block`. A CR at its end waits for the next block."""
         if not block:
             return block
         starts_line, self._at_line_start = self._at_line_start, block.endswith(b"\n")
@@ -63,9 +63,9 @@ class WireEncoder:
         return with_crlf(block)
 
     def finish(self, empty: bool) -> bytes:
-        """What ends the reply: a last line end where one is missing, and the terminator.
+        """The end of the reply: a last line end if there is none, and the terminator.
 
-        empty: no octet was fed; such a message is one empty line.
+        empty: the message has no octets. It is sent as one empty line.
         """
         if self._held_cr:
             return b"\r\r\n" + TERMINATOR
@@ -75,18 +75,18 @@ class WireEncoder:
 def stuffed_at(data: bytes, dots: Sequence[int]) -> bytes:
     """`data` with one more "." before the one at each of these offsets, in rising order.
 
-    At the speed of memory: nothing is searched for.
+    Nothing is searched for, so this is as quick as copying.
     """
     return b"".join(_stuffed_pieces(data, dots)) if dots else data
 
 
 _SLICED = memoryview if sys.implementation.name == "cpython" else bytes
-"""What octets are sliced as, to be joined: views spare CPython a copy, and cost PyPy one."""
+"""The type that octets are sliced as before they are joined. A memoryview saves CPython a copy,
+and makes PyPy do one more."""
 
 
 def _stuffed_pieces(data: bytes, dots: Sequence[int]) -> list[bytes | memoryview]:
-    """The same in pieces, of which each but the first begins with the dot that ends the one
-    before."""
+    """The same in pieces. Each ends with a dot, and the next one begins with that dot again."""
     view, at = _SLICED(data), 0
     pieces: list[bytes | memoryview] = []
     for dot in dots:
@@ -104,10 +104,10 @@ def _with_dots(block: bytes, starts_line: bool) -> bytes:
 
 
 def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
-    """A whole message as RETR sends it, terminator and all, in pieces to be joined with other
-    replies: each copy more would be felt.
+    """A whole message as RETR sends it, with the terminator.
 
-    facts: of these very octets.
+    In pieces, because the caller joins them with other replies, and a copy takes time.
+    facts: of exactly these octets.
     """
     pieces: list[bytes | memoryview] = [data]
     if facts.needs_stuffing and facts.dots is not None:
@@ -124,7 +124,7 @@ def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
 
 
 class BodyEncoder:
-    """The whole way of a message from the store to the wire.
+    """Makes the body of the reply to RETR or TOP from a message's blocks.
 
     facts: see `WireEncoder`.
     top_lines: send the header, the blank line and this many lines of the body
@@ -174,7 +174,7 @@ class BodyEncoder:
         if self._header is None:
             return head
         header, self._header = bytes(self._header) + head, None
-        # A header past the bound was not measured for downgrading either: it goes as it is.
+        # A header beyond the bound was not measured for downgrading either. It is sent as it is.
         return downgrade_header(header) if len(header) <= MAX_DOWNGRADED_HEADER else header
 
     def _cut(self, body: bytes) -> bytes:

@@ -69,11 +69,7 @@ def top(session: Session, argument: tuple[MessageNumber, int]) -> Reply | Steps:
 def _fetch(session: Session, number: MessageNumber, lines: int | None) -> Reply | Steps:
     if not _there(session, number):
         return NO_SUCH_MESSAGE
-    if (
-        number in session.listing.ascii_octets
-        and session.policy.utf8_headers == "refuse"
-        and not session.wording.utf8
-    ):
+    if session.headers == "refuse" and number in session.listing.ascii_octets:
         return Err("message has UTF-8 in its header: send UTF8 first", "UTF8")
     return _send(session, number, lines)
 
