@@ -28,6 +28,7 @@ from restante import (
 )
 from restante.accounts.schemes import hash_password
 from restante.accounts.verify import Verifier
+from restante.calls import finished
 from restante.guard.login_delay import LoginDelay
 from restante.protocol.commands import command_table
 from restante.protocol.effects import (
@@ -45,8 +46,7 @@ from restante.protocol.replies import Body, Err, Ok, Reply
 from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
 from restante.server import connection, peer
-from restante.server.login import REFUSED
-from restante.server.perform import GONE, IN_USE
+from restante.server.perform import GONE, IN_USE, LOGIN_FAILED
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue
 from tests.protocol.mechanisms import BASIC_MECHANISMS
@@ -82,18 +82,18 @@ class _Broken(Maildrop):
         self._inner = inner
         self._fault = fault
 
-    def fetch(self, number: MessageNumber) -> Content:
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
         if self._fault == "fetch":
             raise StoreError("the disk is away")
-        return cast(Content, self._inner.fetch(number))
+        return cast(Content, self._inner.fetch(number, lines))
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         if self._fault == "commit":
             raise CommitFailed("the disk is away", len(numbers))
-        self._inner.commit(numbers)
+        finished(self._inner.commit(numbers))
 
     def close(self) -> None:
-        self._inner.close()
+        finished(self._inner.close())
 
 
 class _Store(MemoryStore):
@@ -230,7 +230,7 @@ class _CoreLink(Link):
     def _log_in(self, effect: LogIn) -> object:
         account = self._venue.accounts.lookup(effect.claim.name)
         if not Verifier(self._venue.accounts).check(account, effect.claim):
-            return REFUSED
+            return LOGIN_FAILED
         assert account is not None
         if wait := self._venue.login_delay.wait_for(account.name):
             values = {"seconds": max(1, round(wait))}

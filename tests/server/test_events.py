@@ -138,7 +138,7 @@ def test_methods_of_a_subclass_are_called_before_registered_functions() -> None:
 
 def test_an_unknown_event_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"'retreive'.*accept_connection.*retrieve"):
-        new_server().on("retreive")(print)
+        new_server().on("retreive")(print)  # type: ignore[arg-type]
 
 
 # What handlers decide

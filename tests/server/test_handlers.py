@@ -110,8 +110,8 @@ def test_a_listing_of_any_length_among_other_replies(lines: int) -> None:
         object(),
         {"a": 1},
         Ok("{missing}", {"other": 1}),
-        MultiLine("", [1]),
-    ],  # type: ignore[list-item]
+        MultiLine("", [1]),  # type: ignore[list-item]
+    ],
 )
 def test_what_cannot_be_a_reply_costs_that_command_alone(answer: object) -> None:
     with serving() as server:

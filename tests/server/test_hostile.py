@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +14,7 @@ from restante import MemoryStore, Pop3Server
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
 from restante.server.connection import FLUSH_AT, Connection
-from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
+from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
 LINE = b"x" * 78 + b"\r\n"
 BIG = LINE * 60_000  # 4.8 MB: more than sockets with small buffers take
@@ -35,13 +35,13 @@ def big() -> Iterator[Pop3Server]:
 
 
 def connections(server: Pop3Server) -> list[Connection]:
-    return list(server._live.connections)
+    return cast(list[Connection], list(server._live.connections))
 
 
 def held(server: Pop3Server) -> int:
     """Octets that the server holds for its clients, coming and going."""
     return sum(
-        len(each.session.buffer) + each._transport.get_write_buffer_size() + each._out.gathered
+        len(each.session.buffer) + each._transport.get_write_buffer_size() + each._gathered
         for each in connections(server)
     )
 
@@ -56,7 +56,7 @@ def test_one_that_pipelines_and_never_reads(big: Pop3Server) -> None:
                 client.send(b"RETR 1\r\nTOP 2 99999999\r\nUIDL\r\n" * 300)
         with Client(big.port) as other:
             assert other.log_in("ann").fetch("RETR 1") == b"small\r\n"
-        bound = MAX_PENDING_INPUT + READ_SIZE + 2 * FLUSH_AT + 4 * big.batch_size
+        bound = MAX_PENDING_INPUT + READ_SIZE + 2 * FLUSH_AT + 4 * big.settings.batch_size
         assert held(big) <= bound
         client.socket.settimeout(15)
         for _ in range(2):  # and when it does read, all is in order
@@ -105,7 +105,7 @@ def test_reading_goes_on_after_it_was_paused() -> None:
 def test_one_that_takes_nothing_for_too_long_is_cut(
     big: Pop3Server, quick_sweep: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with new_server(big.store, stall_timeout=0.2) as server:
+    with new_server(store_of(big), stall_timeout=0.2) as server:
         with Client(server.port, receive_buffer=4096) as client:
             client.log_in().send("DELE 2\r\nRETR 1\r\n")
             until(lambda: server.sessions == 0)

@@ -279,7 +279,7 @@ def test_stop_ends_in_time_for_a_client_that_never_reads(loop_kind: str) -> None
         begun = time.monotonic()
         server.stop()
         assert time.monotonic() - begun < 5
-    store.open(Account(NAME)).close()  # type: ignore[arg-type]  # its lease is free
+    store.open(Account(NAME)).close()  # its lease is free
 
 
 def test_stop_waits_for_a_handler_and_sends_its_reply() -> None:

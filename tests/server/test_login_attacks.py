@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from restante.accounts.rights import Rights
 from restante.accounts.schemes import hash_password
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
+from restante.accounts.verify import Verifier
 from restante.app.config.load import read
 from restante.app.service import Service
 from restante.delivery.smtp import HeldOff
@@ -180,14 +181,15 @@ def test_what_a_master_does_as_another_is_noted_as_its_own(authzid: str, tmp_pat
         async def act(password: str) -> None:
             name = "root" if authzid else "joe*root"
             claim = PasswordClaim(name, password, "PLAIN", authzid)
-            found = await logins.identify(claim, peer_at(HERE))
-            assert found is not None
-            assert found[0].name == "joe"
-            work = logins.after(found[0], claim, found[1])
-            if work is not None:
+            account = await logins.authenticate(claim, peer_at(HERE))
+            assert account is not None
+            assert account.name == "joe"
+            for work in begun:
                 await work
+            begun.clear()
 
-        with logins_over(accounts, master_separator="*") as logins:
+        begun: list[Coroutine[Any, Any, None]] = []
+        with logins_over(accounts, master_separator="*", spawn=begun.append) as logins:
             asyncio.run(act("password"))
             asyncio.run(act("app-one"))
         joe = accounts.lookup("joe")
@@ -422,13 +424,13 @@ def test_domains_that_dont_count_win_no_tries(tmp_path: Path) -> None:
     file.write_text("joe:{PLAIN}secret\n")
     accounts = make_chain([StaticAccounts({}), PasswdFile(file, username_format="%n")])
     with logins_over(accounts, master_separator="*") as logins:
-        logins.held_schemes = frozenset({"PLAIN"})
+        asyncio.run(logins.held_schemes())
         salts = set()
         for name in ("joe", "joe@one.example", "JOE@two.example", "x*joe@three.example"):
-            assert logins.login_of(name) == "joe"
-            assert asyncio.run(logins.identify(PasswordClaim("joe@any", "secret"), HERE))
+            assert logins.login_name(name) == "joe"
+            assert asyncio.run(logins.identify(PasswordClaim("joe@any", "secret"), peer_at(HERE)))
         for name in ("nobody", "nobody@one.example", "nobody@two.example"):
-            salts.add(asyncio.run(logins.keys(name, "SCRAM-SHA-256", "127.0.0.1")).salt)
+            salts.add(asyncio.run(logins.keys(name, "SCRAM-SHA-256", peer_at("127.0.0.1"))).salt)
     assert len(salts) == 1
 
 

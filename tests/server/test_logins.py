@@ -12,6 +12,7 @@ import pytest
 from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword, Found
 from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
+from restante.accounts.verify import Proof, Verifier
 from restante.guard.settings import GuardSettings
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
@@ -103,7 +104,11 @@ def token(text: str, name: str = "") -> TokenClaim:
     ids=lambda claim: claim.mechanism,
 )
 def test_an_account_has_its_rights_whatever_the_mechanism(
-    account: Account, address: str, protocol: str, welcome: bool, claim: Claim
+    account: Account,
+    address: str,
+    protocol: Literal["pop3", "smtp"],
+    welcome: bool,
+    claim: Claim,
 ) -> None:
     assert House(account).let_in(claim, address, protocol) == ("joe" if welcome else None)
 
@@ -194,7 +199,7 @@ class TestAppPasswords:
 
     def test_the_proof_names_it(self) -> None:
         proof = House(self.PHONE).verifier.prove(self.PHONE, password("joe", "app-one"))
-        assert proof is not None
+        assert isinstance(proof, Proof)
         assert proof.app_password == "phone"
 
     def test_revoked_it_is_wrong_at_once(self) -> None:

@@ -20,8 +20,9 @@ import pytest
 from restante import Account, ClientSession, Listener, Pop3Server, StaticAccounts
 from restante.accounts.schemes import hash_password
 from restante.server.listen import accept as accepting
-from restante.server.listen import proxied
-from restante.server.listen.proxied import Proxied, ProxiedChannel, ProxiedListener
+from restante.server.listen import proxy_listener as proxied
+from restante.server.listen.proxied import Proxied, ProxiedChannel
+from restante.server.listen.proxy_listener import ProxiedListener
 from restante.server.listen.proxy_protocol import Header
 from restante.server.runner import LoopThread
 from restante.server.transport.readiness import readiness
@@ -96,8 +97,8 @@ class Echoes:
     def stop(self) -> None:
         self.close()
         until(lambda: not self.open)
-        self.thread.run(self._forget())
-        self.thread.stop()
+        self.thread.end(self._forget)
+        self.thread.join()
 
 
 @contextlib.contextmanager
@@ -387,6 +388,9 @@ def test_connections_outlive_the_listener(loop_kind: str) -> None:
         assert client.ask("STAT") == b"STAT"
 
 
+async def _nothing() -> None: ...
+
+
 async def _close(listener: ProxiedListener) -> None:
     listener.close()
 
@@ -405,7 +409,8 @@ def test_an_address_that_is_taken(loop_kind: str) -> None:
                 thread.run(proxied_listener.start())
             assert open_sockets() == before
         finally:
-            thread.stop()
+            thread.end(_nothing)
+            thread.join()
 
 
 def test_sockets_take_no_part_in_other_programs(loop_kind: str) -> None:

@@ -135,7 +135,7 @@ def test_one_account_or_address_can_be_chosen_while_sessions_run(
         joe.ask("LIST 4")
         server.debug_log.choose()
         ann.ask("LIST 5")
-        assert not server.transcript.active
+        assert server.observers.line is None
         lines = [line for direction, line in dialogue(log.records) if direction == "C"]
         assert lines == ["LIST 2", "LIST 3"]
 

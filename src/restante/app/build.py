@@ -7,12 +7,12 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import SecretStr
 
 from restante.accounts.chain import make_chain
-from restante.accounts.contract import Account, AccountStore, Addressable, Closes
+from restante.accounts.contract import Account, AccountStore, Closes
 from restante.accounts.kerberos import Kerberos
 from restante.accounts.names import check_address
 from restante.accounts.oauth import OAuth
@@ -60,8 +60,7 @@ class ReplaceableAccounts:
         return self.current.list()
 
 
-class Accounts(AccountStore, Addressable, Protocol):
-    """What every store here can do: find accounts by name, and by address."""
+Accounts = AccountStore
 
 
 def make_accounts(settings: Settings) -> Accounts:

@@ -27,12 +27,13 @@ from restante.app.processes.listen_sockets import (
     StartError,
     start_error,
 )
+from restante.cores import usable_cores
 from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
 from restante.delivery.smtp import HeldOff, smtp_protocol
-from restante.guard.admission import Admission
-from restante.protocol.claims import PasswordClaim
+from restante.server import login
+from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
 
@@ -90,10 +91,12 @@ class Service:
         if self._given is not None:
             for listener, sockets in zip(listeners, self._given.sockets("POP3"), strict=True):
                 listener.sockets = sockets
+        if self._given is not None:  # hashing leaves one core of the machine to the others
+            own["hashing_threads"] = max(1, (usable_cores() - 1) // self._given.workers)
         server = Pop3Server(
             accounts=self.accounts,
             store=self._store,
-            listeners=listeners,
+            listeners=listeners or [Listener()],
             tls_settings=self._tls,
             guard=self.guard,
             kerberos=build.make_kerberos(settings),
@@ -104,8 +107,8 @@ class Service:
             **own,
             **build.login_settings(settings),
         )
-        if self._given is not None:  # hashing leaves one core of the machine to the others
-            server.hashing.maximum = max(1, server.hashing.maximum // self._given.workers)
+        if not listeners:
+            server.listeners.clear()
         return server
 
     async def open(self) -> None:
@@ -215,29 +218,10 @@ class Service:
 
     async def _authenticate(self, name: str, password: str, address: str) -> bool:
         """A login by SMTP: the same accounts, and the same guard."""
-        claim = PasswordClaim(name, password, "SMTP")
-        login = self.pop3.logins.login_of(name)
-        admission = Admission(self.guard, None, address)
-        wait = admission.ask(login)
-        if wait is None:
-            raise HeldOff
-        found = None
         try:
-            await asyncio.sleep(wait)
-            found = await self.pop3.logins.identify(claim, address, "smtp")
-        except asyncio.CancelledError:
-            admission.failed(password.encode())
-            raise
-        except BaseException:
-            admission.undecided()
-            raise
-        if found is None:
-            admission.failed(password.encode())
-            return False
-        admission.proven(login)
-        if (work := self.pop3.logins.after(found[0], claim, found[1])) is not None:
-            self.pop3.spawn(work)
-        return True
+            return await login.log_in_by_smtp(self.pop3.context, name, password, address)
+        except login.HeldOff:
+            raise HeldOff from None
 
     async def close(self) -> None:
         """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
@@ -317,7 +301,7 @@ class Service:
             if chosen or self._chosen:
                 log.info("debug log: %s", describe(chosen))
             self._chosen = chosen
-            self.pop3.transcript.choose(
+            self.pop3.debug_log.choose(
                 everything=self.settings.log.protocol or bool(chosen.everything),
                 accounts=frozenset(chosen.accounts),
                 addresses=frozenset(chosen.addresses),

@@ -20,7 +20,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from secrets import token_hex
 from ssl import SSLContext
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from restante.accounts.contract import Account
 from restante.calls import Caller, is_async
@@ -123,7 +123,7 @@ class Events:
         """Something went wrong in a handler, a store or the server itself."""
 
 
-EVENTS: tuple[str, ...] = tuple(n.removeprefix("on_") for n in vars(Events) if n.startswith("on_"))
+EVENTS: tuple[Event, ...] = get_args(Event)
 
 REFUSALS = {
     "accept_connection": "connection refused",

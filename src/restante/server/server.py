@@ -12,13 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 
 from restante.accounts.contract import AccountStore
 from restante.accounts.given import as_accounts
 from restante.accounts.hashing import Hashing
-from restante.accounts.kerberos import Kerberos
-from restante.accounts.oauth import OAuth
 from restante.calls import Caller
 from restante.cores import usable_cores
 from restante.guard.admission import Admission
@@ -47,6 +45,10 @@ from restante.server.transport.readiness import Readiness, readiness
 from restante.stores.contract import MaildropStore, Store
 from restante.stores.simple import as_store
 from restante.threads import WorkerThreads
+
+if TYPE_CHECKING:  # extras, which are loaded when they are used
+    from restante.accounts.kerberos import Kerberos
+    from restante.accounts.oauth import OAuth
 
 F = TypeVar("F", bound=Handler)
 
@@ -104,7 +106,8 @@ class Pop3Server(Events):
         low, high = self.settings.min_threads, self.settings.max_threads
         self._workers = WorkerThreads("worker", low, high)
         self._storage = WorkerThreads("storage", low, high)
-        self._hashing = WorkerThreads("hashing", 0, max(1, usable_cores() - 1), stand_back=True)
+        hashing = self.settings.hashing_threads or max(1, usable_cores() - 1)
+        self._hashing = WorkerThreads("hashing", 0, hashing, stand_back=True)
         self._hooks = Hooks(self, self._workers)
         self.observers = Observers(AccessLog())
         """Who watches the sessions; see `observe`."""

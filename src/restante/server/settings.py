@@ -29,6 +29,8 @@ class Settings:
     allow_plaintext: accept passwords without TLS from peers that are not on this machine.
     min_threads, max_threads: worker threads kept warm, and active at once, for plain
         handlers; as many again for stores.
+    hashing_threads: threads for slow checks of passwords; None: one less than the processors
+        that may be used.
     batch_size: octets of a message that are read and written at a time.
     idle_timeout: seconds without a command after which a session is closed; RFC 1939 §3
         wants ten minutes or more, so less is refused unless `short_idle` says it is meant.
@@ -60,6 +62,7 @@ class Settings:
     allow_plaintext: bool = False
     min_threads: int = bounded(2, 0)
     max_threads: int = bounded(32, 1)
+    hashing_threads: int | None = bounded(None, 1)
     batch_size: int = bounded(256 * 1024, 512, unit="octets")
     idle_timeout: float = bounded(MIN_IDLE_SECONDS, 0.01, unit="seconds")
     short_idle: bool = False
@@ -107,6 +110,7 @@ class SettingsGiven(TypedDict, total=False):
     allow_plaintext: bool
     min_threads: int
     max_threads: int
+    hashing_threads: int | None
     batch_size: int
     idle_timeout: float
     short_idle: bool

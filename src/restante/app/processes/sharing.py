@@ -18,7 +18,7 @@ class Sharing:
         self._service = service
         self._told: dict[str, int] = {}
         service.guard.share()
-        service.pop3.login_delay.share()
+        service.pop3.context.login_delay.share()
 
     def news(self) -> Iterator[Message]:
         """What has changed since the last time; mostly nothing."""
@@ -28,7 +28,7 @@ class Sharing:
         self._told = connections
         for part in batches(numbers.items()):
             yield {"say": "news", "numbers": dict(part)}
-        for logins in batches(self._service.pop3.login_delay.tell().items()):
+        for logins in batches(self._service.pop3.context.login_delay.tell().items()):
             yield {"say": "news", "logins": dict(logins)}
         for kind, said in asdict(word).items() if word else ():
             for some in batches(said):
@@ -46,12 +46,12 @@ class Sharing:
             found = by_label(numbers)
             service.guard.hear_numbers(found)
             for number in found.get("connection", {}).values():
-                service.pop3.connections_elsewhere = int(number)
+                service.pop3.context.live.elsewhere = int(number)
             for name, number in found.get("mail", {}).items():
                 if name in service.intakes:
                     service.intakes[name].elsewhere = int(number)
         if logins := message.get("logins"):
-            service.pop3.login_delay.hear(logins)
+            service.pop3.context.login_delay.hear(logins)
         if word := message.get("word"):
             service.guard.hear(Word(**word))
 
@@ -67,5 +67,5 @@ def live_sessions(service: Service) -> list[dict[str, Any]]:
             "tls": client.tls,
             "since": client.since,
         }
-        for client in (connection.client for connection in service.pop3.connections)
+        for client in service.pop3.clients
     ]
