@@ -181,11 +181,13 @@ class Performer:
             if self._account is not None:
                 raise
             refusal = Err(error.text, error.code)
+        except BaseException:
+            self.admission.undecided()
+            raise
         finally:
             self._peer.admit = _too_late
             if self.maildrop is None:
                 self.admission.step_back()
-                self.admission.undecided()
         if (tell := context.observers.refused) is not None:
             tell(self._client, claim, "failed")
         await refuse(context, self.admission, claim, begun)
