@@ -185,7 +185,7 @@ class Kept:
     whose: dict[str, str] = field(default_factory=dict)
 
 
-class Elsewhere:
+class Elsewhere(AccountStore):
     """Accounts whose passwords somebody else checks."""
 
     async def lookup(self, name: str) -> Account | None:
@@ -201,7 +201,7 @@ class Elsewhere:
         return None
 
 
-class Bare:
+class Bare(AccountStore):
     """As little as a store can be. It keeps passwords, but nobody is told."""
 
     def lookup(self, name: str) -> Account | None:

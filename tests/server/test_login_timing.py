@@ -186,7 +186,7 @@ def test_scram(scheme: str) -> None:
         assert not found.tells(1.1), found
 
 
-class Directory:
+class Directory(AccountStore):
     """Has passwords checked elsewhere, in 2 ms. decoy: for unknown names, too."""
 
     def __init__(self, decoy: bool) -> None:

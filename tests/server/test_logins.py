@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from restante.accounts.contract import Account, AccountError, AppPassword, Found
+from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword, Found
 from restante.accounts.schemes import hash_password
 from restante.accounts.static import StaticAccounts
-from restante.accounts.verify import Verifier
+from restante.accounts.verify import Proof, Verifier
 from restante.guard.settings import GuardSettings
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
@@ -196,7 +196,7 @@ class TestAppPasswords:
 
     def test_the_proof_names_it(self) -> None:
         proof = House(self.PHONE).verifier.prove(self.PHONE, password("joe", "app-one"))
-        assert proof is not None
+        assert isinstance(proof, Proof)
         assert proof.app_password == "phone"
 
     def test_revoked_it_is_wrong_at_once(self) -> None:
@@ -255,10 +255,12 @@ class TestOthersWhoAreAsked:
         assert asked[-1] == "geheim"
 
 
-class Upgradable:
+class Upgradable(AccountStore):
     """One account, whose credential can be replaced and whose app passwords are counted."""
 
     blocking = False
+
+    upgrades = True
 
     def __init__(self, credential: str) -> None:
         app = AppPassword("phone", "{PLAIN}app-one")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from restante.accounts.contract import Account, AccountStore, KnowsSchemes
-from restante.calls import OnThread, finished
+from restante.calls import OnThread
 from restante.contained import contained
 from restante.server.events import is_async
 from restante.threads import WorkerThreads
@@ -22,7 +22,7 @@ async def call_on(threads: WorkerThreads | None, function: Callable[..., Any], *
             if isinstance(result, OnThread):
                 result = await asyncio.to_thread(result)
         else:
-            result = finished(await threads.run(function, *args))
+            result = await threads.run(OnThread(function, *args))
         return await result if inspect.isawaitable(result) else result
 
 
