@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""How many processor cores this process may use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _by_affinity(root: Path) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """What the control groups that this process is in, and those above them, allow; in cores."""
+    """The quotas of this process's control groups and of those above them, in cores."""
     with suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

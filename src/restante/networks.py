@@ -54,7 +54,7 @@ class NetworkMap(Generic[T]):
 
     def __init__(self) -> None:
         self._values: dict[Network, T] = {}
-        # The same by version and length, and then by the bits of the prefix.
+        # The same, by bits of an address and of them behind the prefix, and then by prefix.
         self._by_length: dict[tuple[int, int], dict[int, T]] = {}
 
     def __len__(self) -> int:
@@ -86,20 +86,19 @@ class NetworkMap(Generic[T]):
 
     def covering(self, address: Address) -> list[T]:
         """The values of all networks that the address is in."""
-        number, bits = int(address), address.max_prefixlen
+        number = int(address)
+        bits = 32 if isinstance(address, IPv4Address) else 128
         found = []
-        for (version, length), values in self._by_length.items():
-            if version == address.version:
-                value = values.get(number >> (bits - length))
-                if value is not None:
-                    found.append(value)
+        for (of, behind), values in self._by_length.items():
+            if of == bits and (value := values.get(number >> behind)) is not None:
+                found.append(value)
         return found
 
 
 def _kind_and_prefix(network: Network) -> tuple[tuple[int, int], int]:
-    length = network.prefixlen
-    prefix = int(network.network_address) >> (network.max_prefixlen - length)
-    return (network.version, length), prefix
+    bits = network.max_prefixlen
+    behind = bits - network.prefixlen
+    return (bits, behind), int(network.network_address) >> behind
 
 
 def network_set(texts: Iterable[str]) -> NetworkMap[bool]:

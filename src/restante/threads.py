@@ -1,4 +1,4 @@
-"""Worker threads: a bounded pool that keeps some threads warm."""
+"""Worker threads: a pool with a minimum and a maximum of threads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Job = Callable[[], object]
 
 
 class _Lender:
-    """A worker thread that waits, and runs jobs meanwhile.
+    """A worker thread that waits for something, and runs jobs meanwhile.
 
     lending: whether it still does. Read and changed on the event loop only. What was begun
     by the work it waits for (tasks, callbacks) may outlive that and still know this lender.
@@ -40,11 +40,10 @@ _lender: ContextVar[_Lender | None] = ContextVar("lender", default=None)
 class WorkerThreads:
     """Runs plain functions, at most `maximum` at once, the rest in order of arrival.
 
-    minimum: threads started at once and kept in anticipation.
+    minimum: threads that are started by `start` and kept.
     maximum: threads, and so functions, that are active at the same time.
     idle_seconds: a thread above the minimum ends after so long without work.
-    stand_back: others go first when all processors are busy (on Linux, which can tell
-        threads apart).
+    stand_back: run at a lower priority than the other threads (on Linux only).
 
     `concurrent.futures` has no minimum and never gives a thread back, hence this.
     """
@@ -81,7 +80,7 @@ class WorkerThreads:
         return threading.current_thread() in self._threads
 
     def start(self) -> None:
-        """Start the threads that are kept warm."""
+        """Start the minimum of threads."""
         with self._lock:
             self._stopped = False
             while len(self._threads) < self.minimum:
@@ -181,7 +180,7 @@ class WorkerThreads:
                 return
 
     def _may_end(self) -> bool:
-        """After a wait for nothing: whether the thread has ended, the others being enough."""
+        """There was no work for a while: whether this thread may end."""
         with self._lock:
             spare = len(self._threads) > max(self.minimum, self._busy)
             if self._stopped or spare:

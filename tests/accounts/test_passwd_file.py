@@ -22,6 +22,7 @@ from restante.accounts.contract import (
 )
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import crypts, verify
+from restante.calls import OnThread, finished
 from tests.needs import need
 from tests.server.kit import Client, new_server
 
@@ -267,7 +268,7 @@ class TestSchemes:
             f"joe:{MD5_GEHEIM}\nmax:{{CLEAR}}a\nida:{{NT}}{'0' * 32}::::::nologin\n"
             "kim:{SSHA.HEX}00\n",
         )
-        assert store.held_schemes() == {"MD5-CRYPT", "PLAIN", "SSHA"}
+        assert finished(store.held_schemes()) == {"MD5-CRYPT", "PLAIN", "SSHA"}
         assert store.slowest_scheme() == "MD5-CRYPT"
 
     def test_nothing_slow(self, path: Path) -> None:
@@ -279,10 +280,10 @@ class TestChanges:
     def test_a_change_is_seen_at_the_next_look_up(self, path: Path) -> None:
         store = read(path, "joe:{PLAIN}a\n")
         replace(path, "joe:{CRAM-MD5}" + "0" * 64 + "\nmax:{PLAIN}b\n")
-        account = store.lookup("joe")
+        account = finished(store.lookup("joe"))
         assert account is not None
         assert account.credentials == ("{CRAM-MD5}" + "0" * 64,)
-        assert store.held_schemes() == {"CRAM-MD5", "PLAIN"}
+        assert finished(store.held_schemes()) == {"CRAM-MD5", "PLAIN"}
         replace(path, "max:{PLAIN}b\n")
         assert store.lookup("joe") is None
         assert store.lookup_address("joe") is None
@@ -353,8 +354,16 @@ class TestChanges:
 
 def test_only_a_short_file_is_read_in_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwd_file, "MAX_IN_PLACE", 2)
-    assert read(path, "a:x\nb:x\n", "PLAIN").blocking is False
-    assert read(path, "a:x\nb:x\nc:x\n", "PLAIN").blocking is True
+    monkeypatch.setattr(passwd_file, "_SETTLED_SECONDS", 0)
+    for text, on_thread in (("a:x\nb:x\n", False), ("a:x\nb:x\nc:x\n", True)):
+        store = read(path, text, "PLAIN")
+        assert store.blocking is False
+        assert isinstance(store.lookup("a"), Account)
+        replace(path, text + "d:x\n")
+        for each in (store.lookup("d"), store.lookup_address("d"), store.held_schemes()):
+            assert isinstance(each, OnThread) is on_thread
+        assert isinstance(finished(store.lookup("d")), Account)
+        assert isinstance(store.lookup("d"), Account)
 
 
 def test_nothing_shows_a_credential(path: Path) -> None:

@@ -20,6 +20,7 @@ import pytest
 
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import crypts, digests, hash_password, verify
+from restante.calls import finished
 from tests.needs import need
 
 pytestmark = pytest.mark.peer
@@ -255,7 +256,7 @@ def test_a_file_means_the_same_to_both() -> None:
         return tested.returncode == 0
 
     def our_answer(store: PasswdFile, name: str, password: str) -> bool:
-        account = store.lookup(name)
+        account = finished(store.lookup(name))
         return any(verify(held, password) for held in (account.credentials if account else ()))
 
     with dovecot_with(LINES) as config, ThreadPoolExecutor(len(TRIES)) as threads:

@@ -488,6 +488,24 @@ def test_an_address_is_known_to_the_accounts_that_logged_in_from_it() -> None:
     assert not connection(guard, "127.0.0.1").is_known("joe")
 
 
+def test_who_is_known_goes_first_and_so_does_an_account_that_nobody_guesses_at() -> None:
+    guard = new_guard(trusted_networks=("10.0.0.0/8",))
+    owner(guard, THERE, "joe")
+
+    def goes_first(address: str, name: str, *, has_succeeded: bool) -> bool:
+        one = connection(guard, address)
+        assert one.arrive() is None
+        assert one.ask(name) is not None
+        return one.goes_first(name, has_succeeded=has_succeeded)
+
+    assert goes_first(HERE, "joe", has_succeeded=True)
+    assert not goes_first("203.0.113.1", "joe", has_succeeded=True)  # it's the second at once
+    assert not goes_first(HERE, "ann", has_succeeded=True)  # so it is for the address
+    assert not goes_first("203.0.113.2", "kim", has_succeeded=False)
+    assert goes_first(THERE, "joe", has_succeeded=False)
+    assert goes_first("10.1.1.1", "kim", has_succeeded=False)
+
+
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's calls")
 @pytest.mark.parametrize("address", ["127.0.0.1", HERE, "2001:db8::1", ""])
 def test_a_login_with_nothing_counted_against_it_is_cheap(address: str) -> None:

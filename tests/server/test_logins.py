@@ -264,6 +264,8 @@ class Upgradable(AccountStore):
     blocking = False
     upgrades = True
 
+    upgrades = True
+
     def __init__(self, credential: str) -> None:
         app = AppPassword("phone", "{PLAIN}app-one")
         self.account = Account("joe", (credential,), app_passwords=(app,))

@@ -115,8 +115,6 @@ class AccountStore(ABC):
 
 @runtime_checkable
 class Addressable(Protocol):
-    blocking: bool
-
     def lookup_address(self, address: str) -> Found: ...
 
 

@@ -166,10 +166,10 @@ class LdapAccounts(AccountStore):
         return key if heeds_all else key.rpartition("@")[0] or key
 
     async def check_decoy(self, name: str, password: str) -> None:
-        """Take as long as a wrong password does, for a name that there isn't.
+        """Take as long as a wrong password does, for an unknown name.
 
-        How long the directory took lately is all that can be done again: whatever else
-        is asked of it, its answer for an entry that it hasn't got would come sooner.
+        It waits as long as the directory took lately to refuse a password. To ask the directory
+        would tell: its answer for an entry that doesn't exist comes sooner.
         """
         if self._refusals and _can_be_right(password):
             await asyncio.sleep(random.choice(self._refusals))  # noqa: S311 - no secret
@@ -316,8 +316,8 @@ class LdapAccounts(AccountStore):
 
 
 def _can_be_right(password: str) -> bool:
-    """False where a bind may "succeed" and prove nothing (RFC 4513 §5.1.2): with no password,
-    and with a NUL, where some directory's password ends.
+    """False for a password with which a bind may succeed and prove nothing (RFC 4513 §5.1.2): an
+    empty one, and one with NUL, where some directories take it to end.
     """
     return bool(password) and "\0" not in password
 

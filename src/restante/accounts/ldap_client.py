@@ -43,7 +43,7 @@ class LdapFailure(Exception):
 
 
 class LdapGone(LdapFailure):
-    """The connection ended, or can't be relied on any more."""
+    """The connection has ended, or its state isn't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +174,12 @@ class Connection(asyncio.Protocol):
         return answer
 
     def is_usable(self) -> bool:
-        """Whether it is open and owes nothing."""
+        """Whether it is open and has no answers left to be read."""
         closing = self._transport is None or self._transport.is_closing()
         return not (closing or self._buffer or self._answers)
 
     def close(self) -> None:
-        """Take leave and close; `lost` is set when that is done."""
+        """Send an unbind request and close; `lost` is set when that is done."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(message(self._number + 1, unbind_request()))
             self._transport.close()
@@ -257,7 +257,7 @@ class Pool:
         return None
 
     async def aclose(self) -> None:
-        """Close what is kept, and what is in use as soon as it is given back."""
+        """Close idle connections, and those in use as soon as they are given back."""
         self._closed = True
         idle = [connection for _, connection in self._idle]
         self._idle.clear()

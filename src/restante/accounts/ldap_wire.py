@@ -1,4 +1,4 @@
-"""LDAP messages as bytes, no I/O (RFC 4511): what is needed to search for a person and to bind.
+"""LDAP messages as bytes (RFC 4511), without I/O: those needed for a search and a bind.
 
 Also filters (RFC 4515), and values put into filters and names.
 """
@@ -28,7 +28,7 @@ _PASSWORD_POLICY = b"1.3.6.1.4.1.42.2.27.8.5.1"
 
 
 class WireError(ValueError):
-    """What came is no LDAP message, or none that fits."""
+    """The octets are no LDAP message, or one that wasn't expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ POLICY_ERRORS = (
 
 
 def policy_of(answer: Message) -> str:
-    """What the directory's password policy has against a bind; "" for nothing.
+    """Why the directory's password policy refuses a bind; "" if it doesn't.
 
     A grace login is what an expired password is given to be changed by, so it counts as
     expired. Raises WireError.

@@ -22,7 +22,7 @@ from restante.extras import missing
 log = logging.getLogger("restante.accounts")
 
 CHECKS_PER_PROCESS = 1000
-"""After so many a helper process ends and another takes over: modules leak."""
+"""Checks after which a helper process is replaced: PAM's modules leak memory."""
 
 MAX_PASSWORD = 511
 """Octets of a password that PAM can carry (PAM_MAX_RESP_SIZE, less the NUL)."""
@@ -34,7 +34,7 @@ _REFUSALS = {
     **{11: "too many tries", 12: "password expired", 13: "account expired"},
     **{16: "credentials expired", 27: "password expired"},
 }
-"""PAM's codes that are a no; any other means that PAM can't tell."""
+"""PAM's codes for a refusal; with any other code PAM can't tell."""
 
 
 class PamAccounts(AccountStore):
@@ -99,7 +99,7 @@ class PamAccounts(AccountStore):
         return self.lookup(address) or self.lookup(address.rpartition("@")[0])
 
     async def check_decoy(self, name: str, password: str) -> None:
-        """Take as long as a wrong password does, for a name that there isn't: PAM is asked.
+        """Take as long as a wrong password does, for an unknown name: PAM is asked.
 
         Not by that name: root's, or one that another store answers for, would have its failures
         counted by PAM, and could be locked.

@@ -22,18 +22,21 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 from unicodedata import normalize
 
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import Matching, is_valid_name
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
+from restante.calls import OnThread
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,8 @@ MAX_FILE = 256 * 1024 * 1024
 """Octets of a file: more than a million accounts."""
 
 MAX_IN_PLACE = 2_000
-"""Accounts of a file that is read in place, on the event loop, when it has changed: that takes
-some 50 ms. A longer one is left to worker threads, at the price of a thread for each look-up."""
+"""Accounts of a file that is read on the event loop when it has changed, which takes some 50 ms.
+A longer one is read on a thread."""
 
 _MAX_REPORTED = 20
 """Damaged lines that are logged one by one."""
@@ -73,6 +76,8 @@ class PasswdFile(AccountStore):
     look-up, when the file can't be read: what was read before doesn't count any longer.
     """
 
+    blocking = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -93,28 +98,36 @@ class PasswdFile(AccountStore):
         self._without_domain = username_format == "%n"
         self._lock = Lock()
         self._read = _read(self.path, self._matching, default_scheme)
-        self.blocking = len(self._read.accounts) > MAX_IN_PLACE
-        """Whether methods may take long. Decided once, by how many accounts there are at first."""
 
-    def list(self) -> tuple[Account, ...]:
+    def list(self) -> Sequence[Account]:
         """All accounts, in the order of the file."""
         return tuple(self._current().accounts.values())
 
-    def lookup(self, name: str) -> Account | None:
+    def lookup(self, name: str) -> Account | OnThread[Account | None] | None:
         """The account that `name` logs in to, or None."""
-        current = self._current()
-        if not is_valid_name(name):
-            return None
-        return current.accounts.get(self.name_key(name))
+        return self._answer(self._lookup, name)
+
+    def lookup_address(self, address: str) -> Account | OnThread[Account | None] | None:
+        """The account that `address` belongs to, a disabled one too, or None."""
+        return self._answer(self._lookup_address, address)
+
+    def held_schemes(self) -> frozenset[str] | OnThread[frozenset[str]]:
+        """The schemes of the credentials by which somebody may log in."""
+        return self._answer(lambda current: current.held)
 
     def name_key(self, name: str) -> str:
         """The same for names that log in to the same account."""
         local = self._matching.local_key(name) if self._without_domain else None
         return local or self._matching.key(name)
 
-    def lookup_address(self, address: str) -> Account | None:
-        """The account that `address` belongs to, a disabled one too, or None."""
-        current = self._current()
+    def slowest_scheme(self) -> str | None:
+        """The scheme of the slowest kind that the accounts hold; None when all are quick."""
+        return slowest(self._read.held)
+
+    def _lookup(self, current: _Contents, name: str) -> Account | None:
+        return current.accounts.get(self.name_key(name)) if is_valid_name(name) else None
+
+    def _lookup_address(self, current: _Contents, address: str) -> Account | None:
         if not is_valid_name(address):
             return None
         account = current.accounts.get(self._matching.key(address))
@@ -122,20 +135,23 @@ class PasswdFile(AccountStore):
             account = current.accounts.get(self._matching.local_key(address) or "")
         return account
 
-    def held_schemes(self) -> frozenset[str]:
-        """The schemes of the credentials by which somebody may log in."""
-        return self._current().held
+    def _answer(self, function: Callable[..., T], *args: str) -> T | OnThread[T]:
+        """What `function` says of the file as it is now; on a thread if it must be read first."""
+        current = self._read
+        if current.is_current(self.path):
+            return function(current, *args)
+        if len(current.accounts) > MAX_IN_PLACE:
+            return OnThread(self._read_and_answer, function, *args)
+        return self._read_and_answer(function, *args)
 
-    def slowest_scheme(self) -> str | None:
-        """The scheme of the slowest kind that the accounts hold; None when all are quick."""
-        return slowest(self._read.held)
+    def _read_and_answer(self, function: Callable[..., T], *args: str) -> T:
+        return function(self._current(), *args)
 
     def _current(self) -> _Contents:
         """What the file says now. Raises AccountError."""
-        if not self._read.is_current(self.path):
-            with self._lock:  # one of several threads reads
-                if not self._read.is_current(self.path):
-                    self._read = _read(self.path, self._matching, self._default_scheme)
+        with self._lock:  # one of several threads reads
+            if not self._read.is_current(self.path):
+                self._read = _read(self.path, self._matching, self._default_scheme)
         return self._read
 
 

@@ -32,7 +32,7 @@ from restante.accounts.sqlite_schema import prepare
 from restante.calls import OnThread
 
 APP_SCHEME = "SSHA512"
-"""Of app passwords: they are random and long, so that a quick hash keeps them."""
+"""The scheme of app passwords: they are long and random, so a quick hash is enough."""
 
 _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
     a.networks, a.expires, a.master, c.credential, c.app
@@ -111,7 +111,7 @@ class SqliteAccounts(AccountStore):
         self._reading.close()
 
     async def aclose(self) -> None:
-        """The same, for whoever closes stores of any kind."""
+        """Close the database. The next use opens it again."""
         self.close()
 
     def lookup(self, name: str) -> Account | None:
@@ -196,7 +196,7 @@ class SqliteAccounts(AccountStore):
         return Account(name, credentials, maildrop, display_name, email, False, *may)
 
     def set_password(self, name: str, password: str, *, keep_secret: bool | None = None) -> None:
-        """Give an account a new password in place of all it had; app passwords stay.
+        """Replace an account's password and credentials; app passwords stay.
 
         keep_secret: as for `add`; None keeps the password itself only if the account's
             last one was kept.
@@ -225,11 +225,11 @@ class SqliteAccounts(AccountStore):
         self._change(name, "UPDATE accounts SET disabled = 1 WHERE name_key = :key")
 
     def enable(self, name: str) -> None:
-        """Take `disable` back. Raises NoSuchAccount."""
+        """Undo `disable`. Raises NoSuchAccount."""
         self._change(name, "UPDATE accounts SET disabled = 0 WHERE name_key = :key")
 
     def set_rights(self, name: str, rights: Rights) -> None:
-        """Change what an account may. Raises NoSuchAccount, and ValueError for what can't be."""
+        """Change an account's rights. Raises NoSuchAccount, and ValueError for wrong ones."""
         self._change(
             name,
             "UPDATE accounts SET protocols = :protocols, networks = :networks,"
@@ -238,7 +238,7 @@ class SqliteAccounts(AccountStore):
         )
 
     def add_app_password(self, name: str, app: str, password: str) -> None:
-        """Give an account a further password, called `app`, to be used as it is.
+        """Add an app password, named `app`, to an account.
 
         password: long and random, since it is kept as a quick hash.
         Raises NoSuchAccount, AccountExists when `app` is there already, ValueError.
@@ -267,7 +267,7 @@ class SqliteAccounts(AccountStore):
         return [AppPasswordUse(*row) for row in rows]
 
     def remove_app_password(self, name: str, app: str) -> None:
-        """Take an app password back: it is wrong from now on. Raises NoSuchAccount."""
+        """Remove an app password. Raises NoSuchAccount."""
         self._change(
             name,
             "DELETE FROM credentials WHERE app = :app AND app <> ''"
@@ -348,7 +348,7 @@ class SqliteAccounts(AccountStore):
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that an exception takes back. Whoever looks something up meanwhile
+        """A transaction, rolled back by an exception. Whoever looks something up meanwhile
         doesn't wait for it."""
         with self._writing.use() as database, transaction(database):
             yield database

@@ -1,4 +1,4 @@
-"""A file of SQLite's: opened when it is wanted, once in each process."""
+"""An SQLite database file: opened at its first use, once in each process."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class DatabaseFile:
         return self.opened[0] == os.getpid()
 
     def _identity(self) -> Identity:
-        """This process and this file."""
+        """Identifies this process and the file at the path; () if there is none."""
         try:
             about = self._path.stat()
         except FileNotFoundError:
@@ -115,7 +115,7 @@ class DatabaseFile:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All that is done in it, or nothing."""
+    """A transaction: committed at its end, rolled back by an exception."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield

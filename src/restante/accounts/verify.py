@@ -1,4 +1,4 @@
-"""The decision: does an account's credential bear out a login's claim?"""
+"""Decides whether an account's credentials prove a login's claim."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ MAX_REMEMBERED = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What bore a claim out.
+    """What proved a claim.
 
-    credential: the one that fitted; "" when somebody else was asked.
+    credential: the one that matched; "" when somebody else was asked.
     app_password: its name, when it was one of those.
-    master: whose it was, when a master acts as somebody else.
+    master: the master's name, when one acts as somebody else.
     """
 
     credential: str = field(default="", repr=False)
@@ -90,7 +90,7 @@ class Verifier:
         return account is not None and proof is not None and acts_as_itself(account, claim)
 
     def prove(self, account: Account | None, claim: Claim) -> Proof | OnThread[Proof | None] | None:
-        """What bears `claim` out; an `OnThread` where that takes a slow check.
+        """What proves `claim`, or None; an `OnThread` where that takes a slow check.
 
         Whom the claim would act as isn't looked at. Raises AccountError, here or by the
         `OnThread`, when it can't be told.
@@ -111,7 +111,7 @@ class Verifier:
         return account is not None and account.name in self._succeeded
 
     def remember(self, account: Account, claim: PasswordClaim, proof: Proof) -> None:
-        """Keep in mind for a while that `claim` is right."""
+        """Remember for a while that `claim` is right."""
         self._kept(account, proof)
         if self._remember > 0:
             _make_room(self._verified)
@@ -159,7 +159,7 @@ class Verifier:
 
 
 def _make_room(remembered: dict[Any, Any]) -> None:
-    """Forget what was remembered first, so that one more is not too many."""
+    """Forget the oldest entries until there is room for one more."""
     while len(remembered) >= MAX_REMEMBERED:
         with suppress(KeyError, StopIteration, RuntimeError):  # another thread may be at it
             del remembered[next(iter(remembered))]

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from restante.accounts.chain import make_chain
-from restante.accounts.contract import Account, AccountStore, Closes
+from restante.accounts.contract import Account, AccountStore
 from restante.accounts.kerberos import Kerberos
 from restante.accounts.names import check_address
 from restante.accounts.oauth import OAuth
@@ -27,6 +27,7 @@ from restante.app.config.settings import (
     SqlSection,
     StaticAccountSection,
 )
+from restante.calls import finished
 from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
 from restante.guard.settings import GuardSettings
@@ -36,7 +37,7 @@ from restante.server.tls.settings import Certificate, TlsSettings
 from restante.stores.maildir.store import Maildir
 
 
-class ReplaceableAccounts:
+class ReplaceableAccounts(AccountStore):
     """Static accounts that can be replaced by others while the server runs, all at once."""
 
     blocking = False
@@ -60,10 +61,7 @@ class ReplaceableAccounts:
         return self.current.list()
 
 
-Accounts = AccountStore
-
-
-def make_accounts(settings: Settings) -> Accounts:
+def make_accounts(settings: Settings) -> AccountStore:
     """The stores that the configuration names, as one.
 
     Raises ValueError for what can't be, AccountError when a library is missing.
@@ -75,7 +73,7 @@ def make_accounts(settings: Settings) -> Accounts:
 
 
 @asynccontextmanager
-async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+async def opened_accounts(settings: Settings) -> AsyncIterator[AccountStore]:
     """The accounts, closed in the end. Raises as `make_accounts` does."""
     accounts = make_accounts(settings)
     try:
@@ -84,10 +82,9 @@ async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         await close_accounts(accounts)
 
 
-async def close_accounts(accounts: Accounts) -> None:
+async def close_accounts(accounts: AccountStore) -> None:
     """Close what a store holds open."""
-    if isinstance(accounts, Closes):
-        await accounts.aclose()
+    await accounts.aclose()
 
 
 def find_account(settings: Settings, name: str, *, by_address: bool = False) -> Account | None:
@@ -95,13 +92,15 @@ def find_account(settings: Settings, name: str, *, by_address: bool = False) -> 
 
     async def find() -> Account | None:
         async with opened_accounts(settings) as accounts:
-            found = (accounts.lookup_address if by_address else accounts.lookup)(name)
-            return await found if inspect.isawaitable(found) else found
+            look_up = accounts.lookup_address if by_address else accounts.lookup
+            found: Any = finished(look_up(name))
+            account: Account | None = await found if inspect.isawaitable(found) else found
+            return account
 
     return asyncio.run(find())
 
 
-def make_store_of(settings: Settings, kind: Kind) -> Accounts:
+def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
     """One store. Raises as `make_accounts` does."""
     given = settings.accounts
     match kind:
@@ -141,7 +140,7 @@ def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
     return {"dsn": dsn, "password": password, "case_insensitive": case_insensitive, **values}
 
 
-def _make_ldap(section: LdapSection) -> Accounts:
+def _make_ldap(section: LdapSection) -> AccountStore:
     from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
 
     values = section.model_dump(exclude={"bind_password"})

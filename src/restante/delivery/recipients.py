@@ -11,9 +11,10 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from restante.accounts.contract import Account, AccountError, Addressable, Found
+from restante.calls import OnThread
 from restante.contained import contained
 
 log = logging.getLogger(__name__)
@@ -121,10 +122,13 @@ class Recipients:
         with contained:
             if self._blocking and not inspect.iscoroutinefunction(lookup):
                 loop = asyncio.get_running_loop()
-                found: Found = await loop.run_in_executor(self._executor, lookup, name)
+                found: Any = await loop.run_in_executor(self._executor, lookup, name)
             else:
                 found = lookup(name)
-            return await found if inspect.isawaitable(found) else found
+            if isinstance(found, OnThread):
+                found = await asyncio.get_running_loop().run_in_executor(self._executor, found)
+            account: Account | None = await found if inspect.isawaitable(found) else found
+            return account
 
 
 def split_path(text: str) -> tuple[str, str] | None:

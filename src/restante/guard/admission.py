@@ -38,6 +38,7 @@ class Admission:
         "_login_delay",
         "_peer",
         "_settled",
+        "_undisturbed",
         "address",
     )
 
@@ -51,6 +52,7 @@ class Admission:
         self._settled = False
         self._attempt: str | None = None  # the name of the attempt that isn't decided
         self._key = ""  # by which its account is counted
+        self._undisturbed = False  # nothing was counted against it when it began
         self._account: str | None = None  # the account that it is a session of
 
     # The connection
@@ -114,12 +116,9 @@ class Admission:
             return 0.0
         key = self._key = account_key(name[:MAX_NAME])
         with guard.lock:
-            if self._bans_version == guard.bans_by_network.version and guard.failures.begin_first(
-                peer, key
-            ):
-                wait: float | None = 0.0
-            else:
-                wait = guard.begin_attempt(peer, key)
+            unbanned = self._bans_version == guard.bans_by_network.version
+            self._undisturbed = unbanned and guard.failures.begin_first(peer, key)
+            wait = 0.0 if self._undisturbed else guard.begin_attempt(peer, key)
         if wait is not None:
             self._attempt = name
         return wait
@@ -164,6 +163,15 @@ class Admission:
         if peer is None:
             return True
         return (peer.key, account_key(name[:MAX_NAME])) in self._guard.known.logins
+
+    def goes_first(self, name: str, *, has_succeeded: bool) -> bool:
+        """Whether the attempt's password check goes ahead of others'; see `Hashing.run`.
+
+        It does from an address that is known to the account, or trusted. It also does when the
+        account `has_succeeded` lately, unless failures or other attempts are counted for it or
+        for the address: else guesses at such names would keep the owners of others waiting.
+        """
+        return self.is_known(name) or (has_succeeded and self._undisturbed)
 
     # The session
 

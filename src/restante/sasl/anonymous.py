@@ -1,4 +1,4 @@
-"""ANONYMOUS (RFC 4505): whoever it is gets the one account that is open to all."""
+"""ANONYMOUS (RFC 4505): everybody logs in to one account, without a password."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_TRACE = 255
 
 
 def anonymous(account_name: str) -> MechanismInfo:
-    """The mechanism that lets everybody into the account of that name."""
+    """The mechanism by which everybody logs in to the account of that name."""
 
     def begin(context: MechanismContext, initial: bytes | None) -> Exchange:
         """One response: trace information, an address or a nickname, or nothing.

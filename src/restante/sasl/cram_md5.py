@@ -1,4 +1,4 @@
-"""CRAM-MD5 (RFC 2195): a keyed digest of a fresh challenge proves the secret."""
+"""CRAM-MD5 (RFC 2195): a keyed digest of a challenge proves that the client knows the secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EXTERNAL (RFC 4422 appendix A): the client's certificate has said who it is."""
+"""EXTERNAL (RFC 4422 appendix A): the client logs in by its TLS certificate."""
 
 from __future__ import annotations
 

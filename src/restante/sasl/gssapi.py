@@ -1,7 +1,7 @@
-"""GSSAPI (RFC 4752): Kerberos tickets, and no security layer, which is TLS's to give.
+"""GSSAPI (RFC 4752): login by a Kerberos ticket. There is no security layer: use TLS.
 
-Nothing here knows a Kerberos library. An acceptor does its part, on a worker thread, as it
-reads the keytab and the replay cache.
+The Kerberos library is behind `Acceptor`. Its methods run on a worker thread, because they
+read the keytab and the replay cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_ROUNDS = 4
 """Tokens that establish a context. Kerberos needs one."""
 
 NO_LAYER = b"\1\0\0\0"
-"""The only security layer there is: none, and so no size of what it would take."""
+"""The security layers that are offered: none, and so a buffer size of 0."""
 
 _T = TypeVar("_T")
 
@@ -56,14 +56,14 @@ class Acceptor(Protocol):
 
 
 def gssapi(make_acceptor: Callable[[], Acceptor]) -> MechanismInfo:
-    """The mechanism, with acceptors by `make_acceptor`: called as their methods are."""
+    """The mechanism. make_acceptor: makes an `Acceptor`; it may block as the methods do."""
     return MechanismInfo("GSSAPI", partial(_exchange, make_acceptor))
 
 
 def _exchange(
     make_acceptor: Callable[[], Acceptor], context: MechanismContext, initial: bytes | None
 ) -> Exchange:
-    """A context, then the security layer offered and chosen (RFC 4752 §3.2)."""
+    """Establish a context, then agree on the security layer (RFC 4752 §3.2)."""
     token = initial if initial is not None else (yield from ask(b""))
     acceptor = yield from _establish(make_acceptor, _sound(token))
     names = yield from _work(acceptor.names)

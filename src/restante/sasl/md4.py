@@ -1,4 +1,4 @@
-"""MD4 (RFC 1320), which NT hashes are made with and OpenSSL 3 no longer gives.
+"""MD4 (RFC 1320): NT hashes need it, and OpenSSL 3 doesn't have it by default.
 
 As a digest it is broken. Here it only reads what Windows and Samba keep.
 """

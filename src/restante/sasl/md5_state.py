@@ -1,4 +1,4 @@
-"""HMAC-MD5 from kept states: what a `{CRAM-MD5}` credential holds instead of its secret.
+"""HMAC-MD5 from stored states, which a `{CRAM-MD5}` credential holds instead of the secret.
 
 HMAC (RFC 2104) begins by feeding MD5 one block made of the key, outside and inside. The two
 states after that block are enough to answer CRAM-MD5 (RFC 2195 §2 recommends keeping them),

@@ -11,7 +11,7 @@ from restante.accounts.oauth.claims import Demands
 from restante.accounts.oauth.issuer import IssuerClient, check_url
 
 REMEMBER_SECONDS = 60.0
-"""How long a yes is remembered at most: so long a token that was withdrawn still works."""
+"""Seconds that a yes is remembered at most. A token that is revoked works until then."""
 
 MAX_REMEMBERED = 10_000
 """Tokens that are remembered, some 2 MB at most."""

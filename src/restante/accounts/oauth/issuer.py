@@ -1,4 +1,4 @@
-"""Requests to an issuer: bounded in time and size, and to nowhere else than meant."""
+"""Requests to an issuer: bounded in time and size, without redirects."""
 
 from __future__ import annotations
 

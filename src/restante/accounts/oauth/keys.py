@@ -1,4 +1,4 @@
-"""The public keys of an issuer: had from a file or a URL, kept for a while."""
+"""The public keys of an issuer, read from a file or a URL and kept for a while."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Source: TypeAlias = Callable[[], Awaitable[object]]
 """Gets a JWK set (RFC 7517 §5), as JSON has it. AccountError when it can't be had."""
 
 KEYS_LIFETIME = 3600.0
-"""Seconds after which keys are fetched anew, so that one that was withdrawn goes."""
+"""Seconds after which keys are fetched again, so that a withdrawn one stops working."""
 
 FETCH_INTERVAL = 60.0
-"""Seconds between two fetches: a peer that makes up key ids must not drive them."""
+"""Seconds between two fetches: a client that makes up key ids must not cause one each time."""
 
 KEYS_MAX_AGE = 86_400.0
 """Seconds that keys stay in use while newer ones can't be had."""

@@ -170,7 +170,7 @@ SCHEMES: dict[str, Scheme] = {
 """By name, the most preferred first; of the slow ones, also roughly the slowest first."""
 
 _AS_WRITTEN = frozenset({"ARGON2ID", "SCRYPT", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1"})
-"""What is split most often, and has only one spelling when it is written so."""
+"""Schemes that need no respelling when they are written like this; most credentials are."""
 
 _CREDENTIAL = re.compile(r"\{([A-Za-z0-9._-]+)\}(.*)", re.DOTALL)
 

@@ -79,7 +79,7 @@ def _pbkdf2_matches(data: str, password: str) -> bool:
 
 
 def _scram(name: str) -> Scheme:
-    """Keys that SCRAM goes by (RFC 5802 §3); a password can be held against them, too."""
+    """Keys for SCRAM (RFC 5802 §3); a password can be checked against them, too."""
     hash_name = HASHES[name]
 
     def make(password: str) -> str:

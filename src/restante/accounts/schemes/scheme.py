@@ -53,7 +53,7 @@ def always(data: str) -> bool:
 
 
 def never(data: str) -> bool:
-    """What a challenge-response mechanism needs stays: a hash couldn't stand in for it."""
+    """What a challenge-response mechanism needs is never outdated: a hash couldn't replace it."""
     return False
 
 
