@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 from restante.accounts.contract import Account
+from restante.calls import finished
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import Content, Maildrop
 from restante.stores.maildir.store import Maildir
 from tests.stores.backends import drained
 
 ANNA = Account("anna")
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 
 
 def put(root: Path, name: str, message: bytes, sub: str = "new", user: str = "anna") -> Path:
@@ -36,7 +37,7 @@ def settle(root: Path, user: str = "anna") -> None:
 
 
 def fetch(maildrop: Maildrop, number: int) -> Content:
-    content = maildrop.fetch(MessageNumber(number))
+    content = finished(maildrop.fetch(MessageNumber(number)))  # type: ignore[arg-type]
     assert isinstance(content, Content)
     return content
 
@@ -46,16 +47,20 @@ def read(maildrop: Maildrop, number: int) -> bytes:
 
 
 def commit(maildrop: Maildrop, *numbers: int) -> None:
-    maildrop.commit([MessageNumber(number) for number in numbers])
+    finished(maildrop.commit([MessageNumber(number) for number in numbers]))
+
+
+def close(maildrop: Maildrop) -> None:
+    finished(maildrop.close())
 
 
 def opened(store: Maildir, account: Account = ANNA) -> Maildrop:
-    return store.open(account)
+    return finished(store.open(account))
 
 
 def ids(store: Maildir, account: Account = ANNA) -> list[str]:
-    maildrop = store.open(account)
-    maildrop.close()
+    maildrop = opened(store, account)
+    close(maildrop)
     return list(maildrop.listing.unique_ids)
 
 
