@@ -15,6 +15,7 @@ from restante.calls import Caller, finished
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
     Content,
+    Incoming,
     Maildrop,
     MaildropStore,
     MessageGone,
@@ -35,6 +36,7 @@ class Backend(ABC):
     """A store under test, its methods called to their end whether plain or async."""
 
     store: Store
+    takes_mail = True
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
@@ -77,6 +79,10 @@ class Backend(ABC):
     def close(self, maildrop: Maildrop) -> None:
         self.run(maildrop.close())
 
+    def receive(self, account: Account = ANNA) -> Receiving:
+        """Begin a message."""
+        return Receiving(self, self.run(self.store.receive(account)))
+
     def ids(self, account: Account = ANNA) -> list[str]:
         """The unique-ids that a session sees now."""
         maildrop = self.open(account)
@@ -94,6 +100,27 @@ class Backend(ABC):
     @abstractmethod
     def remove(self, number: int, account: Account = ANNA) -> None:
         """Remove the account's message at this place, behind any session's back."""
+
+
+class Receiving:
+    """An `Incoming` whose methods are called to their end whether plain or async."""
+
+    def __init__(self, backend: Backend, incoming: Incoming) -> None:
+        assert isinstance(incoming, Incoming)
+        self.run = backend.run
+        self.incoming = incoming
+
+    def write(self, block: bytes) -> None:
+        self.run(self.incoming.write(block))
+
+    def prepare(self) -> None:
+        self.run(self.incoming.prepare())
+
+    def commit(self) -> str:
+        return str(self.run(self.incoming.commit()))
+
+    def abort(self) -> None:
+        self.run(self.incoming.abort())
 
 
 async def _join(source: AsyncIterator[bytes]) -> bytes:
@@ -227,6 +254,8 @@ class AsyncDictStore(MaildropStore):
 
 
 class SimpleBackend(Backend):
+    takes_mail = False
+
     def __init__(self, own: DictStore, outer: MaildropStore) -> None:
         super().__init__()
         self.own = own

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from restante.accounts.contract import Account
 from restante.calls import finished
@@ -36,8 +37,9 @@ def settle(root: Path, user: str = "anna") -> None:
         os.utime(root / user / sub, (then, then))
 
 
-def fetch(maildrop: Maildrop, number: int) -> Content:
-    content = finished(maildrop.fetch(MessageNumber(number)))  # type: ignore[arg-type]
+def fetch(maildrop: Maildrop, number: int, lines: int | None = None) -> Content:
+    content: Any = maildrop.fetch(MessageNumber(number), lines)
+    content = finished(content)
     assert isinstance(content, Content)
     return content
 
@@ -47,11 +49,13 @@ def read(maildrop: Maildrop, number: int) -> bytes:
 
 
 def commit(maildrop: Maildrop, *numbers: int) -> None:
-    finished(maildrop.commit([MessageNumber(number) for number in numbers]))
+    rest: Any = maildrop.commit([MessageNumber(number) for number in numbers])
+    finished(rest)
 
 
 def close(maildrop: Maildrop) -> None:
-    finished(maildrop.close())
+    rest: Any = maildrop.close()
+    finished(rest)
 
 
 def opened(store: Maildir, account: Account = ANNA) -> Maildrop:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from restante.stores.maildir import measured, scan
 from restante.stores.maildir.file_names import delivery_order
+from restante.stores.maildir.files import Folder
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.packed_text import CHUNK
 from restante.stores.maildir.store import Maildir
@@ -82,13 +83,13 @@ def test_a_folder_that_has_not_changed_is_not_listed(
     ids(store)
     put(tmp_path, "2000.x", b"x\n", changed)
     listed: list[str] = []
-    real = scan.Folder.names
+    real = Folder.names
 
-    def names(folder: scan.Folder, most: int | None = None) -> list[str]:
+    def names(folder: Folder, most: int | None = None) -> list[str]:
         listed.append(Path(folder.path).name)
         return real(folder, most)
 
-    monkeypatch.setattr(scan.Folder, "names", names)
+    monkeypatch.setattr(Folder, "names", names)
     assert len(ids(store)) == COUNT + 1
     assert set(listed) - {"tmp"} == {changed}
 
@@ -121,7 +122,7 @@ def test_a_message_that_cannot_be_read_is_left_out_for_once(
     put(tmp_path, "2000.x", b"x\n")
     settle(tmp_path)
 
-    def failing(folder: scan.Folder, name: str) -> None:
+    def failing(folder: Folder, name: str) -> None:
         raise PermissionError(13, "no")
 
     monkeypatch.setattr(scan, "measure_file", failing)
@@ -206,7 +207,7 @@ class TestFirstSight:
         fill(tmp_path)
         names: list[str] = []
 
-        def dying(folder: scan.Folder, name: str) -> measured.Measured:
+        def dying(folder: Folder, name: str) -> measured.Measured:
             names.append(name)
             if len(names) == 70:
                 raise KeyboardInterrupt

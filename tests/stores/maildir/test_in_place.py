@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from restante.calls import OnThread, finished
+from restante.calls import OnThread
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import Content, Maildrop, MaildropInUse, Store
-from restante.stores.maildir import scan
 from restante.stores.maildir.files import Folder
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.journal import JOURNAL_FILE
@@ -241,7 +240,7 @@ def test_a_file_that_grows_while_it_is_looked_at_has_changed(
     about, look = path.stat(), os.stat
 
     def look_and_grow(at: Path | int, **how: bool) -> os.stat_result:
-        found = look(at, **how)  # type: ignore[arg-type]
+        found = look(at, **how)
         if isinstance(at, int):
             with path.open("ab") as file:
                 file.write(b"more\n")
@@ -298,7 +297,7 @@ class TestCommit:
         moved.rename(tmp_path / "anna/cur/1.x:2,S")
         rest = maildrop.commit([ONE, TWO])
         assert isinstance(rest, OnThread)
-        finished(rest)
+        rest()
         close(maildrop)
         assert ids(store) == []
 
@@ -307,7 +306,7 @@ def test_looking_never_lists_a_large_folder_in_place(
     store: Maildir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many(tmp_path)
-    monkeypatch.setattr(scan.Folder, "names", few_only(scan.Folder.names))
+    monkeypatch.setattr(Folder, "names", few_only(Folder.names))
     assert isinstance(store.open(ANNA), OnThread)
 
 

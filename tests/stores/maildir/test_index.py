@@ -25,7 +25,7 @@ STAMP = Stamp(1, 2, 3, 4, 0)
 def rows_of(names: list[str], facts: list[Facts]) -> Rows:
     rows = Draft()
     for number, (name, known) in enumerate(zip(names, facts, strict=True)):
-        rows.add(name, number % 2, Measured(number, -number, known), f"id{number}")
+        rows.add(name, number % 2, Measured(known.octets, -number, known), f"id{number}")
     return rows.rows()
 
 

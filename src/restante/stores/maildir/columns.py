@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping
 
@@ -20,6 +21,12 @@ from restante.stores.maildir.packed_text import (
 IN_CUR, CRLF, DOTS, TWICE, COMPRESSED = 1, 2, 4, 8, 16
 """Marks of a message: it lies in cur/, not new/; `Facts.crlf`; `Facts.needs_stuffing`; the
 same file was seen under a second name too; `Measured.compressed`."""
+
+
+def marked(mark: int) -> re.Pattern[bytes]:
+    """Finds messages with a mark in `Rows.marks`."""
+    return re.compile(b"[" + re.escape(bytes(n for n in range(256) if n & mark)) + b"]")
+
 
 MAX_DOTS = 1_000_000
 """Dots' places of a whole maildrop that are kept: 4 MB."""

@@ -15,9 +15,11 @@ from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
+from operator import le
 from typing import NamedTuple, TypeAlias
 
-from restante.stores.maildir.columns import NUMBERS, Rows
+from restante.stores.maildir.columns import COMPRESSED, NUMBERS, Rows, marked
+from restante.stores.maildir.compressed import MAX_DECOMPRESSED
 from restante.stores.maildir.files import create, open_own
 from restante.stores.maildir.packed_text import CHUNK, Names, Texts, UniqueIds
 
@@ -163,6 +165,7 @@ def _rows(counts: _Counts, parts: list[bytes]) -> Rows:
 
 
 _UNIQUE_ID_LINES = bytes(range(0x20, 0x7F)) + b"\r\n"
+_COMPRESSED = marked(COMPRESSED)
 _SCAN_LINES = b"0123456789 \r\n"
 _OUTSIDE = tuple(sep.encode() for sep in (os.sep, os.altsep) if sep)
 
@@ -189,11 +192,21 @@ def _is_possible(rows: Rows) -> bool:
         and rows.scan.count(b"\n") == count
         and ascii_scan.count(b"\n") == (count if rows.ascii_octets else 0)
         and sum(rows.octets) == rows.total
+        and _octets_are_possible(rows)
         and all(row < count for row in rows.ascii_octets)
         and (ends[-1] if ends else 0) == len(rows.dots)
         and ends == sorted(ends)
         and _dots_increase(rows)
     )
+
+
+def _octets_are_possible(rows: Rows) -> bool:
+    """Whether messages can have so many octets as files of these sizes, by and large."""
+    if not len(rows):
+        return True
+    if _COMPRESSED.search(rows.marks):
+        return max(rows.octets) <= max(2 * MAX_DECOMPRESSED, 2 * max(rows.sizes)) + 2
+    return max(rows.octets) <= 2 * max(rows.sizes) + 2 and all(map(le, rows.sizes, rows.octets))
 
 
 def _dots_increase(rows: Rows) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import stat
 import time
 from bisect import bisect_right
@@ -22,7 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows
+from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows, marked
 from restante.stores.maildir.file_names import SUBFOLDERS, base_name, delivery_order, moment
 from restante.stores.maildir.files import Folder, folder_time, make_folder
 from restante.stores.maildir.journal import journal_size, read_journal
@@ -52,7 +51,7 @@ RUN = 50_000
 TMP_SECONDS = 36 * 3600
 """Age at which a file in tmp/ is a delivery that failed: what the Maildir convention says."""
 
-_SEEN_TWICE = re.compile(b"[" + re.escape(bytes(n for n in range(256) if n & TWICE)) + b"]")
+_SEEN_TWICE = marked(TWICE)
 
 log = logging.getLogger("restante.stores")
 
@@ -156,14 +155,13 @@ class Notes:
                 rows_of = other if isinstance(other, list) else [other]
                 self._places[base] = [*rows_of, row]
 
-    def find(
-        self, base: str, about: os.stat_result, in_cur: int, name: str
-    ) -> tuple[Measured | None, str, bool]:
+    def find(self, file: _File, about: os.stat_result) -> tuple[Measured | None, str, bool]:
         """What is known of a file, its unique-id, and whether it has another's base name.
 
         A file that was changed in place has its unique-id still. One that has another name,
         size and time than the known one is another message.
         """
+        base, in_cur, name, _, shared = file
         place = self._places.get(base)
         rows = self._rows
         for row in place if isinstance(place, list) else () if place is None else (place,):
@@ -174,7 +172,7 @@ class Notes:
             noted = None
         if place is None:
             return noted, "", False
-        if isinstance(place, list) or is_another(rows, place, about, in_cur, name):
+        if shared or isinstance(place, list) or is_another(rows, place, about, in_cur, name):
             return noted, "", True
         return noted, rows.unique_ids[place], False
 
@@ -250,12 +248,13 @@ def _look(
     while group is not None:
         if len(old):
             kept.copy_to(_place(old, group[0]))
-        for base, in_cur, name, twice, shared in _told_apart(subs, group):
+        for file in _told_apart(subs, group):
+            _, in_cur, name, twice, shared = file
             try:
                 about = subs.stat(in_cur, name)
                 if not stat.S_ISREG(about.st_mode):
                     continue
-                found, unique_id, other = notes.find(base, about, in_cur, name)
+                found, unique_id, other = notes.find(file, about)
                 if found is None:
                     octets += about.st_size
                     if octets > READ_IN_PLACE:
