@@ -56,6 +56,16 @@ def test_each_of_two_namesakes_keeps_its_own_when_the_other_goes(
     assert by_content(tmp_path) == {kept: before[kept]}
 
 
+def test_namesakes_that_are_alike_keep_theirs_while_both_are_there(tmp_path: Path) -> None:
+    put(tmp_path, "1.host", b"one\n")
+    put(tmp_path, "1.host:2,S", b"one\n", "cur")
+    before = ids(Maildir(tmp_path))
+    assert len(set(before)) == 2
+    for _ in range(2):
+        forget(tmp_path)
+        assert ids(Maildir(tmp_path)) == before
+
+
 def test_a_namesake_that_comes_later_takes_nothing(tmp_path: Path) -> None:
     path = put(tmp_path, "1.host", b"one\n")
     store = Maildir(tmp_path)

@@ -31,29 +31,30 @@ def name_new(
     """
     ids, namesakes = draft.unique_ids, draft.namesakes
     had_namesakes = {key.partition("/")[0] for key in pins if "/" in key}
-    chosen = [not (trusted and has) for has in ids]
+    chosen = bytearray(not (trusted and has) for has in ids)
     for at in namesakes:
-        chosen[at] = True
+        chosen[at] = 1
     taken = {has for has, again in zip(ids, chosen, strict=True) if not again}
-    keys: list[tuple[int, str, str]] = []
-    wanting: list[tuple[int, str, str]] = []
+    told_apart: dict[int, str] = {}  # keys of those that are, by place
 
     def is_taken(unique_id: str) -> bool:
         return unique_id in taken or bool(draft.keep and old.unique_ids.has(unique_id, draft.keep))
 
+    wanting = bytearray(len(ids))
     for at, name in compress(enumerate(draft.names), chosen):
         base = key = base_name(name)
         if at in namesakes or base in had_namesakes:
-            key = f"{base}/{digest(at)}"
-        keys.append((at, base, key))
+            key = told_apart[at] = f"{base}/{digest(at)}"
         wish = pins.get(key) or ids[at]
         if not wish or is_taken(wish):
-            wanting.append((at, base, key))
+            wanting[at] = 1
             continue
         ids[at] = wish
         taken.add(wish)
-    for at, base, key in wanting:
-        own = own_unique_id(base) if key is base else key
+    for at, name in compress(enumerate(draft.names), wanting):
+        base = base_name(name)
+        key = told_apart.get(at, base)
+        own = told_apart.get(at) or own_unique_id(base)
         wish = pins.get(key) or ids[at] or (foreign or {}).get(base) or own
         unique_id, copy = as_unique_id(wish), 1
         while is_taken(unique_id):
@@ -61,10 +62,11 @@ def name_new(
             unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
         ids[at] = unique_id
         taken.add(unique_id)
+    del taken
     to_pin: dict[str, str] = {}
-    for at, base, key in keys:
-        has = ids[at]
-        everything = foreign is not None or key is not base
+    for at, name in compress(enumerate(draft.names), chosen):
+        base, has = base_name(name), ids[at]
+        everything = foreign is not None or at in told_apart
         if everything or has not in (base, own_unique_id(base)):
-            to_pin.setdefault(key, has)
-    return {key: unique_id for key, unique_id in to_pin.items() if pins.get(key) != unique_id}
+            to_pin.setdefault(told_apart.get(at, base), has)  # the first of two that are alike
+    return {key: has for key, has in to_pin.items() if pins.get(key) != has}
