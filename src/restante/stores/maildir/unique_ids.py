@@ -62,7 +62,7 @@ def name_new(
             unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
         ids[at] = unique_id
         taken.add(unique_id)
-    del taken
+    taken.clear()
     to_pin: dict[str, str] = {}
     for at, name in compress(enumerate(draft.names), chosen):
         base, has = base_name(name), ids[at]
