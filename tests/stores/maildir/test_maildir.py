@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
+from restante.calls import OnThread
 from restante.protocol.facts import measure
+from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
     CommitFailed,
     LeaseLost,
@@ -23,6 +25,7 @@ from restante.stores.maildir import store as maildir
 from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
+from tests.stores.backends import drained
 from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put, read, settle
 
 POSTFIX = "1700000003.V801I2a3b4M000007.mx.example.org"
@@ -251,6 +254,20 @@ class TestOthersAtWork:
             assert list(maildrop.listing.octets) == [20, 5]
             assert fetch(maildrop, 1).facts == content.facts
             close(maildrop)
+
+    def test_a_large_file_changed_in_place_is_measured_again_on_a_thread(
+        self, root: Path, store: Maildir
+    ) -> None:
+        """RETR announces what it sends."""
+        path = put(root, "1.x", b"one\n")
+        maildrop = opened(store)
+        message = b"line\n.dot\n" * SMALL
+        path.write_bytes(message)
+        assert isinstance(maildrop.fetch(MessageNumber(1)), OnThread)
+        content = fetch(maildrop, 1)
+        assert content.facts == measure([message])
+        assert drained(content.source) == message
+        close(maildrop)
 
     def test_an_edit_that_keeps_the_size_is_seen(self, root: Path, store: Maildir) -> None:
         path = put(root, "1.x", b"..\n")

@@ -28,7 +28,10 @@ _READ = os.O_RDONLY | NO_LINKS
 _FOLDER = _READ | getattr(os, "O_DIRECTORY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS
 
-_HAS_DESCRIPTORS = os.open in os.supports_dir_fd and os.link in os.supports_dir_fd
+_HAS_DESCRIPTORS = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.supports_dir_fd and {
+    os.scandir,
+    os.listdir,
+} <= os.supports_fd
 
 
 def open_regular(path: str, dir_fd: int | None = None) -> tuple[int, os.stat_result]:
@@ -107,6 +110,9 @@ class Folder:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
         self.close()
 
     def close(self) -> None:

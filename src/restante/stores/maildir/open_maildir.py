@@ -233,7 +233,8 @@ def _content(fd: int, known: Measured, lines: int | None) -> Content:
     """What an open message file holds; as much of it as TOP needs if `lines` is given."""
     size, facts = known.size, known.facts
     if known.compressed:
-        form = form_of(os.pread(fd, 16, 0))
+        form = form_of(os.read(fd, 16))
+        os.lseek(fd, 0, os.SEEK_SET)
         if form is None:
             raise StoreError("a compressed message that isn't compressed any more")
         blocks = Decompressed(fd, form)
