@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from restante import Account, Maildir, Maildrop, MaildropInUse
+from restante.calls import finished
 from restante.protocol.listing import MessageNumber, UniqueId, as_unique_id
-from restante.stores.contract import Content, Incoming
+from restante.stores.contract import Answer, Content, Incoming, Store
+
+T = TypeVar("T")
 
 DELAY = 0.03
 """Seconds by which something is done too late."""
@@ -32,7 +35,13 @@ def later(work: Callable[[], object]) -> None:
     threading.Thread(target=wait_and_work, daemon=True).start()
 
 
-class Faulty:
+def done(answer: Answer[T]) -> T:
+    """What a Maildir's method comes to; none of them is async."""
+    result: Any = answer
+    return finished(result)  # type: ignore[no-any-return]
+
+
+class Faulty(Store):
     """A store that is in order. Its heirs are not."""
 
     def __init__(self, store: Maildir, folder: Path) -> None:
@@ -40,7 +49,7 @@ class Faulty:
         self.folder = folder
 
     def open(self, account: Account) -> Maildrop:
-        return self.store.open(account)
+        return finished(self.store.open(account))
 
     def receive(self, account: Account) -> Incoming:
         return self.store.receive(account)
@@ -56,7 +65,7 @@ class WritesInPlace(Faulty):
         return _InPlace(folder / "new")
 
 
-class _InPlace:
+class _InPlace(Incoming):
     def __init__(self, folder: Path) -> None:
         self._name = f"{time.time_ns() // 10**9}.{os.urandom(8).hex()}.host"
         self._file = (folder / self._name).open("wb", buffering=0)
@@ -82,15 +91,15 @@ class AnswersBeforeCommit(Faulty):
         return _Hasty(self.store.receive(account))
 
 
-class _Hasty:
+class _Hasty(Incoming):
     def __init__(self, real: Incoming) -> None:
         self._real = real
 
     def write(self, block: bytes) -> None:
-        self._real.write(block)
+        done(self._real.write(block))
 
     def commit(self) -> UniqueId:
-        later(self._real.commit)
+        later(lambda: done(self._real.commit()))
         return as_unique_id("promised")
 
     def abort(self) -> None:
@@ -104,21 +113,21 @@ class DeliversTwice(Faulty):
         return _Twice(self.store.receive(account), self.store.receive(account))
 
 
-class _Twice:
+class _Twice(Incoming):
     def __init__(self, *both: Incoming) -> None:
         self._both = both
 
     def write(self, block: bytes) -> None:
         for each in self._both:
-            each.write(block)
+            done(each.write(block))
 
     def commit(self) -> UniqueId:
-        first, _ = (each.commit() for each in self._both)
+        first, _ = (done(each.commit()) for each in self._both)
         return first
 
     def abort(self) -> None:
         for each in self._both:
-            each.abort()
+            done(each.abort())
 
 
 class _Wrapped(Maildrop):
@@ -126,23 +135,21 @@ class _Wrapped(Maildrop):
         self.real = real
         self.listing = real.listing
 
-    def fetch(self, number: MessageNumber) -> Content:
-        content = self.real.fetch(number)
-        assert isinstance(content, Content)
-        return content
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
+        return done(self.real.fetch(number, lines))
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
-        self.real.commit(numbers)
+        done(self.real.commit(numbers))
 
     def close(self) -> None:
-        self.real.close()
+        done(self.real.close())
 
 
 class AnswersBeforeRemoval(Faulty):
     """Says +OK to QUIT before anything is removed."""
 
     def open(self, account: Account) -> Maildrop:
-        return _Promising(self.store.open(account))
+        return _Promising(finished(self.store.open(account)))
 
 
 class _Promising(_Wrapped):
@@ -150,28 +157,28 @@ class _Promising(_Wrapped):
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         def work() -> None:
-            self.real.commit(numbers)
-            self.real.close()
+            done(self.real.commit(numbers))
+            done(self.real.close())
 
         self._promised = True
         later(work)
 
     def close(self) -> None:
         if not self._promised:
-            self.real.close()
+            done(self.real.close())
 
 
 class RemovesWithoutQuit(Faulty):
     """Removes a message that was only looked at."""
 
     def open(self, account: Account) -> Maildrop:
-        return _Eager(self.store.open(account))
+        return _Eager(finished(self.store.open(account)))
 
 
 class _Eager(_Wrapped):
     def close(self) -> None:
         if len(self.listing) > 3:
-            self.real.commit([MessageNumber(len(self.listing))])
+            done(self.real.commit([MessageNumber(len(self.listing))]))
         super().close()
 
 
@@ -193,7 +200,7 @@ class KeepsLease(Faulty):
             file.touch(exist_ok=False)
         except FileExistsError as error:
             raise MaildropInUse("there is a lock file") from error
-        return _Locking(self.store.open(account), file)
+        return _Locking(finished(self.store.open(account)), file)
 
 
 class _Locking(_Wrapped):

@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from restante.accounts.contract import Account
+from restante.calls import Caller, finished
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
     Content,
+    Incoming,
     Maildrop,
     MaildropStore,
+    MessageGone,
     MessageInfo,
-    OpensMaildrops,
     Source,
+    Store,
 )
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
 from restante.stores.simple import SimpleMaildrops
+from restante.threads import WorkerThreads
 
 ANNA = Account("anna")
 BEN = Account("ben")
@@ -31,13 +35,15 @@ BEN = Account("ben")
 class Backend(ABC):
     """A store under test, its methods called to their end whether plain or async."""
 
-    store: OpensMaildrops
+    store: Store
+    takes_mail = True
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
 
     def run(self, result: Any) -> Any:
-        """`result`, or what it comes to when awaited."""
+        """`result`, or what it comes to when awaited or finished."""
+        result = finished(result)
         if not inspect.isawaitable(result):
             return result
 
@@ -51,8 +57,8 @@ class Backend(ABC):
         assert isinstance(result, Maildrop)
         return result
 
-    def content(self, maildrop: Maildrop, number: int) -> Content:
-        content = self.run(maildrop.fetch(MessageNumber(number)))
+    def content(self, maildrop: Maildrop, number: int, lines: int | None = None) -> Content:
+        content = self.run(maildrop.fetch(MessageNumber(number), lines))
         assert isinstance(content, Content)
         return content
 
@@ -73,11 +79,19 @@ class Backend(ABC):
     def close(self, maildrop: Maildrop) -> None:
         self.run(maildrop.close())
 
+    def receive(self, account: Account = ANNA) -> Receiving:
+        """Begin a message."""
+        return Receiving(self, self.run(self.store.receive(account)))
+
     def ids(self, account: Account = ANNA) -> list[str]:
         """The unique-ids that a session sees now."""
         maildrop = self.open(account)
         self.close(maildrop)
         return list(maildrop.listing.unique_ids)
+
+    def end(self) -> None:
+        """Give back what the backend has."""
+        self.runner.close()
 
     @abstractmethod
     def put(self, message: bytes, account: Account = ANNA) -> None:
@@ -86,6 +100,27 @@ class Backend(ABC):
     @abstractmethod
     def remove(self, number: int, account: Account = ANNA) -> None:
         """Remove the account's message at this place, behind any session's back."""
+
+
+class Receiving:
+    """An `Incoming` whose methods are called to their end whether plain or async."""
+
+    def __init__(self, backend: Backend, incoming: Incoming) -> None:
+        assert isinstance(incoming, Incoming)
+        self.run = backend.run
+        self.incoming = incoming
+
+    def write(self, block: bytes) -> None:
+        self.run(self.incoming.write(block))
+
+    def prepare(self) -> None:
+        self.run(self.incoming.prepare())
+
+    def commit(self) -> str:
+        return str(self.run(self.incoming.commit()))
+
+    def abort(self) -> None:
+        self.run(self.incoming.abort())
 
 
 async def _join(source: AsyncIterator[bytes]) -> bytes:
@@ -176,7 +211,9 @@ class DictStore(MaildropStore):
 
     def read(self, account: Account, unique_id: str) -> Source:
         self.reads += 1
-        message = self.mail.get(account.name, {})[unique_id]
+        message = self.mail.get(account.name, {}).get(unique_id)
+        if message is None:
+            raise MessageGone(unique_id)
         kind = int(unique_id.split()[1]) % 3
         if kind == 0:
             return message
@@ -217,10 +254,17 @@ class AsyncDictStore(MaildropStore):
 
 
 class SimpleBackend(Backend):
+    takes_mail = False
+
     def __init__(self, own: DictStore, outer: MaildropStore) -> None:
         super().__init__()
         self.own = own
-        self.store = SimpleMaildrops(outer)
+        self.threads = WorkerThreads("store", 0, 4)
+        self.store = SimpleMaildrops(outer, Caller(self.threads, blocking=outer.blocking))
+
+    def end(self) -> None:
+        self.threads.stop()
+        super().end()
 
     def put(self, message: bytes, account: Account = ANNA) -> None:
         self.own.put(account.name, message)

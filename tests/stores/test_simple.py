@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
 import pytest
 
 from restante.accounts.contract import Account
+from restante.calls import Caller
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
     CommitFailed,
@@ -18,10 +19,13 @@ from restante.stores.contract import (
     MaildropStore,
     MessageGone,
     MessageInfo,
+    Store,
     StoreError,
 )
-from restante.stores.simple import SimpleMaildrops
-from tests.stores.backends import ANNA, BEN, DictStore
+from restante.stores.memory import MemoryStore
+from restante.stores.simple import MOST_UNREADABLE, SimpleMaildrops, as_store
+from restante.threads import WorkerThreads
+from tests.stores.backends import ANNA, BEN, AsyncDictStore, DictStore, drained
 
 ONE, TWO = MessageNumber(1), MessageNumber(2)
 
@@ -30,7 +34,12 @@ class Trouble(Exception):
     pass
 
 
-def test_the_injected_call_is_used_for_all_of_the_stores_work() -> None:
+def simple(store: MaildropStore, **settings: int) -> SimpleMaildrops:
+    caller = Caller(WorkerThreads("store", 0, 2, idle_seconds=0.01), blocking=store.blocking)
+    return SimpleMaildrops(store, caller, **settings)
+
+
+def test_all_of_a_blocking_stores_work_is_done_on_threads() -> None:
     threads: set[str] = set()
 
     class Noting(DictStore):
@@ -42,22 +51,15 @@ def test_the_injected_call_is_used_for_all_of_the_stores_work() -> None:
             threads.add(threading.current_thread().name)
             return super().list(account)
 
-    async def call(function: Callable[..., Any], *args: Any) -> Any:
-        result: list[Any] = []
-        thread = threading.Thread(target=lambda: result.append(function(*args)), name="storage")
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        return result[0]
-
     store = Noting()
     store.put("anna", b"x\n")
 
     async def session() -> None:
-        maildrop = await SimpleMaildrops(store, call).open(ANNA)
+        maildrop = await simple(store).open(ANNA)
         maildrop.close()
 
     asyncio.run(session())
-    assert threads == {"storage"}
+    assert threads == {"restante-store"}
 
 
 def test_octets_are_counted_once_and_remembered_within_bounds() -> None:
@@ -66,7 +68,7 @@ def test_octets_are_counted_once_and_remembered_within_bounds() -> None:
         store.put("anna", b"x\n")
 
     async def sessions() -> None:
-        adapter = SimpleMaildrops(store, remembered=5)
+        adapter = simple(store, remembered=5)
         for _ in range(3):
             (await adapter.open(ANNA)).close()
         assert store.reads == 5
@@ -87,7 +89,7 @@ def test_octets_the_store_knows_are_believed() -> None:
 
     async def session() -> None:
         store = Knowing()
-        maildrop = await SimpleMaildrops(store).open(ANNA)
+        maildrop = await simple(store).open(ANNA)
         assert list(maildrop.listing.octets) == [7, 2**40]
         assert store.reads == 0
         maildrop.close()
@@ -111,7 +113,7 @@ def test_u2_u3_foreign_and_double_ids_are_mapped_and_mapped_back() -> None:
             asked.append(unique_ids)
 
     async def session() -> None:
-        maildrop = await SimpleMaildrops(Foreign()).open(ANNA)
+        maildrop = await simple(Foreign()).open(ANNA)
         assert len(set(maildrop.listing.unique_ids)) == 5
         asked.clear()
         for number in range(1, 6):
@@ -125,29 +127,19 @@ def test_u2_u3_foreign_and_double_ids_are_mapped_and_mapped_back() -> None:
     asyncio.run(session())
 
 
-@pytest.mark.parametrize("place", ["list", "read", "generator"])
-def test_what_the_store_raises_comes_through_and_leaves_no_lease(place: str) -> None:
+def test_what_list_raises_comes_through_and_leaves_no_lease() -> None:
     class Failing(DictStore):
         broken = True
 
         def list(self, account: Account) -> Iterator[MessageInfo]:
-            if self.broken and place == "list":
+            if self.broken:
                 raise Trouble
             return super().list(account)
-
-        def read(self, account: Account, unique_id: str) -> Any:
-            if self.broken and place == "read":
-                raise Trouble
-            return self.blocks() if self.broken else b"x\n"
-
-        def blocks(self) -> Iterator[bytes]:
-            yield b"x"
-            raise Trouble
 
     async def session() -> None:
         store = Failing()
         store.put("anna", b"x\n")
-        adapter = SimpleMaildrops(store)
+        adapter = simple(store)
         with pytest.raises(Trouble):
             await adapter.open(ANNA)
         store.broken = False
@@ -167,7 +159,7 @@ def test_a_cancelled_open_leaves_no_lease() -> None:
 
     async def session() -> None:
         store = Slow()
-        adapter = SimpleMaildrops(store)
+        adapter = simple(store)
         opening = asyncio.create_task(adapter.open(ANNA))
         await asyncio.sleep(0.02)
         with pytest.raises(MaildropInUse):
@@ -184,10 +176,10 @@ def test_a_cancelled_open_leaves_no_lease() -> None:
 def test_two_adapters_of_one_store_share_its_leases() -> None:
     async def session() -> None:
         store = DictStore()
-        maildrop = await SimpleMaildrops(store).open(ANNA)
+        maildrop = await simple(store).open(ANNA)
         with pytest.raises(MaildropInUse):
-            await SimpleMaildrops(store).open(ANNA)
-        (await SimpleMaildrops(DictStore()).open(ANNA)).close()
+            await simple(store).open(ANNA)
+        (await simple(DictStore()).open(ANNA)).close()
         maildrop.close()
 
     asyncio.run(session())
@@ -197,7 +189,7 @@ def test_d4_a_message_that_goes_while_the_maildrop_is_opened_is_left_out() -> No
     class Racing(DictStore):
         def read(self, account: Account, unique_id: str) -> Any:
             if unique_id == "letter 1":
-                raise KeyError(unique_id)
+                raise MessageGone(unique_id)
             return self.blocks() if unique_id == "letter 2" else b"x\n"
 
         def blocks(self) -> Iterator[bytes]:
@@ -208,7 +200,7 @@ def test_d4_a_message_that_goes_while_the_maildrop_is_opened_is_left_out() -> No
         store = Racing()
         for _ in range(3):
             store.put("anna", b"x\n")
-        maildrop = await SimpleMaildrops(store).open(ANNA)
+        maildrop = await simple(store).open(ANNA)
         assert list(maildrop.listing.octets) == [3]
         assert (await maildrop.fetch(ONE)).source == b"x\n"  # type: ignore[misc]
         maildrop.close()
@@ -247,7 +239,7 @@ def test_d3_failing_to_delete_tells_what_remains(
         store.error = error
         for _ in range(3):
             store.put("anna", b"x\n")
-        maildrop = await SimpleMaildrops(store).open(ANNA)
+        maildrop = await simple(store).open(ANNA)
         store.list_fails = list_fails
         with pytest.raises(CommitFailed) as caught:
             await maildrop.commit([ONE, TWO])  # type: ignore[misc]
@@ -257,3 +249,222 @@ def test_d3_failing_to_delete_tells_what_remains(
         maildrop.close()
 
     asyncio.run(session())
+
+
+class Given(MaildropStore):
+    """One message for each of `infos`, as `given` has it by its id."""
+
+    blocking = False
+
+    def __init__(self, infos: list[Any], given: Any) -> None:
+        self.infos = infos
+        self.given = given
+        self.asked: list[Any] = []
+
+    def list(self, account: Account) -> list[Any]:
+        return self.infos
+
+    def read(self, account: Account, unique_id: Any) -> Any:
+        self.asked.append(unique_id)
+        return self.given(unique_id)
+
+    def delete(self, account: Account, unique_ids: Sequence[Any]) -> None:
+        self.asked += unique_ids
+
+
+MESSAGE = b"Subject: x\n\nbody\n"
+OCTETS = len(MESSAGE) + 3
+
+
+@pytest.mark.parametrize(
+    "kind", [bytes, bytearray, memoryview, BytesIO, lambda m: [m], lambda m: iter([m])]
+)
+def test_a_message_may_be_given_in_any_form_of_bytes(kind: Any) -> None:
+    async def session() -> None:
+        maildrop = await simple(Given([MessageInfo("a")], lambda _: kind(MESSAGE))).open(ANNA)
+        assert list(maildrop.listing.octets) == [OCTETS]
+        content = await maildrop.fetch(ONE)  # type: ignore[misc]
+        assert drained(content.source) == MESSAGE
+        maildrop.close()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("given", [None, "text", 5, {"a": b"x"}.__getitem__])
+def test_what_is_no_message_is_named(given: Any) -> None:
+    async def session() -> None:
+        maildrop = await simple(Given([MessageInfo("a")], lambda _: given)).open(ANNA)
+        assert len(maildrop.listing) == 1
+        with pytest.raises(StoreError, match=rf"Given.read\('a'\) gives {type(given).__name__}"):
+            await maildrop.fetch(ONE)  # type: ignore[misc]
+        maildrop.close()
+
+    asyncio.run(session())
+
+
+def test_an_int_may_be_an_id_and_is_given_back_as_one() -> None:
+    async def session() -> None:
+        store = Given([MessageInfo(7), MessageInfo(8)], lambda _: MESSAGE)
+        maildrop = await simple(store).open(ANNA)
+        assert list(maildrop.listing.unique_ids) == ["7", "8"]
+        await maildrop.commit([ONE])  # type: ignore[misc]
+        assert store.asked == [7, 8, 7]
+        maildrop.close()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize(
+    ("info", "text"),
+    [
+        (MessageInfo(None), "unique_id=None; a str or an int"),  # type: ignore[arg-type]
+        (MessageInfo(b"a"), "unique_id=b'a'; a str or an int"),  # type: ignore[arg-type]
+        (MessageInfo(True), "unique_id=True; a str or an int"),
+        ("abc", "list\\(\\) gives 'abc'; a MessageInfo"),
+    ],
+)
+def test_what_is_no_id_is_refused_by_name(info: Any, text: str) -> None:
+    async def session() -> None:
+        with pytest.raises(StoreError, match=text):
+            await simple(Given([info], lambda _: MESSAGE)).open(ANNA)
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("octets", [-5, 20.0, "20", True])
+def test_octets_that_are_none_are_told_once_and_counted(
+    octets: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def session() -> None:
+        store = simple(Given([MessageInfo("letter", octets)], lambda _: MESSAGE))
+        for _ in range(2):
+            maildrop = await store.open(ANNA)
+            assert list(maildrop.listing.octets) == [OCTETS]
+            maildrop.close()
+
+    asyncio.run(session())
+    [record] = caplog.records
+    assert f"'letter' of 'anna': list() says octets={octets!r}" in record.getMessage()
+
+
+@pytest.mark.parametrize("kind", [bytes, BytesIO, lambda m: iter([m])])
+def test_octets_that_are_wrong_are_told_once_it_is_known_and_right_from_then_on(
+    kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RETR sends what is there; a message that comes as bytes has the right facts at once."""
+
+    async def session() -> None:
+        store = simple(Given([MessageInfo("letter", 5)], lambda _: kind(MESSAGE)))
+        maildrop = await store.open(ANNA)
+        assert list(maildrop.listing.octets) == [5]
+        for again in (False, True):
+            content = await maildrop.fetch(ONE)  # type: ignore[misc]
+            assert drained(content.source) == MESSAGE
+            if again or kind is bytes:
+                assert content.facts.octets == OCTETS
+        maildrop.close()
+        maildrop = await store.open(ANNA)
+        assert list(maildrop.listing.octets) == [OCTETS]
+        maildrop.close()
+
+    asyncio.run(session())
+    [record] = caplog.records
+    assert f"'letter' of 'anna' was listed with octets=5 and has {OCTETS}" in record.getMessage()
+
+
+def test_an_async_message_is_measured_while_it_is_read() -> None:
+    class Knowing(AsyncDictStore):
+        async def list(self, account: Account) -> list[MessageInfo]:
+            return [MessageInfo(own_id, 5) for own_id, _ in await super().list(account)]
+
+    async def session() -> None:
+        store = Knowing()
+        store.plain.put("anna", MESSAGE)
+        adapter = simple(store)
+        maildrop = await adapter.open(ANNA)
+        content = await maildrop.fetch(ONE)  # type: ignore[misc]
+        assert content.facts is None
+        assert isinstance(content.source, AsyncIterator)
+        assert b"".join([block async for block in content.source]) == MESSAGE
+        maildrop.close()
+        maildrop = await adapter.open(ANNA)
+        assert list(maildrop.listing.octets) == [OCTETS]
+        maildrop.close()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("not now"), KeyError("x"), Trouble("x"), SystemExit()]
+)
+def test_one_message_that_cannot_be_read_hides_no_other(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only MessageGone means gone; a KeyError is the application's own mistake."""
+
+    def read(unique_id: str) -> bytes:
+        if unique_id == "b":
+            raise error
+        return MESSAGE
+
+    async def session() -> None:
+        store = simple(Given([MessageInfo(each) for each in "abc"], read))
+        maildrop = await store.open(ANNA)
+        assert list(maildrop.listing.unique_ids) == ["a", "b", "c"]
+        assert list(maildrop.listing.octets) == [OCTETS, 0, OCTETS]
+        with pytest.raises(StoreError) as caught:
+            await maildrop.fetch(TWO)  # type: ignore[misc]
+        assert caught.value.temporary
+        assert (await maildrop.fetch(ONE)).source == MESSAGE  # type: ignore[misc]
+        maildrop.close()
+
+    asyncio.run(session())
+    assert "message 'b' of 'anna' can't be read" in caplog.text
+
+
+def test_where_nothing_can_be_read_the_maildrop_is_not_opened() -> None:
+    def read(unique_id: str) -> bytes:
+        raise Trouble
+
+    async def session() -> None:
+        infos = [MessageInfo(f"{number}") for number in range(1000)]
+        store = Given(infos, read)
+        with pytest.raises(StoreError):
+            await simple(store).open(ANNA)
+        assert len(store.asked) == MOST_UNREADABLE + 1
+
+    asyncio.run(session())
+
+
+class TestAsStore:
+    caller = Caller(WorkerThreads("store", 0, 1), blocking=True)
+
+    def test_a_store_is_taken_as_it_is(self) -> None:
+        store = MemoryStore()
+        assert as_store(store, self.caller) is store
+
+    def test_a_three_method_store_is_made_one_even_if_it_has_an_open_of_its_own(self) -> None:
+        class WithOpen(DictStore):
+            def open(self, path: str) -> None:
+                raise AssertionError
+
+        store = as_store(WithOpen(), self.caller)
+        assert isinstance(store, SimpleMaildrops)
+
+    @pytest.mark.parametrize(
+        ("given", "text"),
+        [
+            (DictStore, "store is the class DictStore, .*did you mean DictStore"),
+            (dict, "store is the class dict, and a store is an instance of a class that derives"),
+            ({}, "store is {} of type dict, and a store is"),
+            (None, "store is None of type NoneType, and a store is"),
+        ],
+    )
+    def test_what_is_none_is_named(self, given: object, text: str) -> None:
+        with pytest.raises(TypeError, match=text):
+            as_store(given, self.caller)
+
+    def test_a_store_that_takes_no_mail_says_so(self) -> None:
+        store: Store = as_store(DictStore(), self.caller)
+        with pytest.raises(StoreError, match="takes no mail"):
+            store.receive(ANNA)

@@ -1,0 +1,44 @@
+"""Where mail is kept: the contracts for stores of your own, and the stores that come with us.
+
+What `__all__` lists is public; all else in this package may change.
+"""
+
+from restante.stores.contract import (
+    Answer,
+    CommitFailed,
+    Content,
+    Incoming,
+    Lease,
+    LeaseLost,
+    Maildrop,
+    MaildropInUse,
+    MaildropStore,
+    MessageGone,
+    MessageInfo,
+    Messages,
+    Source,
+    Store,
+    StoreError,
+)
+from restante.stores.maildir.store import Maildir
+from restante.stores.memory import MemoryStore
+
+__all__ = [
+    "Answer",
+    "CommitFailed",
+    "Content",
+    "Incoming",
+    "Lease",
+    "LeaseLost",
+    "Maildir",
+    "Maildrop",
+    "MaildropInUse",
+    "MaildropStore",
+    "MemoryStore",
+    "MessageGone",
+    "MessageInfo",
+    "Messages",
+    "Source",
+    "Store",
+    "StoreError",
+]

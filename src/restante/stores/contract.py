@@ -7,7 +7,8 @@ themselves. Both are base classes: a store derives from one of them.
 Every method may be plain or `async`. An async one is awaited on the event loop. A plain one is
 called on a worker thread, or, where the class says `blocking = False`, on the event loop: it
 does what is quick and returns `OnThread(function, *args)` for what is not (see
-`restante.calls`).
+`restante.calls`). Taking mail in is always allowed to wait: `Store.receive` and the plain
+methods of an `Incoming` are called on worker threads whatever `blocking` says.
 """
 
 from __future__ import annotations
@@ -78,18 +79,24 @@ class CommitFailed(StoreError):
 class MessageInfo(NamedTuple):
     """One message of a three-method store.
 
-    unique_id: any text that stays the message's own for ever; what RFC 1939 §7 does not
-        allow as a unique-id is mapped to something it does.
+    unique_id: any text or int that stays the message's own for ever. `read` and `delete` are
+        called with it as it is. What RFC 1939 §7 does not allow as a unique-id is mapped to
+        something it does.
     octets: size with CRLF line ends, when the store knows it for certain; else None, and
-        the library reads the message once to count.
+        the library reads the message once to count. A size that is no int or is negative is
+        told to the log and counted instead.
     """
 
-    unique_id: str
+    unique_id: str | int
     octets: int | None = None
 
 
 Messages: TypeAlias = Iterable[MessageInfo]
 """What `MaildropStore.list` gives."""
+
+
+Given: TypeAlias = Source | bytearray | memoryview
+"""What `MaildropStore.read` may give."""
 
 
 class MaildropStore(ABC):
@@ -105,19 +112,24 @@ class MaildropStore(ABC):
         """The account's messages, oldest first."""
 
     @abstractmethod
-    def read(self, account: Account, unique_id: str) -> Source | Awaitable[Source]:
-        """The bytes of one message. Raises MessageGone if there is none."""
+    def read(self, account: Account, unique_id: Any) -> Given | Awaitable[Given]:
+        """The bytes of one message. Raises MessageGone if there is none.
+
+        Whatever else it raises, a KeyError too, is an error: the message is listed, the log
+        has the error, and RETR is answered `-ERR [SYS/TEMP]`.
+        """
 
     @abstractmethod
-    def delete(self, account: Account, unique_ids: Sequence[str]) -> Awaitable[None] | None:
+    def delete(self, account: Account, unique_ids: Sequence[Any]) -> Awaitable[None] | None:
         """Remove messages for good, before returning. One that is already gone is no error."""
 
 
 class Content(NamedTuple):
     """One message, ready to be sent.
 
-    source: its bytes as stored.
-    facts: when they are known; without them the bytes are converted with care.
+    source: its bytes as stored, or their beginning where TOP asked for no more.
+    facts: of the whole message as it is now, when they are known: `facts.octets` is what RETR
+        sends. They may differ from the listing's when the message was changed meanwhile.
     """
 
     source: Source
@@ -130,6 +142,8 @@ class Lease:
     holder: who has it, as an operator would look for it.
     expires: when it ends unless it is renewed, in seconds since 1970; None: at `close` only.
     """
+
+    __slots__ = ()
 
     holder: str = ""
     expires: float | None = None
@@ -179,17 +193,6 @@ class Maildrop(ABC):
         """Give the lease back. Harmless when repeated; removes nothing."""
         return None
 
-    # The old contract, until the server calls the new one.
-
-    def fetch_at_once(self, number: MessageNumber) -> Content | None:
-        return None
-
-    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:  # noqa: B027
-        pass
-
-    def close_at_once(self) -> bool:
-        return False
-
 
 class Incoming(ABC):
     """A message on its way into a maildrop. Nobody sees it before `commit`."""
@@ -201,8 +204,8 @@ class Incoming(ABC):
     def prepare(self) -> Answer[None]:
         """Make all that was written durable, so that `commit` has little left to fail at.
 
-        Raises StoreError. Where a message has several recipients, every copy is prepared
-        before any is committed.
+        The message is complete then: no `write` follows. Raises StoreError. Where a message
+        has several recipients, every copy is prepared before any is committed.
         """
         return None
 
@@ -239,7 +242,7 @@ class Store(ABC):
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
 
 
-# The old contract, until the server calls the new one.
+# The old contract's names, until the server and delivery use the classes above.
 
 
 @runtime_checkable

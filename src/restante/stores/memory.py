@@ -13,12 +13,14 @@ from restante.protocol.facts import Facts, measure
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
 from restante.stores.contract import (
     Content,
+    Incoming,
+    LeaseLost,
     Maildrop,
-    MaildropInUse,
     MessageGone,
     Store,
     StoreError,
 )
+from restante.stores.lease import ProcessLease
 
 
 class MemoryStore(Store):
@@ -29,7 +31,6 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._lock = Lock()
         self._messages: dict[str, dict[UniqueId, tuple[bytes, Facts]]] = {}
-        self._leased: set[str] = set()
         self._named: set[tuple[str, str]] = set()
         self._series = token_hex(4)
         self._counter = count(1)
@@ -71,43 +72,38 @@ class MemoryStore(Store):
         with self._lock:
             self._messages.get(maildrop_name, {}).pop(UniqueId(unique_id), None)
 
-    def open(self, account: Account) -> Maildrop:
+    def open(self, account: Account) -> MemoryMaildrop:
         """Lease and open the account's maildrop. Raises MaildropInUse."""
         name = account.maildrop_name
+        lease = ProcessLease(self, name)
         with self._lock:
-            if name in self._leased:
-                raise MaildropInUse(f"maildrop {name!r} is in use")
-            self._leased.add(name)
             facts = {uid: known for uid, (_, known) in self._messages.get(name, {}).items()}
-        return _MemoryMaildrop(self, name, facts)
+        return MemoryMaildrop(self, name, lease, facts)
 
-    def open_at_once(self, account: Account) -> Maildrop:
-        """The same: nothing here ever waits."""
-        return self.open(account)
-
-    def receive(self, account: Account) -> _MemoryIncoming:
+    def receive(self, account: Account) -> MemoryIncoming:
         """Begin a message for the account's maildrop."""
-        return _MemoryIncoming(self, account.maildrop_name)
+        return MemoryIncoming(self, account.maildrop_name)
 
-    def _read(self, maildrop_name: str, unique_id: UniqueId) -> Content:
+    def read(self, maildrop_name: str, unique_id: UniqueId) -> Content:
+        """One message. Raises MessageGone."""
         with self._lock:
             entry = self._messages.get(maildrop_name, {}).get(unique_id)
         if entry is None:
             raise MessageGone(f"message {unique_id} of {maildrop_name!r} is gone")
         return Content(*entry)
 
-    def _release(self, maildrop_name: str) -> None:
-        with self._lock:
-            self._leased.discard(maildrop_name)
 
+class MemoryMaildrop(Maildrop):
+    """One session's maildrop in memory."""
 
-class _MemoryMaildrop(Maildrop):
-    blocking = False
+    blocking: ClassVar[bool] = False
 
-    def __init__(self, store: MemoryStore, name: str, facts: dict[UniqueId, Facts]) -> None:
+    def __init__(
+        self, store: MemoryStore, name: str, lease: ProcessLease, facts: dict[UniqueId, Facts]
+    ) -> None:
         self._store = store
         self._name = name
-        self._closed = False
+        self._hold = self.lease = lease
         self.listing = Listing(
             list(facts),
             [known.octets for known in facts.values()],
@@ -123,43 +119,42 @@ class _MemoryMaildrop(Maildrop):
         return UniqueId(self.listing.unique_ids[number - 1])
 
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
-        return self._store._read(self._name, self._unique_id(number))
-
-    def fetch_at_once(self, number: MessageNumber) -> Content:
-        return self.fetch(number)
-
-    def close_at_once(self) -> bool:
-        self.close()
-        return True
+        """The message. Raises MessageGone."""
+        return self._store.read(self._name, self._unique_id(number))
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
-        if self._closed:
-            raise StoreError("the lease has been given back")
+        """Remove these messages. Raises LeaseLost after `close`."""
+        if self._hold.lost:
+            raise LeaseLost("the lease has been given back")
         for number in numbers:
             self._store.remove(self._name, self._unique_id(number))
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._store._release(self._name)
+        """Give the lease back."""
+        self._hold.release()
 
 
-class _MemoryIncoming:
+class MemoryIncoming(Incoming):
+    """A message on its way into a maildrop in memory."""
+
     def __init__(self, store: MemoryStore, maildrop_name: str) -> None:
         self._store = store
         self._name = maildrop_name
         self._blocks: list[bytes] | None = []
 
     def write(self, block: bytes) -> None:
+        """Take the message's next octets."""
         if self._blocks is None:
             raise StoreError("the message is finished")
         self._blocks.append(bytes(block))
 
     def commit(self) -> UniqueId:
+        """Put the message into the maildrop."""
         if self._blocks is None:
             raise StoreError("the message is finished")
         blocks, self._blocks = self._blocks, None
         return self._store.add(self._name, b"".join(blocks))
 
     def abort(self) -> None:
+        """Forget the message."""
         self._blocks = None

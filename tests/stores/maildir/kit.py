@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from restante.accounts.contract import Account
+from restante.calls import finished
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import Content, Maildrop
 from restante.stores.maildir.store import Maildir
 from tests.stores.backends import drained
 
 ANNA = Account("anna")
-HERE = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parents[3]
 
 
 def put(root: Path, name: str, message: bytes, sub: str = "new", user: str = "anna") -> Path:
@@ -35,8 +37,9 @@ def settle(root: Path, user: str = "anna") -> None:
         os.utime(root / user / sub, (then, then))
 
 
-def fetch(maildrop: Maildrop, number: int) -> Content:
-    content = maildrop.fetch(MessageNumber(number))
+def fetch(maildrop: Maildrop, number: int, lines: int | None = None) -> Content:
+    content: Any = maildrop.fetch(MessageNumber(number), lines)
+    content = finished(content)
     assert isinstance(content, Content)
     return content
 
@@ -46,16 +49,22 @@ def read(maildrop: Maildrop, number: int) -> bytes:
 
 
 def commit(maildrop: Maildrop, *numbers: int) -> None:
-    maildrop.commit([MessageNumber(number) for number in numbers])
+    rest: Any = maildrop.commit([MessageNumber(number) for number in numbers])
+    finished(rest)
+
+
+def close(maildrop: Maildrop) -> None:
+    rest: Any = maildrop.close()
+    finished(rest)
 
 
 def opened(store: Maildir, account: Account = ANNA) -> Maildrop:
-    return store.open(account)
+    return finished(store.open(account))
 
 
 def ids(store: Maildir, account: Account = ANNA) -> list[str]:
-    maildrop = store.open(account)
-    maildrop.close()
+    maildrop = opened(store, account)
+    close(maildrop)
     return list(maildrop.listing.unique_ids)
 
 

@@ -1,4 +1,4 @@
-"""What has changed is found without a look at the rest, and is what a survey finds."""
+"""What has changed is found without a look at the rest, and is what a look at all finds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restante.stores.maildir import files, learning
-from restante.stores.maildir import scan as survey
+from restante.stores.maildir import measured, scan
 from restante.stores.maildir.file_names import delivery_order
+from restante.stores.maildir.files import Folder
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.packed_text import CHUNK
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ids, opened, put, read, settle
+from tests.stores.maildir.kit import close, ids, opened, put, read, settle
 from tests.stores.maildir.test_maildir import count_calls
 
 COUNT = 2 * CHUNK + 10
@@ -43,11 +43,11 @@ def what_is_there(store: Maildir) -> list[tuple[str, int, bytes]]:
     assert listing.total == sum(listing.octets)
     lines = [f"{row} {octets}\r\n" for row, (_, octets, _) in enumerate(found, 1)]
     assert listing.scan_block() == "".join(lines).encode()
-    maildrop.close()
+    close(maildrop)
     return found
 
 
-def test_changes_of_each_kind_need_no_survey(
+def test_changes_of_each_kind_need_no_look_at_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path)
@@ -62,7 +62,7 @@ def test_changes_of_each_kind_need_no_survey(
     (folder / "new/2001.folder").mkdir()
     put(tmp_path, ".2002.hidden", b"x\n")
     settle(tmp_path)
-    monkeypatch.setattr(survey, "_survey_once", None)
+    monkeypatch.setattr(scan.Notes, "add", None)
     reads = count_calls(monkeypatch, "read")
     found = what_is_there(store)
     assert len(reads) == len(found) + 2
@@ -82,9 +82,16 @@ def test_a_folder_that_has_not_changed_is_not_listed(
     store = Maildir(tmp_path)
     ids(store)
     put(tmp_path, "2000.x", b"x\n", changed)
-    listed = count_calls(monkeypatch, "listdir")
+    listed: list[str] = []
+    real = Folder.names
+
+    def names(folder: Folder, most: int | None = None) -> list[str]:
+        listed.append(Path(folder.path).name)
+        return real(folder, most)
+
+    monkeypatch.setattr(Folder, "names", names)
     assert len(ids(store)) == COUNT + 1
-    assert listed == [str(tmp_path / "anna" / changed)]
+    assert set(listed) - {"tmp"} == {changed}
 
 
 def test_what_is_moved_while_it_is_looked_for_is_not_missed(
@@ -97,10 +104,10 @@ def test_what_is_moved_while_it_is_looked_for_is_not_missed(
     folder = tmp_path / "anna"
     real = os.listdir
 
-    def moving(path: str) -> list[str]:
+    def moving(fd: int) -> list[str]:
         if (folder / "new/1001.x").exists():
             (folder / "new/1001.x").rename(folder / "cur/1001.x:2,S")
-        return real(path)
+        return real(fd)
 
     monkeypatch.setattr(os, "listdir", moving)
     assert ids(store) == [*before, "2000.x"]
@@ -115,10 +122,10 @@ def test_a_message_that_cannot_be_read_is_left_out_for_once(
     put(tmp_path, "2000.x", b"x\n")
     settle(tmp_path)
 
-    def failing(name: str, most: int | None) -> None:
+    def failing(folder: Folder, name: str) -> None:
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr(learning, "measure_file", failing)
+    monkeypatch.setattr(scan, "measure_file", failing)
     assert ids(store) == before
     monkeypatch.undo()
     assert ids(store) == [*before, "2000.x"]
@@ -162,7 +169,7 @@ def step(root: Path, what: str, dice: int) -> None:
 
 @settings(max_examples=60)
 @given(st.lists(STEPS, min_size=1, max_size=3), st.booleans())
-def test_it_is_what_a_survey_finds(
+def test_it_is_what_a_look_at_all_finds(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[list[tuple[str, int]]], remembered: bool
 ) -> None:
     root = tmp_path_factory.mktemp("mail")
@@ -189,32 +196,32 @@ class TestFirstSight:
         fill(tmp_path)
         maildrop = opened(Maildir(tmp_path))
         assert (tmp_path / "anna" / INDEX_FILE).exists()
-        monkeypatch.setattr(learning, "measure_file", None)
-        assert maildrop.close_at_once()
+        monkeypatch.setattr(scan, "measure_file", None)
+        assert maildrop.close() is None
         assert len(ids(Maildir(tmp_path))) == COUNT
 
     def test_a_crash_on_the_way_undoes_little(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(survey, "SAVE_EVERY", 50)
+        monkeypatch.setattr(scan, "SAVE_EVERY", 50)
         fill(tmp_path)
-        measured: list[str] = []
+        names: list[str] = []
 
-        def dying(path: str, most: int | None) -> files.Measured:
-            measured.append(path)
-            if len(measured) == 70:
+        def dying(folder: Folder, name: str) -> measured.Measured:
+            names.append(name)
+            if len(names) == 70:
                 raise KeyboardInterrupt
-            return files.measure_file(path, most)
+            return measured.measure_file(folder, name)
 
-        monkeypatch.setattr(learning, "measure_file", dying)
+        monkeypatch.setattr(scan, "measure_file", dying)
         with pytest.raises(KeyboardInterrupt):
             opened(Maildir(tmp_path))
         assert ids(Maildir(tmp_path)) == [f"{1000 + number}.x" for number in range(COUNT)]
-        assert len(measured) == 70 + COUNT - 50
+        assert len(names) == 70 + COUNT - 50
 
 
 def test_names_are_sorted_in_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "RUN", 7)
+    monkeypatch.setattr(scan, "RUN", 7)
     order = [f"{number}{text}" for number in range(30) for text in (".M5P", ".M5Q", ".M11", "x")]
     expected = sorted(order, key=delivery_order)
     for name in order:

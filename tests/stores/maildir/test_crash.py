@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ids, opened, python, read
+from tests.stores.maildir.kit import close, ids, opened, python, read
 
 WORKER = """
 import sys
+from restante.calls import finished
 from restante.accounts.contract import Account
 from restante.stores.maildir.store import Maildir
 store, anna = Maildir(sys.argv[1]), Account("anna")
@@ -24,13 +25,13 @@ while True:
         incoming.write(b"Subject: %d.%d\\n" % (turn, number))
         incoming.write(b"\\n.\\n" + b"x" * 3000)
         print("kept", incoming.commit(), flush=True)
-    maildrop = store.open(anna)
+    maildrop = finished(store.open(anna))
     numbers = range(1, len(maildrop.listing) + 1, 2)
     chosen = [maildrop.listing.unique_ids[number - 1] for number in numbers]
     print("removing", *chosen, flush=True)
-    maildrop.commit(numbers)
+    finished(maildrop.commit(numbers))
     print("removed", *chosen, flush=True)
-    maildrop.close()
+    finished(maildrop.close())
 """
 
 
@@ -72,7 +73,7 @@ def test_killed_at_random_points_of_delivery_and_commit(tmp_path: Path) -> None:
             assert message.startswith(b"Subject: ")
             assert message.endswith(b"\r\n\r\n.\r\n" + b"x" * 3000 + b"\r\n")
             assert maildrop.listing.octets[number - 1] == len(message)
-        maildrop.close()
+        close(maildrop)
         assert ids(Maildir(tmp_path)) == found
         kept = set(found)
     assert kept

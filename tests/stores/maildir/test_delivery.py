@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from restante.protocol.facts import measure
 from restante.protocol.listing import valid_unique_id
 from restante.stores.contract import StoreError
-from restante.stores.maildir import incoming as incoming_module
+from restante.stores.maildir import files
 from restante.stores.maildir.file_names import new_name, own_unique_id
-from restante.stores.maildir.incoming import MaildirIncoming, move_without_overwriting
+from restante.stores.maildir.files import Folder
+from restante.stores.maildir.incoming import MaildirIncoming
 from restante.stores.maildir.journal import JOURNAL_FILE
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
-from tests.stores.maildir.kit import ANNA, fetch, ids, opened, python, read
+from tests.stores.maildir.kit import ANNA, close, fetch, ids, opened, python, read
 
 DELIVERER = """
 import sys
@@ -78,7 +80,7 @@ def test_a_delivered_message_is_not_read_again(
 ) -> None:
     for message in NASTY.values():
         deliver(store, message)
-    monkeypatch.setattr("restante.stores.maildir.learning.measure_file", None)
+    monkeypatch.setattr("restante.stores.maildir.scan.measure_file", None)
     maildrop = opened(store)
     for number, message in enumerate(NASTY.values(), 1):
         content = fetch(maildrop, number)
@@ -86,7 +88,7 @@ def test_a_delivered_message_is_not_read_again(
         assert content.facts.crlf
         if not isinstance(content.source, bytes):
             content.source.close()  # type: ignore[union-attr]
-    maildrop.close()
+    close(maildrop)
 
 
 @pytest.mark.parametrize("change", ["torn", "junk", "gone", "lies"])
@@ -111,7 +113,7 @@ def test_the_journal_is_believed_only_when_whole(
     if change == "lies":
         expected = [b"another message\r\n"] * len(NASTY)
     assert list(maildrop.listing.octets) == [len(message) for message in expected]
-    maildrop.close()
+    close(maildrop)
     assert not journal.exists()
 
 
@@ -147,10 +149,10 @@ def test_folders_that_vanish_are_made_again(tmp_path: Path, store: Maildir) -> N
 def test_nothing_is_left_of_a_delivery_that_fails(
     tmp_path: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(draft: Path, target: Path) -> None:
+    def full(*names: str, **folders: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(incoming_module, "move_without_overwriting", full)
+    monkeypatch.setattr(files, "link", full)
     with pytest.raises(StoreError) as caught:
         deliver(store, b"x")
     assert caught.value.temporary
@@ -180,10 +182,10 @@ def test_a_delivery_that_is_not_durable_is_taken_back(
     incoming = store.receive(ANNA)
     incoming.write(b"x")
 
-    def failing(folder: Path) -> None:
+    def failing(folder: Folder) -> None:
         raise OSError(errno.EIO, "I/O error")
 
-    monkeypatch.setattr(incoming_module, "sync_folder", failing)
+    monkeypatch.setattr(Folder, "sync", failing)
     with pytest.raises(StoreError):
         incoming.commit()
     assert stored(tmp_path) == []
@@ -198,37 +200,51 @@ def test_it_is_durable_before_it_is_told(tmp_path: Path, monkeypatch: pytest.Mon
         events.append("sync " + Path(f"/proc/self/fd/{fd}").readlink().parts[-2])
         real_fsync(fd)
 
-    def link(draft: Path, target: Path) -> None:
+    def link(draft: str, target: str, **folders: Any) -> None:
         events.append("link")
-        real_link(draft, target)
+        real_link(draft, target, **folders)
 
     incoming = store.receive(ANNA)
     incoming.write(b"x")
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(
-        incoming_module.move_without_overwriting,
-        "__defaults__",
-        (link,),
-    )
+    monkeypatch.setattr(files, "link", link)
+    incoming.prepare()
+    assert events == ["sync tmp"]
+    assert stored(tmp_path) == []
+    incoming.prepare()
     incoming.commit()
     assert events == ["sync tmp", "link", "sync anna"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    def no_links(draft: Path, target: Path) -> None:
+def test_once_prepared_it_takes_no_more(store: Maildir, tmp_path: Path) -> None:
+    incoming = store.receive(ANNA)
+    incoming.write(b"x")
+    incoming.prepare()
+    with pytest.raises(StoreError):
+        incoming.write(b"y")
+    incoming.commit()
+    [path] = stored(tmp_path)
+    assert path.read_bytes() == b"x\r\n"
+
+
+def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*names: str, **folders: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
     draft, target = tmp_path / "draft", tmp_path / "target"
     draft.write_bytes(b"new")
     target.write_bytes(b"old")
-    with pytest.raises(FileExistsError):
-        move_without_overwriting(draft, target)
-    with pytest.raises(FileExistsError):
-        move_without_overwriting(draft, target, no_links)
-    assert target.read_bytes() == b"old"
-    target.unlink()
-    move_without_overwriting(draft, target, no_links)
+    with Folder(str(tmp_path)) as folder:
+        with pytest.raises(FileExistsError):
+            folder.move_to("draft", folder, "target")
+        monkeypatch.setattr(files, "link", no_links)
+        with pytest.raises(FileExistsError):
+            folder.move_to("draft", folder, "target")
+        assert target.read_bytes() == b"old"
+        target.unlink()
+        folder.move_to("draft", folder, "target")
     assert target.read_bytes() == b"new"
+    assert not draft.exists()
 
 
 def test_two_processes_deliver_at_once(tmp_path: Path, store: Maildir) -> None:
@@ -256,4 +272,4 @@ def test_two_processes_deliver_at_once(tmp_path: Path, store: Maildir) -> None:
     assert subjects == {
         f"Subject: {who} {n}\r\n".encode() for who in ("one", "other") for n in range(200)
     }
-    maildrop.close()
+    close(maildrop)

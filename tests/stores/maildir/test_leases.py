@@ -14,59 +14,59 @@ import pytest
 
 from restante.stores.contract import MaildropInUse
 from restante.stores.maildir import lease as leases
-from restante.stores.maildir.lease import LOCK_FILE, Lease
+from restante.stores.maildir.lease import LOCK_FILE, FolderLease
 from tests.stores.maildir.kit import python
 
 HOLDER = """
 import sys
 from pathlib import Path
-from restante.stores.maildir.lease import Lease
-lease = Lease(Path(sys.argv[1]))
+from restante.stores.maildir.lease import FolderLease
+lease = FolderLease(sys.argv[1])
 print("held", flush=True)
 sys.stdin.readline()
 """
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
-    lease = Lease(tmp_path)
-    assert lease.holds()
+    lease = FolderLease(str(tmp_path))
+    assert not lease.lost
     with pytest.raises(MaildropInUse):
-        Lease(tmp_path)
+        FolderLease(str(tmp_path))
     lease.release()
     lease.release()
-    assert not lease.holds()
-    Lease(tmp_path).release()
+    assert lease.lost
+    FolderLease(str(tmp_path)).release()
 
 
 def test_a_lock_file_that_was_left_behind_means_nothing(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).write_text("4711")
-    Lease(tmp_path).release()
+    FolderLease(str(tmp_path)).release()
     assert (tmp_path / LOCK_FILE).exists()
 
 
 def test_without_a_folder_there_is_no_lease(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Lease(tmp_path / "nowhere")
+        FolderLease(str(tmp_path / "nowhere"))
 
 
 def test_the_same_folder_by_another_path(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    lease = Lease(tmp_path / "real")
+    lease = FolderLease(str(tmp_path / "real"))
     with pytest.raises(MaildropInUse):
-        Lease(tmp_path / "link")
+        FolderLease(str(tmp_path / "link"))
     lease.release()
 
 
 def test_of_many_threads_one_gets_it(tmp_path: Path) -> None:
     for _ in range(20):
         barrier = threading.Barrier(8)
-        won: list[Lease] = []
+        won: list[FolderLease] = []
 
-        def race(barrier: threading.Barrier = barrier, won: list[Lease] = won) -> None:
+        def race(barrier: threading.Barrier = barrier, won: list[FolderLease] = won) -> None:
             barrier.wait()
             with suppress(MaildropInUse):
-                won.append(Lease(tmp_path))
+                won.append(FolderLease(str(tmp_path)))
 
         threads = [threading.Thread(target=race) for _ in range(8)]
         for thread in threads:
@@ -80,33 +80,33 @@ def test_of_many_threads_one_gets_it(tmp_path: Path) -> None:
 def test_a_lock_file_replaced_between_opening_and_locking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Lease._take
+    real = FolderLease._take
     tries: list[int] = []
 
-    def removing(self: Lease, fd: int) -> None:
+    def removing(self: FolderLease, fd: int) -> None:
         tries.append(1)
         if len(tries) == 1:
             (tmp_path / LOCK_FILE).unlink()
         real(self, fd)
 
-    monkeypatch.setattr(Lease, "_take", removing)
-    lease = Lease(tmp_path)
+    monkeypatch.setattr(FolderLease, "_take", removing)
+    lease = FolderLease(str(tmp_path))
     assert len(tries) == 2
-    assert lease.holds()
+    assert not lease.lost
     monkeypatch.undo()
     with pytest.raises(MaildropInUse):
-        Lease(tmp_path)
+        FolderLease(str(tmp_path))
     lease.release()
 
 
 def test_a_holder_whose_lock_file_was_removed_knows(tmp_path: Path) -> None:
-    lease = Lease(tmp_path)
+    lease = FolderLease(str(tmp_path))
     (tmp_path / LOCK_FILE).unlink()
-    assert not lease.holds()
-    other = Lease(tmp_path)
-    assert not lease.holds()
+    assert lease.lost
+    other = FolderLease(str(tmp_path))
+    assert lease.lost
     lease.release()
-    assert other.holds()
+    assert not other.lost
     other.release()
 
 
@@ -117,10 +117,10 @@ def test_l1_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     try:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(MaildropInUse):
-            Lease(tmp_path)
+            FolderLease(str(tmp_path))
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
     finally:
         process.kill()
         process.wait(10)
@@ -129,7 +129,7 @@ def test_l1_a_killed_process_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_the_clock_is_the_file_systems(tmp_path: Path) -> None:
-    lease = Lease(tmp_path)
+    lease = FolderLease(str(tmp_path))
     assert abs(lease.clock() - time.time_ns()) < 2_000_000_000
     lease.release()
     assert abs(lease.clock() - time.time_ns()) < 2_000_000_000
@@ -157,11 +157,11 @@ class TestKeptOpen:
 
     @needs_proc
     def test_the_same_file_is_used_again(self, tmp_path: Path) -> None:
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
         one = descriptors(tmp_path / LOCK_FILE)
         assert len(one) == 1
         for _ in range(3):
-            lease = Lease(tmp_path)
+            lease = FolderLease(str(tmp_path))
             assert descriptors(tmp_path / LOCK_FILE) == one
             lease.release()
             lease.release()
@@ -169,18 +169,18 @@ class TestKeptOpen:
         assert descriptors(tmp_path / LOCK_FILE) == []
 
     def test_it_is_locked_again(self, tmp_path: Path) -> None:
-        Lease(tmp_path).release()
-        lease = Lease(tmp_path)
-        assert lease.holds()
+        FolderLease(str(tmp_path)).release()
+        lease = FolderLease(str(tmp_path))
+        assert not lease.lost
         for _ in range(2):
             with pytest.raises(MaildropInUse):
-                Lease(tmp_path)
+                FolderLease(str(tmp_path))
         lease.release()
-        assert not lease.holds()
-        Lease(tmp_path).release()
+        assert lease.lost
+        FolderLease(str(tmp_path)).release()
 
     def test_another_process_holds_it(self, tmp_path: Path) -> None:
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
         process = python(HOLDER, tmp_path)
         assert process.stdout is not None
         assert process.stdin is not None
@@ -188,53 +188,53 @@ class TestKeptOpen:
             assert process.stdout.readline() == b"held\n"
             for _ in range(2):
                 with pytest.raises(MaildropInUse):
-                    Lease(tmp_path)
+                    FolderLease(str(tmp_path))
         finally:
             process.kill()
             process.wait(10)
             process.stdout.close()
             process.stdin.close()
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
 
     @needs_proc
     @pytest.mark.parametrize("again", [False, True])
     def test_a_file_that_was_replaced_meanwhile(self, tmp_path: Path, again: bool) -> None:
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
         old = descriptors(tmp_path / LOCK_FILE)
         (tmp_path / LOCK_FILE).rename(tmp_path / "old")
         if again:
             (tmp_path / LOCK_FILE).touch()
-        lease = Lease(tmp_path)
-        assert lease.holds()
+        lease = FolderLease(str(tmp_path))
+        assert not lease.lost
         assert descriptors(tmp_path / "old") == []
         with pytest.raises(MaildropInUse):
-            Lease(tmp_path)
+            FolderLease(str(tmp_path))
         lease.release()
         assert len(descriptors(tmp_path / LOCK_FILE)) == len(old) == 1
 
     def test_a_folder_that_was_removed_meanwhile(self, tmp_path: Path) -> None:
         folder = tmp_path / "anna"
         folder.mkdir()
-        Lease(folder).release()
+        FolderLease(str(folder)).release()
         (folder / LOCK_FILE).unlink()
         folder.rmdir()
         with pytest.raises(FileNotFoundError):
-            Lease(folder)
+            FolderLease(str(folder))
         folder.mkdir()
-        lease = Lease(folder)
-        assert lease.holds()
+        lease = FolderLease(str(folder))
+        assert not lease.lost
         lease.release()
 
     def test_the_same_folder_by_another_path(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to(tmp_path / "real")
         for path in ("real", "link"):
-            Lease(tmp_path / path).release()
+            FolderLease(str(tmp_path / path)).release()
         for one, other in (("real", "link"), ("link", "real")):
-            lease = Lease(tmp_path / one)
+            lease = FolderLease(str(tmp_path / one))
             with pytest.raises(MaildropInUse):
-                Lease(tmp_path / other)
-            assert lease.holds()
+                FolderLease(str(tmp_path / other))
+            assert not lease.lost
             lease.release()
 
     @needs_proc
@@ -244,7 +244,7 @@ class TestKeptOpen:
         monkeypatch.setattr(leases, "_idle_limit", lambda: 2)
         for name in "abacd":
             (tmp_path / name).mkdir(exist_ok=True)
-            Lease(tmp_path / name).release()
+            FolderLease(str(tmp_path / name)).release()
         kept = [name for name in "abcd" if descriptors(tmp_path / name / LOCK_FILE)]
         assert kept == ["c", "d"]
 
@@ -255,7 +255,7 @@ class TestKeptOpen:
             monkeypatch.setattr(leases, "_descriptors", lambda limit=limit: limit)
             leases._idle_limit.cache_clear()
             assert leases._idle_limit() == kept
-        Lease(tmp_path).release()
+        FolderLease(str(tmp_path)).release()
         assert not leases._idle
         leases._idle_limit.cache_clear()
 
@@ -264,7 +264,7 @@ class TestKeptOpen:
     ) -> None:
         for name in "ab":
             (tmp_path / name).mkdir()
-        Lease(tmp_path / "a").release()
+        FolderLease(str(tmp_path / "a")).release()
         real = os.open
 
         def scarce(path: str, flags: int, mode: int = 0o777) -> int:
@@ -273,8 +273,8 @@ class TestKeptOpen:
             return real(path, flags, mode)
 
         monkeypatch.setattr(os, "open", scarce)
-        lease = Lease(tmp_path / "b")
-        assert lease.holds()
+        lease = FolderLease(str(tmp_path / "b"))
+        assert not lease.lost
         lease.release()
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork there")
@@ -288,7 +288,7 @@ class TestKeptOpen:
             assert process.stdout.readline() == b"parent: True\n"
             process.kill()
             process.wait(10)
-            Lease(tmp_path / "held").release()
+            FolderLease(str(tmp_path / "held")).release()
         finally:
             process.kill()
             process.wait(10)
@@ -303,29 +303,29 @@ from pathlib import Path
 from restante.stores.maildir import lease as leases
 from restante.stores.maildir import lease as leases
 from restante.stores.contract import MaildropInUse
-from restante.stores.maildir.lease import Lease
+from restante.stores.maildir.lease import FolderLease
 root = Path(sys.argv[1])
 for name in ("held", "idle"):
     (root / name).mkdir()
-lease = Lease(root / "held")
-Lease(root / "idle").release()
+lease = FolderLease(str(root / "held"))
+FolderLease(str(root / "idle")).release()
 ready, told = os.pipe()
 if os.fork() == 0:
-    held = lease.holds()
+    held = not lease.lost
     lease.release()
     open = sum(name.endswith(".lock") for name in map(os.readlink, (
         f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")
         if os.path.islink(f"/proc/self/fd/{fd}")
     ))) if os.path.isdir("/proc/self/fd") else 0
     try:
-        Lease(root / "held")
+        FolderLease(str(root / "held"))
     except MaildropInUse:
         print(f"child: in use, {held}, {open} open", flush=True)
-    Lease(root / "idle").release()
+    FolderLease(str(root / "idle")).release()
     os.write(told, b"x")
     sys.stdin.readline()
     os._exit(0)
 os.read(ready, 1)
-print(f"parent: {lease.holds()}", flush=True)
+print(f"parent: {not lease.lost}", flush=True)
 sys.stdin.readline()
 """

@@ -15,6 +15,7 @@ from restante.stores.contract import StoreError
 from restante.stores.maildir import location
 from restante.stores.maildir.location import MAX_COMPONENT, Place, folder_name
 from restante.stores.maildir.store import Maildir
+from tests.stores.maildir.kit import close, opened
 
 ROOT = Path("/srv/mail")
 TEMPLATES = ["{user}", "{name}", "{domain}/{user}/Maildir", "u-{name}/mail", "{domain}/{name}"]
@@ -150,21 +151,22 @@ def test_capitals_are_refused_where_the_file_system_ignores_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Maildir(tmp_path)
-    store.open(Account("Anna")).close()
+    close(opened(store, Account("Anna")))
+    store = Maildir(tmp_path)
     real = os.lstat
     monkeypatch.setattr(os, "lstat", lambda path: real(str(path).replace("anna", "Anna")))
     for action in (store.open, store.receive):
         with pytest.raises(StoreError, match="ignores case"):
             action(Account("Anna"))
     monkeypatch.undo()
-    store.open(Account("Anna")).close()
+    close(opened(store, Account("Anna")))
     assert list((tmp_path / "Anna/tmp").iterdir()) == []
 
 
 def test_nothing_outside_the_root_is_made(tmp_path: Path) -> None:
     store = Maildir(tmp_path / "a/root", fsync=False)
     for name in ("..", "../x", "/x", "a/b", "\\x", "nul", ".x"):
-        store.open(Account(name)).close()
+        close(opened(store, Account(name)))
         store.receive(Account(name)).commit()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["root"]
@@ -174,4 +176,4 @@ def test_nothing_outside_the_root_is_made(tmp_path: Path) -> None:
 def test_a_long_path_is_a_store_error(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["x" * 200] * 20)
     with pytest.raises(StoreError):
-        Maildir(deep).open(Account("anna"))
+        opened(Maildir(deep), Account("anna"))

@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
+from restante.calls import OnThread
+from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
     CommitFailed,
-    Maildrop,
+    LeaseLost,
     MaildropInUse,
     MessageGone,
-    OpensMaildrops,
-    ReceivesMail,
     StoreError,
 )
-from restante.stores.maildir import files, learning
+from restante.stores.maildir import files, measured, scan
 from restante.stores.maildir import store as maildir
 from restante.stores.maildir.open_maildir import SMALL
-from restante.stores.maildir.scan import FEW
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
-from tests.stores.maildir.kit import ANNA, commit, fetch, ids, opened, put, read, settle
+from tests.stores.backends import drained
+from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put, read, settle
 
 POSTFIX = "1700000003.V801I2a3b4M000007.mx.example.org"
 DOVECOT = "1700000001.M5P42.mail,S=4,W=5"
@@ -52,12 +52,6 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_it_opens_maildrops_and_receives_mail(store: Maildir) -> None:
-    assert isinstance(store, OpensMaildrops)
-    assert isinstance(store, ReceivesMail)
-    assert store.blocking
-
-
 def test_it_reads_what_postfix_dovecot_and_procmail_write(root: Path, store: Maildir) -> None:
     put(root, POSTFIX, b"3\n")
     put(root, DOVECOT + ":2,FS", b"1\r\n", "cur")
@@ -66,7 +60,7 @@ def test_it_reads_what_postfix_dovecot_and_procmail_write(root: Path, store: Mai
     assert list(maildrop.listing.unique_ids) == ["1700000001.M5P42.mail", PROCMAIL, POSTFIX]
     assert [wire_form(read(maildrop, n)) for n in (1, 2, 3)] == [b"1\r\n", b"2\r\n", b"3\r\n"]
     assert list(maildrop.listing.octets) == [3, 3, 3]
-    maildrop.close()
+    close(maildrop)
 
 
 def test_messages_are_in_order_of_delivery(root: Path, store: Maildir) -> None:
@@ -83,7 +77,7 @@ def test_nothing_is_moved_renamed_or_flagged(root: Path, store: Maildir) -> None
     maildrop = opened(store)
     read(maildrop, 1)
     read(maildrop, 2)
-    maildrop.close()
+    close(maildrop)
     assert tree(root / "anna") == before
 
 
@@ -103,7 +97,7 @@ def test_a_fifo_hangs_nobody(root: Path, store: Maildir) -> None:
     os.mkfifo(root / "anna/new/2.fifo")
     assert ids(store) == ["1.real"]
     with pytest.raises(FileNotFoundError):
-        files.open_regular(root / "anna/new/2.fifo")
+        files.open_regular(str(root / "anna/new/2.fifo"))
 
 
 def test_a_message_that_becomes_a_fifo_is_gone(root: Path, store: Maildir) -> None:
@@ -113,7 +107,7 @@ def test_a_message_that_becomes_a_fifo_is_gone(root: Path, store: Maildir) -> No
     os.mkfifo(path)
     with pytest.raises(MessageGone):
         fetch(maildrop, 1)
-    maildrop.close()
+    close(maildrop)
 
 
 def test_links_inside_a_maildrop_are_not_followed(root: Path, store: Maildir) -> None:
@@ -133,11 +127,11 @@ def test_a_message_that_becomes_a_link_is_gone(root: Path, store: Maildir) -> No
     path.symlink_to(secret)
     with pytest.raises(MessageGone):
         fetch(maildrop, 1)
-    maildrop.close()
+    close(maildrop)
 
 
-@pytest.mark.parametrize("sub", ["new", "cur"])
-def test_new_and_cur_must_be_folders(root: Path, store: Maildir, sub: str) -> None:
+@pytest.mark.parametrize("sub", ["new", "cur", "tmp"])
+def test_new_cur_and_tmp_must_be_folders(root: Path, store: Maildir, sub: str) -> None:
     put(root, "1.bens", b"x\n", user="ben")
     put(root, "1.annas", b"x\n")
     for path in (root / "anna" / sub).iterdir():
@@ -145,12 +139,12 @@ def test_new_and_cur_must_be_folders(root: Path, store: Maildir, sub: str) -> No
     (root / "anna" / sub).rmdir()
     (root / "anna" / sub).symlink_to(root / "ben/new")
     with pytest.raises(StoreError) as caught:
-        store.open(ANNA)
+        opened(store, ANNA)
     assert not caught.value.temporary
     with pytest.raises(StoreError):
         store.receive(ANNA)
     (root / "anna" / sub).unlink()
-    store.open(ANNA).close()  # the lease was given back
+    close(opened(store, ANNA))  # the lease was given back
 
 
 def test_an_operators_link_to_a_maildrop_is_followed(root: Path, store: Maildir) -> None:
@@ -205,7 +199,7 @@ class TestUniqueIds:
         maildrop = opened(store)
         assert list(maildrop.listing.unique_ids) == ["1.x"]
         commit(maildrop, 1)
-        maildrop.close()
+        close(maildrop)
         assert tree(root / "anna") == {}
 
     def test_two_files_with_one_base_name_are_two(self, root: Path, store: Maildir) -> None:
@@ -216,12 +210,12 @@ class TestUniqueIds:
             maildrop = opened(store)
             assert [read(maildrop, 1), read(maildrop, 2)] == [b"one\n", b"longer\n"]
             assert list(maildrop.listing.octets) == [5, 8]
-            maildrop.close()
+            close(maildrop)
             store = Maildir(root)
         maildrop = opened(store)
         (root / "anna/new/1.x").unlink()
         commit(maildrop, 1)
-        maildrop.close()
+        close(maildrop)
         assert list(tree(root / "anna")) == ["cur/1.x:2,S"]
 
 
@@ -238,12 +232,10 @@ class TestOthersAtWork:
         with pytest.raises(MessageGone):  # another base name: another file
             read(maildrop, 3)
         commit(maildrop, 1, 2)
-        maildrop.close()
+        close(maildrop)
         assert sorted(tree(root / "anna")) == ["cur/3.x,S=2:2,S", "new/4.x"]
 
-    def test_a_file_changed_in_place_is_sent_without_facts(
-        self, root: Path, store: Maildir
-    ) -> None:
+    def test_a_file_changed_in_place_is_measured_again(self, root: Path, store: Maildir) -> None:
         path = put(root, "1.x", b"one\n")
         put(root, "2.x", b"two\n")
         settle(root)
@@ -253,15 +245,29 @@ class TestOthersAtWork:
         maildrop = opened(store)
         assert list(maildrop.listing.octets) == [5, 5]
         content = fetch(maildrop, 1)
-        assert content.facts is None
         assert content.source == b".dots\n.\nand more\n"
-        assert fetch(maildrop, 2).facts is not None
-        maildrop.close()
+        assert content.facts == measure([b".dots\n.\nand more\n"])
+        assert fetch(maildrop, 2).facts == measure([b"two\n"])
+        close(maildrop)
         for again in (store, Maildir(root)):
             maildrop = opened(again)
             assert list(maildrop.listing.octets) == [20, 5]
-            assert fetch(maildrop, 1).facts is not None
-            maildrop.close()
+            assert fetch(maildrop, 1).facts == content.facts
+            close(maildrop)
+
+    def test_a_large_file_changed_in_place_is_measured_again_on_a_thread(
+        self, root: Path, store: Maildir
+    ) -> None:
+        """RETR announces what it sends."""
+        path = put(root, "1.x", b"one\n")
+        maildrop = opened(store)
+        message = b"line\n.dot\n" * SMALL
+        path.write_bytes(message)
+        assert isinstance(maildrop.fetch(MessageNumber(1)), OnThread)
+        content = fetch(maildrop, 1)
+        assert content.facts == measure([message])
+        assert drained(content.source) == message
+        close(maildrop)
 
     def test_an_edit_that_keeps_the_size_is_seen(self, root: Path, store: Maildir) -> None:
         path = put(root, "1.x", b"..\n")
@@ -270,8 +276,8 @@ class TestOthersAtWork:
         path.write_bytes(b"\n.\n")
         os.utime(path, (5, 5))
         maildrop = opened(store)
-        assert fetch(maildrop, 1).facts is None
-        maildrop.close()
+        assert fetch(maildrop, 1).facts == measure([b"\n.\n"])
+        close(maildrop)
 
     def test_l5_many_moved_messages_cost_few_scans(
         self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
@@ -282,13 +288,13 @@ class TestOthersAtWork:
         for number in range(500):
             (root / f"anna/new/{number}.x").rename(root / f"anna/cur/{number}.x:2,S")
         settle(root)
-        scans = count_calls(monkeypatch, "scandir")
+        scans = count_calls(monkeypatch, "listdir")
         for number in range(1, 501):
             read(maildrop, number)
         assert len(scans) == 2
         commit(maildrop, *range(1, 501))
         assert len(scans) == 6
-        maildrop.close()
+        close(maildrop)
         assert tree(root / "anna") == {}
 
 
@@ -315,17 +321,18 @@ class TestUnchanged:
         settle(root)
         store = Maildir(root)
         first = opened(store)
-        first.close()
+        close(first)
         if restarted:
             store = Maildir(root)
         listed = count_calls(monkeypatch, "scandir")
+        listed += count_calls(monkeypatch, "listdir")
         opens = count_calls(monkeypatch, "open")
         maildrop = opened(store)
         assert listed == []
         assert [Path(path).name for path in opens] == (["restante.index"] if restarted else [])
         assert list(maildrop.listing.unique_ids) == list(first.listing.unique_ids)
         assert list(maildrop.listing.octets) == [len(wire_form(m)) for m in NASTY.values()]
-        maildrop.close()
+        close(maildrop)
 
     def test_known_messages_are_not_read_again(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -337,7 +344,7 @@ class TestUnchanged:
         put(root, "9.x", b"y\n")
         opens = count_calls(monkeypatch, "open")
         assert ids(Maildir(root)) == ["0.x", "1.x", "2.x", "3.x", "4.x", "9.x"]
-        assert [path for path in opens if path.endswith(".x")] == [f"{root}/anna/new/9.x"]
+        assert [path for path in opens if path.endswith(".x")] == ["9.x"]
 
     def test_a_folder_that_changed_a_moment_ago_is_not_believed(
         self, root: Path, store: Maildir
@@ -369,7 +376,7 @@ class TestUnchanged:
         assert ids(one) == ids(other) == ["1.x", "2.x"]
         maildrop = opened(one)
         commit(maildrop, 1)
-        maildrop.close()
+        close(maildrop)
         assert ids(other) == ids(one) == ids(Maildir(root)) == ["2.x"]
 
 
@@ -378,14 +385,14 @@ def test_a_message_moved_while_the_maildrop_is_opened_is_not_missed(
 ) -> None:
     path = put(root, "1.x", b"x\n")
     put(root, "2.x", b"y\n")
-    real = files.measure_file
+    real = measured.measure_file
 
-    def moving(name: str, most: int | None) -> files.Measured:
+    def moving(folder: files.Folder, name: str) -> measured.Measured:
         if path.exists():
             path.rename(root / "anna/cur/1.x:2,S")
-        return real(name, most)
+        return real(folder, name)
 
-    monkeypatch.setattr(learning, "measure_file", moving)
+    monkeypatch.setattr(scan, "measure_file", moving)
     assert ids(store) == ["1.x", "2.x"]
 
 
@@ -395,14 +402,14 @@ def test_a_file_that_cannot_be_read_hides_no_other(
     put(root, "1.x", b"x\n")
     put(root, "2.x", b"y\n")
     settle(root)
-    real = files.measure_file
+    real = measured.measure_file
 
-    def failing(name: str, most: int | None) -> files.Measured:
+    def failing(folder: files.Folder, name: str) -> measured.Measured:
         if name.endswith("1.x"):
             raise PermissionError(13, "no")
-        return real(name, most)
+        return real(folder, name)
 
-    monkeypatch.setattr(learning, "measure_file", failing)
+    monkeypatch.setattr(scan, "measure_file", failing)
     assert ids(store) == ["2.x"]
     monkeypatch.undo()
     assert ids(store) == ["1.x", "2.x"]
@@ -417,17 +424,17 @@ class TestCommit:
         maildrop = opened(store)
         real = os.unlink
 
-        def failing(path: str) -> None:
-            if path.endswith(("2.x", "3.x")):
+        def failing(name: str, *, dir_fd: int | None = None) -> None:
+            if name.endswith(("2.x", "3.x")):
                 raise PermissionError(13, "no")
-            real(path)
+            real(name, dir_fd=dir_fd)
 
         monkeypatch.setattr(os, "unlink", failing)
         with pytest.raises(CommitFailed) as caught:
             commit(maildrop, 1, 2, 3)
         assert caught.value.remaining == 2
         monkeypatch.undo()
-        maildrop.close()
+        close(maildrop)
         assert ids(store) == ["2.x", "3.x", "4.x"]
 
     def test_the_folders_are_synced_once(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,7 +445,7 @@ class TestCommit:
         monkeypatch.setattr(os, "fsync", synced.append)
         commit(maildrop, *range(1, 40))
         assert len(synced) == 2
-        maildrop.close()
+        close(maildrop)
 
     def test_d3_a_removal_that_is_not_durable_is_no_success(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -452,114 +459,20 @@ class TestCommit:
         monkeypatch.setattr(os, "fsync", failing)
         with pytest.raises(CommitFailed):
             commit(maildrop, 1)
-        maildrop.close()
+        close(maildrop)
 
     def test_a_session_that_lost_its_lease_removes_nothing(self, root: Path) -> None:
         put(root, "1.x", b"x\n")
         maildrop = opened(Maildir(root))
         (root / "anna/restante.lock").unlink()
         other = opened(Maildir(root))
-        with pytest.raises(CommitFailed) as caught:
+        with pytest.raises(LeaseLost):
             commit(maildrop, 1)
-        assert caught.value.remaining == 1
-        maildrop.close()
+        close(maildrop)
         with pytest.raises(MaildropInUse):
-            Maildir(root).open(ANNA)
+            opened(Maildir(root), ANNA)
         commit(other, 1)
-        other.close()
-
-
-class TestBegunCommit:
-    """What can be removed without waiting is, and `commit` does the rest."""
-
-    def begun(self, maildrop: Maildrop, *numbers: int) -> None:
-        maildrop.begin_commit([MessageNumber(number) for number in numbers])
-
-    def test_what_lies_where_it_lay_is_removed_and_made_to_last(
-        self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        for number in range(1, 4):
-            put(root, f"{number}.x", b"x\n", "cur")
-        maildrop = opened(Maildir(root))
-        synced: list[int] = []
-        monkeypatch.setattr(os, "fsync", synced.append)
-        self.begun(maildrop, 1, 3)
-        assert [path.name for path in (root / "anna/cur").iterdir()] == ["2.x"]
-        assert synced == []
-        commit(maildrop, 1, 3)
-        assert len(synced) == 1
-        maildrop.close()
-        assert ids(store) == ["2.x"]
-
-    def test_what_was_moved_or_is_there_twice_is_found(self, root: Path, store: Maildir) -> None:
-        moved = put(root, "1.x", b"x\n")
-        twice = put(root, "2.x", b"x\n")
-        (root / "anna/cur/2.x:2,").hardlink_to(twice)
-        maildrop = opened(store)
-        moved.rename(root / "anna/cur/1.x:2,S")
-        self.begun(maildrop, 1, 2)
-        commit(maildrop, 1, 2)
-        maildrop.close()
-        assert ids(store) == []
-
-    def test_many_are_left_for_later(self, root: Path, store: Maildir) -> None:
-        numbers = range(1, FEW + 2)
-        for number in numbers:
-            put(root, f"{number}.x", b"x\n")
-        maildrop = opened(store)
-        self.begun(maildrop, *numbers)
-        assert len(list((root / "anna/new").iterdir())) == len(numbers)
-        commit(maildrop, *numbers)
-        maildrop.close()
-        assert ids(store) == []
-
-    def test_what_failed_is_tried_again_and_told(
-        self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        put(root, "1.x", b"x\n")
-        put(root, "2.x", b"x\n")
-        maildrop = opened(store)
-        real = os.unlink
-
-        def failing(path: str) -> None:
-            if path.endswith("2.x"):
-                raise PermissionError(13, "no")
-            real(path)
-
-        monkeypatch.setattr(os, "unlink", failing)
-        self.begun(maildrop, 1, 2)
-        with pytest.raises(CommitFailed) as caught:
-            commit(maildrop, 1, 2)
-        assert caught.value.remaining == 1
-        monkeypatch.undo()
-        commit(maildrop, 1, 2)
-        maildrop.close()
-        assert ids(store) == []
-
-    def test_a_removal_that_is_not_durable_is_no_success(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        put(root, "1.x", b"x\n")
-        maildrop = opened(Maildir(root))
-
-        def failing(fd: int) -> None:
-            raise OSError(5, "I/O error")
-
-        self.begun(maildrop, 1)
-        monkeypatch.setattr(os, "fsync", failing)
-        with pytest.raises(CommitFailed):
-            commit(maildrop, 1)
-        maildrop.close()
-
-    def test_a_session_that_lost_its_lease_removes_nothing(self, root: Path) -> None:
-        put(root, "1.x", b"x\n")
-        maildrop = opened(Maildir(root))
-        (root / "anna/restante.lock").unlink()
-        self.begun(maildrop, 1)
-        assert (root / "anna/new/1.x").exists()
-        with pytest.raises(CommitFailed):
-            commit(maildrop, 1)
-        maildrop.close()
+        close(other)
 
 
 def test_tmp_is_cleaned_of_deliveries_that_failed_long_ago(
@@ -580,10 +493,10 @@ def test_a_read_only_file_system_is_read(root: Path, monkeypatch: pytest.MonkeyP
     put(root, "1.x", b"x\n")
     real = os.open
 
-    def read_only(path: str, flags: int, mode: int = 0o777) -> int:
+    def read_only(path: str, flags: int, mode: int = 0o777, dir_fd: int | None = None) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             raise OSError(30, "Read-only file system", str(path))
-        return real(path, flags, mode)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", read_only)
     store = Maildir(root)
@@ -591,8 +504,8 @@ def test_a_read_only_file_system_is_read(root: Path, monkeypatch: pytest.MonkeyP
         maildrop = opened(store)
         assert read(maildrop, 1) == b"x\n"
         with pytest.raises(MaildropInUse):
-            Maildir(root).open(ANNA)
-        maildrop.close()
+            opened(Maildir(root), ANNA)
+        close(maildrop)
     assert sorted(path.name for path in (root / "anna").iterdir()) == ["cur", "new", "tmp"]
 
 
@@ -605,7 +518,7 @@ def test_big_messages_come_as_files_and_small_ones_as_bytes(root: Path, store: M
     assert isinstance(source, FileIO)
     with source:
         assert len(source.read()) == SMALL + 1
-    maildrop.close()
+    close(maildrop)
 
 
 def test_what_is_remembered_in_memory_is_bounded(
@@ -614,5 +527,5 @@ def test_what_is_remembered_in_memory_is_bounded(
     monkeypatch.setattr(maildir, "REMEMBERED", 100)
     for user in range(20):
         put(root, "1.x", b"x\n", user=f"user{user}")
-        store.open(Account(f"user{user}")).close()
+        close(opened(store, Account(f"user{user}")))
     assert 0 < len(store._recent) <= 10

@@ -16,7 +16,7 @@ from restante.stores.maildir.dovecot import UIDLIST_FILE, read_uidlist
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.pins import PINS_FILE, read_pins, write_pins
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ANNA, commit, ids, opened, put
+from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put
 
 POP3 = Path("/usr/lib/dovecot/pop3")
 
@@ -94,7 +94,7 @@ def test_u3_dovecots_duplicates_are_told_apart(tmp_path: Path) -> None:
 )
 def test_forms_of_the_list(tmp_path: Path, text: str, found: dict[str, str]) -> None:
     (tmp_path / UIDLIST_FILE).write_text(text)
-    assert read_uidlist(tmp_path) == found
+    assert read_uidlist(str(tmp_path)) == found
 
 
 @given(st.binary(max_size=200))
@@ -157,7 +157,7 @@ class TestPin:
         assert found[0].startswith("h")
         maildrop = opened(store)
         commit(maildrop, 2)
-        maildrop.close()
+        close(maildrop)
         assert ids(Maildir(tmp_path)) == found[:1]
 
     @pytest.mark.parametrize(
@@ -170,14 +170,14 @@ class TestPin:
         store.pin(ANNA, {"9.x": "a"})
         with pytest.raises(ValueError, match="two messages"):
             store.pin(ANNA, {"1.x": "a"})
-        assert read_pins(tmp_path / "anna") == {"9.x": "a"}
+        assert read_pins(str(tmp_path / "anna")) == {"9.x": "a"}
 
     def test_not_during_a_session(self, tmp_path: Path) -> None:
         store = Maildir(tmp_path)
         maildrop = opened(store)
         with pytest.raises(MaildropInUse):
             store.pin(ANNA, {"1.x": "a"})
-        maildrop.close()
+        close(maildrop)
 
 
 unique_id = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=70)
@@ -189,18 +189,18 @@ def test_pins_are_kept(
     tmp_path_factory: pytest.TempPathFactory, one: dict[str, str], other: dict[str, str]
 ) -> None:
     folder = tmp_path_factory.mktemp("pins")
-    write_pins(folder, one)
-    write_pins(folder, other)
-    assert read_pins(folder) == {**one, **other}
-    write_pins(folder, {}, alive=list(other))
-    assert read_pins(folder) == other
+    write_pins(str(folder), one)
+    write_pins(str(folder), other)
+    assert read_pins(str(folder)) == {**one, **other}
+    write_pins(str(folder), {}, alive=list(other))
+    assert read_pins(str(folder)) == other
 
 
 def test_a_torn_line_is_no_pin(tmp_path: Path) -> None:
-    write_pins(tmp_path, {"1.x": "a", "2.x": "b"})
+    write_pins(str(tmp_path), {"1.x": "a", "2.x": "b"})
     path = tmp_path / PINS_FILE
     path.write_bytes(path.read_bytes()[:-2])
-    assert read_pins(tmp_path) == {"1.x": "a"}
+    assert read_pins(str(tmp_path)) == {"1.x": "a"}
 
 
 def test_pins_of_messages_long_gone_are_dropped(tmp_path: Path) -> None:
@@ -209,4 +209,4 @@ def test_pins_of_messages_long_gone_are_dropped(tmp_path: Path) -> None:
     store = Maildir(tmp_path, unique_ids="dovecot")
     store.pin(ANNA, {f"{n}.x": f"id{n}" for n in range(2000)})
     assert ids(store) == ["id1", "5000.x"]
-    assert read_pins(tmp_path / "anna") == {"1.x": "id1", "5000.x": "5000.x"}
+    assert read_pins(str(tmp_path / "anna")) == {"1.x": "id1", "5000.x": "5000.x"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping
 
 from restante.protocol.facts import INTERNATIONALIZED, Facts
 from restante.protocol.listing import Listing
+from restante.stores.maildir.measured import Measured
 from restante.stores.maildir.packed_text import (
     CHUNK,
     Names,
@@ -16,9 +18,15 @@ from restante.stores.maildir.packed_text import (
     scan_lines,
 )
 
-IN_CUR, CRLF, DOTS, UTF8, TWICE = 1, 2, 4, 8, 32
+IN_CUR, CRLF, DOTS, UTF8, TWICE, COMPRESSED = 1, 2, 4, 8, 32, 64
 """Marks of a message: it lies in cur/, not new/; `Facts.crlf`; `Facts.needs_stuffing`;
-`Facts.utf8`, two bits; the same file was seen under a second name too."""
+`Facts.utf8`, two bits; the same file was seen under a second name too; `Measured.compressed`."""
+
+
+def marked(mark: int) -> re.Pattern[bytes]:
+    """Finds messages with a mark in `Rows.marks`."""
+    return re.compile(b"[" + re.escape(bytes(n for n in range(256) if n & mark)) + b"]")
+
 
 MAX_DOTS = 1_000_000
 """Dots' places of a whole maildrop that are kept: 4 MB."""
@@ -88,6 +96,11 @@ class Rows:
         start = self.dot_ends[row - 1] if row else 0
         return self.dots[start : self.dot_ends[row]] or None
 
+    def measured(self, row: int) -> Measured:
+        """What was found out about the file of message `row`."""
+        compressed = self.marks[row] & COMPRESSED != 0
+        return Measured(self.sizes[row], self.mtimes[row], self.facts(row), compressed)
+
     def listing(self) -> Listing:
         """The listing of these messages, its blocks ready."""
         ascii_octets = {row + 1: size for row, size in self.ascii_octets.items()}
@@ -111,6 +124,8 @@ class Draft:
     """Rows in the making: the first `keep` of other rows, and those that are added.
 
     keep: is rounded down, so that a chunk of texts isn't cut.
+    namesakes: of those that are added, counted from 0, the ones whose base names other
+        messages have or had, too.
     """
 
     def __init__(self, old: Rows | None = None, keep: int = 0) -> None:
@@ -118,6 +133,7 @@ class Draft:
         self._old = old if old is not None and self.keep else EMPTY
         self.names = NewNames()
         self.unique_ids: list[str] = []
+        self.namesakes: set[int] = set()
         self.marks = bytearray()
         self.sizes = array("Q")
         self.mtimes = array("q")
@@ -130,13 +146,16 @@ class Draft:
     def __len__(self) -> int:
         return self.keep + len(self.names)
 
-    def add(self, name: str, marks: int, size: int, mtime: int, facts: Facts) -> None:
-        """Append a message; its unique-id is appended apart."""
+    def add(self, name: str, marks: int, found: Measured, unique_id: str) -> None:
+        """Append a message. marks: IN_CUR and TWICE. unique_id: empty if it isn't known yet."""
+        size, mtime, facts, compressed = found
         octets, header_end, crlf, stuffing, ascii_octets, dots, utf8 = facts
+        self.unique_ids.append(unique_id)
         if utf8:
             self.ascii_octets[len(self)] = ascii_octets
         self.names.append(name)
-        self.marks.append(marks | CRLF * crlf | DOTS * stuffing | UTF8 * utf8)
+        of_facts = CRLF * crlf | DOTS * stuffing | UTF8 * utf8
+        self.marks.append(marks | of_facts | COMPRESSED * compressed)
         self.sizes.append(size)
         self.mtimes.append(mtime)
         self.octets.append(octets)
@@ -147,9 +166,7 @@ class Draft:
 
     def copy(self, other: Rows, row: int, name: str, marks: int) -> None:
         """Append message `row` of `other`, whose file may have a new name or place."""
-        facts = other.facts(row)
-        self.add(name, marks, other.sizes[row], other.mtimes[row], facts)
-        self.unique_ids.append(other.unique_ids[row])
+        self.add(name, marks, other.measured(row), other.unique_ids[row])
 
     def copy_run(self, other: Rows, start: int, end: int) -> None:
         """Append messages `start` to `end` of `other` as they are."""

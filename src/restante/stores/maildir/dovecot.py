@@ -10,38 +10,40 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from restante.stores.maildir.file_names import base_name
-from restante.stores.maildir.files import open_regular
+from restante.stores.maildir.files import read_lines
 
 UIDLIST_FILE = "dovecot-uidlist"
 
-_HEAD_3 = re.compile(rb"3 (?:.* )?V(\d+)(?: |$)")
-_HEAD_1 = re.compile(rb"1 (\d+) \d+")
+MAX_UIDLIST = 256 * 1024 * 1024
+"""Octets of the list, and how many lines of it are read."""
+MAX_LINES = 2_000_000
+
+_HEAD_3 = re.compile(rb"3 (?:.* )?V(\d{1,19})(?: |$)")
+_HEAD_1 = re.compile(rb"1 (\d{1,19}) \d+")
+_UID = re.compile(rb"\d{1,19}")
 
 
-def read_uidlist(folder: Path) -> dict[str, str]:
+def read_uidlist(folder: str) -> dict[str, str]:
     """Dovecot's unique-ids by base name; empty when there is no list that can be read.
 
     Raises OSError.
     """
     try:
-        fd, _ = open_regular(folder / UIDLIST_FILE)
+        head, *lines = read_lines(f"{folder}/{UIDLIST_FILE}", MAX_UIDLIST, MAX_LINES) or [b""]
     except FileNotFoundError:
         return {}
-    with os.fdopen(fd, "rb") as file:
-        head, *lines = file.read().split(b"\n")
     found = _HEAD_3.match(head) or _HEAD_1.match(head)
     if found is None:
         return {}
     validity = int(found[1]) & 0xFFFFFFFF
     extended = head.startswith(b"3")
     unique_ids: dict[str, str] = {}
-    for line in lines[:-1]:
+    for line in lines:
         uid, _, rest = line.partition(b" ")
         fields, _, name = rest.partition(b":") if extended else (b"", b"", rest)
-        if not uid.isdigit() or not name:
+        if not _UID.fullmatch(uid) or not name:
             continue
         unique_id = f"{int(uid) & 0xFFFFFFFF:08x}{validity:08x}"
         for field in fields.split(b" "):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 import time
 from itertools import count
 from secrets import token_hex
 
 from restante.protocol.listing import UniqueId, as_unique_id
 
-# Windows has no ":" in file names; programs there put one of two others before the flags.
-_WINDOWS_FLAGS = re.compile(r"[;!][12],")
+# Windows has no ":" in file names, and programs there put one of two others before the flags.
+# A Maildir may have come from there.
+_FLAGS_OF_WINDOWS = re.compile(r"[;!][12],[A-Za-z]*\Z")
 _SIZES = re.compile(r",[SW]=\d+(?=,|\Z)")
 _TIME = re.compile(r"([0-9]+)(?:\.[^.]*?M([0-9]+))?")
 _counter = count(1)
@@ -24,10 +24,10 @@ SUBFOLDERS = ("new", "cur")
 
 def base_name(name: str) -> str:
     """A file's name without its flags: it stays the same as long as the message lives."""
-    if sys.platform == "win32":
-        flags = _WINDOWS_FLAGS.search(name)
-        return name[: flags.start()] if flags else name
-    return name.partition(":")[0]
+    base = name.partition(":")[0]
+    if ";" in base or "!" in base:
+        return _FLAGS_OF_WINDOWS.sub("", base)
+    return base
 
 
 def own_unique_id(base: str) -> UniqueId:

@@ -1,105 +1,223 @@
-"""Reading message files without being led astray, and making what is written last."""
+"""Files and folders of a maildrop, which others may write to: nobody is led astray by them.
+
+Whatever lies in a maildrop is opened without following a link and without waiting for it,
+and is used only if it is what it should be. What lies in new/, cur/ or tmp/ is reached
+through a descriptor of that folder, so that a link put in the folder's place leads nowhere.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
-from restante.protocol.facts import Facts, Measure
 from restante.stores.contract import StoreError
 
 BLOCK = 256 * 1024
 
-# Not blocking, so that a FIFO lets itself be opened and then be recognised.
-_READ = os.O_RDONLY
+log = logging.getLogger("restante.stores")
+
+NO_LINKS = 0  # and no waiting: a FIFO lets itself be opened and then be recognised
 for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
-    _READ |= getattr(os, _flag, 0)
+    NO_LINKS |= getattr(os, _flag, 0)
+_READ = os.O_RDONLY | NO_LINKS
+_FOLDER = _READ | getattr(os, "O_DIRECTORY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS
+
+_HAS_DESCRIPTORS = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.supports_dir_fd and {
+    os.scandir,
+    os.listdir,
+} <= os.supports_fd
 
 
-def open_regular(path: Path | str) -> tuple[int, os.stat_result]:
+def open_regular(path: str, dir_fd: int | None = None) -> tuple[int, os.stat_result]:
     """Open a file for reading, if it is one: no link, no FIFO, no device.
 
     Raises FileNotFoundError for all of these too, other OSErrors as they come.
     """
     try:
-        fd = os.open(path, _READ)
+        fd = os.open(path, _READ, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path)) from error
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", path) from error
         raise
-    about = os.stat(fd)  # noqa: PTH116 - PyPy's fstat takes ten times as long
+    about = os.stat(fd)
     if stat.S_ISREG(about.st_mode):
         return fd, about
     os.close(fd)
-    raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+    raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
 
 
-def read_unchanged(path: str, size: int, mtime: int) -> bytes | None:
-    """All of a file, if it is a regular one of this size and modification time in ns, else None.
+def open_own(path: str, most: int) -> tuple[int, int]:
+    """Open a file of ours for reading: its descriptor and its size in octets.
 
-    `open_regular` and reading in one, for messages are fetched by it. Raises OSError.
-    """
-    fd = os.open(path, _READ)
-    try:
-        about = os.stat(fd)  # noqa: PTH116
-        if about.st_size == size and about.st_mtime_ns == mtime and stat.S_ISREG(about.st_mode):
-            data = os.read(fd, size + 1)  # one more, to see whether it has grown
-            if len(data) == size:
-                return data
-        return None
-    finally:
-        os.close(fd)
-
-
-def read_exactly(file: BinaryIO, size: int) -> bytes | None:
-    """All of `file` if it has `size` octets, else None."""
-    data = file.read(size + 1)
-    return data if len(data) == size else None
-
-
-class TooMuch(Exception):
-    """More than can be done in place: a thread must do it."""
-
-
-class Measured(NamedTuple):
-    """A message file: octets as stored, modification time in ns, facts."""
-
-    size: int
-    mtime: int
-    facts: Facts
-
-
-def measure_file(path: str, most: int | None = None) -> Measured:
-    """What there is to know of a message file. Raises OSError.
-
-    most: octets that may be read; TooMuch is raised for a larger file.
+    Raises FileNotFoundError when it is none, not a regular file, or has more than `most`
+    octets and so isn't ours; other OSErrors as they come.
     """
     fd, about = open_regular(path)
-    try:
-        if most is not None and about.st_size > most:
-            raise TooMuch
-        meter, size, seen = Measure(), about.st_size, 0
-        wanted = min(BLOCK, size + 1)  # no more: memory that isn't filled costs as much
-        while block := os.read(fd, wanted):
-            meter.feed(block)
-            seen += len(block)
-            if seen == size and len(block) < wanted:
-                break
-    finally:
-        os.close(fd)
-    return Measured(about.st_size, about.st_mtime_ns, meter.finish())
+    if about.st_size <= most:
+        return fd, about.st_size
+    os.close(fd)
+    log.warning("%s is passed over: it has more than %d octets", path, most)
+    raise FileNotFoundError(errno.ENOENT, "too large to be ours", path)
 
 
-def sync_folder(folder: Path | str) -> None:
-    """Make the names in a folder last through a loss of power. Raises OSError."""
+def read_lines(path: str, most: int, lines: int) -> list[bytes]:
+    """The whole lines of a file of ours: the first `lines` of them. Raises as `open_own`."""
+    fd, size = open_own(path, most)
+    with os.fdopen(fd, "rb") as file:
+        found = file.read(size).split(b"\n", lines)
+    del found[-1]  # what no line end follows was torn, or is one too many
+    return found
+
+
+def create(path: str, dir_fd: int | None = None) -> int:
+    """Make a file that wasn't there, for the owner alone, and open it for writing.
+
+    Raises FileExistsError, OSError.
+    """
+    return os.open(path, _CREATE, 0o600, dir_fd=dir_fd)
+
+
+class Folder:
+    """new/, cur/ or tmp/ of a maildrop, open. Closed as a context manager.
+
+    Raises FileNotFoundError when there is none, StoreError when it is no folder.
+    """
+
+    __slots__ = ("_before", "_fd", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd: int | None = None
+        self._before = ""
+        if not _HAS_DESCRIPTORS:  # as on Windows, where making links takes an administrator
+            folder_time(path)
+            self._before = path + os.sep
+            return
+        try:
+            self._fd = os.open(path, _FOLDER)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK, errno.ENXIO):
+                raise _no_folder(path) from error
+            raise
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+            self._before = os.devnull + os.sep  # where nothing is
+
+    def time(self) -> int:
+        """The folder's modification time in ns."""
+        return os.stat(self.path if self._fd is None else self._fd).st_mtime_ns
+
+    def names(self, most: int | None = None) -> list[str]:
+        """The names of what is in it, in any order; of the first `most` or a few more."""
+        where = self.path if self._fd is None else self._fd
+        if most is None:
+            return os.listdir(where)
+        names = []
+        with os.scandir(where) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if len(names) > most:
+                    break
+        return names
+
+    def stat(self, name: str) -> os.stat_result:
+        """About one entry; of a link about the link."""
+        return os.stat(self._before + name, dir_fd=self._fd, follow_symlinks=False)
+
+    def open(self, name: str) -> tuple[int, os.stat_result]:
+        """See `open_regular`."""
+        return open_regular(self._before + name, self._fd)
+
+    def create(self, name: str) -> int:
+        """See `create`."""
+        return create(self._before + name, self._fd)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file. Raises FileNotFoundError, OSError."""
+        os.unlink(self._before + name, dir_fd=self._fd)
+
+    def move_to(self, name: str, other: Folder, target: str) -> None:
+        """Give a file a name in `other` that nobody has. Raises FileExistsError, OSError."""
+        here, there = self._before + name, other._before + target
+        try:
+            link(here, there, src_dir_fd=self._fd, dst_dir_fd=other._fd, follow_symlinks=False)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_HARD_LINKS:
+                raise
+            try:
+                other.stat(target)
+            except FileNotFoundError:
+                os.rename(here, there, src_dir_fd=self._fd, dst_dir_fd=other._fd)
+                return
+            raise FileExistsError(errno.EEXIST, "there already", target) from error
+        self.unlink(name)
+
+    def read_unchanged(self, name: str, size: int, mtime: int) -> bytes | None:
+        """All of a file, if it is a regular one of this size and modification time in ns.
+
+        None if it isn't. `open` and reading in one, for messages are fetched by it. Raises
+        OSError.
+        """
+        fd = os.open(self._before + name, _READ, dir_fd=self._fd)
+        try:
+            about = os.stat(fd)
+            if about.st_size == size and about.st_mtime_ns == mtime and stat.S_ISREG(about.st_mode):
+                data = os.read(fd, size + 1)  # one more, to see whether it has grown
+                if len(data) == size:
+                    return data
+            return None
+        finally:
+            os.close(fd)
+
+    def sync(self) -> None:
+        """Make the names in it last through a loss of power. Raises OSError."""
+        if self._fd is not None:
+            os.fsync(self._fd)
+
+
+link = os.link
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+def folder_time(path: str) -> int:
+    """A folder's modification time in ns.
+
+    Raises FileNotFoundError, StoreError when it is something else than a folder, a link too.
+    """
+    about = os.lstat(path)
+    if not stat.S_ISDIR(about.st_mode):
+        raise _no_folder(path)
+    return about.st_mtime_ns
+
+
+def _no_folder(path: str) -> StoreError:
+    return StoreError(f"{path} is not a folder (links are not followed)", temporary=False)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder that isn't in a maildrop last. Raises OSError."""
     if os.name == "nt":  # folders can't be opened there, and needn't be
         return
-    fd = os.open(folder, os.O_RDONLY)
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
@@ -119,7 +237,7 @@ def make_folder(folder: Path, fsync: bool) -> None:
         make_folder(folder, fsync)
         return
     if fsync:
-        sync_folder(folder.parent)
+        sync_folder(str(folder.parent))
 
 
 @contextmanager

@@ -6,62 +6,58 @@ send the file as it lies. Other programs that read Maildirs take both kinds of l
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import BinaryIO
 
 from restante.protocol.facts import Facts, Measure
 from restante.protocol.listing import UniqueId
 from restante.protocol.stuffing import TERMINATOR, WireEncoder
-from restante.stores.contract import StoreError
+from restante.stores.contract import Incoming, StoreError
 from restante.stores.maildir.file_names import new_name, own_unique_id
-from restante.stores.maildir.files import Measured, as_store_error, sync_folder
+from restante.stores.maildir.files import Folder, as_store_error
 from restante.stores.maildir.journal import note
+from restante.stores.maildir.measured import Measured
 from restante.stores.maildir.scan import made_folder_times, make_maildir
+from restante.stores.maildir.steps import to_the_end
 
 _LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False, ascii_octets=0)
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-class MaildirIncoming:
-    """One message on its way into the maildrop in `folder`. Raises StoreError."""
+class MaildirIncoming(Incoming):
+    """One message on its way into the maildrop in `folder`. Raises StoreError.
 
-    def __init__(self, folder: Path, fsync: bool) -> None:
+    Its methods wait for the disk: they are called on worker threads.
+    """
+
+    def __init__(self, folder: str, fsync: bool) -> None:
         self._folder = folder
         self._fsync = fsync
         self._encoder = WireEncoder(_LINE_ENDS_ONLY)
         self._meter = Measure()
         self._empty = True
-        with as_store_error("delivery"):
-            made_folder_times(folder, fsync)  # they are there, and no links
+        self._base = ""  # the file's name in new/, once the message is prepared
+        with as_store_error("delivery"), ExitStack() as stack:
+            to_the_end(made_folder_times(folder, fsync))
+            try:
+                self._tmp = stack.enter_context(Folder(f"{folder}/tmp"))
+            except FileNotFoundError:
+                make_maildir(folder, fsync)
+                self._tmp = stack.enter_context(Folder(f"{folder}/tmp"))
+            self._new = stack.enter_context(Folder(f"{folder}/new"))
             self._name, self._file = self._create()
+            self._open_folders = stack.pop_all()
         self._open = True
 
     def _create(self) -> tuple[str, BinaryIO]:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        for flag in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
-            flags |= getattr(os, flag, 0)
         while True:
             name = new_name()
-            try:
-                fd = os.open(self._folder / "tmp" / name, flags, 0o600)
-            except FileExistsError:
-                continue
-            except FileNotFoundError:
-                make_maildir(self._folder, self._fsync)
-                continue
-            return name, os.fdopen(fd, "wb", 256 * 1024)
-
-    @property
-    def _draft(self) -> Path:
-        return self._folder / "tmp" / self._name
+            with suppress(FileExistsError):
+                return name, os.fdopen(self._tmp.create(name), "wb", 256 * 1024)
 
     def write(self, block: bytes) -> None:
         """Take the message's next octets, with line ends of any kind."""
-        if not self._open:
+        if not self._open or self._base:
             raise StoreError("the message is finished")
         if block:
             self._empty = False
@@ -75,35 +71,46 @@ class MaildirIncoming:
             self.abort()
             raise StoreError(f"delivery: {error}") from error
 
-    def commit(self) -> UniqueId:
-        """Put the message into new/, durably, and give its unique-id."""
+    def prepare(self) -> None:
+        """Write the message's last octets and make it durable in tmp/. Harmless when repeated.
+
+        What is left for `commit` is a link and the fsync of a folder.
+        """
         if not self._open:
             raise StoreError("the message is finished")
+        if self._base:
+            return
         self._store(self._encoder.finish(self._empty)[: -len(TERMINATOR)])
         try:
             with as_store_error("delivery"):
-                base = self._finish()
+                self._file.flush()
+                if self._fsync:
+                    os.fsync(self._file.fileno())
+                about = os.stat(self._file.fileno())
+                self._file.close()
+        except BaseException:
+            self.abort()
+            raise
+        self._base = f"{self._name},S={about.st_size}"
+        measured = Measured(about.st_size, about.st_mtime_ns, self._meter.finish())
+        note(self._folder, self._base, measured)
+
+    def commit(self) -> UniqueId:
+        """Put the message into new/, durably, and give its unique-id."""
+        self.prepare()
+        try:
+            with as_store_error("delivery"):
+                self._tmp.move_to(self._name, self._new, self._base)
+                if self._fsync:
+                    try:
+                        self._new.sync()
+                    except OSError:
+                        with suppress(FileNotFoundError):
+                            self._new.unlink(self._base)  # it will be sent again: no second copy
+                        raise
         finally:
             self.abort()
-        return own_unique_id(base)
-
-    def _finish(self) -> str:
-        self._file.flush()
-        if self._fsync:
-            os.fsync(self._file.fileno())
-        about = os.fstat(self._file.fileno())
-        self._file.close()
-        base = f"{self._name},S={about.st_size}"
-        note(self._folder, base, Measured(about.st_size, about.st_mtime_ns, self._meter.finish()))
-        target = self._folder / "new" / base
-        move_without_overwriting(self._draft, target)
-        if self._fsync:
-            try:
-                sync_folder(target.parent)
-            except OSError:
-                target.unlink(missing_ok=True)  # the sender will try again: no second copy
-                raise
-        return base
+        return own_unique_id(self._base)
 
     def abort(self) -> None:
         """Forget the message. Harmless after `commit` and when repeated."""
@@ -113,18 +120,5 @@ class MaildirIncoming:
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
-            self._draft.unlink(missing_ok=True)
-
-
-def move_without_overwriting(
-    draft: Path, target: Path, link: Callable[[Path, Path], None] = os.link
-) -> None:
-    """Give a file another name that nobody has. Raises FileExistsError, OSError."""
-    try:
-        link(draft, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if target.exists():
-            raise FileExistsError(errno.EEXIST, "there already", str(target)) from error
-        draft.rename(target)
+            self._tmp.unlink(self._name)
+        self._open_folders.close()

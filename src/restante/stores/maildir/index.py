@@ -1,7 +1,8 @@
 """The index of a Maildir: the facts of all its messages, in one file, a column each.
 
 It is a cache: whatever is wrong with it, it counts as absent and is made anew. What it
-says holds while the folders it was made from keep their times (`Stamp`).
+says holds while the folders it was made from keep their times (`Stamp`). Others may write to
+the maildrop, and a checksum proves no good will: numbers that can't be are found out, too.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import struct
 import sys
 import zlib
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from itertools import islice
+from operator import le
 from typing import NamedTuple, TypeAlias
 
-from restante.stores.maildir.columns import NUMBERS, Rows
-from restante.stores.maildir.files import open_regular
-from restante.stores.maildir.packed_text import CHUNK, Names, UniqueIds
+from restante.stores.maildir.columns import COMPRESSED, NUMBERS, Rows, marked
+from restante.stores.maildir.compressed import MAX_DECOMPRESSED
+from restante.stores.maildir.files import create, open_own
+from restante.stores.maildir.packed_text import CHUNK, Names, Texts, UniqueIds
 
 INDEX_FILE = "restante.index"
+
+MAX_INDEX = 512 * 1024 * 1024
+"""Octets, for some three million messages."""
 
 UNTRUSTED = -1
 REVIEW = -2
@@ -31,7 +38,7 @@ clock of a file system in use (FAT)."""
 
 Version: TypeAlias = tuple[int, int, int]
 
-_MAGIC = b"restidx4" if sys.byteorder == "little" else b"4xditser"
+_MAGIC = b"restidx5" if sys.byteorder == "little" else b"5xditser"
 _HEAD = struct.Struct("=8sI5q8Q")
 
 
@@ -64,7 +71,7 @@ class _Counts(NamedTuple):
     ascii_scan: int
 
 
-def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
+def save(folder: str, stamp: Stamp, rows: Rows) -> None:
     """Write the index, whole or not at all. Raises OSError."""
     extra = array("Q", [n for item in rows.ascii_octets.items() for n in item])
     blocks = (rows.names.block, rows.unique_ids.block, rows.scan, rows.ascii_scan)
@@ -75,18 +82,16 @@ def save(folder: Path, stamp: Stamp, rows: Rows) -> None:
     crc = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *sizes))
     for part in parts:
         crc = zlib.crc32(part, crc)
-    # One name for all writers: only the lease's holder writes, and a dead one's is reused.
-    draft = folder / (INDEX_FILE + ".new")
+    draft = f"{folder}/{INDEX_FILE}.new"
     with suppress(FileNotFoundError):
-        draft.unlink()
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(fd, "wb") as file:
+        os.unlink(draft)
+    with os.fdopen(create(draft), "wb") as file:
         file.write(_HEAD.pack(_MAGIC, crc, *stamp, *sizes))
         file.writelines(parts)
-    draft.replace(folder / INDEX_FILE)
+    os.replace(draft, f"{folder}/{INDEX_FILE}")
 
 
-def index_version(folder: Path) -> Version | None:
+def index_version(folder: str) -> Version | None:
     """What differs when the index has been saved again; None without one."""
     try:
         about = os.lstat(f"{folder}/{INDEX_FILE}")
@@ -95,10 +100,10 @@ def index_version(folder: Path) -> Version | None:
     return about.st_ino, about.st_mtime_ns, about.st_size
 
 
-def load(folder: Path) -> tuple[Stamp, Rows] | None:
+def load(folder: str) -> tuple[Stamp, Rows] | None:
     """The index as it was saved; None when there is none, or none that can be believed."""
     try:
-        fd, about = open_regular(folder / INDEX_FILE)
+        fd, size = open_own(f"{folder}/{INDEX_FILE}", MAX_INDEX)
         with os.fdopen(fd, "rb", buffering=0) as file:
             head = file.read(_HEAD.size)
             if len(head) < _HEAD.size or head[:8] != _MAGIC:
@@ -106,7 +111,7 @@ def load(folder: Path) -> tuple[Stamp, Rows] | None:
             _, crc, new, cur, pins_time, pins_size, ids, *sizes = _HEAD.unpack(head)
             counts = _Counts(*sizes)
             lengths = _lengths(counts)
-            if sum(lengths) != about.st_size - _HEAD.size:
+            if sum(lengths) != size - _HEAD.size:
                 return None
             parts = [file.read(length) for length in lengths]
     except (OSError, MemoryError):
@@ -115,9 +120,10 @@ def load(folder: Path) -> tuple[Stamp, Rows] | None:
     found = zlib.crc32(_HEAD.pack(_MAGIC, 0, *stamp, *counts))
     for part in parts:
         found = zlib.crc32(part, found)
-    # A checksum proves no good will: a name must not lead out of the folder.
-    outside = any(sep.encode() in parts[-4] for sep in (os.sep, os.altsep) if sep)
-    return None if found != crc or outside else (stamp, _rows(counts, parts))
+    if found != crc:
+        return None
+    rows = _rows(counts, parts)
+    return (stamp, rows) if _is_possible(rows) else None
 
 
 def _lengths(counts: _Counts) -> list[int]:
@@ -156,3 +162,72 @@ def _rows(counts: _Counts, parts: list[bytes]) -> Rows:
     rows.unique_ids = UniqueIds(unique_ids, column("Q", chunks), count)
     rows.total = counts.total
     return rows
+
+
+_UNIQUE_ID_LINES = bytes(range(0x20, 0x7F)) + b"\r\n"
+_COMPRESSED = marked(COMPRESSED)
+_SCAN_LINES = b"0123456789 \r\n"
+_OUTSIDE = tuple(sep.encode() for sep in (os.sep, os.altsep) if sep)
+
+
+def _is_possible(rows: Rows) -> bool:
+    """Whether all lies where it is said to lie, and can stand in a reply.
+
+    What is said of a single message is looked at when it is fetched.
+    """
+    count, ends = len(rows), rows.dot_ends.tolist()
+    names, unique_ids, ascii_scan = rows.names.block, rows.unique_ids.block, rows.ascii_scan
+    try:
+        names.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return (
+        not any(sep in names for sep in _OUTSIDE)  # a name must not lead out of the folder
+        and not unique_ids.translate(None, _UNIQUE_ID_LINES)
+        and not (unique_ids.startswith(b".") or b"\n." in unique_ids)  # nor end the reply
+        and not rows.scan.translate(None, _SCAN_LINES)
+        and not ascii_scan.translate(None, _SCAN_LINES)
+        and _starts_are_right(rows.names, b"\0")
+        and _starts_are_right(rows.unique_ids, b"\n")
+        and rows.scan.count(b"\n") == count
+        and ascii_scan.count(b"\n") == (count if rows.ascii_octets else 0)
+        and sum(rows.octets) == rows.total
+        and _octets_are_possible(rows)
+        and all(row < count for row in rows.ascii_octets)
+        and (ends[-1] if ends else 0) == len(rows.dots)
+        and ends == sorted(ends)
+        and _dots_increase(rows)
+    )
+
+
+def _octets_are_possible(rows: Rows) -> bool:
+    """Whether messages can have so many octets as files of these sizes, by and large."""
+    if not len(rows):
+        return True
+    if _COMPRESSED.search(rows.marks):
+        return max(rows.octets) <= max(2 * MAX_DECOMPRESSED, 2 * max(rows.sizes)) + 2
+    return max(rows.octets) <= 2 * max(rows.sizes) + 2 and all(map(le, rows.sizes, rows.octets))
+
+
+def _dots_increase(rows: Rows) -> bool:
+    """Whether those of each message do."""
+    pairs = zip(rows.dots, islice(rows.dots, 1, None), strict=False)
+    falls = {at for at, (one, other) in enumerate(pairs, 1) if one >= other}
+    return not falls or falls.issubset(rows.dot_ends)
+
+
+def _starts_are_right(texts: Texts, end: bytes) -> bool:
+    """Whether each chunk has CHUNK texts, the last one what remains, and `end` ends each."""
+    block, starts = texts.block, texts.starts
+    if not len(texts):
+        return not block
+    if starts[0] or any(block[start - 1 : start] != end for start in islice(starts, 1, None)):
+        return False
+    counts = _counts(block, end, starts)
+    last = len(texts) - CHUNK * (len(starts) - 1)
+    return counts.pop() == last and all(count == CHUNK for count in counts)
+
+
+def _counts(block: bytes, end: bytes, starts: Sequence[int]) -> list[int]:
+    ends = [*islice(starts, 1, None), len(block)]
+    return [block.count(end, start, stop) for start, stop in zip(starts, ends, strict=True)]

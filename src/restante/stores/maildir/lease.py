@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import stat
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
 
-from restante.stores.contract import MaildropInUse
+from restante.stores.contract import Lease, MaildropInUse, StoreError
+from restante.stores.maildir.files import NO_LINKS
 
 LOCK_FILE = "restante.lock"
 
@@ -33,24 +35,27 @@ descriptors that the process may have."""
 
 Key: TypeAlias = tuple[int, int]  # device and inode
 
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EMLINK)
+
 _guard = Lock()
 _held: dict[Key, int] = {}  # descriptors of locked files
 _idle: OrderedDict[str, tuple[int, Key]] = OrderedDict()  # by path, last used last
 _process = object()  # another one after a fork
 
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | NO_LINKS
 
 
-class Lease:
+class FolderLease(Lease):
     """Holds `folder` from its making to `release`, against all threads and processes.
 
     Raises MaildropInUse when another holds it, FileNotFoundError when there is no such
-    folder, OSError when the lock can't be tried.
+    folder, StoreError when the lock file is no file of ours, OSError when the lock can't be
+    tried.
     """
 
     __slots__ = ("_fd", "_key", "_path", "_process", "_writable")
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: str) -> None:
         self._path = path = f"{folder}/{LOCK_FILE}"
         self._process = _process
         self._writable = True
@@ -64,9 +69,23 @@ class Lease:
                 if self._is_in_place():
                     return
             except BaseException:
-                self._end(keep=False)
+                self.release(keep=False)
                 raise
-            self._end(keep=False)  # the file was replaced between opening and locking
+            self.release(keep=False)  # the file was replaced between opening and locking
+
+    @property
+    def holder(self) -> str:  # type: ignore[override]
+        """The process, and the host that it runs on."""
+        return f"pid {os.getpid()} on {socket.gethostname()}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether it excludes nobody any more: after `release`, in a forked child, and when
+        somebody removed the lock file."""
+        try:
+            return self._fd < 0 or self._process is not _process or not self._is_in_place()
+        except OSError:
+            return True
 
     def _take_idle(self, path: str) -> bool:
         """Lock the file that was kept open, if there is one and it is still in place."""
@@ -80,29 +99,36 @@ class Lease:
                 raise MaildropInUse(f"{path} is locked")
             _held[key] = fd
         try:
-            there = os.stat(path)  # noqa: PTH116 - the plain call, at every login
+            there = os.stat(path)
             if there.st_ino == key[1] and there.st_dev == key[0]:
                 return True
         except FileNotFoundError:
             pass
         except BaseException:
-            self._end(keep=False)
+            self.release(keep=False)
             raise
-        self._end(keep=False)
+        self.release(keep=False)
         return False
 
-    def _open(self, folder: Path | str) -> int:
+    def _open(self, folder: str) -> int:
         try:
             return _open(self._path, _FLAGS)
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise self._no_file() from error
             if error.errno != errno.EROFS:
                 raise
-        self._path = str(folder)
+        self._path = folder
         self._writable = False
         return _open(self._path, os.O_RDONLY)
 
+    def _no_file(self) -> StoreError:
+        return StoreError(f"{self._path} is no file of ours: remove it", temporary=False)
+
     def _take(self, fd: int) -> None:
-        about = os.fstat(fd)
+        about = os.stat(fd)
+        if self._writable and (about.st_nlink > 1 or not stat.S_ISREG(about.st_mode)):
+            raise self._no_file()  # a lock on another maildrop's file would lock that
         key = (about.st_dev, about.st_ino)
         with _guard:
             if key in _held:  # where a lock belongs to the process, it wouldn't stop a thread
@@ -114,32 +140,24 @@ class Lease:
 
     def _is_in_place(self) -> bool:
         try:
-            there = os.stat(self._path)  # noqa: PTH116
+            there = os.stat(self._path)
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == self._key
-
-    def holds(self) -> bool:
-        """Whether the lease still excludes others: False after `release`, in a forked child,
-        and when somebody removed the lock file."""
-        try:
-            return self._fd >= 0 and self._process is _process and self._is_in_place()
-        except OSError:
-            return False
 
     def clock(self) -> int:
         """The file system's time in ns, by which it stamps files. It can differ from ours."""
         if self._writable and os.utime in os.supports_fd:
             with suppress(OSError):
                 os.utime(self._fd)
-                return os.fstat(self._fd).st_mtime_ns
+                return os.stat(self._fd).st_mtime_ns
         return time.time_ns()
 
-    def release(self) -> None:
-        """Give the folder free. Harmless when repeated."""
-        self._end(self._writable)
+    def release(self, *, keep: bool = True) -> None:
+        """Release the lock. Harmless when repeated.
 
-    def _end(self, keep: bool) -> None:
+        keep: keep the file open for the next session.
+        """
         with _guard:
             fd, self._fd = self._fd, -1
             if fd < 0 or self._process is not _process:  # a forked child has closed it already
@@ -149,8 +167,12 @@ class Lease:
                 os.close(fd)
                 return
             del _held[key]
-            if not _unlock(fd) or not keep or not _keep(self._path, fd, key):
+            if not _unlock(fd) or not (keep and self._writable):
                 os.close(fd)
+            elif self._path not in _idle and len(_idle) < _idle_limit():
+                _idle[self._path] = fd, key
+            else:
+                _keep(self._path, fd, key)
 
 
 def _open(path: str, flags: int) -> int:
@@ -163,17 +185,14 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _keep(path: str, fd: int, key: Key) -> bool:
+def _keep(path: str, fd: int, key: Key) -> None:
     """Keep an unlocked file open, in the place of the one used longest ago. Under `_guard`."""
-    other = _idle.pop(path, None)
-    if other is None and len(_idle) >= _idle_limit():
-        if not _idle:
-            return False
-        _, other = _idle.popitem(last=False)
-    if other is not None:
-        os.close(other[0])
+    if path not in _idle and not _idle:
+        os.close(fd)
+        return
+    other, _ = _idle.pop(path) if path in _idle else _idle.popitem(last=False)[1]
+    os.close(other)
     _idle[path] = fd, key
-    return True
 
 
 @cache

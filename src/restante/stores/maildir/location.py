@@ -106,7 +106,7 @@ def _fields(part: str) -> set[str]:
     return set(fields)
 
 
-def refuse_if_case_is_ignored(folder: Path, maildrop_name: str) -> None:
+def refuse_if_case_is_ignored(folder: str, maildrop_name: str) -> None:
     """Raise StoreError when names that differ only in case would meet in `folder`.
 
     Asked of the file system only for names with capital letters: of two such names at
@@ -114,7 +114,7 @@ def refuse_if_case_is_ignored(folder: Path, maildrop_name: str) -> None:
     """
     if _IGNORES_CASE or maildrop_name == maildrop_name.lower():
         return
-    for path in (folder, *folder.parents):
+    for path in (Path(folder), *Path(folder).parents):
         other = path.with_name(path.name.lower()) if path.name else path
         if path == other:
             continue

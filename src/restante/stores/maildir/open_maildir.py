@@ -3,262 +3,333 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import FileIO
-from pathlib import Path
+from typing import ClassVar, Protocol
 
+from restante.calls import OnThread
+from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
-from restante.stores.contract import CommitFailed, Content, Maildrop, MessageGone
+from restante.stores.contract import (
+    CommitFailed,
+    Content,
+    LeaseLost,
+    Maildrop,
+    MessageGone,
+    StoreError,
+)
 from restante.stores.maildir import journal
-from restante.stores.maildir.columns import IN_CUR, TWICE
-from restante.stores.maildir.file_names import SUBFOLDERS, base_name
-from restante.stores.maildir.files import as_store_error, open_regular, read_unchanged, sync_folder
+from restante.stores.maildir.columns import COMPRESSED, IN_CUR, TWICE
+from restante.stores.maildir.compressed import Decompressed, form_of
+from restante.stores.maildir.file_names import base_name
+from restante.stores.maildir.files import as_store_error
 from restante.stores.maildir.index import REVIEW, TICK, index_version, save
-from restante.stores.maildir.lease import Lease
-from restante.stores.maildir.scan import FEW, scan
+from restante.stores.maildir.lease import FolderLease
+from restante.stores.maildir.measured import Measured, is_possible, measure_open
+from restante.stores.maildir.scan import FEW, Place, Subfolders
 from restante.stores.maildir.snapshot import Snapshot
+from restante.stores.maildir.steps import Steps, begun
 
 SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
+
+LINE = 100
+"""Octets that a line of a body is taken to have when TOP asks for some."""
+
+
+_make_content = tuple.__new__  # quicker than Content(), at every RETR
+
+
+class _Keeper(Protocol):
+    """The store, as far as its maildrops need it."""
+
+    fsync: bool
+
+    def forget(self, snapshot: Snapshot) -> None:
+        """A file is not what the snapshot says of it."""
 
 
 class OpenedMaildir(Maildrop):
     """One session's maildrop.
 
-    forget: called with the snapshot when a file is not what the snapshot says of it.
+    Its methods do in place what is quick, and give the rest to be done on a thread.
     """
 
     __slots__ = (
-        "_files",
-        "_forget",
-        "_fsync",
-        "_gone",
-        "_lease",
-        "_saved",
-        "_snapshot",
-        "_stamp",
-        "listing",
-    )
+        "_closed", "_moved", "_saved", "_snapshot", "_stamp", "_store", "_subs", "lease", "listing",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        lease: Lease,
-        forget: Callable[[Snapshot], None],
-        *,
-        fsync: bool,
-    ) -> None:
+    blocking: ClassVar[bool] = False
+    lease: FolderLease
+
+    def __init__(self, snapshot: Snapshot, lease: FolderLease, store: _Keeper) -> None:
         self.listing = snapshot.listing
+        self.lease = lease
         self._snapshot = snapshot
         self._stamp = snapshot.stamp
         self._saved = snapshot.saved
-        self._lease = lease
-        self._forget = forget
-        self._fsync = fsync
-        self._gone: AbstractSet[int] = frozenset()  # rows whose files are removed already
-        self._files: _Files | None = None
+        self._store = store
+        self._closed = False
+        self._subs: Subfolders | None = None
+        self._moved: _Moved | None = None
 
-    def fetch(self, number: MessageNumber, lines=None) -> Content:
-        """The message, and its facts unless its file has been changed since."""
+    def _folders(self) -> Subfolders:
+        if self._subs is None:
+            with as_store_error("opening"):
+                self._subs = Subfolders(self._snapshot.folder)
+        return self._subs
+
+    # Fetching
+
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Content | OnThread[Content]:
+        """The message and its facts: read if it is small, else as an open file.
+
+        A message that was changed in place since it was measured is measured again.
+        """
         row = number - 1
+        rows = self._snapshot.rows
+        marks, size = rows.marks[row], rows.sizes[row]
+        if lines is None and size <= SMALL and not marks & COMPRESSED:
+            folder = (self._subs or self._folders()).open[marks & IN_CUR]
+            try:
+                data = folder and folder.read_unchanged(rows.names[row], size, rows.mtimes[row])
+            except OSError:
+                data = None
+            if data is not None:
+                facts = rows.facts(row)
+                if is_possible(facts, size):
+                    return _make_content(Content, (data, facts))
+        return begun(self._fetched(row, lines))
+
+    def _fetched(self, row: int, lines: int | None) -> Steps[Content]:
+        rows = self._snapshot.rows
         with as_store_error("fetching"):
-            return self._content(row, *self._open(row))
+            if rows.marks[row] & COMPRESSED:
+                yield
+            fd, about, name = yield from self._opened(row)
+            try:
+                known = rows.measured(row)
+                unchanged = (about.st_size, about.st_mtime_ns) == known[:2]
+                compressed = known.compressed
+                if not unchanged or not is_possible(known.facts, known.size, compressed=compressed):
+                    if about.st_size > SMALL:
+                        yield
+                    known = measure_open(fd, about, name)
+                    os.lseek(fd, 0, os.SEEK_SET)
+                    self._review()
+                return _content(fd, known, lines)
+            except BaseException:
+                os.close(fd)
+                raise
 
-    def fetch_at_once(self, number: MessageNumber) -> Content | None:
-        """The message, if its file lies where it lay: read if it is small, else opened."""
-        row = number - 1
-        path, rows = self._snapshot.path(row), self._snapshot.rows
-        try:
-            if (size := rows.sizes[row]) <= SMALL:
-                data = read_unchanged(path, size, rows.mtimes[row])
-                if data is not None:
-                    return Content(data, rows.facts(row))
-            return self._content(row, *open_regular(path))
-        except OSError:
-            return None
+    def _opened(self, row: int) -> Steps[tuple[int, os.stat_result, str]]:
+        subs = self._folders()
+        in_cur, name = self._snapshot.place(row)
+        with suppress(FileNotFoundError):
+            return (*subs.here(in_cur).open(name), name)
+        yield
+        if self._moved is None:
+            self._moved = _Moved(self._snapshot, subs)
+        self._moved.refresh()
+        for in_cur, name in self._moved.elsewhere(row):
+            with suppress(FileNotFoundError):
+                return (*subs.here(in_cur).open(name), name)
+        raise MessageGone(f"{name} of {self._snapshot.folder} is gone")
 
-    def _content(self, row: int, fd: int, about: os.stat_result) -> Content:
-        rows, size = self._snapshot.rows, about.st_size
-        unchanged = size == rows.sizes[row] and about.st_mtime_ns == rows.mtimes[row]
-        source: bytes | FileIO
-        if size > SMALL:
-            source = FileIO(fd)
-        else:
-            source = _read_all(fd, size)
-            unchanged = unchanged and len(source) == size
-        if unchanged:
-            return Content(source, rows.facts(row))
+    def _review(self) -> None:
+        """Have each file held against what is known of it when the maildrop is opened again."""
         self._stamp = self._stamp._replace(new=REVIEW)
         self._saved = False
-        self._forget(self._snapshot)
-        return Content(source)
+        self._store.forget(self._snapshot)
 
-    def close_at_once(self) -> bool:
-        """Give the lease back, if nothing was learnt that is to be kept."""
-        if self._saved:
-            self._lease.release()
-        return self._saved
+    # Removing
 
-    def _open(self, row: int) -> tuple[int, os.stat_result]:
-        path = self._snapshot.path(row)
-        with suppress(FileNotFoundError):
-            return open_regular(path)
-        files = self._moved()
-        files.refresh()
-        for other in files.elsewhere(row):
-            with suppress(FileNotFoundError):
-                return open_regular(other)
-        raise MessageGone(f"{path} is gone")
-
-    def _moved(self) -> _Files:
-        if self._files is None:
-            self._files = _Files(self._snapshot)
-        return self._files
-
-    def begin_commit(self, numbers: Sequence[MessageNumber]) -> None:
-        """Unlink a few files where they lay. What that doesn't do is left to `commit`."""
-        if len(numbers) > FEW or not self._lease.holds():
-            return
-        snapshot = self._snapshot
-        self._gone = gone = set(self._gone)
-        for number in numbers:
-            row = number - 1
-            if not snapshot.rows.marks[row] & TWICE:
-                with suppress(OSError):
-                    os.unlink(snapshot.path(row))  # noqa: PTH108
-                    gone.add(row)
-
-    def commit(self, numbers: Sequence[MessageNumber]) -> None:
+    def commit(self, numbers: Sequence[MessageNumber]) -> OnThread[None] | None:
         """Unlink the files of these messages, wherever other programs moved them."""
-        rows = {number - 1 for number in numbers}
-        left = sorted(rows - self._gone)
-        if left and not self._lease.holds():
-            raise CommitFailed(f"{self._snapshot.folder}: the lease was lost", len(left))
+        if not numbers:
+            return None
+        if self.lease.lost:
+            raise LeaseLost(f"{self._snapshot.folder}: the lease was lost")
+        return begun(self._committed({number - 1 for number in numbers}))
+
+    def _committed(self, rows: set[int]) -> Steps[None]:
         failures: dict[int, OSError] = {}
         missing = []
-        for row in left:
-            gone = _unlink(self._snapshot.path(row), row, failures)
-            if gone or self._snapshot.rows.marks[row] & TWICE:
-                missing.append(row)
-        self._unlink_moved(missing, failures)
+        marks = self._snapshot.rows.marks
         try:
-            self._sync(rows, everywhere=bool(missing))
+            subs = self._folders()
+            if len(rows) > FEW:
+                yield
+            for row in sorted(rows):
+                place = self._snapshot.place(row)
+                if not _unlink(subs, place, row, failures) or marks[row] & TWICE:
+                    missing.append(row)
+            if missing:
+                yield
+                self._unlink_moved(subs, missing, failures)
+            if self._store.fsync:
+                yield
+                changed = {0, 1} if missing else {marks[row] & IN_CUR for row in rows}
+                for in_cur in changed:
+                    if (folder := subs.open[in_cur]) is not None:
+                        folder.sync()
         except OSError as error:
             raise CommitFailed(f"removal is not durable: {error}", len(failures)) from error
+        except StoreError as error:
+            raise CommitFailed(f"could not remove: {error}", len(rows)) from error
         if failures:
             first = next(iter(failures.values()))
             raise CommitFailed(f"could not remove: {first}", len(failures)) from first
-        if len(rows) == len(self._snapshot.rows):
+        if len(rows) == len(marks):
             self._saved = True  # there is nothing left to be remembered
             journal.clear(self._snapshot.folder)
 
-    def _unlink_moved(self, missing: list[int], failures: dict[int, OSError]) -> None:
-        if not missing:
-            return
-        files = self._moved()
+    def _unlink_moved(
+        self, subs: Subfolders, missing: list[int], failures: dict[int, OSError]
+    ) -> None:
+        moved = _Moved(self._snapshot, subs)
         for _ in range(2):  # a file renamed while we look may escape one look
             try:
-                files.scan()
+                moved.scan()
             except OSError as error:
                 failures.update(dict.fromkeys(missing, error))
                 return
             for row in missing:
-                for path in files.elsewhere(row):
-                    _unlink(path, row, failures)
+                for place in moved.elsewhere(row):
+                    _unlink(subs, place, row, failures)
 
-    def _sync(self, rows: Iterable[int], *, everywhere: bool) -> None:
-        """Make it last that the files of `rows` are gone from where they lay, or everywhere."""
-        if not self._fsync:
-            return
-        marks = self._snapshot.rows.marks
-        changed = {0, 1} if everywhere else {marks[row] & IN_CUR for row in rows}
-        for in_cur in changed:
-            with suppress(FileNotFoundError):
-                sync_folder(f"{self._snapshot.folder}/{SUBFOLDERS[in_cur]}")
+    # Closing
 
-    def close(self) -> None:
+    def close(self) -> OnThread[None] | None:
         """Keep what was learnt, and give the lease back. Harmless when repeated."""
+        if self._closed:
+            return None
+        self._closed = True
+        if self._subs is not None:
+            self._subs.close()
+        if not self._saved:
+            return OnThread(self._save_and_release)
+        self.lease.release()
+        return None
+
+    def _save_and_release(self) -> None:
+        snapshot = self._snapshot
         try:
-            if not self._saved and self._lease.holds():
-                folder = Path(self._snapshot.folder)
-                save(folder, self._stamp, self._snapshot.rows)
-                self._snapshot.version = index_version(folder)
-                journal.clear(folder)
+            if not self.lease.lost:
+                save(snapshot.folder, self._stamp, snapshot.rows)
+                snapshot.version = index_version(snapshot.folder)
+                journal.clear(snapshot.folder)
         except OSError:
             pass  # a file system that is full or not ours to write: we look again next time
         finally:
-            self._saved = self._snapshot.saved = True
-            self._lease.release()
+            snapshot.saved = True
+            self.lease.release()
 
 
-def _read_all(fd: int, size: int) -> bytes:
-    """All of a file that had `size` octets a moment ago; closes it."""
+def _content(fd: int, known: Measured, lines: int | None) -> Content:
+    """What an open message file holds; as much of it as TOP needs if `lines` is given."""
+    size, facts = known.size, known.facts
+    if known.compressed:
+        form = form_of(os.read(fd, 16))
+        os.lseek(fd, 0, os.SEEK_SET)
+        if form is None:
+            raise StoreError("a compressed message that isn't compressed any more")
+        blocks = Decompressed(fd, form)
+        return Content(b"".join(blocks) if facts.octets <= SMALL else blocks, facts)
+    wanted = size
+    if lines is not None:
+        wanted = min(size, facts.header_end + LINE * lines)
+    if wanted > SMALL:
+        return Content(FileIO(fd), facts)
+    data = _read(fd, wanted)
+    if wanted < size and data.count(b"\n", facts.header_end) < (lines or 0):
+        if size > SMALL:
+            os.lseek(fd, 0, os.SEEK_SET)
+            return Content(FileIO(fd), facts)
+        data += _read(fd, size - wanted)
+        wanted = size
+    if wanted == size and (len(data) < size or (rest := os.read(fd, 1))):
+        # It changes while we look. What is sent is what was read.
+        data = data if len(data) < size else data + rest + os.read(fd, SMALL)
+        facts = measure([data])
+    os.close(fd)
+    return Content(data, facts)
+
+
+def _read(fd: int, size: int) -> bytes:
+    """So many octets; fewer at the end of the file."""
+    data = os.read(fd, size)
+    while len(data) < size and (block := os.read(fd, size - len(data))):
+        data += block
+    return data
+
+
+def _unlink(subs: Subfolders, place: Place, row: int, failures: dict[int, OSError]) -> bool:
+    """Remove a file; False if there is none. Other failures are put down under `row`."""
+    in_cur, name = place
     try:
-        data = os.read(fd, size + 1)
-        if len(data) == size:  # as nearly always
-            return data
-        while block := os.read(fd, SMALL):
-            data += block
-        return data
-    finally:
-        os.close(fd)
-
-
-def _unlink(path: str, row: int, failures: dict[int, OSError]) -> bool:
-    """Remove a file; whether it was gone. Other failures are put down under `row`."""
-    try:
-        os.unlink(path)  # noqa: PTH108 - for 100,000 files the plain call is worth it
+        subs.here(in_cur).unlink(name)
     except FileNotFoundError:
-        return True
+        return False
     except OSError as error:
         failures[row] = error
-    return False
+    return True
 
 
-class _Files:
+class _Moved:
     """Where the messages' files lie, found again by base name when they were moved."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._folder = Path(snapshot.folder)
+    def __init__(self, snapshot: Snapshot, subs: Subfolders) -> None:
         self._snapshot = snapshot
-        self._rows = snapshot.rows
+        self._subs = subs
         self._times: tuple[int, ...] = ()
-        self._by_base: dict[str, list[str]] = {}
+        self._by_base: dict[str, list[Place]] = {}
         self._shared: dict[str, list[int]] | None = None
 
-    def elsewhere(self, row: int) -> list[str]:
-        """Where files with the message's base name were seen at the last scan."""
-        base = base_name(self._rows.names[row])
-        others = {self._snapshot.path(other) for other in self._namesakes(base) if other != row}
-        return [path for path in self._by_base.get(base, ()) if path not in others]
+    def elsewhere(self, row: int) -> Iterator[Place]:
+        """Where files of the message were seen at the last scan, but for where it lay.
+
+        A file with its base name is its own while size or time is the same; both, where
+        several messages have that base name.
+        """
+        rows = self._snapshot.rows
+        base = base_name(rows.names[row])
+        namesakes = self._namesakes(base)
+        others = {self._snapshot.place(other) for other in namesakes if other != row}
+        for in_cur, name in self._by_base.get(base, ()):
+            if (in_cur, name) in others:
+                continue
+            with suppress(FileNotFoundError):
+                about = self._subs.stat(in_cur, name)
+                size = about.st_size == rows.sizes[row]
+                mtime = about.st_mtime_ns == rows.mtimes[row]
+                same = (size and mtime) if namesakes else (size or mtime)
+                if same and stat.S_ISREG(about.st_mode):
+                    yield in_cur, name
 
     def _namesakes(self, base: str) -> list[int]:
         """The messages with this base name, if there are several."""
         if self._shared is None:
             rows_of: dict[str, list[int]] = {}
-            for row, name in enumerate(self._rows.names):
+            for row, name in enumerate(self._snapshot.rows.names):
                 rows_of.setdefault(base_name(name), []).append(row)
             self._shared = {base: rows for base, rows in rows_of.items() if len(rows) > 1}
         return self._shared.get(base, [])
 
     def refresh(self) -> None:
         """Scan, unless nothing can have moved since the last time."""
-        times = self._folder_times()
-        if times != self._times or max(times, default=0) > time.time_ns() - TICK:
+        times = self._subs.times()
+        if times != self._times or max(times) > time.time_ns() - TICK:
             self.scan()
             self._times = times
 
     def scan(self) -> None:
-        """Look where all files lie now."""
+        """Look where all files lie now; in new/ first, as that is the way they are moved."""
         self._by_base = {}
-        for in_cur, name in scan(self._folder):
-            path = f"{self._folder}/{SUBFOLDERS[in_cur]}/{name}"
-            self._by_base.setdefault(base_name(name), []).append(path)
-
-    def _folder_times(self) -> tuple[int, ...]:
-        with suppress(FileNotFoundError):
-            return tuple((self._folder / sub).stat().st_mtime_ns for sub in SUBFOLDERS)
-        return ()
+        for in_cur, folder in enumerate(self._subs.open):
+            for name in [] if folder is None else folder.names():
+                if not name.startswith("."):
+                    self._by_base.setdefault(base_name(name), []).append((in_cur, name))

@@ -1,4 +1,9 @@
-"""Looking through the folders of a Maildir: what is there, and what is not known yet."""
+"""Looking through the folders of a Maildir: what is there, and what is not known yet.
+
+There is one way to look. It starts from rows that are believed (none, at first sight), lists
+the folders that have changed, and finds files that have come, gone, or been renamed with their
+base names kept. Only what has come is read, and not even that if it was noted before.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +12,30 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from heapq import merge
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from restante.stores.contract import StoreError
-from restante.stores.maildir.changes import Surveyed, catch_up
-from restante.stores.maildir.columns import IN_CUR, TWICE, Draft, Rows
+from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows, marked
 from restante.stores.maildir.file_names import SUBFOLDERS, base_name, delivery_order, moment
-from restante.stores.maildir.files import Measured, TooMuch, make_folder
-from restante.stores.maildir.index import REVIEW, Stamp
-from restante.stores.maildir.journal import read_journal
-from restante.stores.maildir.learning import learn
+from restante.stores.maildir.files import Folder, folder_time, make_folder
+from restante.stores.maildir.journal import journal_size, read_journal
+from restante.stores.maildir.measured import Measured, measure_file
+from restante.stores.maildir.steps import Steps
 
 FEW = 64
-"""Files of a maildrop that are looked through in one go, and in place if that is quick."""
+"""Files of a folder that are looked through in place."""
 
-READ_AT_ONCE = 64 * 1024
-"""Octets of a file that may be read in place: of a message to be measured, or what is known."""
+READ_IN_PLACE = 256 * 1024
+"""Octets of messages, or of what is known of them, that are read in place."""
 
-CLEANED_AT_ONCE = 64
-"""Entries of tmp/ that are looked at in place."""
+SEARCHED = 16
+"""Names that are searched for one by one instead of making a set of all."""
 
 TRIES = 3
 """How often a maildrop is looked through while others move files in it."""
@@ -47,104 +51,370 @@ RUN = 50_000
 TMP_SECONDS = 36 * 3600
 """Age at which a file in tmp/ is a delivery that failed: what the Maildir convention says."""
 
+_SEEN_TWICE = marked(TWICE)
+
 log = logging.getLogger("restante.stores")
 
 
-class Found(NamedTuple):
-    """One message's file. `shared`: another message has the same base name."""
-
-    base: str
-    in_cur: int
-    name: str
-    twice: bool = False
-    shared: bool = False
+# Folders
 
 
-def folder_times(folder: Path) -> tuple[int, int]:
+def folder_times(folder: str) -> tuple[int, int]:
     """Modification times of new/ and cur/ in ns.
 
-    Raises StoreError when one of them is something else than a folder, OSError.
+    Raises StoreError when one of them, or tmp/, is something else than a folder; OSError.
     """
-    return _folder_time(f"{folder}/new"), _folder_time(f"{folder}/cur")
+    with suppress(FileNotFoundError):  # nobody needs it to read mail
+        folder_time(f"{folder}/tmp")
+    return folder_time(f"{folder}/new"), folder_time(f"{folder}/cur")
 
 
-def made_folder_times(folder: Path, fsync: bool) -> tuple[int, int]:
-    """The same; makes what is missing of the Maildir."""
+def make_maildir(folder: str, fsync: bool) -> None:
+    """Make the folders of a Maildir, as far as they are missing. Raises OSError."""
+    for sub in ("tmp", *SUBFOLDERS):
+        make_folder(Path(folder, sub), fsync)
+
+
+def made_folder_times(folder: str, fsync: bool) -> Steps[tuple[int, int]]:
+    """As `folder_times`; makes what is missing of the Maildir."""
     try:
         return folder_times(folder)
     except FileNotFoundError:
-        try:
-            make_maildir(folder, fsync)
-        except OSError as error:
-            if error.errno != errno.EROFS:
-                raise
-            return 0, 0
+        yield
+    try:
+        make_maildir(folder, fsync)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return 0, 0
     return folder_times(folder)
 
 
-def make_maildir(folder: Path, fsync: bool) -> None:
-    """Make the folders of a Maildir, as far as they are missing."""
-    for sub in ("tmp", "new", "cur"):
-        make_folder(folder / sub, fsync)
+class Subfolders(ExitStack):
+    """new/ and cur/, open. One that is missing is None."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.open: list[Folder | None] = [None, None]
+        with ExitStack() as stack:
+            for in_cur, sub in enumerate(SUBFOLDERS):
+                with suppress(FileNotFoundError):
+                    self.open[in_cur] = stack.enter_context(Folder(f"{folder}/{sub}"))
+            self.push(stack.pop_all())
+
+    def times(self) -> tuple[int, int]:
+        """Modification times, as in a `Stamp`."""
+        new, cur = (0 if folder is None else folder.time() for folder in self.open)
+        return new, cur
+
+    def stat(self, in_cur: int, name: str) -> os.stat_result:
+        """About one entry; of a link about the link. Raises FileNotFoundError, OSError."""
+        return self.here(in_cur).stat(name)
+
+    def here(self, in_cur: int) -> Folder:
+        """One of both. Raises FileNotFoundError."""
+        if (folder := self.open[in_cur]) is None:
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder", SUBFOLDERS[in_cur])
+        return folder
 
 
-def _folder_time(folder: str) -> int:
-    about = os.lstat(folder)
-    if not stat.S_ISDIR(about.st_mode):
-        raise StoreError(f"{folder} is not a folder (links are not followed)", temporary=False)
-    return about.st_mtime_ns
+# Looking
 
 
-def scan(folder: Path, most: int | None = None) -> Iterator[tuple[int, str]]:
-    """The files of all messages: 1 for those in cur/, else 0, and their names. Any order.
+class Seen(NamedTuple):
+    """What there is now.
 
-    new/ is listed before cur/, because that is the way messages are moved: one may then
-    be seen twice, but not missed.
-    most: TooMuch is raised when a folder has more entries.
+    draft: the messages; unique-ids are empty where they aren't known. come: how many weren't
+    known. moved: some were moved while we looked, so that others may have been missed.
+    unreadable: some had to be left out. times: of new/ and cur/, before the look.
     """
-    for in_cur, sub in enumerate(SUBFOLDERS):
-        try:
-            entries = os.scandir(f"{folder}/{sub}")
-        except FileNotFoundError:
-            continue
-        with entries:
-            for entry in islice(entries, most):
-                if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                    yield in_cur, entry.name
-            if most is not None and next(entries, None) is not None:
-                raise TooMuch
+
+    draft: Draft
+    come: int
+    moved: bool
+    unreadable: bool
+    times: tuple[int, int]
 
 
-def list_few(folder: Path) -> list[Found] | None:
-    """What `list_files` gives; None when there are many, or two with one base name."""
-    files: dict[str, Found] = {}
-    try:
-        for in_cur, name in scan(folder, FEW):
+class Notes:
+    """What was found out about files before, by base name. Believed of a file that still has
+    its size and its time."""
+
+    def __init__(self, noted: Mapping[str, Measured]) -> None:
+        self._noted = noted
+        self._rows = EMPTY
+        self._places: dict[str, int | list[int]] = {}
+
+    def add(self, rows: Rows) -> None:
+        """Note all messages of `rows`, instead of rows that were noted before."""
+        self._rows, self._places = rows, {}
+        for row, name in enumerate(rows.names):
             base = base_name(name)
-            if base in files:
-                return None
-            files[base] = Found(base, in_cur, name)
-    except TooMuch:
+            other = self._places.setdefault(base, row)
+            if other != row:
+                rows_of = other if isinstance(other, list) else [other]
+                self._places[base] = [*rows_of, row]
+
+    def find(self, file: _File, about: os.stat_result) -> tuple[Measured | None, str, bool]:
+        """What is known of a file, its unique-id, and whether it has another's base name.
+
+        A file that was changed in place has its unique-id still. One that has another name,
+        size and time than the known one is another message.
+        """
+        base, in_cur, name, _, shared = file
+        place = self._places.get(base)
+        rows = self._rows
+        for row in place if isinstance(place, list) else () if place is None else (place,):
+            if rows.sizes[row] == about.st_size and rows.mtimes[row] == about.st_mtime_ns:
+                return rows.measured(row), rows.unique_ids[row], isinstance(place, list)
+        noted = self._noted.get(base)
+        if noted and (noted.size, noted.mtime) != (about.st_size, about.st_mtime_ns):
+            noted = None
+        if place is None:
+            return noted, "", False
+        if shared or isinstance(place, list) or is_another(rows, place, about, in_cur, name):
+            return noted, "", True
+        return noted, rows.unique_ids[place], False
+
+
+def is_another(rows: Rows, row: int, about: os.stat_result, in_cur: int, name: str) -> bool:
+    """Whether a file with the base name of message `row` is another message.
+
+    Flags change a file's name, edits its size and time, compression its size: not all of them
+    at once.
+    """
+    moved = rows.names[row] != name or rows.marks[row] & IN_CUR != in_cur
+    return moved and rows.sizes[row] != about.st_size and rows.mtimes[row] != about.st_mtime_ns
+
+
+def look(
+    folder: str,
+    rows: Rows,
+    then: Sequence[int] | None,
+    save_half: Callable[[Rows], None] = lambda rows: None,
+) -> Steps[Seen]:
+    """The messages there are now.
+
+    rows: as they were found before. then: the times of new/ and cur/ at which they were so;
+    None if each message is to be held against its file. save_half: called with what there
+    is so far, again and again, while many are read. Raises StoreError, OSError.
+    """
+    if journal_size(folder) > READ_IN_PLACE or len(rows) > FEW:
+        yield
+    notes = Notes(read_journal(folder))
+    old = EMPTY
+    if then is None:
+        notes.add(rows)
+    else:
+        old = rows
+    tries = TRIES
+    with Subfolders(folder) as subs:
+        while True:
+            seen = yield from _look(subs, old, then, notes, save_half)
+            if seen is None:  # two files with one base name: looking at each one tells
+                notes.add(old)
+                old, then = EMPTY, None
+                continue
+            tries -= 1
+            if not tries or (not seen.moved and subs.times() == seen.times):
+                return seen
+            notes.add(seen.draft.rows())
+
+
+def _look(
+    subs: Subfolders,
+    old: Rows,
+    then: Sequence[int] | None,
+    notes: Notes,
+    save_half: Callable[[Rows], None],
+) -> Steps[Seen | None]:
+    """One look; None when there are two files with one base name and `old` isn't empty."""
+    if _SEEN_TWICE.search(old.marks):
         return None
-    return [files[base] for base in sorted(files, key=delivery_order)]
+    times = subs.times()
+    changed = [then is None or at != then[in_cur] for in_cur, at in enumerate(times)]
+    changes = yield from _find_changes(subs, old, changed)
+    if changes is None:
+        return None
+    renamed, gone, come = changes
+    files = _groups(come)
+    group = next(files, None)
+    left = sorted([*gone, *renamed], reverse=True)
+    first = _place(old, group[0]) if group else len(old)
+    draft = Draft(old, min(first, *left[-1:], len(old)))
+    kept = _Kept(draft, old, renamed, left)
+    count, octets, save_at = 0, 0, SAVE_EVERY
+    moved = unreadable = False
+    while group is not None:
+        if len(old):
+            kept.copy_to(_place(old, group[0]))
+        for file in _told_apart(subs, group):
+            _, in_cur, name, twice, shared = file
+            try:
+                about = subs.stat(in_cur, name)
+                if not stat.S_ISREG(about.st_mode):
+                    continue
+                found, unique_id, other = notes.find(file, about)
+                if found is None:
+                    octets += about.st_size
+                    if octets > READ_IN_PLACE:
+                        yield
+                    found = measure_file(subs.here(in_cur), name)
+                    count += 1
+            except FileNotFoundError:
+                moved = True
+                continue
+            except OSError as error:
+                unreadable = True
+                log.warning("left out of its maildrop: %s/%s: %s", SUBFOLDERS[in_cur], name, error)
+                continue
+            if shared or other:
+                draft.namesakes.add(len(draft.names))
+            draft.add(name, IN_CUR * in_cur | TWICE * twice, found, unique_id)
+            if count >= save_at and not len(old):
+                save_half(draft.so_far())
+                save_at += max(SAVE_EVERY, count // 2)
+        group = next(files, None)
+    kept.copy_to(len(old))
+    return Seen(draft, count, moved, unreadable, times)
 
 
-def list_files(folder: Path) -> Iterator[Found]:
-    """The files of all messages, in message-number order."""
-    group: list[Found] = []
-    for file in _in_order(folder):
-        found = Found(base_name(file[1:]), int(file[0]), file[1:])
-        if group and group[0].base != found.base:
-            yield from _told_apart(folder, group)
-            group.clear()
-        group.append(found)
-    yield from _told_apart(folder, group)
+class _Kept:
+    """Copies rows that stay into a draft, in order, what has come between them.
+
+    changed: rows that were renamed or are gone, the last one first.
+    """
+
+    def __init__(
+        self, draft: Draft, old: Rows, renamed: Mapping[int, Place], changed: list[int]
+    ) -> None:
+        self._draft = draft
+        self._old = old
+        self._renamed = renamed
+        self._changed = changed
+        self._at = draft.keep
+
+    def copy_to(self, row: int) -> None:
+        """Copy all that stay before `row`."""
+        while self._changed and self._changed[-1] < row:
+            place = self._changed.pop()
+            self._draft.copy_run(self._old, self._at, place)
+            self._at = place + 1
+            if place in self._renamed:
+                in_cur, name = self._renamed[place]
+                self._draft.copy(self._old, place, name, IN_CUR * in_cur)
+        self._draft.copy_run(self._old, self._at, row)
+        self._at = row
 
 
-def _in_order(folder: Path) -> Iterator[str]:
-    """All files in order of delivery, "0" or "1" before the name: a hundred thousand pairs
-    would take more room."""
-    files = [f"{in_cur}{name}" for in_cur, name in scan(folder)]
+Place = tuple[int, str]  # 1 in cur/, 0 in new/, and the file's name
+
+
+def _find_changes(
+    subs: Subfolders, old: Rows, changed: Sequence[bool]
+) -> Steps[tuple[dict[int, Place], set[int], list[str]] | None]:
+    """What isn't as `old` says: rows that were renamed, rows that are gone, files that have
+    come (with "0" or "1" before their names). None for two files with one base name.
+
+    new/ is listed first, because that is the way messages are moved: one may be seen twice,
+    but not missed.
+    """
+    missing: dict[str, Place] = {}
+    come: list[str] = []
+    names = old.names.all() if len(old) else []
+    for in_cur, folder in enumerate(subs.open):
+        if not changed[in_cur]:
+            continue
+        there = [] if folder is None else folder.names(FEW)
+        if folder is not None and len(there) > FEW:
+            yield
+            there = folder.names()
+        if not names:
+            come += [f"{in_cur}{name}" for name in there if not name.startswith(".")]
+            continue
+        pairs = zip(names, old.marks, strict=True)
+        known = {name for name, marks in pairs if marks & IN_CUR == in_cur}
+        # Set against list in one call: a loop would take twice the time.
+        for name in known.symmetric_difference(there):
+            if name not in known:
+                come += [] if name.startswith(".") else [f"{in_cur}{name}"]
+                continue
+            base = base_name(name)
+            if base in missing:
+                return None
+            missing[base] = in_cur, name
+    if not names:
+        return {}, set(), come
+    return _renamed(subs, old, names, missing, come)
+
+
+def _renamed(
+    subs: Subfolders, old: Rows, names: list[str], missing: Mapping[str, Place], come: list[str]
+) -> tuple[dict[int, Place], set[int], list[str]] | None:
+    strange: dict[str, Place] = {}
+    for file in come:
+        in_cur, name = int(file[0]), file[1:]
+        with suppress(FileNotFoundError):  # moved since: the folder's time tells
+            if not stat.S_ISREG(subs.stat(in_cur, name).st_mode):
+                continue
+            base = base_name(name)
+            if base in strange:
+                return None
+            strange[base] = in_cur, name
+    wanted = {place: base for base, place in missing.items()}
+    rows = {
+        wanted[old.marks[row] & IN_CUR, name]: row
+        for row, name in enumerate(names if wanted else ())
+        if (old.marks[row] & IN_CUR, name) in wanted
+    }
+    renamed: dict[int, Place] = {}
+    for base in missing.keys() & strange.keys():
+        in_cur, name = strange[base]
+        with suppress(FileNotFoundError):
+            if is_another(old, rows[base], subs.stat(in_cur, name), in_cur, name):
+                return None
+        renamed[rows.pop(base)] = strange.pop(base)
+    gone = set(rows.values())
+    once = [base_name(names[row]) for row in renamed]
+    if not _are_alone(old, names, gone, once, list(strange)):
+        return None
+    return renamed, gone, [f"{in_cur}{name}" for in_cur, name in strange.values()]
+
+
+def _are_alone(
+    old: Rows, names: list[str], gone: set[int], once: list[str], never: list[str]
+) -> bool:
+    """Whether of the messages that stay one has each base name of `once`, none of `never`."""
+    if len(once) + len(never) <= SEARCHED:
+        found = [len(old.names.with_base(base)) for base in (*once, *never)]
+        return found == [1] * len(once) + [0] * len(never)
+    kept = {base_name(name) for row, name in enumerate(names) if row not in gone}
+    return len(kept) == len(names) - len(gone) and kept.isdisjoint(never)
+
+
+def _place(old: Rows, file: str) -> int:
+    """The row before which a file comes."""
+    order = delivery_order(base_name(file[1:]))
+    return bisect_right(old.names, order, key=lambda name: delivery_order(base_name(name)))
+
+
+def _groups(files: list[str]) -> Iterator[list[str]]:
+    """Files in order of delivery, those with one base name together."""
+    group: list[str] = []
+    base = ""
+    for file in _in_order(files):
+        its = base_name(file[1:])
+        if group and its != base:
+            yield group
+            group = []
+        base = its
+        group.append(file)
+    if group:
+        yield group
+
+
+def _in_order(files: list[str]) -> Iterator[str]:
+    """All files in order of delivery; empties `files`, for a hundred thousand take room."""
     runs = [files[at : at + RUN] for at in range(0, len(files), RUN)]
     files.clear()
     for run in runs:
@@ -166,147 +436,48 @@ def _moment(file: str) -> float:
     return moment(base_name(file[1:]))
 
 
-def _told_apart(folder: Path, files: list[Found]) -> list[Found]:
-    """Merge files with one base name when they are the same file, else mark them."""
-    if len(files) < 2:
+class _File(NamedTuple):
+    """A message's file. twice: seen under another name, too. shared: another message has its
+    base name."""
+
+    base: str
+    in_cur: int
+    name: str
+    twice: bool = False
+    shared: bool = False
+
+
+def _told_apart(subs: Subfolders, group: list[str]) -> list[_File]:
+    """Files with one base name: those that are the same file count once."""
+    files = [_File(base_name(file[1:]), int(file[0]), file[1:]) for file in group]
+    if len(files) == 1:
         return files
-    result: list[Found] = []
+    found: dict[tuple[int, int], _File] = {}
+    moved = []
     for file in files:
-        last = result[-1] if result else None
-        if last is None:
-            result.append(file)
-            continue
-        identity = _identity(folder, last)
-        if identity is None or identity == _identity(folder, file):
-            result[-1] = file._replace(twice=True)
-        else:
-            result[-1] = last._replace(shared=True)
-            result.append(file._replace(shared=True))
-    return result
-
-
-def _identity(folder: Path, file: Found) -> tuple[int, int] | None:
-    try:
-        about = (folder / SUBFOLDERS[file.in_cur] / file.name).lstat()
-    except FileNotFoundError:
-        return None
-    return about.st_dev, about.st_ino
-
-
-def survey(
-    folder: Path,
-    known: tuple[Stamp, Rows] | None,
-    times: Sequence[int] | None = None,
-    *,
-    quick: bool = False,
-    until: float | None = None,
-    save_half: Callable[[Rows], None] = lambda rows: None,
-) -> Surveyed:
-    """The messages there are now. Reads only those that `known` and the journal don't know.
-
-    known: as they were found before, and when. Where the stamp says so (`REVIEW`), each
-        is held against its file's size and time.
-    times: of new/ and cur/, if they have just been looked at.
-    quick: look for what has changed only; a folder with the time of the stamp isn't listed.
-    until: time, by `monotonic`, after which to give up; TooMuch is raised then, and when
-        there are more than few files, or a large one.
-    save_half: called with what there is so far, again and again, while many are read.
-    """
-    most = None if until is None else READ_AT_ONCE
-    noted = read_journal(folder, most)
-
-    def learned(path: str, base: str) -> Measured:
-        if until is not None and time.monotonic() > until:
-            raise TooMuch
-        return learn(path, noted.get(base), most)
-
-    times = times or _times(folder)
-    stamp, old = known or (None, None)
-    review = stamp is not None and stamp.new == REVIEW
-    tries = TRIES
-    while True:
-        tries -= 1
-        result = None
-        few = list_few(folder) if not old or len(old) <= FEW else None
-        if few is None and until is not None:
-            raise TooMuch
-        if few is None and quick and stamp is not None and old is not None and not review:
-            changed = [at != then for at, then in zip(times, stamp, strict=False)]
-            result = catch_up(str(folder), old, changed, noted)
-        if result is None:
-            files = list_files(folder) if few is None else few
-            result = _survey_once(folder, files, old, learned, save_half, review=review)
-        before, times = times, _times(folder)
-        if not tries or (not result.moved and times == before):
-            return result
-        old, stamp, review = result.draft.rows(), None, False
-
-
-def _times(folder: Path) -> tuple[int, int]:
-    """Modification times of new/ and cur/, as in a `Stamp`."""
-    try:
-        return folder_times(folder)
-    except FileNotFoundError:
-        return 0, 0
-
-
-def _survey_once(
-    folder: Path,
-    files: Iterable[Found],
-    old: Rows | None,
-    learned: Callable[[str, str], Measured],
-    save_half: Callable[[Rows], None],
-    *,
-    review: bool,
-) -> Surveyed:
-    known: dict[str, int | None] = {}
-    for at, name in enumerate(old.names if old else ()):
-        base = base_name(name)
-        known[base] = None if base in known else at
-    draft, come, moved, unreadable = Draft(), 0, False, False
-    save_at = SAVE_EVERY
-    for file in files:
-        path = f"{folder}/{SUBFOLDERS[file.in_cur]}/{file.name}"
-        marks = IN_CUR * file.in_cur | TWICE * file.twice
-        row = None if file.shared else known.get(file.base)
-        if old is not None and row is not None and not (review and _changed(path, old, row)):
-            draft.copy(old, row, file.name, marks)
-            continue
         try:
-            found = learned(path, file.base)
+            about = subs.stat(file.in_cur, file.name)
         except FileNotFoundError:
-            moved = True
+            moved.append(file)
             continue
-        except OSError as error:
-            unreadable = True
-            log.warning("left out of its maildrop: %s", error)
-            continue
-        draft.add(file.name, marks, *found)
-        draft.unique_ids.append("" if row is None or old is None else old.unique_ids[row])
-        come += 1
-        if come == save_at:
-            save_half(draft.so_far())
-            save_at += max(SAVE_EVERY, come // 2)
-    return Surveyed(draft, come, moved, unreadable)
+        if stat.S_ISREG(about.st_mode):
+            twice = (about.st_dev, about.st_ino) in found
+            found[about.st_dev, about.st_ino] = file._replace(twice=twice)
+    shared = len(found) > 1
+    return [*(file._replace(shared=shared) for file in found.values()), *moved]
 
 
-def _changed(path: str, old: Rows, row: int) -> bool:
-    try:
-        about = os.lstat(path)
-    except OSError:
-        return True
-    return (about.st_size, about.st_mtime_ns) != (old.sizes[row], old.mtimes[row])
-
-
-def clean_tmp(folder: Path, most: int | None = None) -> None:
-    """Remove what deliveries left behind in tmp/ long ago. Failing to is no error.
-
-    most: entries that are looked at.
-    """
+def clean_tmp(folder: str) -> Steps[None]:
+    """Remove what deliveries left behind in tmp/ long ago. Failing to is no error."""
     limit = time.time() - TMP_SECONDS
-    with suppress(OSError), os.scandir(folder / "tmp") as entries:
-        for entry in islice(entries, most):
-            about = entry.stat(follow_symlinks=False)
-            old = max(about.st_mtime, about.st_atime, about.st_ctime) < limit
-            if old and stat.S_ISREG(about.st_mode):
-                Path(entry.path).unlink(missing_ok=True)
+    with suppress(OSError), Folder(f"{folder}/tmp") as tmp:
+        names = tmp.names(FEW)
+        if len(names) > FEW:
+            yield
+            names = tmp.names()
+        for name in names:
+            with suppress(FileNotFoundError):
+                about = tmp.stat(name)
+                old = max(about.st_mtime, about.st_atime, about.st_ctime) < limit
+                if old and stat.S_ISREG(about.st_mode):
+                    tmp.unlink(name)

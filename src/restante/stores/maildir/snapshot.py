@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from os import F_OK, access
-from pathlib import Path
-from stat import S_ISDIR
+from os import F_OK, access, lstat
+from stat import S_IFDIR, S_IFMT
 
 from restante.stores.maildir.columns import IN_CUR, Rows
 from restante.stores.maildir.index import Stamp, Version
@@ -28,8 +26,8 @@ class Snapshot:
         "version",
     )  # fmt: skip
 
-    def __init__(self, folder: Path, stamp: Stamp, rows: Rows, version: Version | None) -> None:
-        self.folder = str(folder)
+    def __init__(self, folder: str, stamp: Stamp, rows: Rows, version: Version | None) -> None:
+        self.folder = folder
         self.cleaned = 0.0
         self.stamp = stamp
         self.rows = rows
@@ -42,13 +40,16 @@ class Snapshot:
         self._pins = f"{folder}/{PINS_FILE}"
 
     def is_current(self) -> bool:
-        """Whether the folder still has the times of the stamp. Raises OSError."""
-        stamp, lstat = self.stamp, os.lstat
+        """Whether the folder still has the times of the stamp. Raises OSError.
+
+        Three system calls: nothing else tells whether mail has come.
+        """
+        stamp = self.stamp
         about = lstat(self._new)
-        if about.st_mtime_ns != stamp.new or not S_ISDIR(about.st_mode):
+        if about.st_mtime_ns != stamp.new or S_IFMT(about.st_mode) != S_IFDIR:
             return False
         about = lstat(self._cur)
-        if about.st_mtime_ns != stamp.cur or not S_ISDIR(about.st_mode):
+        if about.st_mtime_ns != stamp.cur or S_IFMT(about.st_mode) != S_IFDIR:
             return False
         if not stamp.pins_time:  # most have none, and an exception takes its time
             return not access(self._pins, F_OK)
@@ -58,7 +59,7 @@ class Snapshot:
             return False
         return about.st_mtime_ns == stamp.pins_time and about.st_size == stamp.pins_size
 
-    def path(self, row: int) -> str:
-        """Where the file of message `row`, counted from 0, lay."""
+    def place(self, row: int) -> tuple[int, str]:
+        """Where the file of message `row`, counted from 0, lay: 1 in cur/, 0 in new/; its name."""
         rows = self.rows
-        return f"{self._cur if rows.marks[row] & IN_CUR else self._new}/{rows.names[row]}"
+        return rows.marks[row] & IN_CUR, rows.names[row]

@@ -14,20 +14,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import ClassVar, Literal
 
 from restante.accounts.contract import Account
+from restante.calls import OnThread
 from restante.protocol.listing import valid_unique_id
-from restante.stores.contract import Incoming, Maildrop, Store, StoreError
+from restante.stores.contract import Maildrop, Store
 from restante.stores.maildir import journal
-from restante.stores.maildir.columns import EMPTY, Draft, Rows
+from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
 from restante.stores.maildir.dovecot import read_uidlist
 from restante.stores.maildir.file_names import base_name
-from restante.stores.maildir.files import TooMuch, as_store_error
+from restante.stores.maildir.files import BLOCK, as_store_error
 from restante.stores.maildir.incoming import MaildirIncoming
 from restante.stores.maildir.index import (
+    REVIEW,
     TICK,
     UNTRUSTED,
     Stamp,
@@ -36,31 +39,27 @@ from restante.stores.maildir.index import (
     load,
     save,
 )
-from restante.stores.maildir.lease import Lease
+from restante.stores.maildir.lease import FolderLease
 from restante.stores.maildir.location import Place, refuse_if_case_is_ignored
 from restante.stores.maildir.open_maildir import OpenedMaildir
-from restante.stores.maildir.packed_text import NewNames
 from restante.stores.maildir.pins import pins_stamp, read_pins, write_pins
 from restante.stores.maildir.scan import (
-    CLEANED_AT_ONCE,
-    READ_AT_ONCE,
+    READ_IN_PLACE,
+    Subfolders,
     clean_tmp,
-    folder_times,
+    look,
     made_folder_times,
     make_maildir,
-    survey,
 )
 from restante.stores.maildir.snapshot import Snapshot
-from restante.stores.maildir.unique_ids import name_all, name_new_ones
+from restante.stores.maildir.steps import Steps, begun, to_the_end
+from restante.stores.maildir.unique_ids import name_new
 
 REMEMBERED = 200_000
 """Messages whose facts are kept in memory between sessions, some 35 MB at most."""
 
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""
-
-AT_ONCE_SECONDS = 0.005
-"""How long a maildrop that isn't as it was may be looked through in place."""
 
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
@@ -82,9 +81,13 @@ class Maildir(Store):
         that clients needn't download them again. Once given, either kind stays.
     fsync: make deliveries and removals last through a loss of power before telling of
         them. Pinned unique-ids always do.
+
+    Its methods do in place what a few system calls do, as for a maildrop that is as it was or
+    has few messages. The rest they return as `OnThread`; `restante.calls.finished` does it
+    for callers that may wait.
     """
 
-    blocking: ClassVar[bool] = True
+    blocking: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,8 +101,8 @@ class Maildir(Store):
             raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
         self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
-        self._fsync = fsync
-        self._recent: OrderedDict[Path, Snapshot] = OrderedDict()
+        self.fsync = fsync
+        self._recent: OrderedDict[str, Snapshot] = OrderedDict()  # by the maildrop's name
         self._remembered = 0
         self._lock = Lock()
 
@@ -107,54 +110,136 @@ class Maildir(Store):
         """Where the account's maildrop lies. Raises StoreError for an impossible name."""
         return self._place.folder(account.maildrop_name)
 
-    def open(self, account: Account) -> Maildrop:
+    # Opening
+
+    def open(self, account: Account) -> Maildrop | OnThread[Maildrop]:
         """Lease and open the account's maildrop, making its folders if need be.
 
         Raises MaildropInUse, StoreError.
         """
-        folder = self.folder(account)
-        with as_store_error("opening"):
-            lease = self._lease(folder)
+        name = account.maildrop or account.name
+        recent = self._recent.get(name)
+        if recent is not None:
+            lease = None
             try:
-                refuse_if_case_is_ignored(folder, account.maildrop_name)
-                snapshot = self._snapshot(folder, lease)
+                lease = FolderLease(recent.folder)
+                if recent.is_current():
+                    self._recent.move_to_end(name)
+                    return OpenedMaildir(recent, lease, self)
+            except (OSError, KeyError):
+                pass  # dropped by another thread; or opening it anew tells what is wrong
+            if lease is not None:
+                lease.release()
+        return begun(self._opened(name))
+
+    def _opened(self, name: str) -> Steps[Maildrop]:
+        folder = str(self._place.folder(name))
+        with as_store_error("opening"):
+            try:
+                lease = FolderLease(folder)
+            except FileNotFoundError:
+                yield
+                make_maildir(folder, self.fsync)
+                lease = FolderLease(folder)
+            try:
+                refuse_if_case_is_ignored(folder, name)
+                snapshot = yield from self._current(name, folder, lease)
             except BaseException:
                 lease.release()
                 raise
-        return OpenedMaildir(snapshot, lease, self._forget, fsync=self._fsync)
+        self._remember(name, snapshot)
+        return OpenedMaildir(snapshot, lease, self)
 
-    def open_at_once(self, account: Account) -> Maildrop | None:
-        """The same for a maildrop that is as it was when this process last had it open, or has
-        few messages.
+    def _current(self, name: str, folder: str, lease: FolderLease) -> Steps[Snapshot]:
+        """What is there, by the index and by what of it this process remembers."""
+        times = yield from made_folder_times(folder, self.fsync)
+        stamp = Stamp(*times, *pins_stamp(folder), self._ids)
+        recent = self._recent.get(name)
+        if recent is not None and recent.stamp == stamp:
+            return recent
+        version = index_version(folder)
+        known = None if recent is None else (recent.stamp, recent.rows)
+        if version is not None and (recent is None or recent.version != version):
+            if version[2] > READ_IN_PLACE:
+                yield
+            known = load(folder) or known
+            if known is not None and known[0] == stamp:
+                return Snapshot(folder, stamp, known[1], version)
+        cleaned = 0.0 if recent is None else recent.cleaned
+        if not 0 <= time.time() - cleaned < CLEAN_SECONDS:
+            yield from clean_tmp(folder)
+            cleaned = time.time()
+        found = yield from self._found(folder, lease, stamp, known)
+        found.cleaned = cleaned
+        return found
 
-        None for every other, and when anything is not as usual. Raises MaildropInUse.
-        """
-        folder = self.folder(account)
-        recent = self._recent.get(folder)
-        try:
-            lease = Lease(folder if recent is None else recent.folder)
-        except OSError:
-            return None
-        try:
-            if recent is not None and recent.is_current():
-                with suppress(KeyError):  # dropped by another thread
-                    self._recent.move_to_end(folder)
-            else:
-                refuse_if_case_is_ignored(folder, account.maildrop_name)
-                recent = self._snapshot(folder, lease, time.monotonic() + AT_ONCE_SECONDS)
-            return OpenedMaildir(recent, lease, self._forget, fsync=self._fsync)
-        except (OSError, StoreError, TooMuch):
-            pass  # opening it on a thread tells what is wrong
-        except BaseException:
-            lease.release()
-            raise
-        lease.release()
-        return None
+    def _found(
+        self, folder: str, lease: FolderLease, stamp: Stamp, known: tuple[Stamp, Rows] | None
+    ) -> Steps[Snapshot]:
+        before = lease.clock() - TICK
 
-    def receive(self, account: Account) -> Incoming:
+        def save_half(rows: Rows) -> None:
+            _save(folder, lease, HALF, rows)
+
+        then, old = known or (HALF, EMPTY)
+        trusted = then[2:] == stamp[2:] and then.new != REVIEW  # unique-ids and facts alike
+        seen = yield from look(folder, old, then[:2] if trusted else None, save_half)
+        if then.ids != self._ids:
+            seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
+        yield from self._name(folder, seen.draft, old, trusted=then[2:] == stamp[2:])
+        complete = not (seen.moved or seen.unreadable)
+        new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
+        stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
+        rows = seen.draft.rows()
+        version = _save(folder, lease, stamp, rows) if seen.come >= MANY else None
+        return Snapshot(folder, stamp, rows, version)
+
+    def _name(self, folder: str, draft: Draft, old: Rows, *, trusted: bool) -> Steps[None]:
+        """Give the messages their unique-ids; those that must be pinned are, durably."""
+        if pins_stamp(folder)[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
+            yield
+        pins = read_pins(folder)
+        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+
+        def digest(at: int) -> str:
+            return _digest(folder, draft, at)
+
+        if to_pin := name_new(draft, old, pins, foreign, digest, trusted=trusted):
+            yield
+            crowded = not draft.keep and len(pins) > 2 * len(draft) + 1000
+            alive = [base_name(name) for name in draft.names] if crowded else None
+            try:
+                write_pins(folder, to_pin, alive)
+            except OSError as error:
+                if error.errno != errno.EROFS:  # what can't change keeps its ids
+                    raise
+
+    def _remember(self, name: str, snapshot: Snapshot) -> None:
+        """Keep the last opened maildrops in memory, as many as their messages allow."""
+        with self._lock:
+            self._drop(name)
+            self._recent[name] = snapshot
+            self._remembered += _weight(snapshot)
+            while self._remembered > REMEMBERED:
+                self._drop(next(iter(self._recent)))
+
+    def forget(self, snapshot: Snapshot) -> None:
+        """Don't keep this in memory: it isn't true any more."""
+        with self._lock:
+            for name in [name for name, kept in self._recent.items() if kept is snapshot]:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        snapshot = self._recent.pop(name, None)
+        if snapshot is not None:
+            self._remembered -= _weight(snapshot)
+
+    # Taking mail in
+
+    def receive(self, account: Account) -> MaildirIncoming:
         """Begin a message for the account's maildrop. Raises StoreError."""
-        folder = self.folder(account)
-        incoming = MaildirIncoming(folder, self._fsync)
+        folder = str(self.folder(account))
+        incoming = MaildirIncoming(folder, self.fsync)
         try:
             refuse_if_case_is_ignored(folder, account.maildrop_name)
         except BaseException:
@@ -173,9 +258,10 @@ class Maildir(Store):
         for unique_id in pins.values():
             if not valid_unique_id(unique_id):
                 raise ValueError(f"not a unique-id: {unique_id!r}")
-        folder = self.folder(account)
+        folder = str(self.folder(account))
         with as_store_error("pinning"):
-            lease = self._lease(folder)
+            to_the_end(made_folder_times(folder, self.fsync))
+            lease = FolderLease(folder)
             try:
                 merged = {**read_pins(folder), **pins}
                 if len(set(merged.values())) != len(merged):
@@ -184,127 +270,30 @@ class Maildir(Store):
             finally:
                 lease.release()
 
-    def _lease(self, folder: Path) -> Lease:
-        try:
-            return Lease(folder)
-        except FileNotFoundError:
-            make_maildir(folder, self._fsync)
-            return Lease(folder)
-
-    def _snapshot(self, folder: Path, lease: Lease, until: float | None = None) -> Snapshot:
-        """What is there. Raises TooMuch when it isn't had in place by the time `until`."""
-        times = made_folder_times(folder, self._fsync) if until is None else folder_times(folder)
-        stamp = Stamp(*times, *pins_stamp(folder), self._ids)
-        recent = self._recent.get(folder)
-        if recent is None or recent.stamp != stamp:
-            recent = self._found(folder, lease, stamp, recent, until)
-        self._remember(folder, recent)
-        return recent
-
-    def _found(
-        self,
-        folder: Path,
-        lease: Lease,
-        stamp: Stamp,
-        recent: Snapshot | None,
-        until: float | None,
-    ) -> Snapshot:
-        """What is there, by the index and by what of it this process remembers."""
-        version = index_version(folder)
-        known = None if recent is None else (recent.stamp, recent.rows)
-        if version is not None and (recent is None or recent.version != version):
-            if until is not None and version[2] > READ_AT_ONCE:
-                raise TooMuch
-            known = load(folder) or known
-            if known is not None and known[0] == stamp:
-                return Snapshot(folder, stamp, known[1], version)
-        cleaned = 0.0 if recent is None else recent.cleaned
-        if not 0 <= time.time() - cleaned < CLEAN_SECONDS:
-            clean_tmp(folder, None if until is None else CLEANED_AT_ONCE)
-            cleaned = time.time()
-        found = self._look_through(folder, lease, stamp, known, until)
-        found.cleaned = cleaned
-        return found
-
-    def _look_through(
-        self,
-        folder: Path,
-        lease: Lease,
-        stamp: Stamp,
-        known: tuple[Stamp, Rows] | None,
-        until: float | None,
-    ) -> Snapshot:
-        before = lease.clock() - TICK
-
-        def save_half(rows: Rows) -> None:
-            _save(folder, lease, HALF, rows)
-
-        then, old = known or (HALF, EMPTY)
-        quick = then.ids == self._ids == OWN and then[2:] == stamp[2:]
-        found = survey(folder, known, stamp[:2], quick=quick, until=until, save_half=save_half)
-        pinned = stamp[2:4]
-        pins = read_pins(folder) if pinned[1] else {}
-        own = quick or (known is None and self._ids == OWN)
-        if not (own and name_new_ones(found.draft, old, pins)):
-            if until is not None:
-                raise TooMuch  # names may have to be written
-            if found.draft.keep:
-                found = survey(folder, known, save_half=save_half)
-            self._name_all(folder, found.draft, pins, afresh=then.ids != self._ids)
-            pinned = pins_stamp(folder)
-        complete = not (found.moved or found.unreadable)
-        new, cur = (at if complete and at < before else UNTRUSTED for at in (stamp.new, stamp.cur))
-        stamp = Stamp(new, cur, *pinned, self._ids)
-        rows = found.draft.rows()
-        version = _save(folder, lease, stamp, rows) if found.come >= MANY else None
-        return Snapshot(folder, stamp, rows, version)
-
-    def _name_all(self, folder: Path, draft: Draft, pins: dict[str, str], *, afresh: bool) -> None:
-        if afresh:
-            draft.unique_ids = [""] * len(draft)
-        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
-        if to_pin := name_all(draft, pins, foreign):
-            self._pin_given(folder, to_pin, draft.names, len(pins))
-
-    def _pin_given(self, folder: Path, to_pin: dict[str, str], names: NewNames, count: int) -> None:
-        crowded = count > 2 * len(names) + 1000
-        alive = [base_name(name) for name in names] if crowded else None
-        try:
-            write_pins(folder, to_pin, alive)
-        except OSError as error:
-            if error.errno != errno.EROFS:  # what can't change keeps its ids
-                raise
-
-    def _remember(self, folder: Path, snapshot: Snapshot) -> None:
-        """Keep the last opened maildrops in memory, as many as their messages allow."""
-        with self._lock:
-            self._drop(folder)
-            self._recent[folder] = snapshot
-            self._remembered += _weight(snapshot)
-            while self._remembered > REMEMBERED:
-                self._drop(next(iter(self._recent)))
-
-    def _forget(self, snapshot: Snapshot) -> None:
-        with self._lock:
-            self._drop(Path(snapshot.folder))
-
-    def _drop(self, folder: Path) -> None:
-        snapshot = self._recent.pop(folder, None)
-        if snapshot is not None:
-            self._remembered -= _weight(snapshot)
-
 
 def _weight(snapshot: Snapshot) -> int:
     """Messages that a snapshot counts for; one without any takes room too."""
     return len(snapshot.rows) + 10
 
 
-def _save(folder: Path, lease: Lease, stamp: Stamp, rows: Rows) -> Version | None:
+def _save(folder: str, lease: FolderLease, stamp: Stamp, rows: Rows) -> Version | None:
     """Write the index, if that is possible; gives its version."""
     with suppress(OSError):
-        if lease.holds():
+        if not lease.lost:
             save(folder, stamp, rows)
             if stamp != HALF:
                 journal.clear(folder)
             return index_version(folder)
     return None
+
+
+def _digest(folder: str, draft: Draft, at: int) -> str:
+    """What tells the message that was added to a draft at this place from its namesakes."""
+    name, in_cur = list(draft.names)[at], draft.marks[at] & IN_CUR
+    digest = sha256()
+    with Subfolders(folder) as subs:
+        fd, _ = subs.here(in_cur).open(name)
+        with os.fdopen(fd, "rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()[:32]

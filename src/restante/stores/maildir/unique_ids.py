@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import compress
 
 from restante.protocol.listing import as_unique_id
@@ -10,69 +10,63 @@ from restante.stores.maildir.columns import Draft, Rows
 from restante.stores.maildir.file_names import base_name, own_unique_id
 
 
-def name_new_ones(draft: Draft, old: Rows, pins: Mapping[str, str]) -> bool:
-    """Give those messages past `draft.keep` that have none their unique-ids.
-
-    False, and nothing done, when a wish is another's: then all must be looked at.
-    """
-    ids = draft.unique_ids
-    taken = set(ids)
-    given = ids.copy()
-    for at, (name, unique_id) in enumerate(zip(draft.names, ids, strict=True)):
-        if unique_id:
-            continue
-        base = base_name(name)
-        wish = given[at] = pins.get(base) or own_unique_id(base)
-        if wish in taken or (draft.keep and old.unique_ids.has(wish, draft.keep)):
-            return False
-        taken.add(wish)
-    draft.unique_ids = given
-    return True
-
-
-def name_all(
-    draft: Draft, pins: Mapping[str, str], foreign: Mapping[str, str] | None
+def name_new(
+    draft: Draft,
+    old: Rows,
+    pins: Mapping[str, str],
+    foreign: Mapping[str, str] | None,
+    digest: Callable[[int], str],
+    *,
+    trusted: bool,
 ) -> dict[str, str]:
-    """Give each message of a draft that keeps nothing its unique-id; returns what has to be
-    pinned.
+    """Give the messages past `draft.keep` their unique-ids; returns what has to be pinned.
 
-    A pinned one comes first, then the one it has, then `foreign`, then its own. A second
-    message with the same one gets a digest, which is pinned, so that it keeps it when the
-    first is removed.
+    A pinned one comes first, then the one that the message has, then `foreign`, then its own.
+    A second message with the same one gets a digest of it. Messages that have or had one base
+    name are told apart by what they hold, and always pinned: each keeps its unique-id when
+    the others are gone.
+    old: the rows that the draft keeps some of. foreign: by base name; all messages are pinned
+    where there are such. digest: of the message that was added at this place. trusted: the
+    unique-ids that messages have are theirs, for none was pinned since.
     """
-    names, ids = draft.names, draft.unique_ids
-    taken: set[str] = set()
+    ids, namesakes = draft.unique_ids, draft.namesakes
+    had_namesakes = {key.partition("/")[0] for key in pins if "/" in key}
+    chosen = bytearray(not (trusted and has) for has in ids)
+    for at in namesakes:
+        chosen[at] = 1
+    taken = {has for has, again in zip(ids, chosen, strict=True) if not again}
+    told_apart: dict[int, str] = {}  # keys of those that are, by place
+
+    def is_taken(unique_id: str) -> bool:
+        return unique_id in taken or bool(draft.keep and old.unique_ids.has(unique_id, draft.keep))
+
     wanting = bytearray(len(ids))
-    if pins:
-        ids[:] = [pins.get(base_name(name)) or had for name, had in zip(names, ids, strict=True)]
-    for row, unique_id in enumerate(ids):
-        if not unique_id or unique_id in taken:
-            wanting[row] = 1
-        else:
-            taken.add(unique_id)
-    to_pin: dict[str, str] = {}
-    everything = foreign is not None
-    for row, name in compress(enumerate(names), wanting):
+    for at, name in compress(enumerate(draft.names), chosen):
+        base = key = base_name(name)
+        if at in namesakes or base in had_namesakes:
+            key = told_apart[at] = f"{base}/{digest(at)}"
+        wish = pins.get(key) or ids[at]
+        if not wish or is_taken(wish):
+            wanting[at] = 1
+            continue
+        ids[at] = wish
+        taken.add(wish)
+    for at, name in compress(enumerate(draft.names), wanting):
         base = base_name(name)
-        own = own_unique_id(base)
-        wish = ids[row] or (foreign or {}).get(base) or own
-        unique_id, copy = own if wish is own else as_unique_id(wish), 1
-        while unique_id in taken:
+        key = told_apart.get(at, base)
+        own = told_apart.get(at) or own_unique_id(base)
+        wish = pins.get(key) or ids[at] or (foreign or {}).get(base) or own
+        unique_id, copy = as_unique_id(wish), 1
+        while is_taken(unique_id):
             copy += 1
             unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
+        ids[at] = unique_id
         taken.add(unique_id)
-        ids[row] = unique_id
-        if unique_id != own and not everything:
-            to_pin.setdefault(base, unique_id)
-    if not to_pin and not everything:
-        return {}
-    first: dict[str, str] = {}
-    for name, unique_id in zip(names, ids, strict=True):
-        base = base_name(name)
-        if everything or base in to_pin:
-            first.setdefault(base, unique_id)
-    return {
-        base: unique_id
-        for base, unique_id in first.items()
-        if pins.get(base) != unique_id and (everything or to_pin[base] == unique_id)
-    }
+    taken.clear()
+    to_pin: dict[str, str] = {}
+    for at, name in compress(enumerate(draft.names), chosen):
+        base, has = base_name(name), ids[at]
+        everything = foreign is not None or at in told_apart
+        if everything or has not in (base, own_unique_id(base)):
+            to_pin.setdefault(told_apart.get(at, base), has)  # the first of two that are alike
+    return {key: has for key, has in to_pin.items() if pins.get(key) != has}
