@@ -13,14 +13,16 @@ from restante.protocol.facts import Facts, measure
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
 from restante.stores.contract import (
     Content,
+    Incoming,
     Maildrop,
     MaildropInUse,
     MessageGone,
+    Store,
     StoreError,
 )
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """A store in memory. Safe to use from several threads."""
 
     blocking: ClassVar[bool] = False
@@ -140,7 +142,7 @@ class _MemoryMaildrop(Maildrop):
             self._store._release(self._name)
 
 
-class _MemoryIncoming:
+class _MemoryIncoming(Incoming):
     def __init__(self, store: MemoryStore, maildrop_name: str) -> None:
         self._store = store
         self._name = maildrop_name

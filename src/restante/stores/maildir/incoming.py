@@ -16,7 +16,7 @@ from typing import BinaryIO
 from restante.protocol.facts import Facts, Measure
 from restante.protocol.listing import UniqueId
 from restante.protocol.stuffing import TERMINATOR, WireEncoder
-from restante.stores.contract import StoreError
+from restante.stores.contract import Incoming, StoreError
 from restante.stores.maildir.file_names import new_name, own_unique_id
 from restante.stores.maildir.files import Measured, as_store_error, sync_folder
 from restante.stores.maildir.journal import note
@@ -26,7 +26,7 @@ _LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-class MaildirIncoming:
+class MaildirIncoming(Incoming):
     """One message on its way into the maildrop in `folder`. Raises StoreError."""
 
     def __init__(self, folder: Path, fsync: bool) -> None:

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 
 from restante.accounts.contract import Account
 from restante.protocol.listing import valid_unique_id
-from restante.stores.contract import Incoming, Maildrop, StoreError
+from restante.stores.contract import Incoming, Maildrop, Store, StoreError
 from restante.stores.maildir import journal
 from restante.stores.maildir.columns import EMPTY, Draft, Rows
 from restante.stores.maildir.dovecot import read_uidlist
@@ -72,7 +72,7 @@ HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 """Of an index that is saved while messages are still being read."""
 
 
-class Maildir:
+class Maildir(Store):
     """A store of maildrops in Maildir format.
 
     root: the folder above all maildrops.
