@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from restante.accounts.contract import Account
 from restante.calls import Caller, OnThread
 from restante.delivery import Delivery, DeliveryObserver, Envelope, Outcome, Recipient
-from restante.protocol.listing import UniqueId
-from restante.stores.contract import Answer, Incoming, StoreError
+from restante.stores.contract import Incoming, StoreError
 from restante.stores.maildir.store import Maildir
 from restante.threads import WorkerThreads
 from tests.delivery.helpers import SECRET_FAULT, FakeStore
@@ -196,18 +196,18 @@ class OtherWays(FakeStore):
         super().__init__()
         self.way = way
 
-    def receive(self, account: Account) -> Answer[Incoming]:  # type: ignore[override]
+    def receive(self, account: Account) -> Any:
         return self.answer(self._receive, account)
 
     def _receive(self, account: Account) -> Incoming:
         return _OtherWays(self, super().receive(account))
 
-    def answer(self, function: object, *args: object) -> object:  # type: ignore[misc]
+    def answer(self, function: Callable[..., Any], *args: object) -> Any:
         if self.way == "threads":
-            return OnThread(function, *args)  # type: ignore[arg-type]
+            return OnThread(function, *args)
 
-        async def work() -> object:
-            return function(*args)  # type: ignore[operator]
+        async def work() -> Any:
+            return function(*args)
 
         return work()
 
@@ -216,17 +216,17 @@ class _OtherWays(Incoming):
     def __init__(self, store: OtherWays, incoming: Incoming) -> None:
         self._store, self._incoming = store, incoming
 
-    def write(self, block: bytes) -> Answer[None]:
-        return self._store.answer(self._incoming.write, block)  # type: ignore[return-value]
+    def write(self, block: bytes) -> Any:
+        return self._store.answer(self._incoming.write, block)
 
-    def prepare(self) -> Answer[None]:
-        return self._store.answer(self._incoming.prepare)  # type: ignore[return-value]
+    def prepare(self) -> Any:
+        return self._store.answer(self._incoming.prepare)
 
-    def commit(self) -> Answer[UniqueId]:
-        return self._store.answer(self._incoming.commit)  # type: ignore[return-value]
+    def commit(self) -> Any:
+        return self._store.answer(self._incoming.commit)
 
-    def abort(self) -> Answer[None]:
-        return self._store.answer(self._incoming.abort)  # type: ignore[return-value]
+    def abort(self) -> Any:
+        return self._store.answer(self._incoming.abort)
 
 
 @pytest.mark.parametrize("way", ["async", "threads"])
@@ -258,7 +258,7 @@ async def test_an_observer_that_fails_changes_nothing(
 async def test_a_maildir_that_is_full_at_one_recipient(tmp_path: Path, call: Caller) -> None:
     """The other one's new/ is empty after each of several tries, and so are both tmp/."""
     store = Maildir(tmp_path)
-    store.open(ANN.account).close()  # type: ignore[union-attr]
+    store.open(ANN.account).close()
     new = tmp_path / "ann" / "new"
     new.rmdir()
     new.write_bytes(b"in the way")

@@ -17,7 +17,6 @@ from restante.calls import Caller, OnThread
 from restante.contained import call_contained
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver
-from restante.delivery.spool import LocalCopy
 from restante.protocol.listing import UniqueId
 from restante.stores.contract import Incoming, Store, StoreError
 
@@ -106,7 +105,7 @@ class Delivery:
         for recipient in recipients:
             self._copies.setdefault(recipient.account.maildrop_name, _Copy(recipient))
         self._spool = spool if together and len(self._copies) > 1 else None
-        self._local: LocalCopy | None = None
+        self._local: Any = None
         self._begun = False
         self._octets = 0
 
@@ -165,6 +164,8 @@ class Delivery:
     async def _begin(self) -> None:
         self._begun = True
         if self._spool is not None:
+            from restante.delivery.spool import LocalCopy  # noqa: PLC0415 - seldom needed
+
             self._local = await self._to_spool(LocalCopy, self._spool)
         for copy in self._alive():
             copy.incoming = await self._step(copy, self._store.receive, copy.recipient.account)

@@ -66,8 +66,7 @@ class Recipients:
 
     The whole address is tried first, then the one without its tag, then the catch-all.
     What `local@domain` means, and whether an account's name is enough, the store decides.
-    It is asked for the domain in lower case as the client wrote it, as `domains` has it, and
-    as A-labels, as far as these differ.
+    It is asked for the domain as `domains` has it, in lower case.
     A disabled account's mail is refused, and goes to nobody else.
     `postmaster` (RFC 5321 §4.5.1), in any case, with or without domain, is the account
     of that name, else the catch-all's. Where neither exists it is refused like every
@@ -96,10 +95,11 @@ class Recipients:
         if parts is None:
             return BAD_ADDRESS
         local, domain = parts
-        if self._domains and domain and domain_key(domain) not in self._domains:
+        ours = self._domains.get(domain_key(domain))
+        if self._domains and domain and ours is None:
             return FOREIGN
         try:
-            for candidate in self._candidates(local, domain):
+            for candidate in self._candidates(local, ours or domain.lower()):
                 account: Account | None = await self._call(self._accounts.lookup_address, candidate)
                 if account is not None:
                     return DISABLED if account.disabled else account
@@ -116,15 +116,9 @@ class Recipients:
         if base and base != local:
             locals_.append(base)
         for name in locals_:
-            yield from [f"{name}@{spelling}" for spelling in self._spellings(domain)] or [name]
+            yield f"{name}@{domain}" if domain else name
         if self._catch_all:
             yield self._catch_all
-
-    def _spellings(self, domain: str) -> Iterable[str]:
-        if not domain:
-            return ()
-        key = domain_key(domain)
-        return dict.fromkeys((domain.lower(), self._domains.get(key, key), key))
 
 
 def split_path(text: str) -> tuple[str, str] | None:

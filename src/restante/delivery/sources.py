@@ -57,7 +57,7 @@ _COMPRESSED = {
 
 NO_MAIL = "no header field and no mbox line at its beginning"
 DELETED = "deleted message"
-INTERNAL = "mailbox program's own data"
+INTERNAL = "internal message"
 
 
 class SourceError(Exception):
