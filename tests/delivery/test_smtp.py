@@ -425,14 +425,9 @@ async def test_one_client_with_many_commands_does_not_hold_up_the_others(
 )
 async def test_u_labels_and_a_labels_are_one_domain(recipient: str, code: str) -> None:
     """IDNA 2008: ß is a letter of its own."""
-    for domains in (
-        ["münchen.example", "straße.example"],
-        ["xn--MNCHEN-3ya.example", "xn--strae-oqa.example"],
-    ):
-        accounts = StaticAccounts(
-            [Account("joe"), Account("ann@münchen.example")],
-            domains=["münchen.example", "straße.example"],
-        )
+    u_labels = ["münchen.example", "straße.example"]
+    for domains in (u_labels, ["xn--mnchen-3ya.example", "xn--strae-oqa.example"]):
+        accounts = StaticAccounts([Account("joe"), Account(f"ann@{domains[0]}")], domains=domains)
         intake = intake_for(FakeStore(), recipients=Recipients(accounts, domains=domains))
         async with listening(smtp_protocol(intake), intake) as port:
             peer = await Peer.connect(port)
