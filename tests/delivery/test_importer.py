@@ -276,3 +276,23 @@ def test_large_messages_come_in_blocks(tmp_path: Path) -> None:
     sizes = [len(block) for block in message.blocks()]
     assert sum(sizes) == 20_000_000 + 3_000_000
     assert max(sizes) <= 2 * mbox.BLOCK
+
+
+def test_two_imports_at_once_double_nothing(write: Callable[[bytes], Path], tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path, journal = write(as_mbox([b"a: 1\n", b"a: 2\n"])), tmp_path / "journal"
+    store = FakeStore()
+
+    async def both() -> list[object]:
+        return await asyncio.gather(
+            import_messages(store, JOE, iter_messages(path), journal=journal),
+            import_messages(store, JOE, iter_messages(path), journal=journal),
+            return_exceptions=True,
+        )
+
+    first, second = asyncio.run(both())
+    assert isinstance(first, ImportResult)
+    assert isinstance(second, SourceError)
+    assert "another import" in str(second)
+    assert store.mail("joe") == [b"a: 1\n", b"a: 2\n"]
+    assert run_import(store, JOE, iter_messages(path), journal=journal).known == 2
