@@ -283,7 +283,7 @@ def test_two_imports_at_once_double_nothing(write: Callable[[bytes], Path], tmp_
     path, journal = write(as_mbox([b"a: 1\n", b"a: 2\n"])), tmp_path / "journal"
     store = FakeStore()
 
-    async def both() -> list[object]:
+    async def both() -> tuple[object, object]:
         return await asyncio.gather(
             import_messages(store, JOE, iter_messages(path), journal=journal),
             import_messages(store, JOE, iter_messages(path), journal=journal),

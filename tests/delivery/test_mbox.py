@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from restante.delivery import iter_messages, mbox, sources
@@ -144,8 +144,9 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(LINES, max_size=25), st.integers(1, 120))
+@example([b"Content-Length: 3\n", b"\n\n\n\n", DATED[0] + b"\n"], 7)
 def test_no_line_is_ever_lost(tmp_path: Path, lines: list[bytes], block: int) -> None:
     """Every octet is a message's, a separator's, or the one empty line before it."""
     data = DATED[0] + b"\n" + b"".join(lines)

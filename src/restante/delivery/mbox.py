@@ -93,7 +93,7 @@ def places(path: Path) -> Iterator[Place]:
         for offset in _from_lines(file):
             if offset < believed:
                 quoted = False
-            elif separator < 0 or _separates(look, offset):
+            elif separator < 0 or believed >= 0 or _separates(look, offset):
                 if separator >= 0:
                     end = _end(look, start, believed, offset)
                     yield Place(separator, start, end, offset, quoted)
