@@ -29,7 +29,7 @@ from restante.app.config.load import ConfigError, Override, load, read, show
 from restante.app.processes.admin_client import NoAnswer
 from restante.app.processes.listen_sockets import StartError
 from restante.app.run import serve
-from restante.delivery.sources import SourceError
+from restante.delivery.importer import SourceError
 from restante.stores.contract import StoreError
 
 app = typer.Typer(
