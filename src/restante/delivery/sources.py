@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,28 +87,37 @@ class SourceMessage:
             yield from _unquoted(blocks, _QUOTED[self.quoting]) if self.quoting else blocks
 
 
-@dataclass(slots=True)
 class Messages:
     """Messages to import, in order. Iterating reads the source anew.
 
     A message must be read before the next one is asked for.
 
-    octets: what the source takes up in all, for a progress bar.
+    kind: what the source was taken for. octets: what it takes up in all, for a progress bar.
     passed: what was passed over so far, and how often: files by their reason, and messages.
     """
 
-    kind: str
-    octets: int
-    _iterate: Callable[[Counter[str]], Iterator[SourceMessage]]
-    _files_passed: Counter[str] = field(default_factory=Counter)
-    passed: Counter[str] = field(default_factory=Counter, init=False)
-
-    def __post_init__(self) -> None:
-        self.passed = Counter(self._files_passed)
+    def __init__(self, kind: str, parts: list[tuple[str, Path]], passed: Counter[str]) -> None:
+        self.kind = kind
+        self.octets = sum(_size(file) for _, file in parts)
+        self._parts = parts
+        self._files_passed = passed
+        self.passed = Counter(passed)
 
     def __iter__(self) -> Iterator[SourceMessage]:
-        self.passed = Counter(self._files_passed)
-        return self._iterate(self.passed)
+        self.passed = passed = Counter(self._files_passed)
+        for kind, file in self._parts:
+            yield from _READERS[kind](file, kind, passed)
+
+    def passed_over(self) -> str:
+        """What was passed over so far, in words, a semicolon before each reason."""
+        words = ""
+        for reason, number in self.passed.items():
+            end = "" if number == 1 else "s"
+            if reason in (DELETED, INTERNAL):
+                words += f"; {number} {reason}{end} passed over"
+            else:
+                words += f"; {number} file{end} passed over: {reason}"
+        return words
 
 
 def iter_messages(path: Path | str, kind: str = "auto") -> Messages:
@@ -126,44 +135,32 @@ def iter_messages(path: Path | str, kind: str = "auto") -> Messages:
     path = Path(path)
     if kind not in KINDS:
         raise SourceError(f"kind {kind!r} is none of {', '.join(KINDS)}")
-    passed: Counter[str] = Counter()
     if kind == "maildir" or (kind == "auto" and _is_maildir(path)):
-        kind, parts = "maildir", _maildir_files(path)
-    elif path.is_dir() and kind in ("auto", "eml"):
-        kind, parts = "folder", list(_tree(path, passed))
-        if not parts:
-            raise SourceError(f"{path}: no mail in this folder{_listed(passed)}")
-    else:
-        kind = _kind_of_file(path) if kind == "auto" else "mboxrd" if kind == "mbox" else kind
-        head = _head(path)
-        from_line = head.startswith(b"From ", mbox.beginning(head))
-        if kind.startswith("mbox") and head and not from_line:
-            raise SourceError(f"{path}: not an mbox, its first line doesn't begin with 'From '")
-        parts = [(kind, path)]
-
-    def iterate(passed: Counter[str]) -> Iterator[SourceMessage]:
-        for each, file in parts:
-            yield from _READERS[each](file, each, passed)
-
-    return Messages(kind, sum(_size(file) for _, file in parts), iterate, passed)
-
-
-def _listed(passed: Counter[str]) -> str:
-    return "".join(f"; {many} passed over: {reason}" for reason, many in passed.items())
+        return Messages("maildir", _maildir_files(path), Counter())
+    if path.is_dir() and kind in ("auto", "eml"):
+        passed: Counter[str] = Counter()
+        messages = Messages("folder", list(_tree(path, passed)), passed)
+        if not messages.octets:
+            raise SourceError(f"{path}: no mail in this folder{messages.passed_over()}")
+        return messages
+    head = _head(path)
+    if kind == "auto":
+        found = _recognised(path)
+        if found is None:
+            raise SourceError(f"{path}: {NO_MAIL}")
+        kind = found
+    elif kind == "mbox":
+        kind = "mboxrd"
+    if kind.startswith("mbox") and head and not head.startswith(b"From ", mbox.beginning(head)):
+        raise SourceError(f"{path}: not an mbox, its first line doesn't begin with 'From '")
+    return Messages(kind, [(kind, path)], Counter())
 
 
 # What a file or folder is
 
 
-def _kind_of_file(path: Path) -> str:
-    """Raises SourceError when it holds no mail that we know."""
-    kind = _recognised(path)
-    if kind is None:
-        raise SourceError(f"{path}: {NO_MAIL}")
-    return kind
-
-
 def _recognised(path: Path) -> str | None:
+    """The kind of reader for a file; None when it holds no mail that we know."""
     suffix = path.suffix.lower()
     head = _head(path)
     if suffix == ".emlx":

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from typer import Argument, Exit, Option
 
@@ -27,11 +26,9 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
-from restante.app.logs import configure
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
-from restante.delivery.importer import ImportResult, import_messages
 from restante.delivery.observer import AccessLog, DeliveryObserver
 from restante.delivery.recipients import (
     BAD_ADDRESS,
@@ -42,8 +39,13 @@ from restante.delivery.recipients import (
     Recipients,
     Refusal,
 )
-from restante.delivery.sources import DELETED, INTERNAL, KINDS, Messages, iter_messages
 from restante.threads import WorkerThreads
+
+if TYPE_CHECKING:  # of no use to deliveries
+    from restante.delivery.importer import ImportResult
+    from restante.delivery.sources import Messages
+
+_KINDS = "One of: auto, mbox, mboxrd, mboxo, maildir, eml."
 
 # Statuses of sysexits.h: mail servers that pipe messages in read them.
 EX_DATAERR = 65
@@ -137,6 +139,8 @@ def _observer(settings: Settings) -> DeliveryObserver:
     """Writes to the server's log, if that is a file; standard error is the mail server's."""
     log = settings.log
     if log.file is not None:
+        from restante.app.logs import configure  # noqa: PLC0415 - seldom needed
+
         try:
             configure(format=log.format, level=log.level, file=log.file)
         except OSError as error:
@@ -198,7 +202,7 @@ def import_(
         Path, Argument(help="mbox, .eml or .emlx file, Maildir, MH folder or a folder of them.")
     ],
     account: Annotated[str, Option("--account", help="Whose maildrop it goes into.")],
-    kind: Annotated[str, Option("--kind", help=f"One of: {', '.join(KINDS)}.")] = "auto",
+    kind: Annotated[str, Option("--kind", help=_KINDS)] = "auto",
     again: Annotated[
         bool, Option("--again", help="Import what was imported before once more.")
     ] = False,
@@ -210,6 +214,8 @@ def import_(
 
     An import that was interrupted goes on where it stopped when it is started again.
     """
+    from restante.delivery.sources import iter_messages  # noqa: PLC0415 - not for deliveries
+
     settings = load_for(config, data, sets).settings
     found = find_account(settings, account)
     if found is None:
@@ -221,28 +227,16 @@ def import_(
     result = _import(settings, found, messages, journal)
     for origin, reason in result.failed:
         complain(f"{origin} not imported: {reason}")
-    passed = "".join(f"; {text}" for text in _passed_over(messages.passed))
+    passed = messages.passed_over()
     if not (result.imported or result.known or result.failed):
         complain(f"{path}: no messages in it{passed}")
         raise Exit(FAILED)
     known = f"; {result.known} were imported before (--again repeats them)" if result.known else ""
     failed = f"; {len(result.failed)} failed" if result.failed else ""
-    imported = _count(result.imported, "message")
-    print(f"{imported} imported, {result.octets} octets{known}{failed}{passed}")
+    imported = f"{result.imported} message{'' if result.imported == 1 else 's'} imported"
+    print(f"{imported}, {result.octets} octets{known}{failed}{passed}")
     if result.failed:
         raise Exit(FAILED)
-
-
-def _passed_over(passed: Counter[str]) -> Iterator[str]:
-    for reason, number in passed.items():
-        if reason in (DELETED, INTERNAL):
-            yield f"{_count(number, reason)} passed over"
-        else:
-            yield f"{_count(number, 'file')} passed over: {reason}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _journal(settings: Settings, account: Account) -> Path:
@@ -254,6 +248,8 @@ def _journal(settings: Settings, account: Account) -> Path:
 def _import(
     settings: Settings, account: Account, messages: Messages, journal: Path | None
 ) -> ImportResult:
+    from restante.delivery.importer import import_messages  # noqa: PLC0415
+
     with ExitStack() as stack:
         advance = None
         if is_terminal(sys.stderr):
