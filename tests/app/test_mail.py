@@ -152,7 +152,7 @@ def test_deliveries_and_refusals_are_logged_where_the_server_logs(folder: Path) 
         delivered,
     )
     assert unknown == (
-        "WARNING restante.access: refused: recipient='nobody' sender='' peer=local "
+        "INFO restante.access: refused: recipient='nobody' sender='' peer=local "
         "protocol=deliver tls=no reply='550 5.1.1 no such user here'"
     )
     assert "reply='more than 65536 octets'" in too_big

@@ -53,19 +53,19 @@ async def test_smtp(lines: Callable[[], list[str]]) -> None:
         await peer.close()
     assert matching(
         lines(),
-        rf"WARNING refused: recipient='' sender='a@b' {WAY} reply='552 5.3.4 message too big'",
-        r"WARNING refused: recipient='who@example.org' sender='a@b' "
+        rf"INFO refused: recipient='' sender='a@b' {WAY} reply='552 5.3.4 message too big'",
+        r"INFO refused: recipient='who@example.org' sender='a@b' "
         rf"{WAY} reply='550 5.1.1 no such user here'",
-        rf"WARNING refused: recipient='<\\udcff' sender='a@b' {WAY} reply='553 5.1.3 bad address'",
+        rf"INFO refused: recipient='<\\udcff' sender='a@b' {WAY} reply='553 5.1.3 bad address'",
         r"INFO delivered: recipient='joe\+tag@example.org' sender='a@b' octets=7 unique_id=\S+ "
         rf"{WAY} {QUEUE}",
         r"ERROR not delivered: recipient='joe@example.org' sender='' octets=7 "
         rf"{WAY} {QUEUE} reason=\"another recipient's copy failed\"",
         r"ERROR not delivered: recipient='ann@example.org' sender='' octets=7 "
         rf"{WAY} {QUEUE} reason='disk /dev/secret is full'",
-        rf"WARNING refused: recipient='' sender='a@b' {WAY} {QUEUE} "
+        rf"INFO refused: recipient='' sender='a@b' {WAY} {QUEUE} "
         r"reply='552 5.3.4 message too big'",
-        rf"WARNING refused: recipient='' sender='' {WAY} reply='421 4.7.0 this is no HTTP server'",
+        rf"INFO refused: recipient='' sender='' {WAY} reply='421 4.7.0 this is no HTTP server'",
     )
 
 

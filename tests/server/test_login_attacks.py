@@ -251,7 +251,7 @@ def service(tmp_path: Path, text: str = "") -> Iterator[Service]:
     try:
         yield made
     finally:
-        made._executor.shutdown()
+        made._threads.stop()
         made.guard.close()
 
 

@@ -53,7 +53,7 @@ class AccessLog(DeliveryObserver):
         login failed: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN
         login held off: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN
 
-    (one line each). Levels: delivered INFO, refused and logins WARNING, not delivered ERROR.
+    (one line each). Levels: delivered and refused INFO, logins WARNING, not delivered ERROR.
     A sender who is refused at RCPT has no queue-id yet: then there is no `queue`.
     """
 
@@ -76,7 +76,7 @@ class AccessLog(DeliveryObserver):
         )
 
     def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
-        self._log.warning(
+        self._log.info(
             "refused: recipient=%r sender=%r %s reply=%r",
             *(recipient, envelope.sender, _way(envelope), reply),
         )
