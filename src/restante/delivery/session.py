@@ -13,8 +13,7 @@ import re
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from restante.accounts.contract import Account
@@ -70,22 +69,19 @@ MAIL_ONLY = Offer()
 # Effects
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Write this to the client."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(NamedTuple):
     """Find the account of an address, and say `found`."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(NamedTuple):
     """A message begins; `Write` and then `Commit` or `Abort` follow.
 
     protocol: its name in trace lines (RFC 3848, RFC 6531 §4.3).
@@ -97,37 +93,31 @@ class Begin:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """The message's next octets."""
 
     block: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """The message is complete: make it durable, and say `committed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(NamedTuple):
     """The message is too large: forget it."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartTls:
+class StartTls(NamedTuple):
     """Begin TLS before anything else is read, and say `secured`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(NamedTuple):
     """Find out whether the claim is true, and say `authenticated`."""
 
     claim: PasswordClaim
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """Tell the observer of a refusal. recipient: the address; empty when it is about none."""
 
     recipient: str
@@ -137,8 +127,7 @@ class Refused:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(NamedTuple):
     """Close the connection, once everything is written."""
 
 
@@ -153,25 +142,6 @@ NOT_AHEAD = Refusal(503, "5.5.1", "nothing may follow STARTTLS")
 TOO_LONG = Refusal(500, "5.5.6", "line too long")
 MALFORMED = Refusal(501, "5.5.2", "malformed credentials")
 INVALID = Refusal(535, "5.7.8", "authentication credentials invalid")
-
-
-class When(Enum):
-    """A condition for a command."""
-
-    SECURED = auto()
-    HELLO = auto()
-    NO_SENDER = auto()
-    SENDER = auto()
-    RECIPIENTS = auto()
-
-
-_NOT_YET = {
-    When.SECURED: Refusal(530, "5.7.0", "say STARTTLS first"),  # RFC 3207 §4
-    When.HELLO: Refusal(503, "5.5.1", "say hello first"),
-    When.NO_SENDER: Refusal(503, "5.5.1", "sender given"),
-    When.SENDER: Refusal(503, "5.5.1", "say MAIL first"),
-    When.RECIPIENTS: Refusal(503, "5.5.1", "no recipients"),  # RFC 2033 §4.2
-}
 
 
 class MailSession:
@@ -345,22 +315,9 @@ class MailSession:
         if command is None:
             return self._unknown()
         for condition in command.when:
-            if not self._holds(condition):
-                return self._reply(*_NOT_YET[condition])
+            if not condition.holds(self):
+                return self._reply(*condition.refusal)
         command.handler(self, argument.strip(" "))
-
-    def _holds(self, condition: When) -> bool:
-        match condition:
-            case When.SECURED:
-                return self._tls or not self._offer.tls_required
-            case When.HELLO:
-                return bool(self._helo)
-            case When.NO_SENDER:
-                return self._sender is None
-            case When.SENDER:
-                return self._sender is not None
-            case _:
-                return bool(self._recipients)
 
     def _unknown(self) -> None:
         self._bad += 1
@@ -417,10 +374,6 @@ class MailSession:
 
     def _plain_hello(self, argument: str) -> None:
         self._hello(argument, extended=False)
-
-    def _wrong_hello(self, argument: str) -> None:
-        right = "SMTP, say EHLO" if self._protocol is Protocol.SMTP else "LMTP, say LHLO"
-        self._reply(500, "5.5.1", f"this is {right}")  # RFC 2033 §4.1
 
     def _mail(self, argument: str) -> None:
         path = split_path(argument[5:]) if argument[:5].upper() == "FROM:" else None
@@ -552,41 +505,61 @@ def _decoded(line: bytes) -> bytes | None:
         return None
 
 
-class Command(NamedTuple):
-    """One row of the table of commands.
+# The table of commands
 
-    verb: in upper case. protocols: in which it exists. when: conditions, in this order; the
-    first that doesn't hold is the reply. handler: is given the argument.
+
+class Condition(NamedTuple):
+    """What must hold for a command, and the reply where it doesn't."""
+
+    holds: Callable[[MailSession], bool]
+    refusal: Refusal
+
+
+class Command(NamedTuple):
+    """One row of the table.
+
+    verb: in upper case. protocols: in which it exists. when: conditions, in this order.
+    handler: is given the argument.
     """
 
     verb: str
     protocols: tuple[Protocol, ...]
-    when: tuple[When, ...]
+    when: tuple[Condition, ...]
     handler: Callable[[MailSession, str], None]
 
 
-SMTP, LMTP = (Protocol.SMTP,), (Protocol.LMTP,)
-BOTH = SMTP + LMTP
-ALWAYS, SECURED = (), (When.SECURED,)
-TRANSACTION = (When.SECURED, When.HELLO)
+_SECURED = Condition(
+    lambda session: session._tls or not session._offer.tls_required,
+    Refusal(530, "5.7.0", "say STARTTLS first"),  # RFC 3207 §4
+)
+_HELLO = Condition(lambda session: bool(session._helo), Refusal(503, "5.5.1", "say hello first"))
+_NO_SENDER = Condition(
+    lambda session: session._sender is None, Refusal(503, "5.5.1", "sender given")
+)
+_SENDER = Condition(
+    lambda session: session._sender is not None, Refusal(503, "5.5.1", "say MAIL first")
+)
+_RECIPIENTS = Condition(
+    lambda session: bool(session._recipients), Refusal(503, "5.5.1", "no recipients")
+)
+
+_ALWAYS = ()
+_SMTP, _LMTP, _BOTH = (Protocol.SMTP,), (Protocol.LMTP,), (Protocol.SMTP, Protocol.LMTP)
 
 COMMANDS = (
-    Command("EHLO", SMTP, ALWAYS, MailSession._hello),
-    Command("HELO", SMTP, SECURED, MailSession._plain_hello),
-    Command("LHLO", LMTP, ALWAYS, MailSession._hello),
-    Command("LHLO", SMTP, ALWAYS, MailSession._wrong_hello),
-    Command("EHLO", LMTP, ALWAYS, MailSession._wrong_hello),
-    Command("HELO", LMTP, ALWAYS, MailSession._wrong_hello),
-    Command("STARTTLS", SMTP, ALWAYS, MailSession._starttls),
-    Command("AUTH", SMTP, (*TRANSACTION, When.NO_SENDER), MailSession._auth),
-    Command("MAIL", BOTH, (*TRANSACTION, When.NO_SENDER), MailSession._mail),
-    Command("RCPT", BOTH, (*TRANSACTION, When.SENDER), MailSession._rcpt),
-    Command("DATA", BOTH, (*TRANSACTION, When.RECIPIENTS), MailSession._data_command),
-    Command("RSET", BOTH, SECURED, MailSession._rset),
-    Command("NOOP", BOTH, ALWAYS, MailSession._noop),
-    Command("VRFY", BOTH, SECURED, MailSession._vrfy),
-    Command("HELP", SMTP, SECURED, MailSession._help),
-    Command("QUIT", BOTH, ALWAYS, MailSession._quit),
+    Command("EHLO", _SMTP, _ALWAYS, MailSession._hello),
+    Command("HELO", _SMTP, (_SECURED,), MailSession._plain_hello),
+    Command("LHLO", _LMTP, _ALWAYS, MailSession._hello),  # and no other hello: RFC 2033 §4.1
+    Command("STARTTLS", _SMTP, _ALWAYS, MailSession._starttls),
+    Command("AUTH", _SMTP, (_SECURED, _HELLO, _NO_SENDER), MailSession._auth),
+    Command("MAIL", _BOTH, (_SECURED, _HELLO, _NO_SENDER), MailSession._mail),
+    Command("RCPT", _BOTH, (_SECURED, _HELLO, _SENDER), MailSession._rcpt),
+    Command("DATA", _BOTH, (_SECURED, _HELLO, _RECIPIENTS), MailSession._data_command),
+    Command("RSET", _BOTH, (_SECURED,), MailSession._rset),
+    Command("NOOP", _BOTH, _ALWAYS, MailSession._noop),
+    Command("VRFY", _BOTH, (_SECURED,), MailSession._vrfy),
+    Command("HELP", _SMTP, (_SECURED,), MailSession._help),
+    Command("QUIT", _BOTH, _ALWAYS, MailSession._quit),
 )
 
 _COMMANDS = {
