@@ -69,8 +69,8 @@ class Delivery:
     spool: a folder for copies that can't be delivered, with `together`.
     observer: is told what became of each recipient's copy.
 
-    Every copy is written and made durable (`Incoming.prepare`) before any becomes visible by
-    its `commit`. With `together`, a failure before the first commit leaves nobody a copy; the
+    Of several copies, each is written and made durable (`Incoming.prepare`) before any becomes
+    visible by its `commit`. With `together`, a failure before the first commit leaves nobody a copy; the
     sender is told to try again, and nothing doubles. A commit that fails after another has
     succeeded can't be undone: the copy is then kept in `spool`, the operator is told by an
     error line with the recipient and the queue-id, and the sender is told that all went well,
@@ -126,8 +126,9 @@ class Delivery:
         """
         if not self._begun:
             await self._begin()
-        for copy in self._alive():
-            await self._step(copy, self._incoming(copy).prepare)
+        if len(self._copies) > 1:
+            for copy in self._alive():
+                await self._step(copy, self._incoming(copy).prepare)
         for copy in self._alive():
             copy.unique_id = await self._step(copy, self._incoming(copy).commit)
             copy.over = True
