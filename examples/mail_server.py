@@ -12,8 +12,7 @@ import argparse
 import asyncio
 
 from restante import Maildir, Pop3Server, StaticAccounts
-from restante.delivery import Intake, Recipients
-from restante.delivery.smtp import smtp_protocol
+from restante.delivery import Intake, Recipients, smtp_protocol
 
 
 async def run(host: str, smtp_port: int, port: int, mail: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -129,6 +130,44 @@ def test_without_its_libraries_the_command_names_the_extra_and_nothing_bounces(
         assert done.stderr == b"restante: typer is missing: pip install 'restante[server]'\n"
 
 
+def access_log(folder: Path) -> list[str]:
+    """Levels and texts of the access log's lines."""
+    lines = (folder / "log.txt").read_text().splitlines()
+    return [line.split(" ", 2)[2] for line in lines if " restante.access: " in line]
+
+
+def test_deliveries_and_refusals_are_logged_where_the_server_logs(folder: Path) -> None:
+    given = b"From ann@example.com  Mon Jan  1 00:00:00 2026\nSubject: x\n\nhello\n"
+    log = ("--set", "log.file=log.txt")
+    assert restante("deliver", "--to", "joe", *log, cwd=folder, given=given).returncode == 0
+    assert restante("deliver", "--to", "nobody", *log, cwd=folder, given=given).returncode == 67
+    big = b"Subject: x\n\n" + b"x" * 65536
+    assert restante("deliver", "--to", "joe", *log, cwd=folder, given=big).returncode == 65
+    (folder / "one.eml").write_bytes(b"Subject: x\n\n.hello\n")
+    assert restante("import", "one.eml", "--account", "joe", *log, cwd=folder).returncode == 0
+    delivered, unknown, too_big, imported = access_log(folder)
+    assert re.fullmatch(
+        r"INFO restante.access: delivered: recipient='joe' sender='ann@example.com' octets=18 "
+        r"unique_id=\S+ peer=local protocol=deliver tls=no queue=[0-9a-f]+",
+        delivered,
+    )
+    assert unknown == (
+        "INFO restante.access: refused: recipient='nobody' sender='' peer=local "
+        "protocol=deliver tls=no reply='550 5.1.1 no such user here'"
+    )
+    assert "reply='more than 65536 octets'" in too_big
+    assert " delivered: recipient='joe' sender='' octets=19 " in imported
+    assert " protocol=import " in imported
+
+
+def test_a_log_that_can_not_be_written_does_not_stop_a_delivery(folder: Path) -> None:
+    log = ("--set", "log.file=restante.toml/log.txt")
+    done = restante("deliver", "--to", "joe", *log, cwd=folder, given=b"Subject: x\n\n")
+    assert done.returncode == 0
+    assert b"log.file" in done.stderr
+    assert len(messages(folder)) == 1
+
+
 FROM = b"From a Mon Jan  1 00:00:00 2026\n"
 MBOX = FROM + b"Subject: 1\n\none\n\n" + FROM + b"\ntwo\n"
 
@@ -168,6 +207,60 @@ def test_what_cannot_be_imported(folder: Path, call: Call, arguments: list[str],
     assert done.status == 1
     assert says in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "box: no messages in it"),
+        (b"\x00\x01 no mail\n", "box: no header field and no mbox line at its beginning"),
+        (
+            FROM + b"X-Mozilla-Status: 0009\n\n",
+            "box: no messages in it; 1 deleted message passed over",
+        ),
+    ],
+)
+def test_an_import_of_nothing_is_a_failure(
+    folder: Path, call: Call, data: bytes, says: str
+) -> None:
+    (folder / "box").write_bytes(data)
+    done = call("import", "box", "--account", "joe")
+    assert (done.status, done.out, done.err) == (1, "", f"restante: {says}\n")
+
+
+def test_an_import_says_what_it_passed_over(folder: Path, call: Call) -> None:
+    tree = folder / "tree"
+    tree.mkdir()
+    (tree / "Inbox").write_bytes(MBOX + FROM + b"X-Mozilla-Status: 0008\nSubject: 3\n\n")
+    (tree / "Inbox.msf").write_bytes(b"// <!-- <mdb:mork:z -->")
+    done = call("import", "tree", "--account", "joe")
+    assert (done.status, done.err) == (0, "")
+    assert re.fullmatch(
+        r"2 messages imported, \d+ octets; 1 file passed over: no header field and no mbox line "
+        r"at its beginning; 1 deleted message passed over\n",
+        done.out,
+    )
+    (tree / "Inbox").unlink()
+    (tree / "1").write_bytes(b"Subject: 1\n\n")
+    assert call("import", "tree", "--account", "joe").out.startswith(
+        "1 message imported, 12 octets"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a lock of Unix")
+def test_an_import_while_another_one_runs_is_refused(folder: Path, call: Call) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    (folder / "box").write_bytes(MBOX)
+    assert call("import", "box", "--account", "joe").status == 0
+    (journal,) = (folder / "data" / "imports").iterdir()
+    with journal.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = call("import", "box", "--account", "joe")
+    assert (done.status, done.err) == (
+        1,
+        "restante: another import into this maildrop is running\n",
+    )
+    assert len(messages(folder)) == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")

@@ -16,10 +16,7 @@ import sys
 from pathlib import Path
 
 from restante import Maildir, Pop3Server, StaticAccounts
-from restante.delivery.intake import Intake
-from restante.delivery.lmtp import lmtp_protocol
-from restante.delivery.recipients import Recipients
-from restante.delivery.smtp import smtp_protocol
+from restante.delivery import Intake, Recipients, lmtp_protocol, smtp_protocol
 from tests.crash.faults import build_in
 from tests.crash.ledger import ACCOUNTS, PASSWORD
 

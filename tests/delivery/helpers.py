@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 
 from restante.accounts.contract import Account
 from restante.accounts.static import StaticAccounts
-from restante.delivery import Intake, Recipients
-from restante.delivery.smtp import smtp_protocol
+from restante.delivery import Intake, Recipients, smtp_protocol
 from restante.protocol.listing import UniqueId
-from restante.stores.contract import Incoming, StoreError
+from restante.stores.contract import Answer, Incoming, Maildrop, Store, StoreError
 from restante.stores.memory import MemoryStore
 
 ACCOUNTS = StaticAccounts(
@@ -25,16 +24,19 @@ ACCOUNTS = StaticAccounts(
 )
 
 
-class FakeStore:
+class FakeStore(Store):
     """A MemoryStore that writes down what happens, and where, and fails where it is told to."""
 
     def __init__(self, **faults: BaseException) -> None:
         self.memory = MemoryStore()
-        self.faults = faults  # "joe_receive", "joe_write", "joe_commit"
+        self.faults = faults  # "joe_receive", "joe_write", "joe_prepare", "joe_commit"
         self.events: list[str] = []
         self.threads: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
+
+    def open(self, account: Account) -> Maildrop:
+        return self.memory.open(account)
 
     def receive(self, account: Account) -> Incoming:
         self.happens(account.name, "receive")
@@ -53,7 +55,7 @@ class FakeStore:
         return list(self.memory.messages(name).values())
 
 
-class _FakeIncoming:
+class _FakeIncoming(Incoming):
     def __init__(self, store: FakeStore, name: str, incoming: Incoming) -> None:
         self._store, self._name, self._incoming = store, name, incoming
 
@@ -61,11 +63,16 @@ class _FakeIncoming:
         self._store.happens(self._name, "write")
         self._incoming.write(block)
 
-    def commit(self) -> UniqueId:
+    def prepare(self) -> None:
+        self._store.happens(self._name, "prepare")
+
+    def commit(self) -> Answer[UniqueId]:
         self._store.happens(self._name, "commit")
         return self._incoming.commit()
 
     def abort(self) -> None:
+        if fault := self._store.faults.get(f"{self._name}_abort"):
+            raise fault
         self._incoming.abort()
 
 

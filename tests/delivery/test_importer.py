@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import mailbox
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from restante.accounts.contract import Account
-from restante.delivery import importer
-from restante.delivery.importer import SourceError, SourceMessage, import_messages, iter_messages
+from restante.delivery import (
+    ImportResult,
+    SourceError,
+    SourceMessage,
+    import_messages,
+    iter_messages,
+    mbox,
+    sources,
+)
 from restante.protocol.listing import UniqueId
-from restante.stores.contract import Incoming, StoreError
+from restante.stores.contract import Answer, Incoming, StoreError
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import FakeStore
 
 JOE = Account("joe")
 FROM = b"From anna@example.org Thu Jan  1 00:00:00 1970\n"
+
+
+def run_import(*args: Any, **settings: Any) -> ImportResult:
+    return asyncio.run(import_messages(*args, **settings))
 
 
 def contents(path: Path, kind: str = "auto") -> list[bytes]:
@@ -64,8 +77,8 @@ def test_mboxrd_round_trip_at_every_block_size(
     path = tmp_path / "box"
     path.write_bytes(as_mbox(messages, end))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importer, "_BLOCK", block)
-        patch.setattr(importer, "_MAX_QUOTED", 64)
+        patch.setattr(mbox, "BLOCK", block)
+        patch.setattr(sources, "MAX_QUOTED", 64)
         assert contents(path, "mbox") == messages
 
 
@@ -114,9 +127,9 @@ def test_what_the_standard_library_writes(tmp_path: Path) -> None:
 
 def test_kinds_are_told_apart(tmp_path: Path, write: Callable[..., Path]) -> None:
     assert iter_messages(write(FROM)).kind == "mboxrd"
-    assert iter_messages(write(FROM, "x.EML")).kind == "eml"
+    assert iter_messages(write(FROM + b"a: b\n", "x.EML")).kind == "eml"
     assert iter_messages(write(b"Subject: x\n")).kind == "eml"
-    assert iter_messages(tmp_path).kind == "eml"
+    assert iter_messages(tmp_path).kind == "folder"
     for name in ("cur", "new", "tmp"):
         (tmp_path / name).mkdir()
     assert iter_messages(tmp_path).kind == "maildir"
@@ -151,9 +164,10 @@ def test_a_maildir_in_the_order_of_its_names_times(tmp_path: Path) -> None:
 def test_a_tree_of_eml_files(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     for name in ("b/2.eml", "b/10.EML", "a.eml", "note.txt"):
-        (tmp_path / name).write_bytes(name.encode())
-    assert contents(tmp_path) == [b"a.eml", b"b/10.EML", b"b/2.eml"]
-    assert contents(tmp_path / "a.eml") == [b"a.eml"]
+        (tmp_path / name).write_bytes(b"Subject: " + name.encode())
+    names = [b"Subject: a.eml", b"Subject: b/10.EML", b"Subject: b/2.eml"]
+    assert contents(tmp_path) == names
+    assert contents(tmp_path / "a.eml") == names[:1]
 
 
 def test_an_import_keeps_order_and_octets_and_touches_nothing(
@@ -164,7 +178,7 @@ def test_an_import_keeps_order_and_octets_and_touches_nothing(
     store = FakeStore()
     steps: list[int] = []
     messages = iter_messages(path)
-    result = import_messages(store, JOE, messages, progress=steps.append)
+    result = run_import(store, JOE, messages, progress=steps.append)
     assert store.mail("joe") == [b"a: 1\n", b"a: 2\n", b"a: 3\n"]
     assert (result.imported, result.known, result.failed) == (3, 0, [])
     assert len(steps) == 3
@@ -178,27 +192,27 @@ def test_one_bad_message_does_not_stop_the_rest(tmp_path: Path) -> None:
             return _Picky(super().receive(account))
 
     for name in ("1.eml", "2.eml", "3.eml", "4.eml"):
-        (tmp_path / name).write_bytes(name.encode())
+        (tmp_path / name).write_bytes(b"X: " + name.encode())
     messages = list(iter_messages(tmp_path))
     (tmp_path / "3.eml").unlink()
     store = Picky()
-    result = import_messages(store, JOE, messages)
-    assert store.mail("joe") == [b"1.eml", b"4.eml"]
+    result = run_import(store, JOE, messages)
+    assert store.mail("joe") == [b"X: 1.eml", b"X: 4.eml"]
     assert result.imported == 2
     assert [Path(origin).name for origin, _ in result.failed] == ["2.eml", "3.eml"]
     assert result.failed[0][1] == "no twos"
 
 
-class _Picky:
+class _Picky(Incoming):
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
 
     def write(self, block: bytes) -> None:
-        if block.startswith(b"2"):
+        if block.startswith(b"X: 2"):
             raise StoreError("no twos")
         self._incoming.write(block)
 
-    def commit(self) -> UniqueId:
+    def commit(self) -> Answer[UniqueId]:
         return self._incoming.commit()
 
     def abort(self) -> None:
@@ -219,30 +233,35 @@ def test_an_interrupted_import_goes_on_where_it_stopped(
     journal.unlink(missing_ok=True)
     store = FakeStore()
     for stop in stops:
-        import_messages(store, JOE, islice(iter_messages(path), stop), journal=journal)
-    result = import_messages(store, JOE, iter_messages(path), journal=journal)
+        run_import(store, JOE, islice(iter_messages(path), stop), journal=journal)
+    result = run_import(store, JOE, iter_messages(path), journal=journal)
     assert sorted(store.mail("joe")) == sorted(bodies)
     assert result.imported + result.known == len(bodies)
 
 
 def test_a_journal_cut_short_by_a_crash(tmp_path: Path) -> None:
-    (tmp_path / "1.eml").write_bytes(b"x")
+    (tmp_path / "1.eml").write_bytes(b"a: x")
     journal, store = tmp_path / "journal", FakeStore()
-    import_messages(store, JOE, iter_messages(tmp_path), journal=journal)
+    run_import(store, JOE, iter_messages(tmp_path), journal=journal)
     whole = journal.read_text()
     journal.write_text(whole + "0123abc")
-    (tmp_path / "2.eml").write_bytes(b"y")
-    import_messages(store, JOE, iter_messages(tmp_path), journal=journal)
-    import_messages(store, JOE, iter_messages(tmp_path), journal=journal)
-    assert store.mail("joe") == [b"x", b"y"]
+    (tmp_path / "2.eml").write_bytes(b"a: y")
+    run_import(store, JOE, iter_messages(tmp_path), journal=journal)
+    run_import(store, JOE, iter_messages(tmp_path), journal=journal)
+    assert store.mail("joe") == [b"a: x", b"a: y"]
 
 
 def test_an_interrupt_leaves_no_half_message(tmp_path: Path) -> None:
-    (tmp_path / "1.eml").write_bytes(b"x")
-    store = FakeStore(joe_commit=KeyboardInterrupt())
+    class Interrupted(SourceMessage):
+        def blocks(self) -> Iterator[bytes]:
+            yield b"half"
+            raise KeyboardInterrupt
+
+    store = FakeStore()
     with pytest.raises(KeyboardInterrupt):
-        import_messages(store, JOE, iter_messages(tmp_path))
+        run_import(store, JOE, [Interrupted("x", 1, tmp_path)])
     assert store.mail("joe") == []
+    assert store.events[-1] == "joe write"
 
 
 def test_large_messages_come_in_blocks(tmp_path: Path) -> None:
@@ -256,4 +275,24 @@ def test_large_messages_come_in_blocks(tmp_path: Path) -> None:
     assert isinstance(message, SourceMessage)
     sizes = [len(block) for block in message.blocks()]
     assert sum(sizes) == 20_000_000 + 3_000_000
-    assert max(sizes) <= 2 * importer._BLOCK
+    assert max(sizes) <= 2 * mbox.BLOCK
+
+
+def test_two_imports_at_once_double_nothing(write: Callable[[bytes], Path], tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path, journal = write(as_mbox([b"a: 1\n", b"a: 2\n"])), tmp_path / "journal"
+    store = FakeStore()
+
+    async def both() -> tuple[object, object]:
+        return await asyncio.gather(
+            import_messages(store, JOE, iter_messages(path), journal=journal),
+            import_messages(store, JOE, iter_messages(path), journal=journal),
+            return_exceptions=True,
+        )
+
+    first, second = asyncio.run(both())
+    assert isinstance(first, ImportResult)
+    assert isinstance(second, SourceError)
+    assert "another import" in str(second)
+    assert store.mail("joe") == [b"a: 1\n", b"a: 2\n"]
+    assert run_import(store, JOE, iter_messages(path), journal=journal).known == 2

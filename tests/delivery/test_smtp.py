@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from restante.accounts.contract import Account, AccountError
-from restante.delivery import Intake, Recipients
-from restante.delivery.lmtp import lmtp_protocol
-from restante.delivery.smtp import smtp_protocol
+from restante.accounts.static import StaticAccounts
+from restante.delivery import Intake, Recipients, lmtp_protocol, smtp_protocol
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import (
@@ -69,12 +69,6 @@ async def test_from_smtp_and_lmtp_into_a_maildir(tmp_path: Path) -> None:
     maildrop.close()
     stored = sorted(path.read_bytes() for path in tmp_path.glob("joe/[nc][eu][wr]/*"))
     assert stored == sorted([*corpus.values()] * 2)
-
-
-def test_the_room_opens_without_aiosmtpd() -> None:
-    code = "import sys, restante.delivery; sys.exit('aiosmtpd' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.asyncio
@@ -139,10 +133,11 @@ async def test_what_ehlo_offers() -> None:
         peer = await Peer.connect(port)
         assert (await peer.say("EHLO mta")).splitlines() == [
             "250-mail.example.org",
-            "250-SIZE 1000",
+            "250-PIPELINING",
+            "250-ENHANCEDSTATUSCODES",
             "250-8BITMIME",
             "250-SMTPUTF8",
-            "250-PIPELINING",
+            "250-SIZE 1000",
             "250 HELP",
         ]
         assert (await peer.say("AUTH PLAIN AGEAYg==")).startswith("538 ")
@@ -164,7 +159,8 @@ async def test_what_ehlo_offers() -> None:
         ("<joe%elsewhere.net@example.org>", "550 5.1.1"),
         ("<@example.org:joe@elsewhere.net>", "550 5.7.1"),
         ('<"joe@elsewhere.net"@example.org>', "553 5.1.3"),
-        ("<joe@example.org> NOTIFY=NEVER", "555 RCPT "),
+        ("<joe@example.org> NOTIFY=NEVER ORCPT=rfc822;joe@example.org", "250 2.1.5"),
+        ("<joe@example.org> X=1", "555 5.5.4"),
         ("<joe", "553 5.1.3"),
         ("<>", "553 5.1.3"),
         (b"RCPT TO:<\xff@example.org>", "553 5.1.3"),
@@ -361,10 +357,83 @@ async def test_endless_command_lines_are_refused_and_not_kept() -> None:
     intake = intake_for(FakeStore())
     async with listening(smtp_protocol(intake), intake) as port:
         peer = await Peer.connect(port)
-        assert (await peer.say(b"x" * 2_000_000)).startswith("500 ")
         assert (await peer.say(b"VRFY \xff")).startswith("50")
-        assert (await peer.say("NOOP")).startswith("250 ")
+        assert (await peer.say(b"x" * 3000)).startswith("500 5.5.6")
+        assert await peer.reply() == ""
         await peer.close()
+        other = await Peer.connect(port)
+        with suppress(OSError):  # it is closed before all of it is sent
+            await other.send(b"x" * 50_000_000)
+        await until(lambda: intake.connections == 0)
+        await other.close()
+
+
+HTTP = (
+    b"POST / HTTP/1.1\r\nHost: 127.0.0.1:1025\r\nContent-Type: text/plain\r\n\r\n"
+    b"EHLO x\r\nLHLO x\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<joe@example.org>\r\nDATA\r\n"
+    b"Subject: from a web page\r\n\r\nhi\r\n.\r\nQUIT\r\n"
+)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", [smtp_protocol, lmtp_protocol])
+@pytest.mark.parametrize("request_", [HTTP, HTTP.partition(b"\n")[2]])
+async def test_a_browser_is_sent_away(protocol: Callable[..., Any], request_: bytes) -> None:
+    store = FakeStore()
+    intake = intake_for(store)
+    async with listening(protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.send(request_)
+        assert await peer.reply() == "421 4.7.0 this is no HTTP server"
+        assert await peer.reply() == ""
+        await peer.close()
+    assert store.events == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", [smtp_protocol, lmtp_protocol])
+async def test_one_client_with_many_commands_does_not_hold_up_the_others(
+    protocol: Callable[..., Any],
+) -> None:
+    """250 KB of commands in one read are some 40,000 commands."""
+    intake = intake_for(FakeStore())
+    async with listening(protocol(intake), intake) as port:
+        peer, other = await Peer.connect(port), await Peer.connect(port)
+        await peer.send(b"NOOP\r\n" * 30_000)
+        assert (await other.say("NOOP")).startswith("250 ")
+        assert max(each._session.pending for each in intake._live) > 0  # type: ignore[attr-defined]
+        await other.close()
+        await peer.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("recipient", "code"),
+    [
+        ("joe@münchen.example", "250"),
+        ("joe@xn--mnchen-3ya.example", "250"),
+        ("joe@XN--MNCHEN-3YA.Example", "250"),
+        ("joe@MÜNCHEN.example", "250"),
+        ("joe@mu\u0308nchen.example", "250"),
+        ("ann@münchen.example", "250"),
+        ("ann@xn--mnchen-3ya.example", "250"),
+        ("joe@straße.example", "250"),
+        ("joe@xn--strae-oqa.example", "250"),
+        ("joe@strasse.example", "550"),
+        ("joe@munchen.example", "550"),
+    ],
+)
+async def test_u_labels_and_a_labels_are_one_domain(recipient: str, code: str) -> None:
+    """IDNA 2008: ß is a letter of its own."""
+    u_labels = ["münchen.example", "straße.example"]
+    for domains in (u_labels, ["xn--mnchen-3ya.example", "xn--strae-oqa.example"]):
+        accounts = StaticAccounts([Account("joe"), Account(f"ann@{domains[0]}")], domains=domains)
+        intake = intake_for(FakeStore(), recipients=Recipients(accounts, domains=domains))
+        async with listening(smtp_protocol(intake), intake) as port:
+            peer = await Peer.connect(port)
+            await peer.say("EHLO x", "MAIL FROM:<a@example.org>")
+            assert (await peer.say(f"RCPT TO:<{recipient}>"))[:3] == code
+            await peer.close()
 
 
 @pytest.mark.asyncio

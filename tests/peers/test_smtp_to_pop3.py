@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from restante import StaticAccounts
-from restante.delivery import Intake, Recipients
-from restante.delivery.smtp import smtp_protocol
+from restante.delivery import Intake, Recipients, smtp_protocol
 from tests.corpus import NASTY, wire_form
 from tests.needs import need
 from tests.peers.harness import NAME, Post, Visit

@@ -28,7 +28,7 @@ from restante.accounts.static import StaticAccounts
 from restante.accounts.verify import Verifier
 from restante.app.config.load import read
 from restante.app.service import Service
-from restante.delivery.smtp import HeldOff
+from restante.delivery import HeldOff
 from restante.guard.guard import Guard
 from restante.guard.settings import GuardSettings
 from restante.protocol.claims import PasswordClaim
@@ -251,7 +251,7 @@ def service(tmp_path: Path, text: str = "") -> Iterator[Service]:
     try:
         yield made
     finally:
-        made._executor.shutdown()
+        made._threads.stop()
         made.guard.close()
 
 

@@ -100,9 +100,6 @@ def configure(
     spare_what_no_record_shows()
     # Which dialogues are logged is decided before a record is made, not by a level.
     logging.getLogger("restante.protocol").setLevel(logging.DEBUG)
-    # aiosmtpd logs what peers send, passwords included.
-    for name in ("mail.log", "mail.debug"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     # Each request for keys is no news.
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -28,14 +27,14 @@ from restante.app.processes.listen_sockets import (
     start_error,
 )
 from restante.cores import usable_cores
+from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
-from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
-from restante.delivery.smtp import HeldOff, smtp_protocol
 from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
+from restante.threads import WorkerThreads
 
 log = logging.getLogger("restante.app")
 
@@ -74,7 +73,7 @@ class Service:
             self._tls, self._mail_tls = given.tls, given.mail_tls
             self.guard = build.make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
-        self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
+        self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -200,7 +199,7 @@ class Service:
             domains=delivery.domains,
             catch_all=delivery.catch_all,
             separator=delivery.separator,
-            executor=self._executor,
+            threads=self._threads,
         )
         intake = Intake(
             recipients=recipients,
@@ -211,7 +210,8 @@ class Service:
             max_connections=section.max_connections,
             timeout=section.timeout,
             trace=delivery.trace,
-            executor=self._executor,
+            spool=self.settings.spool_folder,
+            threads=self._threads,
         )
         self.intakes[name] = intake
         return intake
@@ -235,7 +235,7 @@ class Service:
         ends.append(self.pop3.close())
         await asyncio.gather(*ends)
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._executor.shutdown)
+        await loop.run_in_executor(None, self._threads.stop)
         await loop.run_in_executor(None, self.guard.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:

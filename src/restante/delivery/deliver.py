@@ -7,17 +7,18 @@ lines that RFC 5321 §4.4 asks of a final delivery are added before them only wh
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from email.utils import formatdate
-from threading import Lock
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from restante.accounts.contract import Account
-from restante.contained import contained
+from restante.calls import Caller, OnThread
+from restante.contained import call_contained
+from restante.delivery.envelope import Envelope
+from restante.delivery.observer import DeliveryObserver
 from restante.protocol.listing import UniqueId
-from restante.stores.contract import Incoming, ReceivesMail
+from restante.stores.contract import Incoming, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -33,39 +34,19 @@ class Outcome(NamedTuple):
     """What became of one recipient's copy.
 
     unique_id: the message's, once it is durably in the maildrop; else None.
-    reference: under which the log tells why it isn't; None when nothing went wrong
-        with this copy itself.
+    kept: where the copy lies that couldn't be put into the maildrop; None if there is none.
+    reason: why this copy failed, for the operator; empty when it didn't fail by itself.
     """
 
     recipient: Recipient
-    unique_id: UniqueId | None
-    reference: str | None
+    unique_id: UniqueId | None = None
+    kept: Path | None = None
+    reason: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What the trace lines say (RFC 5321 §4.4): who sent it, from where, by which protocol."""
-
-    sender: str = ""
-    helo: str = ""
-    peer: str = ""
-    hostname: str = "localhost"
-    protocol: str = "ESMTP"
-
-    def lines(self, address: str) -> bytes:
-        """Return-Path, Delivered-To and Received for the copy that goes to `address`."""
-        helo, peer = self.helo or "unknown", self.peer or "local"
-        texts = (
-            f"Return-Path: <{self.sender}>",
-            f"Delivered-To: {address}",
-            f"Received: from {helo} ({peer})",
-            f"\tby {self.hostname} with {self.protocol}; {formatdate(localtime=True)}",
-        )
-        return b"".join(_printable(text).encode() + b"\r\n" for text in texts)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+    @property
+    def taken(self) -> bool:
+        """Whether the sender may be told that we have the message."""
+        return self.unique_id is not None or self.kept is not None
 
 
 @dataclass(slots=True)
@@ -73,124 +54,193 @@ class _Copy:
     recipient: Recipient
     incoming: Incoming | None = None
     unique_id: UniqueId | None = None
-    reference: str | None = None
+    kept: Path | None = None
+    reason: str = ""
+    over: bool = False
 
 
 class Delivery:
-    """A message being delivered: write to every maildrop first, then commit to all.
+    """A message being delivered: `write` its octets, then `commit` or `abort`.
 
-    together: True for SMTP, which has one reply for all recipients: when one copy fails
-        before the first is committed, nobody gets the message. A commit that fails after
-        others have succeeded can't be undone; the sender is then told to try again, so
-        some may get the message twice, and none can lose it. False for LMTP, where each
-        recipient stands alone.
-    trace: adds trace lines before the message.
+    store: where to; call: calls its functions.
+    together: for SMTP, which has one reply for all recipients (RFC 5321 §4.1.1.4). False for
+        LMTP, where each recipient stands alone (RFC 2033 §4.2).
+    trace: whether trace lines are put before the message.
+    spool: a folder for copies that can't be delivered, with `together`.
+    observer: is told what became of each recipient's copy.
+
+    Of several copies, each is written and made durable (`Incoming.prepare`) before any becomes
+    visible by its `commit`. With `together`, a failure before the first commit leaves nobody a copy; the
+    sender is told to try again, and nothing doubles. A commit that fails after another has
+    succeeded can't be undone: the copy is then kept in `spool`, the operator is told by an
+    error line with the recipient and the queue-id, and the sender is told that all went well,
+    as trying again would double the message for the others. Without `spool`, or when it can't
+    be written either, the sender is told to try again: nobody loses the message, some get it
+    twice.
 
     Recipients that share a maildrop share one copy. The store's errors never come out of
-    here: they are logged under a reference and shown in the outcomes. The methods block;
-    call them on a worker thread. `abort` may be called from another thread at any time.
+    here. The methods are for one task, one call at a time.
     """
 
     def __init__(
         self,
-        store: ReceivesMail,
+        store: Store,
         recipients: Sequence[Recipient],
+        envelope: Envelope,
         *,
+        call: Caller,
+        observer: DeliveryObserver | None = None,
         together: bool = False,
-        trace: Trace | None = None,
+        trace: bool = False,
+        spool: Path | None = None,
     ) -> None:
         self._store = store
         self._recipients = tuple(recipients)
+        self._envelope = envelope
+        self._call = call
+        self._observer = observer
         self._together = together
         self._trace = trace
         self._copies: dict[str, _Copy] = {}
         for recipient in recipients:
             self._copies.setdefault(recipient.account.maildrop_name, _Copy(recipient))
-        self._begun = self._over = False
-        self._lock = Lock()
+        self._spool = spool if together and len(self._copies) > 1 else None
+        self._local: Any = None
+        self._begun = False
+        self._octets = 0
 
-    def write(self, block: bytes) -> None:
+    async def write(self, block: bytes) -> None:
         """Take the message's next octets."""
-        with self._lock:
-            self._write(block)
+        if not self._begun:
+            await self._begin()
+        self._octets += len(block)
+        for copy in self._alive():
+            await self._step(copy, self._incoming(copy).write, block)
+        if self._local is not None:
+            await self._to_spool(self._local.write, block)
 
-    def commit(self, last: bytes = b"") -> list[Outcome]:
-        """Take the last octets and put the message into the maildrops, durably.
+    async def commit(self) -> list[Outcome]:
+        """Put the message into the maildrops, durably.
 
         Gives an outcome for each recipient, in their order.
         """
-        with self._lock:
-            self._write(last)
-            for copy in self._copies.values():
-                if not self._over:
-                    self._commit(copy)
-            self._abort()
-        return [self._outcome(recipient) for recipient in self._recipients]
-
-    def abort(self) -> None:
-        """Forget the message. Harmless after `commit` and when repeated."""
-        with self._lock:
-            self._abort()
-
-    def _write(self, block: bytes) -> None:
+        if not self._begun:
+            await self._begin()
+        if len(self._copies) > 1:
+            for copy in self._alive():
+                await self._step(copy, self._incoming(copy).prepare)
+        for copy in self._alive():
+            copy.unique_id = await self._step(copy, self._incoming(copy).commit)
+            copy.over = True
         for copy in self._copies.values():
-            if self._over:
-                return
-            try:
-                with contained:
-                    if not self._begun:
-                        self._begin(copy)
-                    if copy.incoming is not None and block:
-                        copy.incoming.write(block)
-            except Exception as error:  # noqa: BLE001 - a store is anybody's code
-                self._failed(copy, error)
+            if copy.reason and self._is_visible():
+                await self._keep(copy)
+        await self.abort()
+        outcomes = [self._outcome(recipient) for recipient in self._recipients]
+        for outcome in outcomes:
+            self._tell(outcome)
+        return outcomes
+
+    async def abort(self) -> None:
+        """Forget the message. Harmless after `commit` and when repeated."""
+        for copy in self._copies.values():
+            copy.over = True
+            await self._forget(copy)
+        local, self._local = self._local, None
+        if local is not None:
+            await self._call(OnThread, local.close)
+
+    def _alive(self) -> Iterator[_Copy]:
+        """The copies that nothing has ended yet, looked at one by one."""
+        return (copy for copy in self._copies.values() if not copy.over)
+
+    def _incoming(self, copy: _Copy) -> Incoming:
+        assert copy.incoming is not None
+        return copy.incoming
+
+    def _is_visible(self) -> bool:
+        """Whether somebody has the message, and with it all others must have it."""
+        return self._together and any(copy.unique_id for copy in self._copies.values())
+
+    async def _begin(self) -> None:
         self._begun = True
+        if self._spool is not None:
+            from restante.delivery.spool import LocalCopy  # noqa: PLC0415 - seldom needed
 
-    def _begin(self, copy: _Copy) -> None:
-        copy.incoming = self._store.receive(copy.recipient.account)
-        if self._trace is not None:
-            copy.incoming.write(self._trace.lines(copy.recipient.address))
+            self._local = await self._to_spool(LocalCopy, self._spool)
+        for copy in self._alive():
+            copy.incoming = await self._step(copy, self._store.receive, copy.recipient.account)
+            if copy.incoming is not None and self._trace:
+                lines = self._envelope.trace(copy.recipient.address)
+                await self._step(copy, copy.incoming.write, lines)
 
-    def _commit(self, copy: _Copy) -> None:
-        if copy.incoming is None:
+    async def _step(self, copy: _Copy, function: Callable[..., Any], *args: object) -> Any:
+        """Call one of the store's functions. None when it failed."""
+        try:
+            return await self._call(function, *args)
+        except Exception as error:
+            if not isinstance(error, (StoreError, OSError)):
+                queue_id, account = self._envelope.queue_id, copy.recipient.account
+                log.error("no delivery to %r (ref %s)", account, queue_id, exc_info=error)
+            copy.reason, copy.over = str(error) or type(error).__name__, True
+            if self._together and not self._is_visible():
+                await self.abort()
+            await self._forget(copy)
+            return None
+
+    async def _forget(self, copy: _Copy) -> None:
+        incoming, copy.incoming = copy.incoming, None
+        if incoming is None or copy.unique_id is not None:
             return
         try:
-            with contained:
-                copy.unique_id = copy.incoming.commit()
-        except Exception as error:  # noqa: BLE001
-            self._failed(copy, error)
+            await self._call(incoming.abort)
+        except Exception:
+            log.exception("can't clear away what was written for %r", copy.recipient.account)
 
-    def _failed(self, copy: _Copy, error: Exception) -> None:
-        copy.reference = new_reference()
-        log.error(
-            "no delivery to %r (ref %s)", copy.recipient.account, copy.reference, exc_info=error
-        )
-        _forget(copy)
-        if self._together:
-            self._abort()
+    async def _to_spool(self, function: Callable[..., Any], *args: object) -> Any:
+        """Do something with the local copy, which is given up when that fails."""
+        try:
+            return await self._call(OnThread, function, *args)
+        except OSError as error:
+            log.error("can't write to the folder %s: %s", self._spool, error)
+            self._local = None
+            return None
 
-    def _abort(self) -> None:
-        self._over = True
-        for copy in self._copies.values():
-            if copy.unique_id is None:
-                _forget(copy)
+    async def _keep(self, copy: _Copy) -> None:
+        if self._local is None:
+            return
+        queue_id, address = self._envelope.queue_id, copy.recipient.address
+        number = list(self._copies).index(copy.recipient.account.maildrop_name)
+        lines = self._envelope.trace(address) if self._trace else b""
+        name = f"{queue_id}-{number}.eml"
+        copy.kept = await self._to_spool(self._local.keep, name, lines)
+        if copy.kept is not None:
+            log.error(
+                "not delivered, kept for you (queue-id %s, recipient %r): "
+                "restante deliver --to %r < %s",
+                *(queue_id, address, copy.recipient.account.name, copy.kept),
+            )
 
     def _outcome(self, recipient: Recipient) -> Outcome:
         copy = self._copies[recipient.account.maildrop_name]
-        return Outcome(recipient, copy.unique_id, copy.reference)
+        return Outcome(recipient, copy.unique_id, copy.kept, copy.reason)
+
+    def _tell(self, outcome: Outcome) -> None:
+        observer, address = self._observer, outcome.recipient.address
+        if observer is None:
+            return
+        if outcome.unique_id is not None:
+            unique_id = outcome.unique_id
+            tell(observer.delivered, self._envelope, address, self._octets, unique_id)
+        else:
+            reason, kept = outcome.reason or "another recipient's copy failed", outcome.kept
+            kept_at = "" if kept is None else str(kept)
+            tell(observer.not_delivered, self._envelope, address, self._octets, reason, kept_at)
 
 
-def _forget(copy: _Copy) -> None:
-    incoming, copy.incoming = copy.incoming, None
-    if incoming is None:
-        return
+def tell(method: Callable[..., None], *args: object) -> None:
+    """Call a method of an observer. What it raises is logged."""
     try:
-        with contained:
-            incoming.abort()
+        call_contained(method, *args)
     except Exception:
-        log.exception("can't clear away what was written for %r", copy.recipient.account)
-
-
-def new_reference() -> str:
-    """A short name for one error: the peer is told it, the log explains it."""
-    return secrets.token_hex(3)
+        log.exception("an observer of deliveries failed")

@@ -1,26 +1,26 @@
-"""What SMTP and LMTP have in common: settings, limits, live connections, the way to a stop."""
+"""Where mail comes in by SMTP and LMTP: settings, limits, live connections, the way to a stop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Protocol
 
-from restante.contained import contained
-from restante.delivery.recipients import Recipients
-from restante.stores.contract import ReceivesMail
+from restante.calls import Caller
+from restante.delivery.deliver import Delivery, Recipient, tell
+from restante.delivery.envelope import Envelope
+from restante.delivery.observer import AccessLog, DeliveryObserver
+from restante.delivery.recipients import THREADS, Recipients, Refusal
+from restante.stores.contract import Store
+from restante.threads import WorkerThreads
 
-T = TypeVar("T")
+BUSY = Refusal(421, "4.3.2", "too many connections, try again later")
+STOPPING = Refusal(421, "4.3.2", "going down, try again later")
 
-PROGRESS_OCTETS = 4096
-"""A peer in the middle of its data that sends this much has earned itself a fresh
-`timeout`. A modem does within a second; a byte a minute never does."""
-
-BUSY = b"421 4.3.2 too many connections, try again later\r\n"
-STOPPING = b"421 4.3.2 going down, try again later\r\n"
+DROP_SECONDS = 2.0
+"""How long a stop waits for the clearing away of what was received by halves."""
 
 
 class LiveConnection(Protocol):
@@ -44,30 +44,41 @@ class Intake:
         asks for at least 300).
     trace: put Return-Path, Delivered-To and Received before the message. Off, its octets
         are stored as they came.
-    executor: the storage threads; the loop's own pool by default.
+    spool: a folder for copies that could not be delivered when others had theirs; see
+        `Delivery`. None: the sender is told to try again, and the others get a second copy.
+    threads: where functions of the store run that may block; its own by default.
+    observer: is told of each message delivered, not delivered or refused; None: nobody is.
     elsewhere: connections that are open in other processes of the same server.
     """
 
     recipients: Recipients
-    store: ReceivesMail
+    store: Store
     hostname: str = field(default_factory=socket.gethostname)
     max_octets: int = 50 * 1024 * 1024
     max_recipients: int = 100
     max_connections: int = 200
     timeout: float = 300.0
     trace: bool = False
-    executor: Executor | None = None
+    spool: Path | None = None
+    threads: WorkerThreads | None = None
+    observer: DeliveryObserver | None = field(default_factory=AccessLog)
     elsewhere: int = 0
     _live: set[LiveConnection] = field(default_factory=set, init=False)
     _stopping: bool = field(default=False, init=False)
     _gone: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._own = WorkerThreads("delivery", 0, THREADS)
+        threads = self.threads or self._own
+        self._call = Caller(threads, blocking=self.store.blocking)
+        self.ask = Caller(threads, blocking=True)
 
     @property
     def connections(self) -> int:
         """How many are open now."""
         return len(self._live)
 
-    def admit(self, connection: LiveConnection) -> bytes | None:
+    def admit(self, connection: LiveConnection) -> Refusal | None:
         """Count a new connection in; or, when it can't be served, what to tell it."""
         if self._stopping:
             return STOPPING
@@ -77,14 +88,29 @@ class Intake:
         return None
 
     def discharge(self, connection: LiveConnection) -> None:
-        """A connection has ended. Harmless for one that wasn't admitted."""
+        """A connection has ended."""
         self._live.discard(connection)
         self._gone.set()
 
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Call `function` on a storage thread."""
-        with contained:
-            return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
+    def deliver(
+        self, recipients: tuple[Recipient, ...], envelope: Envelope, *, together: bool
+    ) -> Delivery:
+        """Begin a message."""
+        return Delivery(
+            self.store,
+            recipients,
+            envelope,
+            call=self._call,
+            observer=self.observer,
+            together=together,
+            trace=self.trace,
+            spool=self.spool,
+        )
+
+    def tell(self, what: str, *args: object) -> None:
+        """Call the observer's method of this name, if there is an observer."""
+        if self.observer is not None:
+            tell(getattr(self.observer, what), *args)
 
     async def stop(self, deadline: float = 10.0) -> None:
         """Take no new connections, end the idle ones, and wait for messages in flight.
@@ -95,14 +121,18 @@ class Intake:
         self._stopping = True
         for connection in tuple(self._live):
             connection.finish()
-        try:
-            async with asyncio.timeout(deadline):
-                await self._until_empty()
-        except TimeoutError:
+        if not await self._empty_within(deadline):
             for connection in tuple(self._live):
                 connection.drop()
+            await self._empty_within(DROP_SECONDS)
+        self._own.stop(0.0)
 
-    async def _until_empty(self) -> None:
-        while self._live:
-            self._gone.clear()
-            await self._gone.wait()
+    async def _empty_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                while self._live:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -5,21 +5,20 @@ There is no third outcome: nothing is ever sent on, so nothing can be relayed.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from restante.accounts.contract import Account, AccountError, Addressable, Found
-from restante.calls import OnThread
-from restante.contained import contained
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.names import domain_key
+from restante.calls import Caller
+from restante.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 
-Lookup: TypeAlias = Callable[[str], Found]
+THREADS = 8
+"""Worker threads where none are given."""
 
 MAX_LOCAL_PART = 64
 """Octets before the "@" (RFC 5321 §4.5.3.1.1)."""
@@ -56,16 +55,18 @@ UNCERTAIN = Refusal(451, "4.3.0", "accounts can't be looked up now, try again la
 class Recipients:
     """Finds the account that gets the mail for an address.
 
-    domains: the domains that are ours, in any case, as U-labels or A-labels. An address
-        in another one is refused. When empty, the domain of an address decides nothing.
+    domains: the domains that are ours, in any case, as U-labels or A-labels: both are one
+        domain by IDNA 2008. An address in another one is refused. When empty, the domain of
+        an address decides nothing.
     catch_all: name or address of the account that gets mail for unknown users of our
         domains; without one they are refused.
     separator: what divides `joe+shop` when no account has that whole address; empty to
         switch that off.
-    executor: where a plain `lookup_address` runs; the loop's own pool by default.
+    threads: where a plain `lookup_address` that may block runs; some of its own by default.
 
     The whole address is tried first, then the one without its tag, then the catch-all.
     What `local@domain` means, and whether an account's name is enough, the store decides.
+    It is asked for the domain as `domains` has it, in lower case.
     A disabled account's mail is refused, and goes to nobody else.
     `postmaster` (RFC 5321 §4.5.1), in any case, with or without domain, is the account
     of that name, else the catch-all's. Where neither exists it is refused like every
@@ -74,19 +75,19 @@ class Recipients:
 
     def __init__(
         self,
-        accounts: Addressable,
+        accounts: AccountStore,
         *,
         domains: Iterable[str] = (),
         catch_all: str | None = None,
         separator: str = "+",
-        executor: Executor | None = None,
+        threads: WorkerThreads | None = None,
     ) -> None:
         self._accounts = accounts
-        self._domains = frozenset(map(_domain_key, domains))
+        self._domains = {domain_key(domain): domain.lower() for domain in domains}
         self._catch_all = catch_all
         self._separator = separator
-        self._executor = executor
-        self._blocking = getattr(accounts, "blocking", True)
+        threads = threads or WorkerThreads("recipients", 0, THREADS, idle_seconds=1.0)
+        self._call = Caller(threads, blocking=getattr(accounts, "blocking", True))
 
     async def find(self, address: str) -> Account | Refusal:
         """The account for `address` (a path of RFC 5321 §4.1.2, without its brackets)."""
@@ -94,11 +95,12 @@ class Recipients:
         if parts is None:
             return BAD_ADDRESS
         local, domain = parts
-        if self._domains and domain and _domain_key(domain) not in self._domains:
+        ours = self._domains.get(domain_key(domain))
+        if self._domains and domain and ours is None:
             return FOREIGN
         try:
-            for candidate in self._candidates(local, domain):
-                account = await self._ask(self._accounts.lookup_address, candidate)
+            for candidate in self._candidates(local, ours or domain.lower()):
+                account: Account | None = await self._call(self._accounts.lookup_address, candidate)
                 if account is not None:
                     return DISABLED if account.disabled else account
         except AccountError as error:
@@ -114,21 +116,9 @@ class Recipients:
         if base and base != local:
             locals_.append(base)
         for name in locals_:
-            yield f"{name}@{domain.lower()}" if domain else name
+            yield f"{name}@{domain}" if domain else name
         if self._catch_all:
             yield self._catch_all
-
-    async def _ask(self, lookup: Lookup, name: str) -> Account | None:
-        with contained:
-            if self._blocking and not inspect.iscoroutinefunction(lookup):
-                loop = asyncio.get_running_loop()
-                found: Any = await loop.run_in_executor(self._executor, lookup, name)
-            else:
-                found = lookup(name)
-            if isinstance(found, OnThread):
-                found = await asyncio.get_running_loop().run_in_executor(self._executor, found)
-            account: Account | None = await found if inspect.isawaitable(found) else found
-            return account
 
 
 def split_path(text: str) -> tuple[str, str] | None:
@@ -167,10 +157,3 @@ def split_address(address: str) -> tuple[str, str] | None:
         return None
     long = len(local.encode()) > MAX_LOCAL_PART or len(domain.encode()) > MAX_DOMAIN
     return None if long else (local, domain)
-
-
-def _domain_key(domain: str) -> str:
-    try:
-        return domain.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        return domain.lower()

@@ -6,20 +6,12 @@ import asyncio
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from typer import Argument, Exit, Option
 
 from restante.accounts.contract import Account
 from restante.app.build import find_account, make_store, opened_accounts
@@ -34,8 +26,10 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
-from restante.delivery.importer import KINDS, ImportResult, Messages, import_messages, iter_messages
+from restante.delivery.envelope import Envelope
+from restante.delivery.observer import AccessLog, DeliveryObserver
 from restante.delivery.recipients import (
     BAD_ADDRESS,
     DISABLED,
@@ -45,6 +39,13 @@ from restante.delivery.recipients import (
     Recipients,
     Refusal,
 )
+from restante.threads import WorkerThreads
+
+if TYPE_CHECKING:  # of no use to deliveries
+    from restante.delivery.importer import ImportResult
+    from restante.delivery.sources import Messages
+
+_KINDS = "One of: auto, mbox, mboxrd, mboxo, maildir, eml."
 
 # Statuses of sysexits.h: mail servers that pipe messages in read them.
 EX_DATAERR = 65
@@ -77,7 +78,7 @@ def run_safely(command: Callable[[], int]) -> int:
 
 def deliver(
     *,
-    to: Annotated[list[str], typer.Option("--to", help="Account or address; may be repeated.")],
+    to: Annotated[list[str], Option("--to", help="Account or address; may be repeated.")],
     config: ConfigOption = None,
     data: DataOption = None,
     sets: SetOption = None,
@@ -88,27 +89,70 @@ def deliver(
     disabled, 65 bad address or message too big, 75 try again later.
     """
     settings = load_for(config, data, sets).settings
-    recipients = asyncio.run(_find(settings, to))
+    with ExitStack() as stack:
+        threads = WorkerThreads("deliver", 0, 1)
+        stack.callback(threads.stop)
+        asyncio.run(_deliver(settings, to, threads, _observer(settings)))
+
+
+async def _deliver(
+    settings: Settings, addresses: list[str], threads: WorkerThreads, observer: DeliveryObserver
+) -> None:
+    """Exits with the status that says why a message isn't delivered."""
+    recipients = await _find(settings, addresses, threads, observer)
     if is_terminal(sys.stdin):
         complain("reading the message from the terminal, up to its end (Ctrl-D)")
-    delivery = Delivery(make_store(settings), recipients, together=True)
+    sender, blocks = _message(sys.stdin.buffer)
+    envelope = Envelope(protocol="deliver", sender=sender)
     make_private_folder(settings.mail_folder)
+    store = make_store(settings)
+    delivery = Delivery(
+        store,
+        recipients,
+        envelope,
+        call=Caller(threads, blocking=store.blocking),
+        observer=observer,
+        together=True,
+        spool=settings.spool_folder,
+    )
+    size, limit = 0, settings.delivery.size_limit
     try:
-        size = 0
-        for block in _blocks(sys.stdin.buffer):
+        for block in blocks:
             size += len(block)
-            if size > settings.delivery.size_limit:
-                complain(f"more than delivery.size_limit, {settings.delivery.size_limit} octets")
-                raise typer.Exit(EX_DATAERR)
-            delivery.write(block)
-        outcomes = delivery.commit()
+            if size > limit:
+                complain(f"more than delivery.size_limit, {limit} octets")
+                observer.refused(envelope, "", f"more than {limit} octets")
+                raise Exit(EX_DATAERR)
+            await delivery.write(block)
+        outcomes = await delivery.commit()
     finally:
-        delivery.abort()
-    if any(outcome.unique_id is None for outcome in outcomes):
-        raise typer.Exit(EX_TEMPFAIL)
+        await delivery.abort()
+    for outcome in outcomes:
+        if outcome.reason:
+            kept = f"; it is kept in {outcome.kept}" if outcome.kept is not None else ""
+            complain(f"{outcome.recipient.address!r}: not delivered: {outcome.reason}{kept}")
+    if not all(outcome.taken for outcome in outcomes):
+        raise Exit(EX_TEMPFAIL)
 
 
-async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
+def _observer(settings: Settings) -> DeliveryObserver:
+    """Writes to the server's log, if that is a file; standard error is the mail server's."""
+    log = settings.log
+    if log.file is not None:
+        from restante.app.logs import configure  # noqa: PLC0415 - seldom needed
+
+        try:
+            configure(format=log.format, level=log.level, file=log.file)
+        except OSError as error:
+            complain(f"log.file = {log.file}: {error}")
+        else:
+            return AccessLog()
+    return DeliveryObserver()
+
+
+async def _find(
+    settings: Settings, addresses: list[str], threads: WorkerThreads, observer: DeliveryObserver
+) -> list[Recipient]:
     """The accounts of all addresses. Exits with the status that says why one has none."""
     delivery = settings.delivery
     found = []
@@ -118,35 +162,49 @@ async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
             domains=delivery.domains,
             catch_all=delivery.catch_all,
             separator=delivery.separator,
+            threads=threads,
         )
         for address in addresses:
             result = await finder.find(address)
             if isinstance(result, Refusal):
                 complain(f"{address!r}: {result.text}")
-                raise typer.Exit(_STATUS[result])
+                observer.refused(Envelope(protocol="deliver", queue_id=""), address, str(result))
+                raise Exit(_STATUS[result])
             found.append(Recipient(address, result))
     return found
 
 
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """The message, without the "From " line that pipes put before it."""
-    beginning = stream.read(5)
+def _message(stream: BinaryIO) -> tuple[str, Iterator[bytes]]:
+    """The sender, and the message without the line that pipes put before it.
+
+    The line is "From ", the sender and a date. Without it the sender is empty.
+    """
+    beginning, sender = stream.read(5), ""
     if beginning == b"From ":
-        while (line := stream.readline(_BLOCK)) and not line.endswith(b"\n"):
-            pass
-    elif beginning:
-        yield beginning
-    while block := stream.read(_BLOCK):
-        yield block
+        line = stream.readline(_BLOCK)
+        sender = line[:256].partition(b" ")[0].decode(errors="replace").strip()
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(_BLOCK)
+        beginning = b""
+
+    def blocks() -> Iterator[bytes]:
+        if beginning:
+            yield beginning
+        while block := stream.read(_BLOCK):
+            yield block
+
+    return sender, blocks()
 
 
 def import_(
     *,
-    path: Annotated[Path, typer.Argument(help="mbox file, Maildir, .eml file or folder of them.")],
-    account: Annotated[str, typer.Option("--account", help="Whose maildrop it goes into.")],
-    kind: Annotated[str, typer.Option("--kind", help=f"One of: {', '.join(KINDS)}.")] = "auto",
+    path: Annotated[
+        Path, Argument(help="mbox, .eml or .emlx file, Maildir, MH folder or a folder of them.")
+    ],
+    account: Annotated[str, Option("--account", help="Whose maildrop it goes into.")],
+    kind: Annotated[str, Option("--kind", help=_KINDS)] = "auto",
     again: Annotated[
-        bool, typer.Option("--again", help="Import what was imported before once more.")
+        bool, Option("--again", help="Import what was imported before once more.")
     ] = False,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -156,22 +214,29 @@ def import_(
 
     An import that was interrupted goes on where it stopped when it is started again.
     """
+    from restante.delivery.sources import iter_messages  # noqa: PLC0415 - not for deliveries
+
     settings = load_for(config, data, sets).settings
     found = find_account(settings, account)
     if found is None:
         complain(f"no account {account!r}")
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
     messages = iter_messages(path, kind)
     make_private_folder(settings.mail_folder)
     journal = None if again else _journal(settings, found)
     result = _import(settings, found, messages, journal)
     for origin, reason in result.failed:
         complain(f"{origin} not imported: {reason}")
+    passed = messages.passed_over()
+    if not (result.imported or result.known or result.failed):
+        complain(f"{path}: no messages in it{passed}")
+        raise Exit(FAILED)
     known = f"; {result.known} were imported before (--again repeats them)" if result.known else ""
     failed = f"; {len(result.failed)} failed" if result.failed else ""
-    print(f"{result.imported} messages imported, {result.octets} octets{known}{failed}")
+    imported = f"{result.imported} message{'' if result.imported == 1 else 's'} imported"
+    print(f"{imported}, {result.octets} octets{known}{failed}{passed}")
     if result.failed:
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
 
 
 def _journal(settings: Settings, account: Account) -> Path:
@@ -183,6 +248,35 @@ def _journal(settings: Settings, account: Account) -> Path:
 def _import(
     settings: Settings, account: Account, messages: Messages, journal: Path | None
 ) -> ImportResult:
+    from restante.delivery.importer import import_messages  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        advance = None
+        if is_terminal(sys.stderr):
+            advance = _progress_bar(stack, messages.octets)
+        work = import_messages(
+            make_store(settings),
+            account,
+            messages,
+            progress=advance,
+            journal=journal,
+            observer=_observer(settings),
+        )
+        return asyncio.run(work)
+
+
+def _progress_bar(stack: ExitStack, octets: int) -> Callable[[int], None]:
+    """Show a bar until the stack ends. Gives the function that moves it on, by octets."""
+    from rich.console import Console  # noqa: PLC0415 - not for deliveries
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -190,13 +284,6 @@ def _import(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    quiet = not is_terminal(sys.stderr)
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task("Importing", total=messages.octets)
-        return import_messages(
-            make_store(settings),
-            account,
-            messages,
-            progress=lambda octets: progress.advance(task, octets),
-            journal=journal,
-        )
+    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+    task = progress.add_task("Importing", total=octets)
+    return lambda moved: progress.advance(task, moved)

@@ -332,6 +332,11 @@ class Settings(Section):
         return self.maildrops.root or self.server.data / "mail"
 
     @property
+    def spool_folder(self) -> Path:
+        """Where copies of messages lie that an operator must deliver."""
+        return self.server.data / "undelivered"
+
+    @property
     def accounts_file(self) -> Path:
         """The database of accounts."""
         return self.accounts.path or self.server.data / "accounts.sqlite"
