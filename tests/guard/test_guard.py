@@ -454,8 +454,8 @@ def test_sessions_of_an_account() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"free_failures": 0}, "free_failures=0: allowed is 1 to 1000"),
-        ({"delay_max": float("nan")}, "delay_max=nan: allowed is 0 to 300"),
+        ({"free_failures": 0}, "free_failures=0: allowed is a whole number from 1 to 1000"),
+        ({"delay_max": float("nan")}, "delay_max=nan: allowed is seconds from 0 to 300"),
         ({"delay_first": 31}, r"delay_first=31: allowed is up to delay_max=30\.0"),
         ({"ban_seconds": 90_000}, r"ban_seconds=90000: allowed is up to ban_max=86400\.0"),
         ({"trusted_networks": ("x",)}, "trusted_networks='x': allowed are addresses and networks"),

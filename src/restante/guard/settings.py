@@ -5,22 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restante.networks import parse_network
+from restante.settings_fields import bounded, check, items
 
-_ALLOWED: dict[str, tuple[float, float]] = {
-    "free_failures": (1, 1000),
-    "delay_first": (0, 60),
-    "delay_max": (0, 300),
-    "account_delay_max": (0, 3600),
-    "ban_after": (1, 100_000),
-    "ban_window": (1, 30 * 86_400),
-    "ban_seconds": (0, 365 * 86_400),
-    "ban_max": (0, 365 * 86_400),
-    "remember_days": (0, 3650),
-    "max_connections_per_address": (1, 1_000_000),
-    "max_before_login": (1, 1_000_000),
-    "max_sessions_per_account": (1, 1_000_000),
-}
-_LISTS = ("trusted_networks", "shared_networks", "allow_networks", "deny_networks")
+_NETWORKS = "addresses and networks such as 192.0.2.0/24"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,44 +34,30 @@ class GuardSettings:
         capped as addresses, but delayed by account, and never known to one.
     allow_networks: when given, all others are turned away. deny_networks: always turned away.
 
-    Raises ValueError naming the setting, its value and what is allowed.
+    Raises TypeError for a value of a wrong type, and ValueError for one that isn't allowed. Both
+    name the setting, its value and what is allowed.
     """
 
-    free_failures: int = 5
-    delay_first: float = 1.0
-    delay_max: float = 30.0
-    account_delay_max: float = 120.0
-    ban_after: int = 20
-    ban_window: float = 3600.0
-    ban_seconds: float = 3600.0
-    ban_max: float = 86_400.0
-    remember_days: float = 30.0
-    max_connections_per_address: int = 100
-    max_before_login: int = 5000
-    max_sessions_per_account: int = 20
-    trusted_networks: tuple[str, ...] = ()
-    shared_networks: tuple[str, ...] = ("127.0.0.0/8", "::1")
-    allow_networks: tuple[str, ...] = ()
-    deny_networks: tuple[str, ...] = ()
+    free_failures: int = bounded(5, 1, 1000)
+    delay_first: float = bounded(1.0, 0, 60, unit="seconds")
+    delay_max: float = bounded(30.0, 0, 300, unit="seconds")
+    account_delay_max: float = bounded(120.0, 0, 3600, unit="seconds")
+    ban_after: int = bounded(20, 1, 100_000)
+    ban_window: float = bounded(3600.0, 1, 30 * 86_400, unit="seconds")
+    ban_seconds: float = bounded(3600.0, 0, 365 * 86_400, unit="seconds")
+    ban_max: float = bounded(86_400.0, 0, 365 * 86_400, unit="seconds")
+    remember_days: float = bounded(30.0, 0, 3650, unit="days")
+    max_connections_per_address: int = bounded(100, 1, 1_000_000)
+    max_before_login: int = bounded(5000, 1, 1_000_000)
+    max_sessions_per_account: int = bounded(20, 1, 1_000_000)
+    trusted_networks: tuple[str, ...] = items((), _NETWORKS, parse_network)
+    shared_networks: tuple[str, ...] = items(("127.0.0.0/8", "::1"), _NETWORKS, parse_network)
+    allow_networks: tuple[str, ...] = items((), _NETWORKS, parse_network)
+    deny_networks: tuple[str, ...] = items((), _NETWORKS, parse_network)
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _ALLOWED.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(f"{name}={value!r}: allowed is {least:g} to {most:g}")
+        check(self)
         for low, high in (("delay_first", "delay_max"), ("ban_seconds", "ban_max")):
             least, most = getattr(self, low), getattr(self, high)
             if least > most:
                 raise ValueError(f"{low}={least!r}: allowed is up to {high}={most!r}")
-        for name in _LISTS:
-            for text in getattr(self, name):
-                _check_network(name, text)
-
-
-def _check_network(name: str, text: str) -> None:
-    try:
-        parse_network(text)
-    except ValueError as error:
-        raise ValueError(
-            f"{name}={text!r}: allowed are addresses and networks such as 192.0.2.0/24 ({error})"
-        ) from None

@@ -1,0 +1,181 @@
+"""Fields of settings: each default stands once, beside what is allowed.
+
+A class of settings is a dataclass whose fields are made by `bounded`, `choice` and `items`, or
+have a plain default where every value of their type is allowed. `check` holds an instance
+against its declarations. Whoever needs the same settings in another form, as the configuration
+file does, reads them from `allowed_of`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+_KEY = "restante.settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a setting may be.
+
+    types: the types of its values; `float` stands for whole numbers too. optional: None is
+        allowed. several: it is a tuple of values, each of which is held against the rest.
+    least, most: the bounds of a number; None: there is none. choices: the only values.
+    unit: of a number, such as "seconds". check: raises ValueError for a wrong value.
+    words: what a value may be, for people, as "a whole number from 1 to 1000".
+    """
+
+    types: tuple[type, ...] = ()
+    optional: bool = False
+    several: bool = False
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[Any, ...] = ()
+    unit: str = ""
+    check: Callable[[Any], object] | None = None
+    words: str = ""
+
+    def __str__(self) -> str:
+        """All of it for people, as "a list of IP addresses"."""
+        words = f"a list of {self.words}" if self.several else self.words
+        return f"{words}, or none" if self.optional else words
+
+
+def bounded(default: T, least: float, most: float | None = None, *, unit: str = "") -> T:
+    """A number from `least` to `most`, both included. unit: what it counts, as "seconds"."""
+    return _field(default, Allowed(least=least, most=most, unit=unit))
+
+
+def choice(default: T, *allowed: Any) -> T:
+    """One of the values `allowed`."""
+    return _field(default, Allowed(choices=allowed))
+
+
+def items(default: T, words: str, check: Callable[[Any], object]) -> T:
+    """A tuple. words: what its items are. check: raises ValueError for an item that is wrong."""
+    return _field(default, Allowed(words=words, check=check))
+
+
+def _field(default: T, allowed: Allowed) -> T:
+    # It has the field's type for type checkers, as `dataclasses.field` does.
+    made: T = field(default=default, metadata={_KEY: allowed})
+    return made
+
+
+@lru_cache
+def allowed_of(settings: Any) -> Mapping[str, Allowed]:
+    """What each setting of a class may be, by name."""
+    hints = get_type_hints(settings)
+    return {
+        each.name: _complete(each.metadata.get(_KEY, Allowed()), hints[each.name])
+        for each in fields(settings)
+    }
+
+
+def check(settings: Any) -> None:
+    """Hold the settings of a dataclass's instance against their declarations.
+
+    A list in place of a tuple is made one. Raises TypeError for a value of a wrong type and
+    ValueError for one that isn't allowed; both name the setting, its value and what is allowed.
+    """
+    for name, allowed in allowed_of(type(settings)).items():
+        value = getattr(settings, name)
+        if value is None and allowed.optional:
+            continue
+        if allowed.several:
+            if not isinstance(value, tuple | list):
+                raise TypeError(f"{name}={value!r}: allowed is {allowed}")
+            object.__setattr__(settings, name, tuple(value))
+        for each in value if allowed.several else (value,):
+            _check_value(name, each, allowed)
+
+
+def unknown_setting(name: str, known: Iterable[str]) -> str:
+    """What to say of a setting that there isn't: the one that was probably meant, or all."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"unknown setting {name!r}: did you mean {near[0]!r}?"
+    return f"unknown setting {name!r}: known are {', '.join(known)}"
+
+
+def _check_value(name: str, value: Any, allowed: Allowed) -> None:
+    verb = "are" if allowed.several else "is"
+    problem = f"{name}={value!r}: allowed {verb} {allowed.words}"
+    if not _has_type(value, allowed.types):
+        raise TypeError(problem)
+    if allowed.choices and value not in allowed.choices:
+        raise ValueError(problem)
+    # Not `value < least`: nothing can be said of what isn't a number (NaN).
+    if allowed.least is not None and not value >= allowed.least:
+        raise ValueError(problem)
+    if allowed.most is not None and not value <= allowed.most:
+        raise ValueError(problem)
+    if allowed.check is not None:
+        try:
+            allowed.check(value)
+        except ValueError as error:
+            raise ValueError(f"{problem} ({error})") from None
+
+
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):  # no number, though Python has it for one
+        return not types or bool in types or object in types
+    if float in types and isinstance(value, int):
+        return True
+    return not types or isinstance(value, types)
+
+
+def _complete(allowed: Allowed, hint: Any) -> Allowed:
+    """With what the field's annotation says."""
+    found, optional, several, choices = _parts(hint)
+    complete = replace(
+        allowed,
+        types=found,
+        optional=optional,
+        several=several,
+        choices=allowed.choices or choices,
+    )
+    return replace(complete, words=allowed.words or _words(complete))
+
+
+def _parts(hint: Any) -> tuple[tuple[type, ...], bool, bool, tuple[Any, ...]]:
+    """Of an annotation: types, whether None is allowed, whether there are several, choices."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        parts = [_parts(each) for each in get_args(hint) if each is not type(None)]
+        found = tuple(each for part in parts for each in part[0])
+        choices = tuple(each for part in parts for each in part[3])
+        optional = type(None) in get_args(hint)
+        return found, optional, any(part[2] for part in parts), choices
+    if origin is Literal:
+        choices = get_args(hint)
+        return tuple({type(each) for each in choices}), False, False, choices
+    if origin is tuple:
+        found, _, _, choices = _parts(get_args(hint)[0])
+        return found, False, True, choices
+    if isinstance(hint, type):
+        return (hint,), False, False, ()
+    return (origin,) if isinstance(origin, type) else (), False, False, ()
+
+
+def _words(allowed: Allowed) -> str:
+    if allowed.choices:
+        *others, last = [f'"{each}"' for each in allowed.choices]
+        return f"{', '.join(others)} or {last}" if others else last
+    if bool in allowed.types:
+        return "true or false"
+    if float in allowed.types or int in allowed.types:
+        what = allowed.unit or ("a number" if float in allowed.types else "a whole number")
+        if allowed.least is None:
+            return what
+        if allowed.most is None:
+            return f"{what}, {allowed.least:.12g} or more"
+        return f"{what} from {allowed.least:.12g} to {allowed.most:.12g}"
+    return "text" if str in allowed.types else "any value"

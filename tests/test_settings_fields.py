@@ -1,0 +1,108 @@
+"""Settings are declared once: a default, and what is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+from restante.settings_fields import allowed_of, bounded, check, choice, items, unknown_setting
+
+
+def even(number: int) -> None:
+    if number % 2:
+        raise ValueError("odd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    count: int = bounded(5, 1, 1000)
+    seconds: float = bounded(1.0, 0, unit="seconds")
+    days: int | None = bounded(None, 0, unit="days")
+    manner: Literal["pop", "sasl", "both"] = "both"
+    size: str = choice("s", "s", "m")
+    flag: bool = False
+    name: str | None = None
+    numbers: tuple[int, ...] = items((), "even numbers", even)
+    kinds: tuple[Literal["a", "b"], ...] | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"count": 0}, "count=0: allowed is a whole number from 1 to 1000"),
+        ({"seconds": -1}, "seconds=-1: allowed is seconds, 0 or more"),
+        ({"seconds": float("nan")}, "seconds=nan: allowed is seconds, 0 or more"),
+        ({"days": -3}, "days=-3: allowed is days, 0 or more"),
+        ({"manner": "none"}, """manner='none': allowed is "pop", "sasl" or "both\""""),
+        ({"size": "xl"}, """size='xl': allowed is "s" or "m\""""),
+        ({"numbers": (2, 3)}, "numbers=3: allowed are even numbers (odd)"),
+        ({"kinds": ["a", "c"]}, """kinds='c': allowed are "a" or "b\""""),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        Example(**given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"count": 2.0}, "count=2.0: allowed is a whole number from 1 to 1000"),
+        ({"count": True}, "count=True: allowed is a whole number from 1 to 1000"),
+        ({"count": None}, "count=None: allowed is a whole number from 1 to 1000"),
+        ({"seconds": "5"}, "seconds='5': allowed is seconds, 0 or more"),
+        ({"flag": "no"}, "flag='no': allowed is true or false"),
+        ({"flag": 1}, "flag=1: allowed is true or false"),
+        ({"name": b"joe"}, "name=b'joe': allowed is text"),
+        ({"numbers": 2}, "numbers=2: allowed is a list of even numbers"),
+        ({"kinds": "a"}, """kinds='a': allowed is a list of "a" or "b", or none"""),
+        ({"numbers": ("2",)}, "numbers='2': allowed are even numbers"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named_with_what_is_allowed(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        Example(**given)
+    assert str(caught.value) == message
+
+
+def test_what_is_allowed_is_taken() -> None:
+    example = Example(count=1000, seconds=3, days=0, manner="pop", name="joe", kinds=["a"])  # type: ignore[arg-type]
+    assert example.kinds == ("a",)
+    assert Example() == Example(count=5, days=None)
+
+
+def test_the_declarations_can_be_read() -> None:
+    allowed = allowed_of(Example)
+    assert list(allowed) == [
+        "count", "seconds", "days", "manner", "size", "flag", "name", "numbers", "kinds"
+    ]  # fmt: skip
+    assert (allowed["count"].least, allowed["count"].most) == (1, 1000)
+    assert allowed["manner"].choices == ("pop", "sasl", "both")
+    assert allowed["numbers"].several
+    assert allowed["days"].optional
+    assert [str(allowed[name]) for name in ("count", "days", "flag", "numbers")] == [
+        "a whole number from 1 to 1000",
+        "days, 0 or more, or none",
+        "true or false",
+        "a list of even numbers",
+    ]
+
+
+def test_a_misspelt_setting_is_answered_by_the_one_that_was_meant() -> None:
+    known = {"idle_timeout", "login_delay"}
+    assert unknown_setting("idle_timout", known) == (
+        "unknown setting 'idle_timout': did you mean 'idle_timeout'?"
+    )
+    assert unknown_setting("colour", known) == (
+        "unknown setting 'colour': known are idle_timeout, login_delay"
+    )
