@@ -10,7 +10,8 @@ import pytest
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cert import make_certificate
 from restante.app.config.checks import check, is_local
-from restante.app.config.load import Problem, read
+from restante.app.config.load import read
+from restante.app.config.problem import Problem
 
 
 def found(folder: Path, text: str, *, mode: int = 0o600) -> list[Problem]:
@@ -23,7 +24,7 @@ def found(folder: Path, text: str, *, mode: int = 0o600) -> list[Problem]:
 DEVELOPMENT = "[tls]\ndevelopment = true\n"
 
 MISTAKES = [
-    ("[pop3]\nmin_threads = 9\nmax_threads = 3\n", "pop3.min_threads", "up to pop3.max_threads, 3"),
+    ("[pop3]\nmin_threads = 9\nmax_threads = 3\n", "pop3.min_threads", "up to max_threads=3"),
     ("[pop3]\nport = 1025\n", "smtp.port", "the same address as pop3.port"),
     ("[lmtp]\nport = 1995\nhost = '0.0.0.0'\n", "lmtp.port", "the same address as pop3.tls_port"),
     (

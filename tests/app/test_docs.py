@@ -6,15 +6,17 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import get_origin
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
-from restante.app.config.load import model_in, read, toml_value
-from restante.app.config.settings import Settings
+from restante.app.config.load import read
+from restante.app.config.read_tables import hints_of, section_in, words_of
+from restante.app.config.settings import Secret, Settings
+from restante.app.config.toml import toml_value
+from restante.settings_fields import allowed_of
 from tests.app.support import COMMAND, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,22 +38,25 @@ def documented() -> dict[str, tuple[str, str]]:
     return found
 
 
-def existing(model: type[BaseModel] = Settings, above: str = "") -> dict[str, tuple[str, str]]:
-    """The same as the models have it."""
+def existing(kind: Any = Settings, above: str = "") -> dict[str, tuple[str, str]]:
+    """The same as the sections have it."""
     found: dict[str, tuple[str, str]] = {}
-    for name, field in model.model_fields.items():
-        key = f"{above}{name}"
-        below = model_in(field.annotation)
+    for each in fields(kind):
+        key, hint = f"{above}{each.name}", hints_of(kind)[each.name]
+        below = section_in(hint)
         if below is not None:
             found |= existing(below, f"{key}.")
-        if below is None or get_origin(field.annotation) is not None:
-            found[key] = (_default(field.default), field.description or "")
+        if below is not hint:
+            found[key] = (_default(each), words_of(allowed_of(kind)[each.name]))
     return found
 
 
-def _default(value: object) -> str:
-    if value is PydanticUndefined:
+def _default(key: Any) -> str:
+    if key.default_factory is not MISSING:
+        return f"`{toml_value(key.default_factory())}`"
+    if key.default is MISSING:
         return "required"
+    value = "" if isinstance(key.default, Secret) else key.default
     return "none" if value is None else f"`{toml_value(value)}`"
 
 

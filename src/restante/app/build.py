@@ -6,10 +6,9 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, Protocol
-
-from pydantic import SecretStr
 
 from restante.accounts.chain import make_chain
 from restante.accounts.contract import Account, AccountStore, Addressable, Closes
@@ -23,15 +22,16 @@ from restante.accounts.static import StaticAccounts
 from restante.app.config.settings import (
     Kind,
     LdapSection,
+    Secret,
     Settings,
     SqlSection,
     StaticAccountSection,
 )
 from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
-from restante.guard.settings import GuardSettings
 from restante.networks import network_set
 from restante.server.listen.listener import Listener
+from restante.server.settings import Settings as ServerSettings
 from restante.server.tls.settings import Certificate, TlsSettings
 from restante.stores.maildir.store import Maildir
 
@@ -133,20 +133,17 @@ def make_store_of(settings: Settings, kind: Kind) -> Accounts:
         case "pam":
             from restante.accounts.pam import PamAccounts  # noqa: PLC0415 - an extra
 
-            return PamAccounts(**given.pam.model_dump())
+            return PamAccounts(**asdict(given.pam))
 
 
 def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
-    values = section.model_dump(exclude={"dsn", "password"})
-    dsn, password = section.dsn.get_secret_value(), _revealed(section.password)
-    return {"dsn": dsn, "password": password, "case_insensitive": case_insensitive, **values}
+    return {**_revealed(section), "case_insensitive": case_insensitive}
 
 
 def _make_ldap(section: LdapSection) -> Accounts:
     from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
 
-    values = section.model_dump(exclude={"bind_password"})
-    return LdapAccounts(**values, bind_password=section.bind_password.get_secret_value())
+    return LdapAccounts(**_revealed(section))
 
 
 def make_sqlite_accounts(settings: Settings) -> SqliteAccounts:
@@ -164,10 +161,10 @@ def make_oauth(settings: Settings) -> OAuth | None:
     section = settings.oauth
     if not section.is_wanted:
         return None
-    values = section.model_dump(exclude={"client_secret", "algorithms"})
-    if section.algorithms is not None:
-        values["algorithms"] = section.algorithms
-    return OAuth(**values, client_secret=section.client_secret.get_secret_value())
+    values = _revealed(section)
+    if section.algorithms is None:  # then those that OAuth thinks best
+        del values["algorithms"]
+    return OAuth(**values)
 
 
 def make_kerberos(settings: Settings) -> Kerberos | None:
@@ -184,28 +181,27 @@ def make_kerberos(settings: Settings) -> Kerberos | None:
 
 
 def make_guard(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Guard:
-    """The guard, with its book. key, writer: the same in all worker processes; see there.
-
-    Raises ValueError for a network that is none.
-    """
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.guard.model_dump().items()
-    }
-    return Guard(GuardSettings(**values), BanStore(settings.bans_file, writer), key=key)
+    """The guard, with its book. key, writer: the same in all worker processes; see there."""
+    return Guard(settings.guard, BanStore(settings.bans_file, writer), key=key)
 
 
 def make_listeners(settings: Settings) -> list[Listener]:
     """Where POP3 is spoken. Raises ValueError for proxies that can't be told."""
     networks = tuple(settings.pop3.proxy_networks)
     listeners = settings.pop3_listeners()
-    return [Listener(**each.model_dump(), proxy_networks=networks) for _, each in listeners]
+    return [Listener(**asdict(each), proxy_networks=networks) for _, each in listeners]
 
 
-def login_settings(settings: Settings) -> dict[str, Any]:
-    """The section `login`, as `restante.server.settings.Settings` takes it."""
-    values = settings.login.model_dump().items()
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values}
+def server_settings(settings: Settings) -> ServerSettings:
+    """What the sections server, pop3 and login say of the POP3 server. Raises ValueError."""
+    known = {each.name for each in fields(ServerSettings)}
+    given = {
+        each.name: getattr(section, each.name)
+        for section in (settings.server, settings.pop3, settings.login)
+        for each in fields(section)
+        if each.name in known
+    }
+    return ServerSettings(**{**given, "hostname": settings.server.hostname or None})
 
 
 def make_static_accounts(settings: Settings) -> StaticAccounts:
@@ -219,7 +215,7 @@ def make_static_accounts(settings: Settings) -> StaticAccounts:
 
 def make_account(name: str, given: StaticAccountSection) -> Account:
     """Raises ValueError; the text quotes no password."""
-    text = given.password.get_secret_value()
+    text = given.password.text
     scheme, _ = split_credential(text)
     if scheme and scheme not in SCHEMES:
         raise ValueError(
@@ -257,14 +253,18 @@ def certificates(settings: Settings) -> tuple[Certificate | None, dict[str, Cert
     tls = settings.tls
     default = None
     if tls.certificate is not None:
-        default = Certificate(tls.certificate, tls.key, _revealed(tls.key_password))
+        default = _certificate(tls.certificate, tls.key, tls.key_password)
     elif tls.development:
         default = Certificate(*settings.development_certificate)
     by_name = {
-        name: Certificate(each.certificate, each.key, _revealed(each.key_password))
+        name: _certificate(each.certificate, each.key, each.key_password)
         for name, each in tls.names.items()
     }
     return default, by_name
+
+
+def _certificate(chain: Path, key: Path | None, password: Secret | None) -> Certificate:
+    return Certificate(chain, key, None if password is None else password.text)
 
 
 def make_all_tls(settings: Settings) -> tuple[TlsSettings | None, TlsSettings | None]:
@@ -293,5 +293,7 @@ def make_tls(settings: Settings, *, client_certificates: bool) -> TlsSettings | 
     )
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+def _revealed(section: Any) -> dict[str, Any]:
+    """The keys of a section and their values, secrets as plain text."""
+    values = ((each.name, getattr(section, each.name)) for each in fields(section))
+    return {name: value.text if isinstance(value, Secret) else value for name, value in values}

@@ -72,7 +72,7 @@ def make_first_account(loaded: Loaded) -> str | None:
     Gives its password, to be shown this once; None when none was made.
     """
     settings = loaded.settings
-    if loaded.file is not None or settings.accounts.kinds != ["sqlite"]:
+    if loaded.file is not None or settings.accounts.kinds != ("sqlite",):
         return None
     if settings.accounts_file.exists():
         return None

@@ -19,7 +19,8 @@ from restante import __version__
 from restante.accounts.contract import Account
 from restante.app import build, first_start, logs
 from restante.app.config.checks import check
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.files import allow_open_files, write_file
 from restante.app.processes.admin_client import SingleAnswers
@@ -249,9 +250,9 @@ def _trial(settings: Settings, endpoints: Sequence[Endpoint], password: str | No
 
 def _first_name(settings: Settings) -> str:
     listed: tuple[Account, ...] = ()
-    if settings.accounts.kinds == ["sqlite"]:
+    if settings.accounts.kinds == ("sqlite",):
         with build.make_sqlite_accounts(settings) as accounts:
             listed = accounts.list()
-    elif settings.accounts.kinds == ["static"]:
+    elif settings.accounts.kinds == ("static",):
         listed = build.make_static_accounts(settings).list()
     return next((account.name for account in listed if not account.disabled), "NAME")

@@ -10,13 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from itertools import chain
 from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
 from restante.app import build
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.app.debug_log import Choice, read_choice
 from restante.app.first_start import read_secret
@@ -82,9 +83,7 @@ class Service:
 
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
-        settings, pop3 = self.settings, self.settings.pop3
-        apart = {"host", "port", "tls", "tls_port", "listeners"}
-        own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
+        settings = self.settings
         listeners = build.make_listeners(settings)
         if self._given is not None:
             for listener, sockets in zip(listeners, self._given.sockets("POP3"), strict=True):
@@ -98,10 +97,7 @@ class Service:
             kerberos=build.make_kerberos(settings),
             oauth=build.make_oauth(settings),
             secret=read_secret(settings),
-            hostname=settings.server.hostname or None,
-            drain_seconds=settings.server.drain_seconds,
-            **own,
-            **build.login_settings(settings),
+            **asdict(build.server_settings(settings)),
         )
         if self._given is not None:  # hashing leaves one core of the machine to the others
             server.hashing.maximum = max(1, server.hashing.maximum // self._given.workers)
@@ -337,8 +333,8 @@ def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
 
 def with_static_accounts(loaded: Loaded, settings: Settings) -> Loaded:
     """A configuration with the static accounts of another one: all that `reload` heeds of it."""
-    accounts = loaded.settings.accounts.model_copy(update={"static": settings.accounts.static})
-    return replace(loaded, settings=loaded.settings.model_copy(update={"accounts": accounts}))
+    accounts = replace(loaded.settings.accounts, static=settings.accounts.static)
+    return replace(loaded, settings=replace(loaded.settings, accounts=accounts))
 
 
 def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) -> None:
@@ -383,12 +379,11 @@ def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, Listene
 
 def _differences(old: Settings, new: Settings) -> list[str]:
     """Keys that differ, static accounts left out."""
-    found = []
-    for section in type(old).model_fields:
-        before, after = getattr(old, section), getattr(new, section)
-        found += [
-            f"{section}.{name}"
-            for name in type(before).model_fields
-            if name != "static" and getattr(before, name) != getattr(after, name)
-        ]
-    return found
+    return [
+        f"{section.name}.{each.name}"
+        for section in fields(old)
+        for each in fields(getattr(old, section.name))
+        if each.name != "static"
+        and getattr(getattr(old, section.name), each.name)
+        != getattr(getattr(new, section.name), each.name)
+    ]

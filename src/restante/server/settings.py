@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from string import ascii_letters, digits, whitespace
-from typing import get_args
 
 from restante.accounts.verify import REMEMBER_SECONDS
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
 from restante.sasl.scram import DEFAULT_ITERATIONS
 from restante.server.tls.channel import EXTERNAL_NAMES, NAME_KINDS
+from restante.settings_fields import bounded, check, choice
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "use_auth": get_args(UseAuth),
-    "utf8_headers": get_args(HeaderPolicy),
-}
-_AT_LEAST: dict[str, float] = {
-    "min_threads": 0,
-    "max_threads": 1,
-    "batch_size": 512,
-    "stall_timeout": 0.01,
-    "handshake_timeout": 0.01,
-    "failure_delay": 0,
-    "login_delay": 0,
-    "login_burst": 1,
-    "remember_seconds": 0,
-    "scram_iterations": 4096,
-    "max_connections": 1,
-    "drain_seconds": 0,
-}
 _COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
 
 
@@ -64,54 +46,43 @@ class Settings:
     max_connections: open at once; the next is refused with `[SYS/TEMP]`.
     drain_seconds: how long `stop` lets replies in flight take.
 
-    Raises ValueError naming the setting, its value and what is allowed.
+    Raises TypeError for a value of a wrong type, and ValueError for one that isn't allowed. Both
+    name the setting, its value and what is allowed.
     """
 
     use_auth: UseAuth = "both"
     allow_plaintext: bool = False
-    min_threads: int = 2
-    max_threads: int = 32
-    batch_size: int = 256 * 1024
-    idle_timeout: float = MIN_IDLE_SECONDS
+    min_threads: int = bounded(2, 0)
+    max_threads: int = bounded(32, 1)
+    batch_size: int = bounded(256 * 1024, 512, 1 << 24, unit="octets")
+    idle_timeout: float = bounded(MIN_IDLE_SECONDS, 0.01, unit="seconds")
     short_idle: bool = False
-    stall_timeout: float = 300.0
-    handshake_timeout: float = 60.0
-    failure_delay: float = 1.0
-    login_delay: int = 0
-    login_burst: int = 1
+    stall_timeout: float = bounded(300.0, 0.01, unit="seconds")
+    handshake_timeout: float = bounded(60.0, 0.01, unit="seconds")
+    failure_delay: float = bounded(1.0, 0, 60, unit="seconds")
+    login_delay: int = bounded(0, 0, unit="whole seconds")
+    login_burst: int = bounded(1, 1)
     mechanisms: tuple[str, ...] | None = None
     ntlm: bool = False
     anonymous: str | None = None
-    external_names: tuple[str, ...] = EXTERNAL_NAMES
+    external_names: tuple[str, ...] = choice(EXTERNAL_NAMES, *NAME_KINDS)
     master_separator: str = ""
-    scram_iterations: int = DEFAULT_ITERATIONS
-    remember_seconds: float = REMEMBER_SECONDS
+    scram_iterations: int = bounded(DEFAULT_ITERATIONS, 4096, 1_000_000)
+    remember_seconds: float = bounded(REMEMBER_SECONDS, 0, unit="seconds")
     upgrade_hashes: bool = True
-    expire_days: int | None = None
+    expire_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
     utf8_headers: HeaderPolicy = "downgrade"
     hostname: str | None = None
-    max_connections: int = 10_000
-    drain_seconds: float = 10.0
+    max_connections: int = bounded(10_000, 1)
+    drain_seconds: float = bounded(10.0, 0, unit="seconds")
 
     def __post_init__(self) -> None:
-        known = {each.name for each in fields(self)}
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
-        for name, least in _AT_LEAST.items():
-            assert name in known
-            value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name}={value!r}: allowed is {least:g} or more")
+        check(self)
         if self.min_threads > self.max_threads:
             raise ValueError(
                 f"min_threads={self.min_threads}: allowed is up to max_threads={self.max_threads}"
             )
-        for kind in self.external_names:
-            if kind not in NAME_KINDS:
-                raise ValueError(f"external_names={kind!r}: allowed are {', '.join(NAME_KINDS)}")
         if not _COMMON_IN_NAMES.isdisjoint(self.master_separator):
             raise ValueError(
                 f"master_separator={self.master_separator!r}: many names have that in them"

@@ -25,7 +25,8 @@ from restante.app.cli.options import (
     overrides,
 )
 from restante.app.config.checks import check
-from restante.app.config.load import ConfigError, Override, load, read, show
+from restante.app.config.load import Override, load, read, show
+from restante.app.config.problem import ConfigError
 from restante.app.processes.admin_client import NoAnswer
 from restante.app.processes.listen_sockets import StartError
 from restante.app.run import serve

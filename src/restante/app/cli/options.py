@@ -9,7 +9,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from restante.app.config.load import ConfigError, Loaded, Override, load, parse_flag
+from restante.app.config.load import Loaded, Override, load, parse_flag
+from restante.app.config.problem import ConfigError
 
 FAILED = 1
 USAGE = 2

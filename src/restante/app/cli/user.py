@@ -27,7 +27,8 @@ from restante.app.cli.options import (
     load_for,
 )
 from restante.app.cli.output import print_table
-from restante.app.config.load import ConfigError, Loaded, Problem
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError, Problem
 from restante.app.files import make_private_folder
 from restante.app.first_start import new_password
 from restante.app.logs import one_line

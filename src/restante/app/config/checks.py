@@ -6,20 +6,21 @@ import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 from cryptography import x509
-from pydantic import SecretStr
 
 from restante.accounts.contract import AccountError
 from restante.app import build
-from restante.app.config.load import Loaded, Problem, toml_value
-from restante.app.config.settings import Kind, Section, Settings
+from restante.app.config.load import Loaded
+from restante.app.config.problem import Problem
+from restante.app.config.settings import Kind, Secret, Settings
+from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
 from restante.server.mechanisms import mechanisms
-from restante.server.settings import Settings as ServerSettings
 from restante.server.tls.settings import Certificate
 
 Finding = tuple[str, str]
@@ -46,16 +47,10 @@ def _value(settings: Settings, key: str) -> str:
     """As in the file, for plain values that are no secrets."""
     value: object = settings
     for part in key.split("."):
-        value = value[int(part)] if isinstance(value, list) else getattr(value, part, None)
+        value = value[int(part)] if isinstance(value, tuple) else getattr(value, part, None)
     if isinstance(value, Path):
         return str(value)
     return toml_value(value) if isinstance(value, (str, int, float)) else ""
-
-
-def _threads(settings: Settings) -> Iterator[Finding]:
-    if settings.pop3.min_threads > settings.pop3.max_threads:
-        most = settings.pop3.max_threads
-        yield "pop3.min_threads", f"allowed: up to pop3.max_threads, {most}"
 
 
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
@@ -219,11 +214,12 @@ def _login(settings: Settings) -> Iterator[Finding]:
             yield key, str(error)
     if len(made) == len(_LOGIN_PARTS):
         try:
-            own = ServerSettings(**build.login_settings(settings))
+            own = build.server_settings(settings)
             mechanisms(own, made["kerberos.keytab"], made["oauth"])
         except ValueError as error:  # it begins with the setting's name
             name, _, text = str(error).partition("=")
-            yield f"login.{name}", text
+            section = "pop3" if hasattr(settings.pop3, name) else "login"
+            yield f"{section}.{name}", text.partition(": ")[2]
     anonymous = settings.login.anonymous
     if anonymous is not None and not _exists(settings, anonymous):
         yield "login.anonymous", "there is no such account, or it is disabled"
@@ -242,7 +238,7 @@ def _idle(settings: Settings) -> Iterator[Finding]:
     given = settings.accounts
     for kind in get_args(Kind):
         section = getattr(given, kind.replace("-", "_"), None)
-        if isinstance(section, Section) and _is_set(section) and kind not in given.kinds:
+        if is_dataclass(section) and _is_set(section) and kind not in given.kinds:
             key = f"accounts.{kind.replace('-', '_')}"
             yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
     if _is_set(settings.oauth) and not settings.oauth.is_wanted:
@@ -252,8 +248,8 @@ def _idle(settings: Settings) -> Iterator[Finding]:
     yield from _idle_proxies(settings)
 
 
-def _is_set(section: Section) -> bool:
-    return section != type(section)()
+def _is_set(section: Any) -> bool:
+    return bool(section != type(section)())
 
 
 def _idle_proxies(settings: Settings) -> Iterator[Finding]:
@@ -280,7 +276,7 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
 
 
 def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
-    if settings.accounts.kinds == ["sqlite"] and not settings.accounts_file.exists():
+    if settings.accounts.kinds == ("sqlite",) and not settings.accounts_file.exists():
         return False
     try:
         account = build.find_account(settings, name, by_address=by_address)
@@ -307,22 +303,19 @@ def _readable_secrets(loaded: Loaded) -> list[Problem]:
     return [Problem(loaded.place(key), key, "", text, True)]
 
 
-def _secrets(section: Section, above: str = "") -> Iterator[str]:
+def _secrets(section: Any, above: str = "") -> Iterator[str]:
     """The keys of all secrets that were given."""
-    for name in type(section).model_fields:
-        value, key = getattr(section, name), above + name
-        if isinstance(value, Section):
+    for each in fields(section):
+        value, key = getattr(section, each.name), above + each.name
+        if is_dataclass(value):
             yield from _secrets(value, f"{key}.")
         elif isinstance(value, dict):
-            yield from (
-                key for each in value.values() if isinstance(each, Section) and any(_secrets(each))
-            )
-        elif isinstance(value, SecretStr) and value.get_secret_value():
+            yield from (key for one in value.values() if is_dataclass(one) and any(_secrets(one)))
+        elif isinstance(value, Secret) and value.text:
             yield key
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
-    (_threads, False),
     (_ports, False),
     (_certificates, False),
     (_folders, False),

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from restante.accounts.contract import AccountError
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
 from restante.app.processes.control import (
     MAX_UNSENT,
     ControlError,
