@@ -90,7 +90,7 @@ def test_the_first_start_makes_what_it_needs_and_the_second_shows_no_password(
         found = re.search(r"First account: me, password (\S+)", shown)
         assert found
         assert f"POP3  127.0.0.1:{server.port('pop3', 'starttls')}" in shown
-        assert shown.count("curl") == 2
+        assert "Try it, from another terminal: " in shown
         send(server, b"Subject: x\r\n\r\nx\r\n", "me@localhost")
         client = server.login("me", found[1])
         assert client.stat() == (1, 17)
@@ -115,15 +115,42 @@ def test_the_first_start_makes_what_it_needs_and_the_second_shows_no_password(
         client.quit()
 
 
-@pytest.mark.peer
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_lines_to_try_work_as_they_are_shown(folder: Path) -> None:
-    with Server(folder) as server:
-        lines = [line for line in server.out.read_text().splitlines() if "curl" in line]
-        for line in lines:
-            done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=30, check=False)
-            assert done.returncode == 0, done.stderr
-        assert done.stdout == b"Subject: hello\r\n\r\nIt works.\r\n"
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_line_to_try_works_as_it_is_shown(folder: Path, workers: str) -> None:
+    with Server(folder, "--workers", workers) as server:
+        (line,) = (each for each in server.out.read_text().splitlines() if "Try it" in each)
+        arguments = line.partition(" try ")[2].split()
+        done = restante("try", *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.decode().splitlines()
+        assert [each.split()[0] for each in lines] == ["SMTP", "POP3", "POP3", "It"]
+        assert "took a message for restante-try-" in lines[0]
+        assert "inside TLS, read the message, " in lines[1]
+        assert lines[2].endswith("deleted it")
+        # Nothing of it is left.
+        assert [each.name for each in (folder / "data" / "mail").iterdir()] == []
+        assert restante("user", "list", cwd=folder).stdout.decode().count("\n") == 1
+
+
+def test_trying_with_an_account_that_is_there(folder: Path) -> None:
+    write_config(folder, "[smtp]\nport = 'off'\n[lmtp]\nport = 'off'\nsocket = 'l'\n")
+    with Server(folder, "--pop3-port", "0", "--pop3s-port", "0", ports=False) as server:
+        done = restante("try", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert "LMTP" in done.stdout.decode()
+        assert "logged in as joe" in done.stdout.decode()
+        done = restante("try", "--account", "joe", "--password-stdin", cwd=folder, given=b"x\n")
+        assert done.returncode == 0  # the configuration has the password
+    assert restante("try", cwd=folder).stderr.endswith(b"no server runs here\n")
+    assert server.log.read_text().count("login failed") == 0
+
+
+def test_a_wrong_password_is_told_by_a_try(folder: Path) -> None:
+    with Server(folder):
+        done = restante("try", "--account", "me", "--password-stdin", cwd=folder, given=b"x\n")
+    assert done.returncode == 1
+    assert b"failed: -ERR [AUTH]" in done.stderr
+    assert b"It works" not in done.stdout
 
 
 def taken_port() -> Iterator[int]:
@@ -154,7 +181,10 @@ def test_a_port_that_cannot_be_had_is_named_with_its_key(
     done = restante("serve", *flags, cwd=folder)
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
-    assert last.startswith(f"restante: {key} = {taken}: can't listen on 127.0.0.1: another")
+    assert last == (
+        f"restante: {key} = {taken}: can't listen on 127.0.0.1: another program listens there;"
+        f" choose another port by {flag}"
+    )
 
 
 @unix

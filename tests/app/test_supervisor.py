@@ -361,6 +361,7 @@ def test_a_server_that_is_there_already_keeps_its_addresses(server: Server) -> N
     done = restante("serve", *TWO, "--pop3-port", str(port), *others, cwd=server.folder)
     assert done.returncode == 1
     assert f"pop3.port = {port}: can't listen on 127.0.0.1: another" in done.stderr.decode()
+    assert "It is Restante that listens there" in done.stderr.decode()
     assert len(pids(server)) == 2
 
 

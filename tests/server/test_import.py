@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
-    *("typer", "aiosmtpd", "cryptography", "argon2", "uvloop", "rich"),
+    *("aiosmtpd", "cryptography", "argon2", "uvloop", "rich"),
     *("gssapi", "bcrypt", "passlib", "joserfc", "httpx2", "asyncpg", "aiomysql", "pam"),
 }
 UNIX_ONLY = ["fcntl", "pwd", "grp", "resource", "termios"]

@@ -16,18 +16,25 @@ from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
 from restante.app import build
+from restante.app.accounts import (
+    ReplaceableAccounts,
+    close_accounts,
+    make_accounts,
+    make_static_accounts,
+)
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
-from restante.app.debug_log import Choice, read_choice
+from restante.app.debug_log import Choice, describe, read_choice
+from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.processes.listen_sockets import (
     MAIL_BACKLOG,
     Endpoint,
     Given,
-    StartError,
     start_error,
 )
+from restante.app.tls import make_all_tls
 from restante.delivery.intake import Intake
 from restante.delivery.lmtp import lmtp_protocol
 from restante.delivery.recipients import Recipients
@@ -64,10 +71,10 @@ class Service:
         self._reread = reread
         self._given = given
         self.endpoints: list[Endpoint] = []
-        self.accounts = build.make_accounts(settings)
+        self.accounts = make_accounts(settings)
         self._store = build.make_store(settings)
         if given is None:
-            self._tls, self._mail_tls = build.make_all_tls(settings)
+            self._tls, self._mail_tls = make_all_tls(settings)
             self.guard = build.make_guard(settings)
         else:
             self._tls, self._mail_tls = given.tls, given.mail_tls
@@ -251,7 +258,7 @@ class Service:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
-        await build.close_accounts(self.accounts)
+        await close_accounts(self.accounts)
 
     # While it runs
 
@@ -275,8 +282,8 @@ class Service:
     def _take_accounts(self, settings: Settings) -> None:
         given = self.accounts
         for store in given.stores if isinstance(given, Chain | AsyncChain) else (given,):
-            if isinstance(store, build.ReplaceableAccounts):
-                store.current = build.make_static_accounts(settings)
+            if isinstance(store, ReplaceableAccounts):
+                store.current = make_static_accounts(settings)
 
     async def _watch(self) -> None:
         rounds = 0
@@ -322,7 +329,7 @@ def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
     """The configuration as it is now; None if it can't be used. What has changed is logged."""
     try:
         fresh = reread()
-        build.make_static_accounts(fresh.settings)
+        make_static_accounts(fresh.settings)
     except (ConfigError, ValueError) as error:
         log.error("the configuration can't be used, the old one goes on: %s", error)
         return None
@@ -349,19 +356,6 @@ def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) 
         log.error("the new certificate can't be used, the old one goes on: %s", error)
     else:
         log.info("certificates loaded")
-
-
-def describe(choice: Choice) -> str:
-    """What is logged and until when, in words."""
-    times = {f"account {name}": until for name, until in choice.accounts.items()}
-    times |= {f"address {name}": until for name, until in choice.addresses.items()}
-    if choice.everything:
-        times["everything"] = choice.everything
-    shown = (
-        f"{what} until {time.strftime('%Y-%m-%d %H:%M', time.localtime(until))}"
-        for what, until in times.items()
-    )
-    return ", ".join(shown) or "off"
 
 
 def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, ListenerSection]:

@@ -27,9 +27,10 @@ from restante.accounts.names import Matching
 from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
 from restante.accounts.verify import Proof, Verifier, acts_as_itself
+from restante.defaults import SCRAM_ITERATIONS
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
-from restante.sasl.scram import DEFAULT_ITERATIONS, ScramKeys
+from restante.sasl.scram import ScramKeys
 from restante.server.calls import Calls
 from restante.threads import WorkerThreads
 
@@ -73,7 +74,7 @@ class Logins:
         tokens: TokenIssuer | None = None,
         master_separator: str = "",
         upgrade: bool = True,
-        scram_iterations: int = DEFAULT_ITERATIONS,
+        scram_iterations: int = SCRAM_ITERATIONS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.accounts = accounts

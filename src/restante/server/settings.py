@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from string import ascii_letters, digits, whitespace
 
-from restante.accounts.verify import REMEMBER_SECONDS
+from restante.defaults import (
+    EXTERNAL_NAMES,
+    NAME_KINDS,
+    REMEMBER_SECONDS,
+    SCRAM_ITERATIONS,
+)
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
-from restante.sasl.scram import DEFAULT_ITERATIONS
-from restante.server.tls.channel import EXTERNAL_NAMES, NAME_KINDS
 from restante.settings_fields import bounded, check, choice
 
 _COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
@@ -67,7 +70,7 @@ class Settings:
     anonymous: str | None = None
     external_names: tuple[str, ...] = choice(EXTERNAL_NAMES, *NAME_KINDS)
     master_separator: str = ""
-    scram_iterations: int = bounded(DEFAULT_ITERATIONS, 4096, 1_000_000)
+    scram_iterations: int = bounded(SCRAM_ITERATIONS, 4096, 1_000_000)
     remember_seconds: float = bounded(REMEMBER_SECONDS, 0, unit="seconds")
     upgrade_hashes: bool = True
     expire_days: int | None = bounded(None, 0, unit="days")

@@ -10,19 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 from restante.accounts.contract import Account
-from restante.app.build import find_account, make_store, opened_accounts
+from restante.app.accounts import find_account, opened_accounts
+from restante.app.build import make_store
+from restante.app.cli.command_line import Argument, Exit, Option
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -77,7 +68,7 @@ def run_safely(command: Callable[[], int]) -> int:
 
 def deliver(
     *,
-    to: Annotated[list[str], typer.Option("--to", help="Account or address; may be repeated.")],
+    to: Annotated[list[str], Option("--to", help="Account or address; may be repeated.")],
     config: ConfigOption = None,
     data: DataOption = None,
     sets: SetOption = None,
@@ -99,13 +90,13 @@ def deliver(
             size += len(block)
             if size > settings.delivery.size_limit:
                 complain(f"more than delivery.size_limit, {settings.delivery.size_limit} octets")
-                raise typer.Exit(EX_DATAERR)
+                raise Exit(EX_DATAERR)
             delivery.write(block)
         outcomes = delivery.commit()
     finally:
         delivery.abort()
     if any(outcome.unique_id is None for outcome in outcomes):
-        raise typer.Exit(EX_TEMPFAIL)
+        raise Exit(EX_TEMPFAIL)
 
 
 async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
@@ -123,7 +114,7 @@ async def _find(settings: Settings, addresses: list[str]) -> list[Recipient]:
             result = await finder.find(address)
             if isinstance(result, Refusal):
                 complain(f"{address!r}: {result.text}")
-                raise typer.Exit(_STATUS[result])
+                raise Exit(_STATUS[result])
             found.append(Recipient(address, result))
     return found
 
@@ -142,11 +133,11 @@ def _blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 def import_(
     *,
-    path: Annotated[Path, typer.Argument(help="mbox file, Maildir, .eml file or folder of them.")],
-    account: Annotated[str, typer.Option("--account", help="Whose maildrop it goes into.")],
-    kind: Annotated[str, typer.Option("--kind", help=f"One of: {', '.join(KINDS)}.")] = "auto",
+    path: Annotated[Path, Argument(help="mbox file, Maildir, .eml file or folder of them.")],
+    account: Annotated[str, Option("--account", help="Whose maildrop it goes into.")],
+    kind: Annotated[str, Option("--kind", help=f"One of: {', '.join(KINDS)}.")] = "auto",
     again: Annotated[
-        bool, typer.Option("--again", help="Import what was imported before once more.")
+        bool, Option("--again", help="Import what was imported before once more.")
     ] = False,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -160,7 +151,7 @@ def import_(
     found = find_account(settings, account)
     if found is None:
         complain(f"no account {account!r}")
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
     messages = iter_messages(path, kind)
     make_private_folder(settings.mail_folder)
     journal = None if again else _journal(settings, found)
@@ -171,7 +162,7 @@ def import_(
     failed = f"; {len(result.failed)} failed" if result.failed else ""
     print(f"{result.imported} messages imported, {result.octets} octets{known}{failed}")
     if result.failed:
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
 
 
 def _journal(settings: Settings, account: Account) -> Path:
@@ -183,6 +174,16 @@ def _journal(settings: Settings, account: Account) -> Path:
 def _import(
     settings: Settings, account: Account, messages: Messages, journal: Path | None
 ) -> ImportResult:
+    from rich.console import Console  # noqa: PLC0415 - not for deliveries
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -15,11 +15,13 @@ from cryptography import x509
 
 from restante.accounts.contract import AccountError
 from restante.app import build
+from restante.app.accounts import find_account, make_account, make_sqlite_accounts, make_store_of
 from restante.app.config.load import Loaded
 from restante.app.config.problem import Problem
 from restante.app.config.settings import Kind, Secret, Settings
 from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
+from restante.app.tls import certificates
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
 
@@ -88,7 +90,7 @@ def is_local(host: str) -> bool:
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
     tls = settings.tls
-    default, by_name = build.certificates(settings)
+    default, by_name = certificates(settings)
     wanting = settings.wanting_tls()
     if default is None and wanting:
         yield (
@@ -136,7 +138,7 @@ def _why(error: OSError, otherwise: str) -> str:
 
 
 def _expired(settings: Settings) -> Iterator[Finding]:
-    default, by_name = build.certificates(settings)
+    default, by_name = certificates(settings)
     all_of_them = {f"tls.names.{name}.certificate": each for name, each in by_name.items()}
     if default is not None:
         all_of_them["tls.certificate"] = default
@@ -183,7 +185,7 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
     fine = True
     for name, each in given.static.items():
         try:
-            build.make_account(name, each)
+            make_account(name, each)
         except ValueError as error:
             fine = False
             yield f"accounts.static.{name}", str(error)
@@ -196,9 +198,9 @@ def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
     key = "accounts." + {"sqlite": "path"}.get(kind, kind.replace("-", "_"))
     try:
         if kind != "sqlite":
-            build.make_store_of(settings, kind)
+            make_store_of(settings, kind)
         elif settings.accounts_file.exists():
-            with build.make_sqlite_accounts(settings) as accounts:
+            with make_sqlite_accounts(settings) as accounts:
                 accounts.list()
     except (ValueError, AccountError, ImportError) as error:
         yield key, str(error)
@@ -219,7 +221,7 @@ def _login(settings: Settings) -> Iterator[Finding]:
         except ValueError as error:  # it begins with the setting's name
             name, _, text = str(error).partition("=")
             section = "pop3" if hasattr(settings.pop3, name) else "login"
-            yield f"{section}.{name}", text.partition(": ")[2]
+            yield f"{section}.{name}", text
     anonymous = settings.login.anonymous
     if anonymous is not None and not _exists(settings, anonymous):
         yield "login.anonymous", "there is no such account, or it is disabled"
@@ -279,7 +281,7 @@ def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
     if settings.accounts.kinds == ("sqlite",) and not settings.accounts_file.exists():
         return False
     try:
-        account = build.find_account(settings, name, by_address=by_address)
+        account = find_account(settings, name, by_address=by_address)
     except (ValueError, AccountError, ImportError):
         return True  # what is wrong with the accounts is reported already
     return account is not None and not account.disabled and not account.assumed

@@ -8,12 +8,12 @@ its default and its bounds from there. Each key says in words what it allows; er
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from restante.accounts.ldap import ATTRIBUTES, VERSION_ATTRIBUTES
+from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
 from restante.guard.settings import GuardSettings
 from restante.networks import parse_network
 from restante.protocol.limits import MIN_IDLE_SECONDS
@@ -264,10 +264,12 @@ class LdapSection:
     allow_plaintext: bool = False
     ca_file: Path | None = described(None, FILE)
     scope: Literal["subtree", "onelevel", "base"] = "subtree"
-    attributes: dict[str, str] = described(ATTRIBUTES, "attributes by what they say of an account")
+    attributes: dict[str, str] = described(
+        LDAP_ATTRIBUTES, "attributes by what they say of an account"
+    )
     password_attribute: str = described("", "the name of an attribute")
     schemes: tuple[str, ...] = described((), "password schemes")
-    version_attributes: tuple[str, ...] = described(VERSION_ATTRIBUTES, "attributes")
+    version_attributes: tuple[str, ...] = described(LDAP_VERSION_ATTRIBUTES, "attributes")
     max_connections: int = bounded(10, 1)
     timeout: float = timeout_of(5.0)
 
@@ -399,8 +401,8 @@ class Settings:
         return self.server.data / "secret.key"
 
     @property
-    def inquiry_socket(self) -> Path:
-        """Where a running server is asked for its sessions."""
+    def admin_socket(self) -> Path:
+        """Where a running server answers questions."""
         return self.server.data / "restante.sock"
 
     @property
@@ -439,3 +441,9 @@ class Settings:
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
         return keys
+
+
+def revealed(section: Any) -> dict[str, Any]:
+    """The keys of a section and their values, secrets as plain text."""
+    values = ((each.name, getattr(section, each.name)) for each in fields(section))
+    return {name: value.text if isinstance(value, Secret) else value for name, value in values}
