@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from restante.app.cli.command_line import Option
+from restante.app.owner import become_owner_of
 
 
 def cert(
@@ -23,6 +24,7 @@ def cert(
     """Make a certificate for development, signed by itself."""
     from restante.app.cert import make_certificate  # noqa: PLC0415 - --help needs none
 
+    become_owner_of(out)
     certificate, key = out / "certificate.pem", out / "key.pem"
     try:
         make_certificate(certificate, key, names or ["localhost"], days=days, replace=force)

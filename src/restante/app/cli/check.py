@@ -15,6 +15,7 @@ from restante.app.cli.options import (
     overrides,
 )
 from restante.app.config.problem import ConfigError
+from restante.app.owner import become_owner_of
 
 
 def check_config(
@@ -31,6 +32,7 @@ def check_config(
     from restante.app.config.load import read, show  # noqa: PLC0415
 
     loaded = read(config, overrides=overrides(data, sets))
+    become_owner_of(loaded.settings.server.data)  # what may be read is asked as the server would
     found = check(loaded)
     if found:
         complain_of_config(ConfigError(found))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from restante.app.cli.command_line import Option
 from restante.app.config.problem import ConfigError
+from restante.app.owner import become_owner_of
 
 if TYPE_CHECKING:  # reading a configuration takes longer than to say how a command is called
     from restante.app.config.load import Loaded, Override
@@ -44,10 +45,15 @@ def overrides(
 
 
 def load_for(config: Path | None, data: str | None, sets: Sequence[str] | None) -> Loaded:
-    """The configuration for a command. Raises ConfigError."""
+    """The configuration for a command. As root it goes on as the data's owner.
+
+    Raises ConfigError.
+    """
     from restante.app.config.load import load  # noqa: PLC0415
 
-    return load(config, overrides=overrides(data, sets))
+    loaded = load(config, overrides=overrides(data, sets))
+    become_owner_of(loaded.settings.server.data)
+    return loaded
 
 
 def complain(text: str) -> None:

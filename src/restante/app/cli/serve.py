@@ -7,6 +7,7 @@ from typing import Annotated
 
 from restante.app.cli.command_line import Option
 from restante.app.cli.options import ConfigOption, DataOption, SetOption, overrides
+from restante.app.owner import refuse_root
 
 _FLAGS = (
     ("--host", ("pop3", "host")),
@@ -54,7 +55,6 @@ def serve(
     certificate, and a first account whose password it shows once.
     """
     from restante.app.config.load import Override, load, read  # noqa: PLC0415 - --help needs none
-    from restante.app.run import serve as run  # noqa: PLC0415
 
     given = {
         "--host": host, "--pop3-port": pop3_port, "--pop3s-port": pop3s_port,
@@ -65,4 +65,8 @@ def serve(
     if debug:
         flags.append(Override("--debug", ("log", "protocol"), "true"))
     chosen = overrides(data, sets, flags)
-    run(read(config, overrides=chosen), lambda: load(config, overrides=chosen), ready_file)
+    loaded = read(config, overrides=chosen)
+    refuse_root(loaded.settings.server.data)
+    from restante.app.run import serve as run  # noqa: PLC0415
+
+    run(loaded, lambda: load(config, overrides=chosen), ready_file)

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from cryptography import x509
-
 from restante.accounts.contract import AccountError
 from restante.app import build
 from restante.app.accounts import find_account, make_account, make_sqlite_accounts, make_store_of
@@ -138,6 +136,10 @@ def _why(error: OSError, otherwise: str) -> str:
 
 
 def _expired(settings: Settings) -> Iterator[Finding]:
+    try:
+        from cryptography import x509  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError:
+        return
     default, by_name = certificates(settings)
     all_of_them = {f"tls.names.{name}.certificate": each for name, each in by_name.items()}
     if default is not None:
