@@ -98,7 +98,7 @@ def test_what_commands_make_belongs_to_the_owner_of_the_data(
 def test_serve_refuses_and_says_how_to_start_it(served: Path, as_root: Command) -> None:
     done = as_root("serve")
     assert done.returncode == 1
-    assert b"sudo -u #54321 " in done.stderr
+    assert b"sudo -u '#54321' " in done.stderr
     assert owners(served) == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from restante.app.errors import StartError
@@ -53,5 +54,5 @@ def refuse_root(folder: Path) -> None:
         name = f"#{owner}"  # as sudo takes it
     raise StartError(
         f"{folder} belongs to another user, who couldn't open what root would make there:"
-        f" start the server by `sudo -u {name} restante serve ...`"
+        f" start the server by `sudo -u {shlex.quote(name)} restante serve ...`"
     )

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from restante.accounts.contract import AccountError
+from restante.accounts.contract import Account, AccountError
+from restante.accounts.passwd_file import PasswdFile
+from restante.accounts.schemes import SCHEMES, split_credential, verify
 from restante.app import build
-from restante.app.accounts import find_account, make_account, make_sqlite_accounts, make_store_of
+from restante.app.accounts import (
+    ReplaceableAccounts,
+    find_account,
+    make_account,
+    make_sqlite_accounts,
+    make_store_of,
+)
 from restante.app.config.load import Loaded
 from restante.app.config.problem import Problem
-from restante.app.config.settings import Kind, Secret, Settings
+from restante.app.config.settings import (
+    AccountsSection,
+    Kind,
+    LmtpSection,
+    Pop3Section,
+    Secret,
+    Settings,
+    SmtpSection,
+)
 from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
 from restante.app.tls import certificates
@@ -73,6 +91,39 @@ def _ports(settings: Settings) -> Iterator[Finding]:
                 break
 
 
+def _hosts(settings: Settings) -> Iterator[Finding]:
+    """Hosts that nothing can listen on: names that don't resolve, other machines' addresses."""
+    tried: dict[str, str] = {}
+    for key, host, _ in addresses(settings):
+        if host not in tried:
+            tried[host] = _why_not_here(host)
+        if tried[host]:
+            yield _host_key(settings, key), tried[host]
+
+
+def _host_key(settings: Settings, key: str) -> str:
+    section, _, rest = key.partition(".")
+    return f"{section}.{rest.rpartition('.')[0]}.host" if "." in rest else f"{section}.host"
+
+
+def _why_not_here(host: str) -> str:
+    """Why nothing can listen on a host; "" if something can."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return (
+            "doesn't resolve; allowed: an IP address, or a name that leads to one of this machine's"
+        )
+    for family, kind, _, _, address in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"{address[0]} is no address of this machine"
+    return ""
+
+
 def _overlap(one: str, other: str) -> bool:
     hosts = {one, other}
     return len(hosts) == 1 or bool(hosts & _EVERYWHERE) or hosts <= _HERE
@@ -123,10 +174,22 @@ def _certificate(key: str, certificate: Certificate) -> Iterator[Finding]:
     try:
         certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     except OSError as error:
-        yield (
+        yield _why_not_loaded(key, certificate, error)
+
+
+def _why_not_loaded(key: str, certificate: Certificate, error: OSError) -> Finding:
+    """The key that is to blame, and why, as far as OpenSSL says."""
+    reason = getattr(error, "reason", None) or ""
+    if "MISMATCH" in reason:
+        return (
             f"{key}.certificate",
-            _why(error, "isn't a PEM certificate with the key that fits it (or its password)"),
+            f"isn't the certificate of the key in {certificate.files()[-1]}",
         )
+    if certificate.password and ("BAD_DECRYPT" in reason or "BAD_PASSWORD" in reason or not reason):
+        return f"{key}.key_password", "doesn't open the private key"
+    said = f" ({reason.replace('_', ' ').lower()})" if reason else ""
+    text = f"isn't a PEM certificate with the key that fits it{said}"
+    return f"{key}.certificate", _why(error, text)
 
 
 def _why(error: OSError, otherwise: str) -> str:
@@ -153,20 +216,59 @@ def _expired(settings: Settings) -> Iterator[Finding]:
             yield key, f"expired on {found.not_valid_after_utc:%Y-%m-%d}"
 
 
+MAX_SOCKET_PATH = 107
+"""Octets of a Unix socket's path on Linux; elsewhere it may be a little less."""
+
+
 def _folders(settings: Settings) -> Iterator[Finding]:
+    """Folders that the server makes or writes to."""
     wanted = {"server.data": settings.server.data}
     if settings.maildrops.root is not None:
         wanted["maildrops.root"] = settings.maildrops.root
-    for key, file in (
-        ("accounts.path", settings.accounts.path),
-        ("log.file", settings.log.file),
-        ("lmtp.socket", settings.lmtp.socket),
-    ):
-        if file is not None:
-            wanted[key] = file.parent
+    if settings.accounts.path is not None:
+        wanted["accounts.path"] = settings.accounts.path.parent
     for key, folder in wanted.items():
         if not is_writable(folder):
             yield key, f"{folder} isn't a folder that this user can write to"
+    if settings.accounts.path is not None and settings.accounts.path.is_dir():
+        yield "accounts.path", "is a folder; allowed: the path of a file"
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Files that the server makes, in folders that it doesn't make."""
+    made = {settings.server.data, settings.mail_folder}
+    for key, file in (("log.file", settings.log.file), ("lmtp.socket", settings.lmtp.socket)):
+        if file is None:
+            continue
+        if not file.parent.is_dir() and file.parent not in made:
+            yield key, f"there is no folder {file.parent}"
+        elif not is_writable(file.parent):
+            yield key, f"{file.parent} isn't a folder that this user can write to"
+        elif file.is_dir():
+            yield key, "is a folder; allowed: the path of a file"
+        elif key == "lmtp.socket" and file.exists() and not file.is_socket():
+            yield key, "there is a file that isn't a socket"
+        elif key == "log.file" and file.exists() and not os.access(file, os.W_OK):
+            yield key, "can't be written to by this user"
+    if settings.lmtp.socket is not None and _is_too_long(settings.lmtp.socket):
+        yield "lmtp.socket", f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
+
+
+def _is_too_long(path: Path) -> bool:
+    return len(os.fsencode(path)) > MAX_SOCKET_PATH
+
+
+def _readable(settings: Settings) -> Iterator[Finding]:
+    """Files that are only read once somebody logs in."""
+    for key, file in (
+        ("oauth.ca_file", settings.oauth.ca_file),
+        ("oauth.jwks_file", settings.oauth.jwks_file),
+    ):
+        try:
+            if file is not None:
+                file.open("rb").close()
+        except OSError as error:
+            yield key, f"can't be read: {error.strerror}"
 
 
 def _maildrops(settings: Settings) -> Iterator[Finding]:
@@ -197,15 +299,37 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
 
 def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
     """What is wrong with one store; databases and directories aren't asked."""
-    key = "accounts." + {"sqlite": "path"}.get(kind, kind.replace("-", "_"))
+    key = "accounts." + {"sqlite": "path", "passwd-file": "passwd_file.path"}.get(kind, kind)
+    listed: Sequence[Account] = ()
     try:
         if kind != "sqlite":
-            make_store_of(settings, kind)
-        elif settings.accounts_file.exists():
-            with make_sqlite_accounts(settings) as accounts:
-                accounts.list()
+            store = make_store_of(settings, kind)
+            if isinstance(store, PasswdFile | ReplaceableAccounts):
+                listed = store.list()
+        elif settings.accounts_file.is_file():
+            with make_sqlite_accounts(settings) as database:
+                listed = database.list()
+        yield from ((key, text) for text in _unusable(listed))
     except (ValueError, AccountError, ImportError) as error:
         yield key, str(error)
+
+
+def _unusable(accounts: Sequence[Account]) -> Iterator[str]:
+    """Why passwords of these accounts can't be checked: libraries that are missing.
+
+    One password is tried for each scheme that there is.
+    """
+    samples = {
+        split_credential(each)[0]: each for account in accounts for each in account.credentials
+    }
+    for scheme, credential in samples.items():
+        try:
+            if scheme in SCHEMES:
+                verify(credential, "x")
+        except AccountError as error:
+            yield str(error)
+        except (ValueError, MemoryError):  # one that is damaged is no mistake in the configuration
+            continue
 
 
 def _login(settings: Settings) -> Iterator[Finding]:
@@ -245,6 +369,9 @@ def _idle(settings: Settings) -> Iterator[Finding]:
         if is_dataclass(section) and _is_set(section) and kind not in given.kinds:
             key = f"accounts.{kind.replace('-', '_')}"
             yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
+    for name in ("path", "scram"):
+        if "sqlite" not in given.kinds and getattr(given, name) != getattr(AccountsSection(), name):
+            yield f"accounts.{name}", 'has no effect; allowed: with accounts.kind = "sqlite"'
     if _is_set(settings.oauth) and not settings.oauth.is_wanted:
         yield "oauth", "has no effect; allowed: with oauth.issuer or oauth.introspection_url"
     if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
@@ -258,8 +385,10 @@ def _is_set(section: Any) -> bool:
 
 def _idle_proxies(settings: Settings) -> Iterator[Finding]:
     pop3 = settings.pop3
+    apart = ("host", "port", "tls", "tls_port", "proxy_protocol", "xclient")
+    default = Pop3Section()
     unused = [
-        name for name in ("proxy_protocol", "xclient") if pop3.listeners and getattr(pop3, name)
+        name for name in apart if pop3.listeners and getattr(pop3, name) != getattr(default, name)
     ]
     for name in unused:
         yield f"pop3.{name}", "has no effect; allowed: in each of pop3.listeners"
@@ -268,9 +397,29 @@ def _idle_proxies(settings: Settings) -> Iterator[Finding]:
         yield "pop3.proxy_networks", "has no effect; allowed: with proxy_protocol or xclient"
 
 
+def _idle_mail(settings: Settings) -> Iterator[Finding]:
+    """Keys that count again when something is switched on."""
+    smtp, lmtp, pop3 = settings.smtp, settings.lmtp, settings.pop3
+    sections: tuple[tuple[str, SmtpSection | LmtpSection, bool], ...] = (
+        ("smtp", smtp, smtp.port == "off"),
+        ("lmtp", lmtp, lmtp.port == "off" and lmtp.socket is None),
+    )
+    for name, section, is_off in sections:
+        default = type(section)()
+        for each in fields(section):
+            differs = getattr(section, each.name) != getattr(default, each.name)
+            if is_off and differs and each.name not in ("host", "port"):
+                yield f"{name}.{each.name}", f'has no effect while {name}.port is "off"'
+    if pop3.login_burst > 1 and not pop3.login_delay:
+        yield "pop3.login_burst", "has no effect without pop3.login_delay"
+
+
 def _delivery(settings: Settings) -> Iterator[Finding]:
     for domain in settings.delivery.domains:
-        if not domain or set(domain) & set(" @<>/\\,;:"):
+        if "*" in domain:
+            text = f"{domain!r}: each domain is named; with [] mail for all domains is taken"
+            yield "delivery.domains", text
+        elif not domain or set(domain) & set(" @<>/\\,;:") or domain.startswith("."):
             yield "delivery.domains", f"{domain!r} is not a domain"
     name = settings.delivery.catch_all
     if name is not None and not _exists(settings, name, by_address=True):
@@ -291,8 +440,19 @@ def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
 
 def _exposed(settings: Settings) -> Iterator[Finding]:
     for key, each in settings.pop3_listeners():
-        if each.tls == "none" and not is_local(each.host) and not settings.pop3.allow_plaintext:
+        if is_local(each.host):
+            continue
+        if each.tls == "none" and not settings.pop3.allow_plaintext:
             yield key, "without TLS only clients on this machine can log in with a password"
+        elif settings.pop3.allow_plaintext and each.tls in ("none", "starttls"):
+            text = f"passwords for {each.host} may cross the network in the clear, for all to read"
+            yield "pop3.allow_plaintext", text
+    smtp = settings.smtp
+    if smtp.port != "off" and not is_local(smtp.host) and not settings.delivery.domains:
+        text = "mail for any domain is taken, by what stands before the @; name your domains"
+        yield "delivery.domains", text
+    if _is_too_long(settings.admin_socket):
+        yield "server.data", "is too long a path for the socket that `restante status` asks by"
     if settings.lmtp.port != "off" and not is_local(settings.lmtp.host):
         yield "lmtp.host", "LMTP asks nobody who they are: whoever reaches it can deliver"
 
@@ -321,13 +481,17 @@ def _secrets(section: Any, above: str = "") -> Iterator[str]:
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_ports, False),
+    (_hosts, False),
     (_certificates, False),
     (_folders, False),
+    (_files, False),
+    (_readable, False),
     (_maildrops, False),
     (_accounts, False),
     (_login, False),
     (_idle, False),
     (_delivery, False),
+    (_idle_mail, True),
     (_expired, True),
     (_exposed, True),
 )
