@@ -310,6 +310,30 @@ def test_a_bad_new_certificate_is_told_and_the_old_goes_on(certified: Server, da
 
 
 @unix
+def test_a_certificate_that_is_missing_is_told_once_and_again_when_somebody_asks(
+    folder: Path,
+) -> None:
+    make_certificate(folder / "c.pem", folder / "k.pem")
+    file = write_config(folder)
+    text = 'certificate = "c.pem"\nkey = "k.pem"'
+    file.write_text(file.read_text().replace("development = true", text))
+    prelude = (
+        "import restante.app.service as s; s.CHOICE_SECONDS = 0.01; s.CERTIFICATE_ROUNDS = 1\n"
+        "renew, looks = s.renew_certificates, open('looks', 'a', buffering=1)\n"
+        "s.renew_certificates = lambda *given, **how: (print(file=looks), renew(*given, **how))"
+    )
+    with Server(folder, "--workers", "1", prelude=prelude) as server:
+        (folder / "c.pem").unlink()
+        server.wait_for_log("the old one goes on")
+        before = (folder / "looks").stat().st_size
+        wait_until(lambda: (folder / "looks").stat().st_size > before + 20, "twenty looks more")
+        assert server.log.read_text().count("the old one goes on") == 1
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("the old one goes on", times=2)
+    assert re.search(r"the old one goes on: .* \(\d+ more times\)", server.log.read_text())
+
+
+@unix
 def test_sighup_takes_static_accounts_anew(folder: Path) -> None:
     file = write_config(folder)
     with Server(folder) as server:

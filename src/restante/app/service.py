@@ -28,6 +28,7 @@ from restante.app.config.settings import ListenerSection, LmtpSection, Settings,
 from restante.app.debug_log import Choice, describe, read_choice
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
+from restante.app.logs import write_anew
 from restante.app.processes.listen_sockets import (
     MAIL_BACKLOG,
     Endpoint,
@@ -349,12 +350,15 @@ def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) 
     found = [tls for tls in contexts if tls is not None]
     if not any(always or tls.changed() for tls in found):
         return
+    if always:  # somebody wants to know
+        write_anew()
     try:
         for tls in found:
             tls.reload()
     except OSError as error:  # ssl.SSLError is one
         log.error("the new certificate can't be used, the old one goes on: %s", error)
     else:
+        write_anew()
         log.info("certificates loaded")
 
 
