@@ -94,7 +94,9 @@ class Worker:
                 await self._writer.wait_closed()
 
     def _send(self, message: Message) -> None:
-        self._writer.write(encode(message))
+        """Send, unless nobody is there any more: loops differ in what they raise then."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
 
     async def _send_news(self, news: WorkerNews) -> None:
         rounds = 0
@@ -114,6 +116,13 @@ class Worker:
 
     async def _follow(self, reader: StreamReader, news: WorkerNews) -> None:
         """Do what the supervisor says until it says `drain` or has ended."""
+        with suppress(ConnectionError):  # it was killed while it was sent an answer
+            if await self._obey(reader, news):
+                return
+        log.warning("worker %d: the supervisor is gone, stopping", os.getpid())
+
+    async def _obey(self, reader: StreamReader, news: WorkerNews) -> bool:
+        """Do what messages say. True: one said `drain`; False: no more will come."""
         while (message := await read_message(reader)) is not None:
             match message.get("say"):
                 case "news":
@@ -123,8 +132,8 @@ class Worker:
                 case "reload":
                     self._reload(accounts=message["accounts"])
                 case "drain":
-                    return
-        log.warning("worker %d: the supervisor is gone, stopping", os.getpid())
+                    return True
+        return False
 
     async def _list_sessions(self, question: int) -> None:
         for rows in batches(live_sessions(self._service)):
