@@ -466,6 +466,32 @@ def test_the_script_says_which_python_it_needs(folder: Path) -> None:
     assert not (folder / ".venv-serve").exists()
 
 
+@unix
+def test_the_script_updates_an_environment_and_keeps_what_was_added_to_it(folder: Path) -> None:
+    programs = folder / ".venv-serve" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "restante"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{folder / "calls"}\n')
+        program.chmod(0o755)
+    (folder / ".venv-serve" / "added-by-hand").touch()
+    environ = {**os.environ, "RESTANTE_HOME": str(folder)}
+
+    def calls() -> list[str]:
+        (folder / "calls").unlink(missing_ok=True)
+        subprocess.run(
+            ["bash", SCRIPT, "--pop3-port", "0"], env=environ, check=True, capture_output=True
+        )
+        return (folder / "calls").read_text().splitlines()
+
+    first = calls()
+    assert any("pip install" in each and "--editable" in each for each in first)
+    assert not any("venv" in each for each in first)
+    assert first[-1] == "restante serve --pop3-port 0"
+    assert not any("pip install" in each for each in calls())  # nothing has changed since
+    assert (folder / ".venv-serve" / "added-by-hand").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only where /proc tells the limits")
 def test_it_opens_as_many_files_as_it_is_allowed(folder: Path) -> None:
     prelude = (
