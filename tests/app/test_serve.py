@@ -426,6 +426,27 @@ def test_the_service_manager_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
         assert manager.recv(100) == b"STOPPING=1"
 
 
+def test_a_maildrop_that_was_restored_keeps_its_unique_ids(server: Server, folder: Path) -> None:
+    maildrop, copy = folder / "data" / "mail" / "joe", folder / "copy"
+
+    def unique_ids() -> list[bytes]:
+        client = server.login()
+        found = client.uidl()[1]
+        client.quit()
+        return found
+
+    for number in range(3):
+        send(server, b"Subject: %d\r\n\r\nx\r\n" % number)
+    before = unique_ids()
+    shutil.copytree(maildrop, copy)  # while the server runs
+    shutil.rmtree(maildrop)
+    assert unique_ids() == []
+    shutil.rmtree(maildrop)
+    shutil.copytree(copy, maildrop)
+    assert unique_ids() == before
+    assert len(before) == 3
+
+
 def test_many_senders_at_once_lose_nothing(server: Server) -> None:
     threads = [
         threading.Thread(target=send, args=(server, b"Subject: %d\r\n\r\nx\r\n" % i))
