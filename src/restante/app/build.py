@@ -1,4 +1,4 @@
-"""The parts of a server beside accounts and TLS, made as the configuration says."""
+"""The parts of the POP3 server, made as the configuration says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import asdict, fields
 from restante.accounts.kerberos import Kerberos
 from restante.accounts.oauth import OAuth
 from restante.app.config.settings import Settings, revealed
-from restante.guard.ban_store import BanStore
-from restante.guard.guard import Guard
 from restante.server.listen.listener import Listener
 from restante.server.settings import Settings as ServerSettings
-from restante.stores.maildir.store import Maildir
 
 
 def make_oauth(settings: Settings) -> OAuth | None:
@@ -38,11 +35,6 @@ def make_kerberos(settings: Settings) -> Kerberos | None:
     )
 
 
-def make_guard(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Guard:
-    """The guard, with its book. key, writer: the same in all worker processes; see there."""
-    return Guard(settings.guard, BanStore(settings.bans_file, writer), key=key)
-
-
 def make_listeners(settings: Settings) -> list[Listener]:
     """Where POP3 is spoken. Raises ValueError for proxies that can't be told."""
     networks = tuple(settings.pop3.proxy_networks)
@@ -60,14 +52,3 @@ def server_settings(settings: Settings) -> ServerSettings:
         if each.name in known
     }
     return ServerSettings(**{**given, "hostname": settings.server.hostname or None})
-
-
-def make_store(settings: Settings) -> Maildir:
-    """Raises ValueError for a template that could lead out of the root."""
-    maildrops = settings.maildrops
-    return Maildir(
-        settings.mail_folder,
-        template=maildrops.template,
-        unique_ids=maildrops.unique_ids,
-        fsync=maildrops.fsync,
-    )

@@ -8,11 +8,11 @@ import socket
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.accounts import make_sqlite_accounts
-from restante.app.build import make_guard
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder, write_file
+from restante.app.guard import make_guard
 from restante.app.passwords import new_password
 
 FIRST_ACCOUNT = "me"

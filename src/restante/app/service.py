@@ -28,7 +28,9 @@ from restante.app.config.settings import ListenerSection, LmtpSection, Settings,
 from restante.app.debug_log import Choice, describe, read_choice
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
+from restante.app.guard import make_guard
 from restante.app.logs import write_anew
+from restante.app.maildrops import make_store
 from restante.app.processes.listen_sockets import (
     MAIL_BACKLOG,
     Endpoint,
@@ -73,13 +75,13 @@ class Service:
         self._given = given
         self.endpoints: list[Endpoint] = []
         self.accounts = make_accounts(settings)
-        self._store = build.make_store(settings)
+        self._store = make_store(settings)
         if given is None:
             self._tls, self._mail_tls = make_all_tls(settings)
-            self.guard = build.make_guard(settings)
+            self.guard = make_guard(settings)
         else:
             self._tls, self._mail_tls = given.tls, given.mail_tls
-            self.guard = build.make_guard(settings, key=given.key, writer=given.writer)
+            self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
         self._executor = ThreadPoolExecutor(settings.pop3.max_threads, "restante-delivery")
         self.intakes: dict[str, Intake] = {}

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
-from restante.app.build import make_guard
 from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
@@ -23,6 +22,7 @@ from restante.app.cli.options import (
 from restante.app.cli.output import print_table
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.app.guard import make_guard
 from restante.app.logs import one_line
 from restante.guard.ban_store import Ban, BanStoreError
 from restante.guard.failures import Throttled

@@ -12,7 +12,6 @@ from typing import Annotated, BinaryIO
 
 from restante.accounts.contract import Account
 from restante.app.accounts import find_account, opened_accounts
-from restante.app.build import make_store
 from restante.app.cli.command_line import Argument, Exit, Option
 from restante.app.cli.options import (
     FAILED,
@@ -25,6 +24,7 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.app.maildrops import make_store
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.importer import KINDS, ImportResult, Messages, import_messages, iter_messages
 from restante.delivery.recipients import (

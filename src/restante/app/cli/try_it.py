@@ -14,11 +14,11 @@ from typing import Annotated
 
 from restante.accounts.schemes import split_credential
 from restante.app.accounts import make_sqlite_accounts
-from restante.app.build import make_store
 from restante.app.cli.command_line import Exit, Option, UsageError
 from restante.app.cli.options import FAILED, ConfigOption, DataOption, SetOption, complain, load_for
 from restante.app.cli.user import FromStdin, ask_password
 from restante.app.config.settings import Settings
+from restante.app.maildrops import make_store
 from restante.app.passwords import new_password
 from restante.app.processes.admin_client import Row, ask
 
