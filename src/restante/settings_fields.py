@@ -84,7 +84,7 @@ def _field(default: T, allowed: Allowed) -> T:
 
 
 @lru_cache
-def allowed_of(settings: Any) -> Mapping[str, Allowed]:
+def allowed_of(settings: type) -> Mapping[str, Allowed]:
     """What each setting of a class may be, by name."""
     hints = get_type_hints(settings)
     return {
