@@ -4,53 +4,180 @@ from restante import Maildir, Pop3Server
 
 with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
     ...
+
+What `__all__` lists here and in `restante.accounts`, `restante.stores` and `restante.server` is
+public. All else may change.
 """
 
-from restante.accounts.chain import make_chain
-from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword
-from restante.accounts.passwd_file import PasswdFile
-from restante.accounts.sqlite import SqliteAccounts
-from restante.accounts.static import StaticAccounts
-from restante.guard.ban_store import BanStore
-from restante.guard.guard import Guard
-from restante.guard.settings import GuardSettings
-from restante.protocol.claims import (
-    Claim,
-    IdentityClaim,
-    PasswordClaim,
-    SecretClaim,
-    TokenClaim,
-)
-from restante.protocol.errors import Pop3Error
-from restante.protocol.replies import Err, MultiLine, Ok, Reply
-from restante.protocol.states import State
-from restante.server.backend import Backend
-from restante.server.client import ClientSession
-from restante.server.listen.listener import Listener
-from restante.server.observer import Observer
-from restante.server.server import Pop3Server
-from restante.server.tls.settings import Certificate, TlsSettings
-from restante.stores.contract import (
-    CommitFailed,
-    Content,
-    Maildrop,
-    MaildropInUse,
-    MaildropStore,
-    MessageGone,
-    MessageInfo,
-    Store,
-    StoreError,
-)
-from restante.stores.maildir.store import Maildir
-from restante.stores.memory import MemoryStore
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restante.accounts.account import (
+        Account,
+        AccountError,
+        AppPassword,
+    )
+    from restante.accounts.chain import (
+        make_chain,
+    )
+    from restante.accounts.contract import (
+        AccountStore,
+    )
+    from restante.accounts.kerberos import (
+        Kerberos,
+    )
+    from restante.accounts.oauth import (
+        OAuth,
+    )
+    from restante.accounts.passwd_file import (
+        PasswdFile,
+    )
+    from restante.accounts.sqlite import (
+        SqliteAccounts,
+    )
+    from restante.accounts.static import (
+        StaticAccounts,
+    )
+    from restante.calls import (
+        OnThread,
+    )
+    from restante.guard.ban_store import (
+        BanStore,
+    )
+    from restante.guard.guard import (
+        Guard,
+    )
+    from restante.guard.settings import (
+        GuardSettings,
+    )
+    from restante.protocol.claims import (
+        Claim,
+        IdentityClaim,
+        PasswordClaim,
+        SecretClaim,
+        TokenClaim,
+    )
+    from restante.protocol.errors import (
+        Pop3Error,
+    )
+    from restante.protocol.listing import (
+        Listing,
+    )
+    from restante.protocol.replies import (
+        Err,
+        MultiLine,
+        Ok,
+        Reply,
+    )
+    from restante.protocol.states import (
+        State,
+    )
+    from restante.server.backend import (
+        Backend,
+    )
+    from restante.server.client import (
+        ClientSession,
+    )
+    from restante.server.listen.listener import (
+        Listener,
+    )
+    from restante.server.observer import (
+        Observer,
+    )
+    from restante.server.peer import (
+        Peer,
+    )
+    from restante.server.server import (
+        Pop3Server,
+    )
+    from restante.server.settings import (
+        Settings,
+    )
+    from restante.server.tls.settings import (
+        Certificate,
+        TlsSettings,
+    )
+    from restante.stores.contract import (
+        CommitFailed,
+        Content,
+        Incoming,
+        Lease,
+        LeaseLost,
+        Maildrop,
+        MaildropInUse,
+        MaildropStore,
+        MessageGone,
+        MessageInfo,
+        Messages,
+        Source,
+        Store,
+        StoreError,
+    )
+    from restante.stores.maildir.store import (
+        Maildir,
+    )
+    from restante.stores.memory import (
+        MemoryStore,
+    )
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "accounts.account": "Account AccountError AppPassword",
+    "accounts.chain": "make_chain",
+    "accounts.contract": "AccountStore",
+    "accounts.kerberos": "Kerberos",
+    "accounts.oauth": "OAuth",
+    "accounts.passwd_file": "PasswdFile",
+    "accounts.sqlite": "SqliteAccounts",
+    "accounts.static": "StaticAccounts",
+    "calls": "OnThread",
+    "guard.ban_store": "BanStore",
+    "guard.guard": "Guard",
+    "guard.settings": "GuardSettings",
+    "protocol.claims": "Claim IdentityClaim PasswordClaim SecretClaim TokenClaim",
+    "protocol.errors": "Pop3Error",
+    "protocol.listing": "Listing",
+    "protocol.replies": "Err MultiLine Ok Reply",
+    "protocol.states": "State",
+    "server.backend": "Backend",
+    "server.client": "ClientSession",
+    "server.listen.listener": "Listener",
+    "server.observer": "Observer",
+    "server.peer": "Peer",
+    "server.server": "Pop3Server",
+    "server.settings": "Settings",
+    "server.tls.settings": "Certificate TlsSettings",
+    "stores.contract": "CommitFailed Content Incoming Lease LeaseLost Maildrop MaildropInUse"
+    " MaildropStore MessageGone MessageInfo Messages Source Store StoreError",
+    "stores.maildir.store": "Maildir",
+    "stores.memory": "MemoryStore",
+}
+"""The public names, by the module that each comes from."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: who needs one needn't load them all."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'restante' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"restante.{home}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "Account",
     "AccountError",
     "AccountStore",
     "AppPassword",
+    "Backend",
     "BanStore",
     "Certificate",
     "Claim",
@@ -61,7 +188,12 @@ __all__ = [
     "Guard",
     "GuardSettings",
     "IdentityClaim",
+    "Incoming",
+    "Kerberos",
+    "Lease",
+    "LeaseLost",
     "Listener",
+    "Listing",
     "Maildir",
     "Maildrop",
     "MaildropInUse",
@@ -69,17 +201,25 @@ __all__ = [
     "MemoryStore",
     "MessageGone",
     "MessageInfo",
+    "Messages",
     "MultiLine",
+    "OAuth",
+    "Observer",
     "Ok",
+    "OnThread",
     "PasswdFile",
     "PasswordClaim",
+    "Peer",
     "Pop3Error",
     "Pop3Server",
     "Reply",
     "SecretClaim",
+    "Settings",
+    "Source",
     "SqliteAccounts",
     "State",
     "StaticAccounts",
+    "Store",
     "StoreError",
     "TlsSettings",
     "TokenClaim",

@@ -62,9 +62,24 @@ def items(default: T, words: str, check: Callable[[Any], object]) -> T:
     return _field(default, Allowed(words=words, check=check))
 
 
+def described(default: Any, words: str, check: Callable[[Any], object] | None = None) -> Any:
+    """A setting whose type doesn't say enough. words: what it may be. check: as of `items`."""
+    return _field(default, Allowed(words=words, check=check))
+
+
+def same(settings: Any, name: str) -> Any:
+    """The setting `name` of another class: its default and what is allowed."""
+    (found,) = (each for each in fields(settings) if each.name == name)
+    return _field(found.default, found.metadata.get(_KEY, Allowed()))
+
+
 def _field(default: T, allowed: Allowed) -> T:
     # It has the field's type for type checkers, as `dataclasses.field` does.
-    made: T = field(default=default, metadata={_KEY: allowed})
+    made: T
+    if isinstance(default, dict):  # each instance has one of its own
+        made = field(default_factory=lambda: dict(default), metadata={_KEY: allowed})  # type: ignore[assignment]
+    else:
+        made = field(default=default, metadata={_KEY: allowed})
     return made
 
 
@@ -84,8 +99,8 @@ def check(settings: Any) -> None:
     A list in place of a tuple is made one. Raises TypeError for a value of a wrong type and
     ValueError for one that isn't allowed; both name the setting, its value and what is allowed.
     """
-    of: Any = type(settings)
-    for name, allowed in allowed_of(of).items():
+    kind: Any = type(settings)
+    for name, allowed in allowed_of(kind).items():
         value = getattr(settings, name)
         if value is None and allowed.optional:
             continue
@@ -111,18 +126,26 @@ def _check_value(name: str, value: Any, allowed: Allowed) -> None:
     problem = f"{name}={value!r}: allowed {verb} {allowed.words}"
     if not _has_type(value, allowed.types):
         raise TypeError(problem)
+    reason = refusal(value, allowed)
+    if reason is not None:
+        raise ValueError(f"{problem} ({reason})" if reason else problem)
+
+
+def refusal(value: Any, allowed: Allowed) -> str | None:
+    """None if a value of the right type is allowed; else why it isn't, "" for its bounds."""
     if allowed.choices and value not in allowed.choices:
-        raise ValueError(problem)
+        return ""
     # Not `value < least`: nothing can be said of what isn't a number (NaN).
     if allowed.least is not None and not value >= allowed.least:
-        raise ValueError(problem)
+        return ""
     if allowed.most is not None and not value <= allowed.most:
-        raise ValueError(problem)
+        return ""
     if allowed.check is not None:
         try:
             allowed.check(value)
         except ValueError as error:
-            raise ValueError(f"{problem} ({error})") from None
+            return str(error)
+    return None
 
 
 def _has_type(value: Any, types: tuple[type, ...]) -> bool:
@@ -152,9 +175,9 @@ def _parts(hint: Any) -> tuple[tuple[type, ...], bool, bool, tuple[Any, ...]]:
     if origin in (Union, types.UnionType):
         parts = [_parts(each) for each in get_args(hint) if each is not type(None)]
         found = tuple(each for part in parts for each in part[0])
-        choices = tuple(each for part in parts for each in part[3])
+        choices = tuple(each for part in parts for each in part[3] if all(p[3] for p in parts))
         optional = type(None) in get_args(hint)
-        return found, optional, any(part[2] for part in parts), choices
+        return found, optional, all(part[2] for part in parts), choices
     if origin is Literal:
         choices = get_args(hint)
         return tuple({type(each) for each in choices}), False, False, choices

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from restante import __version__
-from restante.app.cli.main import app, run
+from restante.accounts.sqlite import SqliteAccounts
+from restante.app.cli.command_line import Group
+from restante.app.cli.main import COMMANDS, run
 from tests.app.conftest import Call
-from tests.app.support import restante, write_config
+from tests.app.support import environment, restante, write_config
 
-COMMANDS = ("serve", "user", "deliver", "import", "check-config", "cert", "log")
+SUMMARIES = {name: each.help for name, each in COMMANDS.commands.items()}  # type: ignore[union-attr]
+GROUPS = {"user", "bans", "log"}
 
 
 def test_version(folder: Path) -> None:
@@ -20,17 +24,92 @@ def test_version(folder: Path) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, f"restante {__version__}\n")
 
 
-def test_help_names_every_command() -> None:
-    result = CliRunner().invoke(app, ["--help"])
-    assert result.exit_code == 0
-    assert all(command in result.output for command in COMMANDS)
+def test_help_names_every_command_and_what_it_does(call: Call) -> None:
+    for arguments, status in ((["--help"], 0), (["-h"], 0), ([], 2)):
+        done = call(*arguments)
+        assert done.status == status
+        assert all(f"{name} " in done.out for name in COMMANDS.commands)
+        assert all(text in done.out for text in SUMMARIES.values())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_helps(command: str) -> None:
-    result = CliRunner().invoke(app, [command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage" in result.output
+@pytest.mark.parametrize("command", SUMMARIES)
+def test_every_command_helps_and_its_summary_is_what_it_says_itself(
+    call: Call, command: str
+) -> None:
+    done = call(command, "--help")
+    assert done.status == 0
+    assert done.out.startswith(f"Usage: restante {command}")
+    assert SUMMARIES[command].rstrip(".") in " ".join(done.out.split())
+
+
+def test_every_command_below_another_helps(call: Call) -> None:
+    for name in GROUPS:
+        group = COMMANDS.find(name)
+        assert isinstance(group, Group)
+        for below in group.commands:
+            done = call(name, below, "--help")
+            assert done.status == 0
+            assert done.out.startswith(f"Usage: restante {name} {below}")
+
+
+NEVER = {"aiosmtpd", "argon2", "cryptography", "pydantic", "rich", "typer", "uvloop"}
+SERVER = {
+    "restante.server.server", "restante.server.listen.listener", "restante.delivery.smtp",
+    "restante.accounts.oauth", "restante.app.service",
+}  # fmt: skip
+NOTHING = {"asyncio", "ssl", "sqlite3", "restante.app.config.settings"}
+
+LIGHT = [
+    ("--help", NEVER | SERVER | NOTHING),
+    ("--version", NEVER | SERVER | NOTHING),
+    ("serve --help", NEVER | SERVER | NOTHING),
+    ("check-config --help", NEVER | SERVER | NOTHING),
+    ("cert --help", NEVER | SERVER | NOTHING),
+    ("show systemd", NEVER | SERVER | NOTHING),
+    ("status", NEVER | SERVER | {"asyncio", "ssl", "sqlite3"}),
+    ("sessions", NEVER | SERVER | {"asyncio", "ssl", "sqlite3"}),
+    ("log show", NEVER | SERVER | {"asyncio", "ssl", "sqlite3"}),
+    ("bans list", NEVER | SERVER),
+    ("user list", NEVER | SERVER),
+    ("deliver --to joe", NEVER | SERVER),
+    ("import mail --account joe", (NEVER | SERVER) - {"rich"}),
+]
+
+
+@pytest.mark.parametrize(("command", "unwanted"), LIGHT)
+def test_a_command_loads_what_it_needs_and_no_more(
+    folder: Path, command: str, unwanted: set[str]
+) -> None:
+    """Most of a short command's time goes into imports."""
+    (folder / "data").mkdir()
+    with SqliteAccounts(folder / "data" / "accounts.sqlite") as accounts:
+        accounts.add("joe", "x")
+    (folder / "mail").write_text("From a Mon Jan  1 00:00:00 2026\nSubject: x\n\nx\n")
+    program = (
+        "import sys\nfrom restante.app.entry import main\nstatus = main()\n"
+        "print(*sys.modules, file=sys.stderr)\nsys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command.split()],
+        cwd=folder, input=b"Subject: x\n\nx\n", env=environment(), capture_output=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == (command in ("status", "sessions")), done.stderr[:500]
+    loaded = set(done.stderr.decode().splitlines()[-1].split())
+    assert loaded & unwanted == set()
+
+
+def test_a_library_that_is_missing_is_named(folder: Path) -> None:
+    program = (
+        "import sys\nsys.modules['cryptography'] = None\n"
+        "from restante.app.entry import main\nsys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "cert"], cwd=folder, env=environment(),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "restante: cryptography is missing: pip install 'restante[server]'\n"
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["serve", "--no-such"], ["import"]])

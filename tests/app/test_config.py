@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from restante.app.config.load import (
-    ConfigError,
-    Loaded,
-    Override,
-    Problem,
-    load,
-    parse_flag,
-    read,
-    show,
-    toml_value,
-)
+from restante.app.config.load import Loaded, Override, load, parse_flag, read, show
+from restante.app.config.problem import ConfigError, Problem
+from restante.app.config.settings import LoginSection, Pop3Section, Settings
+from restante.app.config.toml import toml_value
+from restante.guard.settings import GuardSettings
+from restante.server.settings import Settings as ServerSettings
 
 
 def given(folder: Path, text: str, **environ: str) -> Loaded:
@@ -46,6 +42,14 @@ MISTAKES = [
     ("[accounts.static.joe]\nemail = 'j@x'", "accounts.static.joe.password", "", "missing"),
     ("[accounts.static]\njoe = 3", "accounts.static.joe", "", "allowed: passwords by account"),
     ("[log]\nfile = [1]", "log.file", "[1]", "allowed: the path of a file"),
+    ("[pop3]\nhost = 'a b'", "pop3.host", '"a b"', "host name (there is a blank in it)"),
+    ("[smtp]\nhost = 'a:25'", "smtp.host", '"a:25"', "(neither a port nor brackets nor"),
+    ("[server]\nhostname = 'a b'", "server.hostname", '"a b"', "(there is a blank in it)"),
+    ("[pop3]\nstall_timeout = nan", "pop3.stall_timeout", "nan", "allowed: seconds, 0.01"),
+    ("[guard]\ndelay_max = 301", "guard.delay_max", "301", "allowed: seconds from 0 to 300"),
+    ("[guard]\ndelay_first = 50", "guard.delay_first", "50.0", "allowed is up to delay_max=30"),
+    ("[guard]\ndeny_networks = ['x']", "guard.deny_networks", '["x"]', "'x' does not appear"),
+    ("[pop3]\nproxy_networks = ['10.0.0.1/8']", "pop3.proxy_networks", '["10.0.0.1/8"]', "host b"),
 ]
 
 
@@ -72,6 +76,20 @@ def test_all_mistakes_are_told_at_once_wherever_they_are(folder: Path) -> None:
         ("--set", "lmtp.timeout"),
     }
     assert "RESTANTE_POP3__TLS" in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_mistake(folder: Path) -> None:
+    (folder / "x.toml").write_bytes(b"\xef\xbb\xbf[pop3]\nport = 7\n")
+    assert load(folder / "x.toml", environ={}).settings.pop3.port == 7
+
+
+def test_what_the_server_and_the_guard_have_is_declared_there_only() -> None:
+    """Names and types of keys that stand for their settings, and nothing else, are repeated."""
+    theirs = get_type_hints(ServerSettings)
+    for section in (Pop3Section, LoginSection):
+        same = {name: hint for name, hint in get_type_hints(section).items() if name in theirs}
+        assert same == {name: theirs[name] for name in same}
+    assert get_type_hints(Settings)["guard"] is GuardSettings
 
 
 def test_what_is_right_beside_a_mistake_counts(folder: Path) -> None:
@@ -125,14 +143,14 @@ def test_text_of_the_environment_becomes_what_its_key_wants() -> None:
     settings = load(environ=environ).settings
     assert (settings.pop3.port, settings.pop3.utf8, settings.pop3.expire_days) == ("off", False, 30)
     assert (settings.server.hostname, settings.server.drain_seconds) == ("123", 3.0)
-    assert settings.delivery.domains == ["a.example", "b.example"]
+    assert settings.delivery.domains == ("a.example", "b.example")
     assert [each.port for each in settings.pop3.listeners] == [7]
     assert list(settings.accounts.static) == ["joe"]
 
 
 def test_a_list_may_be_toml_too() -> None:
     settings = load(environ={"RESTANTE_DELIVERY__DOMAINS": '["a.example"]'}).settings
-    assert settings.delivery.domains == ["a.example"]
+    assert settings.delivery.domains == ("a.example",)
 
 
 def test_paths_in_the_file_are_relative_to_the_file_and_others_to_the_current_folder(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.app.build import ReplaceableAccounts
+from restante.app.accounts import ReplaceableAccounts
 from restante.app.config.load import read, show
 from restante.app.service import Service
 from tests.app.test_checks import found
@@ -46,8 +46,8 @@ MISTAKES = [
         "no",
         marks=only_cpython,
     ),
-    ("[guard]\nban_seconds = 100000\n", "guard", "ban_max"),
-    ("[guard]\ntrusted_networks = ['10.0.0.1/8']\n", "guard", "trusted_networks"),
+    ("[guard]\nban_seconds = 100000\n", "guard.ban_seconds", "ban_max"),
+    ("[guard]\ntrusted_networks = ['10.0.0.1/8']\n", "guard.trusted_networks", "host bits"),
 ]
 
 

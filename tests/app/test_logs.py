@@ -125,6 +125,17 @@ def test_lines_of_logins_are_written_together_a_little_later(folder: Path) -> No
 
 
 @pytest.mark.usefixtures("restored")
+def test_a_line_that_says_the_same_is_counted_instead(folder: Path) -> None:
+    handler = configure(file=folder / "log")
+    for _ in range(3):
+        logging.getLogger("restante.app").warning("no such file")
+    handler.close()
+    lines = (folder / "log").read_text().splitlines()
+    texts = [line.rpartition("restante.app: ")[2] for line in lines]
+    assert texts == ["no such file", "no such file (2 more times)"]
+
+
+@pytest.mark.usefixtures("restored")
 def test_no_line_is_lost_when_others_are_written_meanwhile(folder: Path) -> None:
     handler = configure(file=folder / "log")
 
@@ -165,7 +176,7 @@ def test_a_folder_that_is_gone_fails_nobody_and_may_come_back(folder: Path) -> N
     log.warning("first")
     shutil.rmtree(folder / "logs")
     log.warning("lost")
-    log.warning("lost")
+    log.warning("lost, too")
     (folder / "logs").mkdir()
     log.warning("second")
     log.warning("third")

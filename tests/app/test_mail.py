@@ -111,23 +111,17 @@ def test_a_fault_of_ours_keeps_the_message_in_the_queue(
     assert {status: run_safely(partial(int, status)) for status in given} == given
 
 
-def test_without_its_libraries_the_command_names_the_extra_and_nothing_bounces(
-    folder: Path,
-) -> None:
+def test_a_delivery_needs_no_library_of_the_extra(folder: Path) -> None:
+    missing = ("aiosmtpd", "cryptography", "argon2", "rich")
     program = (
-        "import sys; sys.modules['typer'] = None\n"
+        f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
         "from restante.app.entry import main; sys.exit(main())"
     )
-    for arguments, status in ((["serve"], 2), (["deliver", "--to", "joe"], 75)):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == status
-        assert done.stderr == b"restante: typer is missing: pip install 'restante[server]'\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "deliver", "--to", "joe"], cwd=folder,
+        env=environment(), input=b"Subject: x\n\nx\n", capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def access_log(folder: Path) -> list[str]:

@@ -90,7 +90,7 @@ def test_the_first_start_makes_what_it_needs_and_the_second_shows_no_password(
         found = re.search(r"First account: me, password (\S+)", shown)
         assert found
         assert f"POP3  127.0.0.1:{server.port('pop3', 'starttls')}" in shown
-        assert shown.count("curl") == 2
+        assert "Try it, from another terminal: " in shown
         send(server, b"Subject: x\r\n\r\nx\r\n", "me@localhost")
         client = server.login("me", found[1])
         assert client.stat() == (1, 17)
@@ -115,15 +115,42 @@ def test_the_first_start_makes_what_it_needs_and_the_second_shows_no_password(
         client.quit()
 
 
-@pytest.mark.peer
-@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_lines_to_try_work_as_they_are_shown(folder: Path) -> None:
-    with Server(folder) as server:
-        lines = [line for line in server.out.read_text().splitlines() if "curl" in line]
-        for line in lines:
-            done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=30, check=False)
-            assert done.returncode == 0, done.stderr
-        assert done.stdout == b"Subject: hello\r\n\r\nIt works.\r\n"
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_line_to_try_works_as_it_is_shown(folder: Path, workers: str) -> None:
+    with Server(folder, "--workers", workers) as server:
+        (line,) = (each for each in server.out.read_text().splitlines() if "Try it" in each)
+        arguments = line.partition(" try ")[2].split()
+        done = restante("try", *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.decode().splitlines()
+        assert [each.split()[0] for each in lines] == ["SMTP", "POP3", "POP3", "It"]
+        assert "took a message for restante-try-" in lines[0]
+        assert "inside TLS, read the message, " in lines[1]
+        assert lines[2].endswith("deleted it")
+        # Nothing of it is left.
+        assert [each.name for each in (folder / "data" / "mail").iterdir()] == []
+        assert restante("user", "list", cwd=folder).stdout.decode().count("\n") == 1
+
+
+def test_trying_with_an_account_that_is_there(folder: Path) -> None:
+    write_config(folder, "[smtp]\nport = 'off'\n[lmtp]\nport = 'off'\nsocket = 'l'\n")
+    with Server(folder, "--pop3-port", "0", "--pop3s-port", "0", ports=False) as server:
+        done = restante("try", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert "LMTP" in done.stdout.decode()
+        assert "logged in as joe" in done.stdout.decode()
+        done = restante("try", "--account", "joe", "--password-stdin", cwd=folder, given=b"x\n")
+        assert done.returncode == 0  # the configuration has the password
+    assert restante("try", cwd=folder).stderr.endswith(b"no server runs here\n")
+    assert server.log.read_text().count("login failed") == 0
+
+
+def test_a_wrong_password_is_told_by_a_try(folder: Path) -> None:
+    with Server(folder):
+        done = restante("try", "--account", "me", "--password-stdin", cwd=folder, given=b"x\n")
+    assert done.returncode == 1
+    assert b"failed: -ERR [AUTH]" in done.stderr
+    assert b"It works" not in done.stdout
 
 
 def taken_port() -> Iterator[int]:
@@ -154,7 +181,10 @@ def test_a_port_that_cannot_be_had_is_named_with_its_key(
     done = restante("serve", *flags, cwd=folder)
     assert done.returncode == 1
     last = done.stderr.decode().splitlines()[-1]
-    assert last.startswith(f"restante: {key} = {taken}: can't listen on 127.0.0.1: another")
+    assert last == (
+        f"restante: {key} = {taken}: can't listen on 127.0.0.1: another program listens there;"
+        f" choose another port by {flag}"
+    )
 
 
 @unix
@@ -280,6 +310,30 @@ def test_a_bad_new_certificate_is_told_and_the_old_goes_on(certified: Server, da
 
 
 @unix
+def test_a_certificate_that_is_missing_is_told_once_and_again_when_somebody_asks(
+    folder: Path,
+) -> None:
+    make_certificate(folder / "c.pem", folder / "k.pem")
+    file = write_config(folder)
+    text = 'certificate = "c.pem"\nkey = "k.pem"'
+    file.write_text(file.read_text().replace("development = true", text))
+    prelude = (
+        "import restante.app.service as s; s.CHOICE_SECONDS = 0.01; s.CERTIFICATE_ROUNDS = 1\n"
+        "renew, looks = s.renew_certificates, open('looks', 'a', buffering=1)\n"
+        "s.renew_certificates = lambda *given, **how: (print(file=looks), renew(*given, **how))"
+    )
+    with Server(folder, "--workers", "1", prelude=prelude) as server:
+        (folder / "c.pem").unlink()
+        server.wait_for_log("the old one goes on")
+        before = (folder / "looks").stat().st_size
+        wait_until(lambda: (folder / "looks").stat().st_size > before + 20, "twenty looks more")
+        assert server.log.read_text().count("the old one goes on") == 1
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("the old one goes on", times=2)
+    assert re.search(r"the old one goes on: .* \(\d+ more times\)", server.log.read_text())
+
+
+@unix
 def test_sighup_takes_static_accounts_anew(folder: Path) -> None:
     file = write_config(folder)
     with Server(folder) as server:
@@ -372,6 +426,27 @@ def test_the_service_manager_is_told(folder: Path, monkeypatch: pytest.MonkeyPat
         assert manager.recv(100) == b"STOPPING=1"
 
 
+def test_a_maildrop_that_was_restored_keeps_its_unique_ids(server: Server, folder: Path) -> None:
+    maildrop, copy = folder / "data" / "mail" / "joe", folder / "copy"
+
+    def unique_ids() -> list[bytes]:
+        client = server.login()
+        found = client.uidl()[1]
+        client.quit()
+        return found
+
+    for number in range(3):
+        send(server, b"Subject: %d\r\n\r\nx\r\n" % number)
+    before = unique_ids()
+    shutil.copytree(maildrop, copy)  # while the server runs
+    shutil.rmtree(maildrop)
+    assert unique_ids() == []
+    shutil.rmtree(maildrop)
+    shutil.copytree(copy, maildrop)
+    assert unique_ids() == before
+    assert len(before) == 3
+
+
 def test_many_senders_at_once_lose_nothing(server: Server) -> None:
     threads = [
         threading.Thread(target=send, args=(server, b"Subject: %d\r\n\r\nx\r\n" % i))
@@ -410,6 +485,32 @@ def test_the_script_says_which_python_it_needs(folder: Path) -> None:
     bare = "import sys\nsys.exit('ensurepip' in sys.argv[-1])"
     assert "apt install python3-venv" in says(bare)
     assert not (folder / ".venv-serve").exists()
+
+
+@unix
+def test_the_script_updates_an_environment_and_keeps_what_was_added_to_it(folder: Path) -> None:
+    programs = folder / ".venv-serve" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "restante"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{folder / "calls"}\n')
+        program.chmod(0o755)
+    (folder / ".venv-serve" / "added-by-hand").touch()
+    environ = {**os.environ, "RESTANTE_HOME": str(folder)}
+
+    def calls() -> list[str]:
+        (folder / "calls").unlink(missing_ok=True)
+        subprocess.run(
+            ["bash", SCRIPT, "--pop3-port", "0"], env=environ, check=True, capture_output=True
+        )
+        return (folder / "calls").read_text().splitlines()
+
+    first = calls()
+    assert any("pip install" in each and "--editable" in each for each in first)
+    assert not any("venv" in each for each in first)
+    assert first[-1] == "restante serve --pop3-port 0"
+    assert not any("pip install" in each for each in calls())  # nothing has changed since
+    assert (folder / ".venv-serve" / "added-by-hand").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only where /proc tells the limits")

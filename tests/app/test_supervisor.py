@@ -318,6 +318,23 @@ def test_workers_end_when_their_supervisor_is_killed(server: Server) -> None:
     assert not listens(server)
 
 
+def test_workers_say_in_one_line_that_their_supervisor_was_killed(server: Server) -> None:
+    """Even while one of them is answering a question."""
+    workers = pids(server)
+    with logged_in(server, workers[0]), socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(str(server.folder / "data" / "restante.sock"))
+        os.kill(workers[0], signal.SIGSTOP)
+        asking.sendall(b"sessions\n")
+        rows(server, "status")  # answered after that question was passed on
+        server.process.kill()
+        server.process.wait()
+        os.kill(workers[0], signal.SIGCONT)
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers' end")
+    log = server.log.read_text()
+    assert log.count("the supervisor is gone, stopping") == 2
+    assert "Traceback" not in log
+
+
 def test_signals_that_come_to_the_whole_group_are_the_supervisors(server: Server) -> None:
     workers = pids(server)
     for pid in workers:
@@ -361,6 +378,7 @@ def test_a_server_that_is_there_already_keeps_its_addresses(server: Server) -> N
     done = restante("serve", *TWO, "--pop3-port", str(port), *others, cwd=server.folder)
     assert done.returncode == 1
     assert f"pop3.port = {port}: can't listen on 127.0.0.1: another" in done.stderr.decode()
+    assert "It is Restante that listens there" in done.stderr.decode()
     assert len(pids(server)) == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from restante.accounts.schemes import split_credential, verify
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cli.main import run
-from restante.app.first_start import new_password
+from restante.app.passwords import new_password
 from tests.app.conftest import Call
 from tests.app.support import environment, restante, write_config
 
@@ -80,7 +80,7 @@ def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]
     [
         (["add", "joe"], 2, "no terminal"),
         (["add", "joe", "--generate", "--password-stdin"], 2, "exclude"),
-        (["add", "joe", "--password", "x"], 2, "No such option"),
+        (["add", "joe", "--password", "x"], 2, "unrecognized arguments"),
         (["add", "a\nb", "--generate"], 1, "control characters"),
         (["add", "ann", "--generate"], 1, "exists"),
         (["passwd", "nobody", "--generate"], 1, "no account 'nobody'"),

@@ -41,7 +41,7 @@ def test_what_makes_no_sense_is_refused(
 def test_a_tiny_run_measures_and_reports(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("pydantic", reason="restante serve needs it")
+    pytest.importorskip("cryptography", reason="restante serve needs it")
     output = tmp_path / "results.json"
     chosen = ["poll", "tls-resumed", "drain", "poll-hashed", "held", "huge"]
     arguments = ["--quick", "--rounds", "1", "--servers", "ceiling", "restante-asyncio"]

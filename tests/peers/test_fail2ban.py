@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from restante.app.cli.show import SHIPPED
 from restante.app.logs import HumanFormatter, JsonFormatter
 from tests.needs import need
 from tests.server.kit import Client, serving
 
 pytestmark = pytest.mark.peer
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "fail2ban"
+EXAMPLES = SHIPPED / "fail2ban"
 FILTER = EXAMPLES / "filter.d" / "restante.conf"
 FORMATS = {"human": HumanFormatter(), "json": JsonFormatter()}
 

@@ -22,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante import Certificate, TlsSettings
+from restante.defaults import NAME_KINDS
 from restante.server.tls import exporter as tls_exporter
 from restante.server.tls.certificates import end_point, first_certificate, principal_names
-from restante.server.tls.channel import MAX_NAMES, NAME_KINDS, TlsChannel
+from restante.server.tls.channel import MAX_NAMES, TlsChannel
 from tests.conftest import Authority
 from tests.needs import only_cpython
 

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = {
-    *("typer", "pydantic", "aiosmtpd", "cryptography", "argon2", "uvloop", "rich"),
+    *("aiosmtpd", "cryptography", "argon2", "uvloop", "rich"),
     *("gssapi", "bcrypt", "passlib", "joserfc", "httpx2", "asyncpg", "aiomysql", "pam"),
 }
 UNIX_ONLY = ["fcntl", "pwd", "grp", "resource", "termios"]
@@ -94,3 +94,17 @@ with Pop3Server(port=0, accounts={{"joe": "secret"}}, store=store) as server:
     client.quit()
 """
     assert run(code) == "(1, 7)\n"
+
+
+def test_every_public_name_comes_when_it_is_asked_for() -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import restante
+assert "asyncio" not in sys.modules and "restante.server.server" not in sys.modules
+for name in restante.__all__:
+    getattr(restante, name)
+assert set(restante.__all__) == set(restante._HOME_OF)
+assert set(restante.__all__) <= set(dir(restante))
+"""
+    assert run(code) == ""

@@ -14,13 +14,16 @@ from restante.server.settings import Settings, SettingsGiven, settings_of
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"use_auth": "none"}, 'use_auth=\'none\': allowed is "pop", "sasl" or "both"'),
-        ({"utf8_headers": "drop"}, "utf8_headers='drop': allowed is \"internationalized\""),
+        ({"use_auth": "none"}, "use_auth='none': allowed is .pop., .sasl. or .both."),
+        (
+            {"utf8_headers": "drop"},
+            "utf8_headers='drop': allowed is .downgrade., .refuse. or .as-is.",
+        ),
         ({"min_threads": -1}, "min_threads=-1: allowed is a whole number, 0 or more"),
         ({"max_threads": 0}, "max_threads=0: allowed is a whole number, 1 or more"),
         ({"min_threads": 9, "max_threads": 3}, "min_threads=9: allowed is up to max_threads=3"),
-        ({"batch_size": 1}, "batch_size=1: allowed is octets, 512 or more"),
-        ({"failure_delay": -0.5}, "failure_delay=-0.5: allowed is seconds, 0 or more"),
+        ({"batch_size": 1}, "batch_size=1: allowed is octets from 512 to 16777216"),
+        ({"failure_delay": -0.5}, "failure_delay=-0.5: allowed is seconds from 0 to 60"),
         ({"max_connections": 0}, "max_connections=0: allowed is a whole number, 1 or more"),
         ({"idle_timeout": 60}, r"idle_timeout=60: allowed is 600 seconds or more \(RFC 1939"),
     ],

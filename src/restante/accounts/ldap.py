@@ -40,17 +40,9 @@ from restante.accounts.ldap_wire import (
 )
 from restante.accounts.names import is_valid_name, name_key, spellings
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
+from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
 
 log = logging.getLogger("restante.accounts")
-
-ATTRIBUTES = {"name": "uid", "display_name": "cn", "email": "mail"}
-"""Which attribute gives which part of an account, unless told otherwise."""
-
-VERSION_ATTRIBUTES = (
-    *("entryCSN", "uSNChanged", "modifyTimestamp"),
-    *("pwdChangedTime", "pwdAccountLockedTime"),
-)
-"""Attributes of which one changes when an entry does: OpenLDAP's, Active Directory's, anybody's."""
 
 _PARTS = {"name", "display_name", "email", "maildrop", "disabled", "protocols", "networks"}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
@@ -105,11 +97,11 @@ class LdapAccounts(AccountStore):
         allow_plaintext: bool = False,
         ca_file: str | None = None,
         scope: str = "subtree",
-        attributes: Mapping[str, str] = ATTRIBUTES,
+        attributes: Mapping[str, str] = LDAP_ATTRIBUTES,
         address_filter: str = "(mail={address})",
         password_attribute: str = "",
         schemes: Collection[str] = (),
-        version_attributes: Sequence[str] = VERSION_ATTRIBUTES,
+        version_attributes: Sequence[str] = LDAP_VERSION_ATTRIBUTES,
         timeout: float = 5.0,
         max_connections: int = 10,
     ) -> None:

@@ -15,13 +15,14 @@ from restante.accounts.account import Account
 from restante.accounts.names import name_key
 from restante.accounts.schemes import split_credential
 from restante.calls import OnThread
-from restante.sasl.scram import DEFAULT_ITERATIONS, HASHES, SALT_OCTETS, ScramKeys, make
+from restante.defaults import SCRAM_ITERATIONS
+from restante.sasl.scram import HASHES, SALT_OCTETS, ScramKeys, make
 
 MIN_SECRET = 16
 """Octets of the secret: fewer could be guessed, and with it which salts are made up."""
 
 
-_NOBODYS = ScramKeys(bytes(SALT_OCTETS), DEFAULT_ITERATIONS, bytes(32), bytes(32)).format()
+_NOBODYS = ScramKeys(bytes(SALT_OCTETS), SCRAM_ITERATIONS, bytes(32), bytes(32)).format()
 
 
 class ScramKeyFinder:
@@ -39,7 +40,7 @@ class ScramKeyFinder:
         self,
         secret: bytes,
         *,
-        iterations: int = DEFAULT_ITERATIONS,
+        iterations: int = SCRAM_ITERATIONS,
         salt_octets: int = SALT_OCTETS,
         key: Callable[[str], str] = name_key,
     ) -> None:

@@ -21,12 +21,9 @@ from restante.accounts.schemes import (
     verify,
 )
 from restante.calls import OnThread, finished
+from restante.defaults import REMEMBER_SECONDS
 from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
 from restante.sasl.scram import HASHES
-
-REMEMBER_SECONDS = 900.0
-"""How long a verified password is remembered: a little more than the usual ten minutes
-between two polls."""
 
 MAX_REMEMBERED = 50_000
 """Verified passwords that are remembered, some 8 MB at most."""

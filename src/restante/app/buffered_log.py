@@ -10,6 +10,8 @@ from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import TextIO
 
+from restante.app.repeated_lines import RepeatedLines
+
 GATHERED = "restante.access"
 """The logger whose lines wait, unless they are warnings; all others' are written at once."""
 
@@ -30,6 +32,7 @@ class GatheringHandler(logging.Handler):
     def __init__(self, target: logging.StreamHandler[TextIO] | WatchedFileHandler) -> None:
         super().__init__()
         self.target = target
+        self.repeated = RepeatedLines()
         # Many threads put in, whoever writes takes out.
         self._records: deque[logging.LogRecord] = deque()
         self._writing = threading.RLock()  # not the handler's own: `logging.shutdown` holds that
@@ -41,7 +44,10 @@ class GatheringHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record. Quicker than the usual way: there are no filters, nor a lock."""
-        self._records.append(record)
+        if record.levelno < logging.WARNING:
+            self._records.append(record)
+        else:
+            self._records.extend(self.repeated.to_write(record))
         if not self._may_wait(record):
             self.flush()
         elif not self._wanted.is_set():
@@ -95,6 +101,7 @@ class GatheringHandler(logging.Handler):
         self._wanted.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        self._records.extend(self.repeated.left_out())
         self.flush()
         self.target.close()
         super().close()

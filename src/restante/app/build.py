@@ -1,160 +1,14 @@
-"""The parts of a server, made as the configuration says."""
+"""The parts of the POP3 server, made as the configuration says."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, fields
 
-from pydantic import SecretStr
-
-from restante.accounts.chain import make_chain
-from restante.accounts.contract import Account, AccountStore
 from restante.accounts.kerberos import Kerberos
-from restante.accounts.names import check_address
 from restante.accounts.oauth import OAuth
-from restante.accounts.passwd_file import PasswdFile
-from restante.accounts.schemes import SCHEMES, split_credential
-from restante.accounts.sqlite import SqliteAccounts
-from restante.accounts.static import StaticAccounts
-from restante.app.config.settings import (
-    Kind,
-    LdapSection,
-    Settings,
-    SqlSection,
-    StaticAccountSection,
-)
-from restante.calls import finished
-from restante.guard.ban_store import BanStore
-from restante.guard.guard import Guard
-from restante.guard.settings import GuardSettings
-from restante.networks import network_set
+from restante.app.config.settings import Settings, revealed
 from restante.server.listen.listener import Listener
-from restante.server.tls.settings import Certificate, TlsSettings
-from restante.stores.maildir.store import Maildir
-
-
-class ReplaceableAccounts(AccountStore):
-    """Static accounts that can be replaced by others while the server runs, all at once."""
-
-    blocking = False
-
-    def __init__(self, accounts: StaticAccounts) -> None:
-        self.current = accounts
-
-    def lookup(self, name: str) -> Account | None:
-        return self.current.lookup(name)
-
-    def lookup_address(self, address: str) -> Account | None:
-        return self.current.lookup_address(address)
-
-    def held_schemes(self) -> frozenset[str]:
-        return self.current.held_schemes()
-
-    def slowest_scheme(self) -> str | None:
-        return self.current.slowest_scheme()
-
-    def list(self) -> tuple[Account, ...]:
-        return self.current.list()
-
-
-def make_accounts(settings: Settings) -> AccountStore:
-    """The stores that the configuration names, as one.
-
-    Raises ValueError for what can't be, AccountError when a library is missing.
-    """
-    stores = [make_store_of(settings, kind) for kind in settings.accounts.kinds]
-    if len(stores) == 1:
-        return stores[0]
-    return make_chain(stores)
-
-
-@asynccontextmanager
-async def opened_accounts(settings: Settings) -> AsyncIterator[AccountStore]:
-    """The accounts, closed in the end. Raises as `make_accounts` does."""
-    accounts = make_accounts(settings)
-    try:
-        yield accounts
-    finally:
-        await close_accounts(accounts)
-
-
-async def close_accounts(accounts: AccountStore) -> None:
-    """Close what a store holds open."""
-    await accounts.aclose()
-
-
-def find_account(settings: Settings, name: str, *, by_address: bool = False) -> Account | None:
-    """The account of that name or address. Raises as `make_accounts` and look-ups do."""
-
-    async def find() -> Account | None:
-        async with opened_accounts(settings) as accounts:
-            look_up = accounts.lookup_address if by_address else accounts.lookup
-            found: Any = finished(look_up(name))
-            account: Account | None = await found if inspect.isawaitable(found) else found
-            return account
-
-    return asyncio.run(find())
-
-
-def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
-    """One store. Raises as `make_accounts` does."""
-    given = settings.accounts
-    match kind:
-        case "sqlite":
-            return make_sqlite_accounts(settings)
-        case "static":
-            return ReplaceableAccounts(make_static_accounts(settings))
-        case "passwd-file":
-            if given.passwd_file.path is None:
-                raise ValueError("accounts.passwd_file.path is missing")
-            return PasswdFile(
-                given.passwd_file.path,
-                default_scheme=given.passwd_file.default_scheme,
-                case_insensitive=given.case_insensitive,
-                domains=settings.delivery.domains,
-                username_format=given.passwd_file.username_format,
-            )
-        case "postgres":
-            from restante.accounts.postgres import PostgresAccounts  # noqa: PLC0415 - an extra
-
-            return PostgresAccounts(**_sql(given.postgres, given.case_insensitive))
-        case "mysql":
-            from restante.accounts.mysql import MysqlAccounts  # noqa: PLC0415 - an extra
-
-            return MysqlAccounts(**_sql(given.mysql, given.case_insensitive))
-        case "ldap":
-            return _make_ldap(given.ldap)
-        case "pam":
-            from restante.accounts.pam import PamAccounts  # noqa: PLC0415 - an extra
-
-            return PamAccounts(**given.pam.model_dump())
-
-
-def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
-    values = section.model_dump(exclude={"dsn", "password"})
-    dsn, password = section.dsn.get_secret_value(), _revealed(section.password)
-    return {"dsn": dsn, "password": password, "case_insensitive": case_insensitive, **values}
-
-
-def _make_ldap(section: LdapSection) -> AccountStore:
-    from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
-
-    values = section.model_dump(exclude={"bind_password"})
-    return LdapAccounts(**values, bind_password=section.bind_password.get_secret_value())
-
-
-def make_sqlite_accounts(settings: Settings) -> SqliteAccounts:
-    """The accounts that `restante user` changes."""
-    return SqliteAccounts(
-        settings.accounts_file,
-        case_insensitive=settings.accounts.case_insensitive,
-        domains=settings.delivery.domains,
-        scram=settings.accounts.scram,
-    )
+from restante.server.settings import Settings as ServerSettings
 
 
 def make_oauth(settings: Settings) -> OAuth | None:
@@ -162,10 +16,10 @@ def make_oauth(settings: Settings) -> OAuth | None:
     section = settings.oauth
     if not section.is_wanted:
         return None
-    values = section.model_dump(exclude={"client_secret", "algorithms"})
-    if section.algorithms is not None:
-        values["algorithms"] = section.algorithms
-    return OAuth(**values, client_secret=section.client_secret.get_secret_value())
+    values = revealed(section)
+    if section.algorithms is None:  # then those that OAuth thinks best
+        del values["algorithms"]
+    return OAuth(**values)
 
 
 def make_kerberos(settings: Settings) -> Kerberos | None:
@@ -181,115 +35,20 @@ def make_kerberos(settings: Settings) -> Kerberos | None:
     )
 
 
-def make_guard(settings: Settings, *, key: bytes | None = None, writer: int | None = None) -> Guard:
-    """The guard, with its book. key, writer: the same in all worker processes; see there.
-
-    Raises ValueError for a network that is none.
-    """
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.guard.model_dump().items()
-    }
-    return Guard(GuardSettings(**values), BanStore(settings.bans_file, writer), key=key)
-
-
 def make_listeners(settings: Settings) -> list[Listener]:
     """Where POP3 is spoken. Raises ValueError for proxies that can't be told."""
     networks = tuple(settings.pop3.proxy_networks)
     listeners = settings.pop3_listeners()
-    return [Listener(**each.model_dump(), proxy_networks=networks) for _, each in listeners]
+    return [Listener(**asdict(each), proxy_networks=networks) for _, each in listeners]
 
 
-def login_settings(settings: Settings) -> dict[str, Any]:
-    """The section `login`, as `restante.server.settings.Settings` takes it."""
-    values = settings.login.model_dump().items()
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values}
-
-
-def make_static_accounts(settings: Settings) -> StaticAccounts:
-    """Raises ValueError for an account that can't be; the text quotes no password."""
-    return StaticAccounts(
-        [make_account(name, given) for name, given in settings.accounts.static.items()],
-        case_insensitive=settings.accounts.case_insensitive,
-        domains=settings.delivery.domains,
-    )
-
-
-def make_account(name: str, given: StaticAccountSection) -> Account:
-    """Raises ValueError; the text quotes no password."""
-    text = given.password.get_secret_value()
-    scheme, _ = split_credential(text)
-    if scheme and scheme not in SCHEMES:
-        raise ValueError(
-            f"unknown password scheme: known are {', '.join(SCHEMES)};"
-            " a password that begins with a word in braces is written {PLAIN}{…"
-        )
-    (plain,) = StaticAccounts({name: text}).list()
-    network_set(given.networks)
-    return replace(
-        plain,
-        email=check_address(given.email),
-        display_name=given.display_name,
-        maildrop=given.maildrop,
-        disabled=given.disabled,
-        protocols=None if given.protocols is None else frozenset(given.protocols),
-        networks=tuple(given.networks),
-        expires=None if given.expires is None else given.expires.timestamp(),
-        master=given.master,
-    )
-
-
-def make_store(settings: Settings) -> Maildir:
-    """Raises ValueError for a template that could lead out of the root."""
-    maildrops = settings.maildrops
-    return Maildir(
-        settings.mail_folder,
-        template=maildrops.template,
-        unique_ids=maildrops.unique_ids,
-        fsync=maildrops.fsync,
-    )
-
-
-def certificates(settings: Settings) -> tuple[Certificate | None, dict[str, Certificate]]:
-    """The one for everybody, if there is one, and those by host name."""
-    tls = settings.tls
-    default = None
-    if tls.certificate is not None:
-        default = Certificate(tls.certificate, tls.key, _revealed(tls.key_password))
-    elif tls.development:
-        default = Certificate(*settings.development_certificate)
-    by_name = {
-        name: Certificate(each.certificate, each.key, _revealed(each.key_password))
-        for name, each in tls.names.items()
+def server_settings(settings: Settings) -> ServerSettings:
+    """What the sections server, pop3 and login say of the POP3 server. Raises ValueError."""
+    known = {each.name for each in fields(ServerSettings)}
+    given = {
+        each.name: getattr(section, each.name)
+        for section in (settings.server, settings.pop3, settings.login)
+        for each in fields(section)
+        if each.name in known
     }
-    return default, by_name
-
-
-def make_all_tls(settings: Settings) -> tuple[TlsSettings | None, TlsSettings | None]:
-    """What POP3 speaks TLS by, and what SMTP does. Raises as `make_tls` does."""
-    pop3 = make_tls(settings, client_certificates=True)
-    return pop3, make_tls(settings, client_certificates=False)
-
-
-def make_tls(settings: Settings, *, client_certificates: bool) -> TlsSettings | None:
-    """None without a certificate. Raises OSError, ssl.SSLError, ValueError.
-
-    client_certificates: ask for them, if the configuration wants them at all. Only POP3
-    does: servers that bring mail have none.
-    """
-    default, by_name = certificates(settings)
-    if default is None:
-        return None
-    tls = settings.tls
-    if not client_certificates:
-        return TlsSettings(default, by_name=by_name)
-    return TlsSettings(
-        default,
-        by_name=by_name,
-        client_certificates=tls.client_certificates,
-        client_ca=tls.client_ca,
-    )
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+    return ServerSettings(**{**given, "hostname": settings.server.hostname or None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,6 +84,19 @@ def write_choice(path: Path, choice: Choice) -> None:
         "addresses": dict(choice.addresses),
     }
     write_file(path, json.dumps(fields, indent=1).encode() + b"\n")
+
+
+def describe(choice: Choice) -> str:
+    """What is logged and until when, in words."""
+    times = {f"account {name}": until for name, until in choice.accounts.items()}
+    times |= {f"address {name}": until for name, until in choice.addresses.items()}
+    if choice.everything:
+        times["everything"] = choice.everything
+    shown = (
+        f"{what} until {time.strftime('%Y-%m-%d %H:%M', time.localtime(until))}"
+        for what, until in times.items()
+    )
+    return ", ".join(shown) or "off"
 
 
 def normal_address(text: str) -> str:

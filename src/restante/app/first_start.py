@@ -7,21 +7,15 @@ import socket
 
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
-from restante.app.build import make_guard, make_sqlite_accounts
+from restante.app.accounts import make_sqlite_accounts
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder, write_file
+from restante.app.guard import make_guard
+from restante.app.passwords import new_password
 
 FIRST_ACCOUNT = "me"
-
-_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
-
-
-def new_password() -> str:
-    """A password of 99 bits that can be read out and typed."""
-    groups = ("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
-    return "-".join(groups)
 
 
 def make_folders(settings: Settings) -> None:
@@ -72,7 +66,7 @@ def make_first_account(loaded: Loaded) -> str | None:
     Gives its password, to be shown this once; None when none was made.
     """
     settings = loaded.settings
-    if loaded.file is not None or settings.accounts.kinds != ["sqlite"]:
+    if loaded.file is not None or settings.accounts.kinds != ("sqlite",):
         return None
     if settings.accounts_file.exists():
         return None

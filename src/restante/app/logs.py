@@ -104,3 +104,10 @@ def configure(
     for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return handler
+
+
+def write_anew() -> None:
+    """Have lines written that were left out because they said the same as earlier ones."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, GatheringHandler):
+            handler.repeated.forget()

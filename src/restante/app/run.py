@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import shlex
 import shutil
 import signal
 import socket
@@ -16,15 +15,18 @@ from pathlib import Path
 from typing import Literal
 
 from restante import __version__
-from restante.accounts.contract import Account
-from restante.app import build, first_start, logs
+from restante.app import first_start, logs
 from restante.app.config.checks import check
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
+from restante.app.errors import NoAnswer, StartError
 from restante.app.files import allow_open_files, write_file
-from restante.app.processes.admin_client import SingleAnswers
-from restante.app.processes.garbage import spare_what_stays
+from restante.app.processes.admin_client import ask
+from restante.app.processes.admin_single import SingleProcessAdmin
+from restante.app.processes.admin_socket import address_rows
 from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all
+from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
 from restante.cores import usable_cores
@@ -61,7 +63,7 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         print(_first_account(loaded, password), flush=True)
 
     def announce(endpoints: Sequence[Endpoint]) -> None:
-        print(_welcome(loaded, endpoints, password), flush=True)
+        print(_welcome(loaded, endpoints), flush=True)
         if ready_file is not None:
             write_file(ready_file, _ready(endpoints))
         _tell_systemd("READY=1")
@@ -72,9 +74,24 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         else:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(loaded, reread, announce))
+    except StartError as error:
+        if error.taken is not None and _listens_already(settings, error.taken):
+            raise StartError(
+                f"{error}. It is Restante that listens there, with the same data folder,"
+                f" {settings.server.data}: `restante status` shows its processes"
+            ) from error
+        raise
     finally:
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _listens_already(settings: Settings, port: int) -> bool:
+    """Whether a server with the same data folder listens on this port."""
+    try:
+        return any(row.get("port") == port for row in ask(settings.admin_socket, "addresses"))
+    except NoAnswer:
+        return False
 
 
 def worker_count(wanted: int | Literal["auto"]) -> int:
@@ -118,11 +135,11 @@ async def _serve(
 ) -> None:
     """Run the server in this process alone."""
     service = Service(loaded, reread)
-    answers = SingleAnswers(service)
+    answers = SingleProcessAdmin(service)
     stopping = asyncio.Event()
     _heed_signals(service, stopping)
     await service.open()
-    spare_what_stays()
+    tune_collector()
     try:
         await answers.open()
         announce(service.endpoints)
@@ -173,16 +190,7 @@ def _tell_systemd(state: str) -> None:
 
 
 def _ready(endpoints: Sequence[Endpoint]) -> bytes:
-    listed = [
-        {
-            "protocol": each.protocol.lower(),
-            "tls": each.tls,
-            "host": each.host,
-            "port": each.port,
-            "path": str(each.path) if each.path else None,
-        }
-        for each in endpoints
-    ]
+    listed = address_rows(endpoints)
     return json.dumps({"pid": os.getpid(), "listening": listed}).encode() + b"\n"
 
 
@@ -217,41 +225,12 @@ def _first_account(loaded: Loaded, password: str) -> str:
     )
 
 
-def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint], password: str | None) -> str:
+def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint]) -> str:
     lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
     for each in endpoints:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
         lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
-    # Only for trying out: a server in earnest has many accounts and nobody at the screen.
-    if loaded.file is None and (trial := _trial(loaded.settings, endpoints, password)):
-        lines += ["", "Try it:", *(f"  {line}" for line in trial)]
+    if loaded.file is None:  # with one there are many accounts, and nobody at the screen
+        lines += ["", f"Try it, from another terminal: {command_name()} try {_options(loaded)}"]
     return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"
-
-
-def _trial(settings: Settings, endpoints: Sequence[Endpoint], password: str | None) -> list[str]:
-    """Lines that send a message and read it, where that works as they are."""
-    found = {(each.protocol, each.tls): each.address for each in reversed(endpoints)}
-    smtp = found.get(("SMTP", "starttls")) or found.get(("SMTP", "none"))
-    pop3 = found.get(("POP3", "starttls")) or found.get(("POP3", "none"))
-    name = shlex.quote(_first_name(settings))
-    whole = name if "@" in name else f"{name}@localhost"
-    lines = []
-    if smtp:
-        lines.append(
-            f"printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl smtp://{smtp}"
-            f" --mail-from you@example.org --mail-rcpt {whole} --upload-file -"
-        )
-    if pop3:
-        lines.append(f"curl --user {name}{':' + password if password else ''} pop3://{pop3}/1")
-    return lines
-
-
-def _first_name(settings: Settings) -> str:
-    listed: tuple[Account, ...] = ()
-    if settings.accounts.kinds == ["sqlite"]:
-        with build.make_sqlite_accounts(settings) as accounts:
-            listed = accounts.list()
-    elif settings.accounts.kinds == ["static"]:
-        listed = build.make_static_accounts(settings).list()
-    return next((account.name for account in listed if not account.disabled), "NAME")

@@ -9,23 +9,34 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from itertools import chain
 from typing import Any
 
 from restante.accounts.chain import AsyncChain, Chain
 from restante.app import build
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.accounts import (
+    ReplaceableAccounts,
+    close_accounts,
+    make_accounts,
+    make_static_accounts,
+)
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
-from restante.app.debug_log import Choice, read_choice
+from restante.app.debug_log import Choice, describe, read_choice
+from restante.app.errors import StartError
 from restante.app.first_start import read_secret
+from restante.app.guard import make_guard
+from restante.app.logs import write_anew
+from restante.app.maildrops import make_store
 from restante.app.processes.listen_sockets import (
     MAIL_BACKLOG,
     Endpoint,
     Given,
-    StartError,
     start_error,
 )
+from restante.app.tls import make_all_tls
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
@@ -64,14 +75,14 @@ class Service:
         self._reread = reread
         self._given = given
         self.endpoints: list[Endpoint] = []
-        self.accounts = build.make_accounts(settings)
-        self._store = build.make_store(settings)
+        self.accounts = make_accounts(settings)
+        self._store = make_store(settings)
         if given is None:
-            self._tls, self._mail_tls = build.make_all_tls(settings)
-            self.guard = build.make_guard(settings)
+            self._tls, self._mail_tls = make_all_tls(settings)
+            self.guard = make_guard(settings)
         else:
             self._tls, self._mail_tls = given.tls, given.mail_tls
-            self.guard = build.make_guard(settings, key=given.key, writer=given.writer)
+            self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
@@ -83,13 +94,12 @@ class Service:
 
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
-        settings, pop3 = self.settings, self.settings.pop3
-        apart = {"host", "port", "tls", "tls_port", "listeners"}
-        own = pop3.model_dump(exclude=apart | {"proxy_protocol", "xclient", "proxy_networks"})
+        settings = self.settings
         listeners = build.make_listeners(settings)
         if self._given is not None:
             for listener, sockets in zip(listeners, self._given.sockets("POP3"), strict=True):
                 listener.sockets = sockets
+        own = asdict(build.server_settings(settings))
         if self._given is not None:  # hashing leaves one core of the machine to the others
             own["hashing_threads"] = max(1, (usable_cores() - 1) // self._given.workers)
         server = Pop3Server(
@@ -101,10 +111,7 @@ class Service:
             kerberos=build.make_kerberos(settings),
             oauth=build.make_oauth(settings),
             secret=read_secret(settings),
-            hostname=settings.server.hostname or None,
-            drain_seconds=settings.server.drain_seconds,
             **own,
-            **build.login_settings(settings),
         )
         if not listeners:
             server.listeners.clear()
@@ -241,7 +248,7 @@ class Service:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
-        await build.close_accounts(self.accounts)
+        await close_accounts(self.accounts)
 
     # While it runs
 
@@ -265,8 +272,8 @@ class Service:
     def _take_accounts(self, settings: Settings) -> None:
         given = self.accounts
         for store in given.stores if isinstance(given, Chain | AsyncChain) else (given,):
-            if isinstance(store, build.ReplaceableAccounts):
-                store.current = build.make_static_accounts(settings)
+            if isinstance(store, ReplaceableAccounts):
+                store.current = make_static_accounts(settings)
 
     async def _watch(self) -> None:
         rounds = 0
@@ -312,7 +319,7 @@ def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
     """The configuration as it is now; None if it can't be used. What has changed is logged."""
     try:
         fresh = reread()
-        build.make_static_accounts(fresh.settings)
+        make_static_accounts(fresh.settings)
     except (ConfigError, ValueError) as error:
         log.error("the configuration can't be used, the old one goes on: %s", error)
         return None
@@ -323,8 +330,8 @@ def read_again(loaded: Loaded, reread: Callable[[], Loaded]) -> Loaded | None:
 
 def with_static_accounts(loaded: Loaded, settings: Settings) -> Loaded:
     """A configuration with the static accounts of another one: all that `reload` heeds of it."""
-    accounts = loaded.settings.accounts.model_copy(update={"static": settings.accounts.static})
-    return replace(loaded, settings=loaded.settings.model_copy(update={"accounts": accounts}))
+    accounts = replace(loaded.settings.accounts, static=settings.accounts.static)
+    return replace(loaded, settings=replace(loaded.settings, accounts=accounts))
 
 
 def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) -> None:
@@ -332,26 +339,16 @@ def renew_certificates(contexts: Sequence[TlsSettings | None], *, always: bool) 
     found = [tls for tls in contexts if tls is not None]
     if not any(always or tls.changed() for tls in found):
         return
+    if always:  # somebody wants to know
+        write_anew()
     try:
         for tls in found:
             tls.reload()
     except OSError as error:  # ssl.SSLError is one
         log.error("the new certificate can't be used, the old one goes on: %s", error)
     else:
+        write_anew()
         log.info("certificates loaded")
-
-
-def describe(choice: Choice) -> str:
-    """What is logged and until when, in words."""
-    times = {f"account {name}": until for name, until in choice.accounts.items()}
-    times |= {f"address {name}": until for name, until in choice.addresses.items()}
-    if choice.everything:
-        times["everything"] = choice.everything
-    shown = (
-        f"{what} until {time.strftime('%Y-%m-%d %H:%M', time.localtime(until))}"
-        for what, until in times.items()
-    )
-    return ", ".join(shown) or "off"
 
 
 def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, ListenerSection]:
@@ -369,12 +366,11 @@ def _culprit(listeners: list[tuple[str, ListenerSection]]) -> tuple[str, Listene
 
 def _differences(old: Settings, new: Settings) -> list[str]:
     """Keys that differ, static accounts left out."""
-    found = []
-    for section in type(old).model_fields:
-        before, after = getattr(old, section), getattr(new, section)
-        found += [
-            f"{section}.{name}"
-            for name in type(before).model_fields
-            if name != "static" and getattr(before, name) != getattr(after, name)
-        ]
-    return found
+    return [
+        f"{section.name}.{each.name}"
+        for section in fields(old)
+        for each in fields(getattr(old, section.name))
+        if each.name != "static"
+        and getattr(getattr(old, section.name), each.name)
+        != getattr(getattr(new, section.name), each.name)
+    ]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from unicodedata import ucd_3_2_0
 
+from restante.defaults import SCRAM_ITERATIONS
 from restante.protocol.effects import FindKeys
 from restante.sasl.contract import (
     Exchange,
@@ -27,10 +28,6 @@ from restante.sasl.contract import (
     ask,
     credential_text,
 )
-
-DEFAULT_ITERATIONS = 16_384
-"""What RFC 7677 §4 calls the rule of thumb, to the next power of two; 4,096 is its least. Each
-login costs the client this much, and the server too where it keeps the password itself."""
 
 MAX_ITERATIONS = 10_000_000
 """More than any client would go along with."""
@@ -113,7 +110,7 @@ def make(
     password: str,
     *,
     salt: bytes | None = None,
-    iterations: int = DEFAULT_ITERATIONS,
+    iterations: int = SCRAM_ITERATIONS,
 ) -> ScramKeys:
     """Keys for a password. Takes milliseconds, by the number of iterations.
 

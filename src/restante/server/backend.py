@@ -25,9 +25,10 @@ from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
 from restante.accounts.verify import Proof, Verifier, acts_as_itself
 from restante.calls import Caller, OnThread
+from restante.defaults import SCRAM_ITERATIONS
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
-from restante.sasl.scram import DEFAULT_ITERATIONS, ScramKeys
+from restante.sasl.scram import ScramKeys
 from restante.server.peer import Peer
 from restante.stores.contract import Maildrop, Store
 
@@ -144,7 +145,7 @@ class StandardBackend(Backend):
         master_separator: str = "",
         upgrade: bool = True,
         remember_seconds: float = 0.0,
-        scram_iterations: int = DEFAULT_ITERATIONS,
+        scram_iterations: int = SCRAM_ITERATIONS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.accounts = accounts

@@ -6,19 +6,17 @@ from dataclasses import dataclass, fields
 from string import ascii_letters, digits, whitespace
 from typing import Any, TypedDict
 
-from restante.accounts.verify import REMEMBER_SECONDS
+from restante.defaults import (
+    EXTERNAL_NAMES,
+    NAME_KINDS,
+    REMEMBER_SECONDS,
+    SCRAM_ITERATIONS,
+)
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
-from restante.sasl.scram import DEFAULT_ITERATIONS
-from restante.server.tls.channel import EXTERNAL_NAMES, NAME_KINDS
-from restante.settings_fields import bounded, check, items, unknown_setting
+from restante.settings_fields import bounded, check, choice, unknown_setting
 
 _COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
-
-
-def _check_name_kind(kind: str) -> None:
-    if kind not in NAME_KINDS:
-        raise ValueError("unknown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,20 +61,20 @@ class Settings:
     min_threads: int = bounded(2, 0)
     max_threads: int = bounded(32, 1)
     hashing_threads: int | None = bounded(None, 1)
-    batch_size: int = bounded(256 * 1024, 512, unit="octets")
+    batch_size: int = bounded(256 * 1024, 512, 1 << 24, unit="octets")
     idle_timeout: float = bounded(MIN_IDLE_SECONDS, 0.01, unit="seconds")
     short_idle: bool = False
     stall_timeout: float = bounded(300.0, 0.01, unit="seconds")
     handshake_timeout: float = bounded(60.0, 0.01, unit="seconds")
-    failure_delay: float = bounded(1.0, 0, unit="seconds")
-    login_delay: int = bounded(0, 0, unit="seconds")
+    failure_delay: float = bounded(1.0, 0, 60, unit="seconds")
+    login_delay: int = bounded(0, 0, unit="whole seconds")
     login_burst: int = bounded(1, 1)
     mechanisms: tuple[str, ...] | None = None
     ntlm: bool = False
     anonymous: str | None = None
-    external_names: tuple[str, ...] = items(EXTERNAL_NAMES, ", ".join(NAME_KINDS), _check_name_kind)
+    external_names: tuple[str, ...] = choice(EXTERNAL_NAMES, *NAME_KINDS)
     master_separator: str = ""
-    scram_iterations: int = bounded(DEFAULT_ITERATIONS, 4096)
+    scram_iterations: int = bounded(SCRAM_ITERATIONS, 4096, 1_000_000)
     remember_seconds: float = bounded(REMEMBER_SECONDS, 0, unit="seconds")
     upgrade_hashes: bool = True
     expire_days: int | None = bounded(None, 0, unit="days")

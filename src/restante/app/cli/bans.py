@@ -10,9 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
-import typer
-
-from restante.app.build import make_guard
+from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -24,16 +22,15 @@ from restante.app.cli.options import (
 from restante.app.cli.output import print_table
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.app.guard import make_guard
 from restante.app.logs import one_line
 from restante.guard.ban_store import Ban, BanStoreError
 from restante.guard.failures import Throttled
 from restante.guard.guard import Guard
 from restante.networks import parse_network, shown
 
-app = typer.Typer(help="Who is turned away or slowed down, and who shall be.", no_args_is_help=True)
-
 Which: TypeAlias = Annotated[
-    str, typer.Argument(metavar="NETWORK", help="An address, or a network such as 192.0.2.0/24.")
+    str, Argument(metavar="NETWORK", help="An address, or a network such as 192.0.2.0/24.")
 ]
 
 MAX_SECONDS = 10 * 365 * 86_400
@@ -60,7 +57,7 @@ def _opened(settings: Settings, *, make: bool) -> Iterator[Guard]:
         guard.exchange()
     except BanStoreError as error:  # the book has closed itself
         complain(str(error))
-        raise typer.Exit(FAILED) from None
+        raise Exit(FAILED) from None
     except BaseException:
         guard.close()
         raise
@@ -81,16 +78,15 @@ def _network(text: str) -> str:
     try:
         return shown(parse_network(text))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
-@app.command("list")
 def list_(
     *,
     config: ConfigOption = None,
     data: DataOption = None,
     sets: SetOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    as_json: Annotated[bool, Option("--json", help="As one JSON object.")] = False,
 ) -> None:
     """List bans, and addresses and accounts with too many failures: a table on a terminal,
     else lines divided by tabs."""
@@ -106,15 +102,14 @@ def list_(
     print_table(_HEADINGS, rows)
 
 
-@app.command()
 def ban(
     *,
     which: Which,
     duration: Annotated[
         str | None,
-        typer.Option("--for", help="How long, such as 90s, 15m, 1h, 7d.  [until it is unbanned]"),
+        Option("--for", help="How long, such as 90s, 15m, 1h, 7d.  [until it is unbanned]"),
     ] = None,
-    reason: Annotated[str, typer.Option(help="For those who read the list.")] = "",
+    reason: Annotated[str, Option(help="For those who read the list.")] = "",
     config: ConfigOption = None,
     data: DataOption = None,
     sets: SetOption = None,
@@ -127,15 +122,14 @@ def ban(
     try:
         seconds = None if duration is None else parse_duration(duration)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError(str(error)) from None
     if len(reason) > MAX_REASON:
-        raise typer.BadParameter(f"--reason: at most {MAX_REASON} characters")
+        raise UsageError(f"--reason: at most {MAX_REASON} characters")
     with _opened(load_for(config, data, sets).settings, make=True) as guard:
         made = guard.ban(network, seconds, reason)
     print(f"{made.network} is banned until {_time(made.until)}")
 
 
-@app.command()
 def unban(
     *,
     which: Which,
@@ -150,7 +144,7 @@ def unban(
             return
         wider = [each.network for each in guard.bans() if _is_within(network, each.network)]
     complain(f"{network} is not banned" + (f", but {', '.join(wider)} is" if wider else ""))
-    raise typer.Exit(FAILED)
+    raise Exit(FAILED)
 
 
 def _is_within(network: str, wider: str) -> bool:
@@ -170,3 +164,9 @@ def _as_json(bans: list[Ban], throttled: list[Throttled]) -> dict[str, Any]:
         "bans": [asdict(each) for each in bans],
         "throttled": [asdict(each) for each in throttled],
     }
+
+
+app = Group(
+    "Who is turned away or slowed down, and who shall be.",
+    {"list": list_, "ban": ban, "unban": unban},
+)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated
 
-import typer
-
+from restante.app.cli.command_line import Option
 from restante.app.cli.options import (
     ConfigOption,
     DataOption,
@@ -20,7 +19,7 @@ from restante.app.cli.output import print_table
 from restante.app.logs import one_line
 from restante.app.processes.admin_client import Row, ask
 
-JsonOption = Annotated[bool, typer.Option("--json", help="As one JSON object a line.")]
+JsonOption = Annotated[bool, Option("--json", help="As one JSON object a line.")]
 
 
 def sessions(
@@ -72,7 +71,7 @@ def status(
 
 
 def _ask(question: str, config: ConfigOption, data: DataOption, sets: SetOption) -> list[Row]:
-    *rows, end = ask(load_for(config, data, sets).settings.inquiry_socket, question)
+    *rows, end = ask(load_for(config, data, sets).settings.admin_socket, question)
     for pid in end.get("silent", ()):
         complain(f"worker {pid} doesn't answer")
     return rows

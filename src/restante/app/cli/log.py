@@ -5,34 +5,26 @@ from __future__ import annotations
 import time
 from typing import Annotated, TypeAlias
 
-import typer
-
+from restante.app.cli.command_line import Group, Option, UsageError
 from restante.app.cli.options import ConfigOption, DataOption, SetOption, load_for
-from restante.app.debug_log import Choice, normal_address, read_choice, write_choice
-from restante.app.service import describe
-
-app = typer.Typer(
-    help="Log the dialogue of an account or an address, while the server runs.",
-    no_args_is_help=True,
-)
+from restante.app.debug_log import Choice, describe, normal_address, read_choice, write_choice
 
 Accounts: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--account", help="Account's name; may be repeated.")
+    list[str] | None, Option("--account", help="Account's name; may be repeated.")
 ]
 Addresses: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--address", help="Client's IP address; may be repeated.")
+    list[str] | None, Option("--address", help="Client's IP address; may be repeated.")
 ]
-Everything: TypeAlias = Annotated[bool, typer.Option("--everything", help="All sessions.")]
+Everything: TypeAlias = Annotated[bool, Option("--everything", help="All sessions.")]
 
 
 def _normal(addresses: list[str] | None) -> list[str]:
     try:
         return [normal_address(each) for each in addresses or ()]
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
-@app.command()
 def on(
     *,
     config: ConfigOption = None,
@@ -41,12 +33,12 @@ def on(
     account: Accounts = None,
     address: Addresses = None,
     everything: Everything = False,
-    minutes: Annotated[float, typer.Option(min=0.01, max=1e6, help="How long, from now.")] = 60,
+    minutes: Annotated[float, Option(min=0.01, max=1e6, help="How long, from now.")] = 60,
 ) -> None:
     """Log these dialogues for a while. The server heeds it within a second or two."""
     addresses = _normal(address)
     if not (account or addresses or everything):
-        raise typer.BadParameter("give --account, --address or --everything")
+        raise UsageError("give --account, --address or --everything")
     path = load_for(config, data, sets).settings.debug_log_file
     now = time.time()
     choice = (
@@ -60,7 +52,6 @@ def on(
     print(f"debug log: {describe(choice)}")
 
 
-@app.command()
 def off(
     *,
     config: ConfigOption = None,
@@ -84,10 +75,15 @@ def off(
     print(f"debug log: {describe(choice)}")
 
 
-@app.command()
 def show(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
     """Tell what is logged now."""
     settings = load_for(config, data, sets).settings
     choice = read_choice(settings.debug_log_file).at(time.time())
     always = ", everything always (log.protocol)" if settings.log.protocol else ""
     print(f"debug log: {describe(choice)}{always}")
+
+
+app = Group(
+    "Log the dialogue of an account or an address, while the server runs.",
+    {"on": on, "off": off, "show": show},
+)

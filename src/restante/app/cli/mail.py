@@ -11,10 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-from typer import Argument, Exit, Option
-
 from restante.accounts.contract import Account
-from restante.app.build import find_account, make_store, opened_accounts
+from restante.app.accounts import find_account, opened_accounts
+from restante.app.cli.command_line import Argument, Exit, Option
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -26,6 +25,7 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.app.maildrops import make_store
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope

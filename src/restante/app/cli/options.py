@@ -5,27 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
-import typer
+from restante.app.cli.command_line import Option
+from restante.app.config.problem import ConfigError
+from restante.app.owner import become_owner_of
 
-from restante.app.config.load import ConfigError, Loaded, Override, load, parse_flag
+if TYPE_CHECKING:  # reading a configuration takes longer than to say how a command is called
+    from restante.app.config.load import Loaded, Override
 
 FAILED = 1
 USAGE = 2
 
 ConfigOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--config", "-c", help="Configuration file; else RESTANTE_CONFIG, else ./restante.toml."
     ),
 ]
 DataOption: TypeAlias = Annotated[
-    str | None, typer.Option("--data", help="Data folder: server.data.", metavar="FOLDER")
+    str | None, Option("--data", help="Data folder: server.data.", metavar="FOLDER")
 ]
 SetOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Set any key, e.g. pop3.port=110.", metavar="KEY=VALUE"),
+    Option("--set", help="Set any key, e.g. pop3.port=110.", metavar="KEY=VALUE"),
 ]
 
 
@@ -33,6 +36,8 @@ def overrides(
     data: str | None, sets: Sequence[str] | None, more: Sequence[Override] = ()
 ) -> list[Override]:
     """What was given by flags, in the order of their weight. Raises ConfigError."""
+    from restante.app.config.load import Override, parse_flag  # noqa: PLC0415
+
     found = [parse_flag(text) for text in sets or ()]
     if data is not None:
         found.append(Override("--data", ("server", "data"), data))
@@ -40,8 +45,15 @@ def overrides(
 
 
 def load_for(config: Path | None, data: str | None, sets: Sequence[str] | None) -> Loaded:
-    """The configuration for a command. Raises ConfigError."""
-    return load(config, overrides=overrides(data, sets))
+    """The configuration for a command. As root it goes on as the data's owner.
+
+    Raises ConfigError.
+    """
+    from restante.app.config.load import load  # noqa: PLC0415
+
+    loaded = load(config, overrides=overrides(data, sets))
+    become_owner_of(loaded.settings.server.data)
+    return loaded
 
 
 def complain(text: str) -> None:

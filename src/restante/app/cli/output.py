@@ -5,9 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
 from restante.app.cli.options import is_terminal
 
 
@@ -20,6 +17,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         for row in rows:
             print("\t".join(row))
         return
+    from rich.console import Console  # noqa: PLC0415 - only people get a table
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table(*headings)
     for row in rows:
         table.add_row(*row)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from getpass import getpass
 from typing import Annotated, TypeAlias
-
-import typer
 
 from restante.accounts.contract import Account
 from restante.accounts.names import NoSuchAccount
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
 from restante.accounts.sqlite import SqliteAccounts
-from restante.app.build import make_sqlite_accounts, make_static_accounts
+from restante.app.accounts import make_sqlite_accounts, make_static_accounts
+from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -27,32 +27,31 @@ from restante.app.cli.options import (
     load_for,
 )
 from restante.app.cli.output import print_table
-from restante.app.config.load import ConfigError, Loaded, Problem
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError, Problem
 from restante.app.files import make_private_folder
-from restante.app.first_start import new_password
 from restante.app.logs import one_line
+from restante.app.passwords import new_password
 
-app = typer.Typer(help="Add, change, list and remove accounts.", no_args_is_help=True)
-
-Name: TypeAlias = Annotated[str, typer.Argument(help="The account's name.")]
+Name: TypeAlias = Annotated[str, Argument(help="The account's name.")]
 FromStdin: TypeAlias = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    bool, Option("--password-stdin", help="Read the password from standard input.")
 ]
 Generate: TypeAlias = Annotated[
-    bool, typer.Option("--generate", help="Make a password up and show it this once.")
+    bool, Option("--generate", help="Make a password up and show it this once.")
 ]
 
 Protocols: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--protocol", help="May log in by this alone: pop3, smtp; may be repeated."),
+    Option("--protocol", help="May log in by this alone: pop3, smtp; may be repeated."),
 ]
 Networks: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--network", help="May log in from here alone; may be repeated."),
+    Option("--network", help="May log in from here alone; may be repeated."),
 ]
 Expires: TypeAlias = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="When it can log in no more."),
+    Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="When it can log in no more."),
 ]
 
 _HEADINGS = ("Name", "E-mail", "Display name", "Maildrop", "Kept as", "")
@@ -70,15 +69,25 @@ def _accounts(loaded: Loaded) -> Iterator[SqliteAccounts]:
 
 def _password(from_stdin: bool, generate: bool) -> str:
     if from_stdin and generate:
-        raise typer.BadParameter("--password-stdin and --generate exclude each other")
+        raise UsageError("--password-stdin and --generate exclude each other")
     if generate:
         return new_password()
+    return ask_password(from_stdin)
+
+
+def ask_password(from_stdin: bool, *, twice: bool = True) -> str:
+    """A password that is typed, or read from standard input. Raises UsageError."""
     if from_stdin:
         return _line_of_stdin()
     if not is_terminal(sys.stdin):
-        raise typer.BadParameter("no terminal to ask at: give --password-stdin or --generate")
-    text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return text
+        raise UsageError(
+            "no terminal to ask at: give --password-stdin, or --generate for a new password"
+        )
+    while (password := getpass("Password: ")) != (
+        getpass("Repeat for confirmation: ") if twice else password
+    ):
+        complain("the two passwords differ")
+    return password
 
 
 def _line_of_stdin() -> str:
@@ -90,36 +99,31 @@ def _show_generated(generate: bool, password: str) -> None:
         print(password)
 
 
-@app.command()
 def add(
     *,
     name: Name,
     config: ConfigOption = None,
     data: DataOption = None,
     sets: SetOption = None,
-    email: Annotated[str, typer.Option(help="Address whose mail it gets.")] = "",
-    display_name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    email: Annotated[str, Option(help="Address whose mail it gets.")] = "",
+    display_name: Annotated[str, Option(help="A name for people.")] = "",
     maildrop: Annotated[
-        str | None, typer.Option(help="The maildrop's name, if another than the account's.")
+        str | None, Option(help="The maildrop's name, if another than the account's.")
     ] = None,
     password_stdin: FromStdin = False,
     generate: Generate = False,
     keep_secret: Annotated[
         bool,
-        typer.Option("--keep-secret", help="Keep the password itself: APOP and CRAM-MD5 need it."),
+        Option("--keep-secret", help="Keep the password itself: APOP and CRAM-MD5 need it."),
     ] = False,
     credential_stdin: Annotated[
         bool,
-        typer.Option(
-            "--credential-stdin", help="Read {SCHEME} and its data, in place of a password."
-        ),
+        Option("--credential-stdin", help="Read {SCHEME} and its data, in place of a password."),
     ] = False,
     protocol: Protocols = None,
     network: Networks = None,
     expires: Expires = None,
-    master: Annotated[
-        bool, typer.Option("--master", help="May log in as any other account.")
-    ] = False,
+    master: Annotated[bool, Option("--master", help="May log in as any other account.")] = False,
 ) -> None:
     """Add an account."""
     with _accounts(load_for(config, data, sets)) as accounts:
@@ -142,7 +146,6 @@ def add(
     _show_generated(generate, password or "")
 
 
-@app.command()
 def change(
     *,
     name: Name,
@@ -151,16 +154,16 @@ def change(
     sets: SetOption = None,
     protocol: Protocols = None,
     any_protocol: Annotated[
-        bool, typer.Option("--any-protocol", help="May log in by all protocols.")
+        bool, Option("--any-protocol", help="May log in by all protocols.")
     ] = False,
     network: Networks = None,
     any_network: Annotated[
-        bool, typer.Option("--any-network", help="May log in from everywhere.")
+        bool, Option("--any-network", help="May log in from everywhere.")
     ] = False,
     expires: Expires = None,
-    never_expires: Annotated[bool, typer.Option("--never-expires")] = False,
+    never_expires: Annotated[bool, Option("--never-expires")] = False,
     master: Annotated[
-        bool | None, typer.Option("--master/--no-master", help="May log in as any other account.")
+        bool | None, Option("--master/--no-master", help="May log in as any other account.")
     ] = None,
 ) -> None:
     """Change what an account may; what isn't named stays as it is."""
@@ -180,7 +183,6 @@ def change(
         accounts.set_rights(name, rights)
 
 
-@app.command()
 def passwd(
     *,
     name: Name,
@@ -191,7 +193,7 @@ def passwd(
     generate: Generate = False,
     keep_secret: Annotated[
         bool | None,
-        typer.Option(
+        Option(
             "--keep-secret/--forget-secret",
             help="Whether to keep the password itself. [as it was]",
         ),
@@ -204,7 +206,6 @@ def passwd(
     _show_generated(generate, password)
 
 
-@app.command()
 def remove(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
@@ -213,7 +214,6 @@ def remove(
         accounts.remove(name)
 
 
-@app.command()
 def disable(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
@@ -222,7 +222,6 @@ def disable(
         accounts.disable(name)
 
 
-@app.command()
 def enable(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
@@ -231,7 +230,6 @@ def enable(
         accounts.enable(name)
 
 
-@app.command("list")
 def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
     """List the accounts: a table on a terminal, else lines divided by tabs."""
     settings = load_for(config, data, sets).settings
@@ -241,12 +239,12 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
     if "sqlite" in settings.accounts.kinds:
         if not settings.accounts_file.exists():
             complain(f"there are no accounts yet in {settings.accounts_file}")
-            raise typer.Exit(FAILED)
+            raise Exit(FAILED)
         with make_sqlite_accounts(settings) as accounts:
             rows += [_row(account) for account in accounts.list()]
     elif "static" not in settings.accounts.kinds:
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
     print_table(_HEADINGS, rows)
 
 
@@ -278,15 +276,9 @@ def _date(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
 
 
-app_passwords = typer.Typer(
-    help="Further passwords of an account, one for each device.", no_args_is_help=True
-)
-app.add_typer(app_passwords, name="app-password")
-
-AppName: TypeAlias = Annotated[str, typer.Argument(help="What the password is for.")]
+AppName: TypeAlias = Annotated[str, Argument(help="What the password is for.")]
 
 
-@app_passwords.command("add")
 def add_app_password(
     name: Name,
     app: AppName,
@@ -301,7 +293,6 @@ def add_app_password(
     print(password)
 
 
-@app_passwords.command("list")
 def list_app_passwords(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
@@ -311,7 +302,6 @@ def list_app_passwords(
             print(f"{one_line(each.name)}\t{_date(each.made)}\t{_date(each.used)}")
 
 
-@app_passwords.command("remove")
 def remove_app_password(
     name: Name,
     app: AppName,
@@ -322,3 +312,25 @@ def remove_app_password(
     """Revoke an app password."""
     with _accounts(load_for(config, data, sets)) as accounts:
         accounts.remove_app_password(name, app)
+
+
+app = Group(
+    "Add, change, list and remove accounts.",
+    {
+        "add": add,
+        "change": change,
+        "passwd": passwd,
+        "remove": remove,
+        "disable": disable,
+        "enable": enable,
+        "list": list_,
+        "app-password": Group(
+            "Further passwords of an account, one for each device.",
+            {
+                "add": add_app_password,
+                "list": list_app_passwords,
+                "remove": remove_app_password,
+            },
+        ),
+    },
+)

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from cryptography import x509
-from pydantic import SecretStr
-
-from restante.accounts.contract import AccountError
+from restante.accounts.contract import Account, AccountError
+from restante.accounts.passwd_file import PasswdFile
+from restante.accounts.schemes import needs_rehash, split_credential, verify
 from restante.app import build
-from restante.app.config.load import Loaded, Problem, toml_value
-from restante.app.config.settings import Kind, Section, Settings
+from restante.app.accounts import (
+    ReplaceableAccounts,
+    find_account,
+    make_account,
+    make_sqlite_accounts,
+    make_store_of,
+)
+from restante.app.config.load import Loaded
+from restante.app.config.problem import Problem
+from restante.app.config.settings import (
+    AccountsSection,
+    Kind,
+    LmtpSection,
+    Pop3Section,
+    Secret,
+    Settings,
+    SmtpSection,
+)
+from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
+from restante.app.guard import make_guard
+from restante.app.maildrops import make_store
+from restante.app.tls import certificates
 from restante.server.mechanisms import mechanisms
-from restante.server.settings import Settings as ServerSettings
 from restante.server.tls.settings import Certificate
 
 Finding = tuple[str, str]
@@ -46,16 +67,10 @@ def _value(settings: Settings, key: str) -> str:
     """As in the file, for plain values that are no secrets."""
     value: object = settings
     for part in key.split("."):
-        value = value[int(part)] if isinstance(value, list) else getattr(value, part, None)
+        value = value[int(part)] if isinstance(value, tuple) else getattr(value, part, None)
     if isinstance(value, Path):
         return str(value)
     return toml_value(value) if isinstance(value, (str, int, float)) else ""
-
-
-def _threads(settings: Settings) -> Iterator[Finding]:
-    if settings.pop3.min_threads > settings.pop3.max_threads:
-        most = settings.pop3.max_threads
-        yield "pop3.min_threads", f"allowed: up to pop3.max_threads, {most}"
 
 
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
@@ -78,6 +93,39 @@ def _ports(settings: Settings) -> Iterator[Finding]:
                 break
 
 
+def _hosts(settings: Settings) -> Iterator[Finding]:
+    """Hosts that nothing can listen on: names that don't resolve, other machines' addresses."""
+    tried: dict[str, str] = {}
+    for key, host, _ in addresses(settings):
+        if host not in tried:
+            tried[host] = _why_not_here(host)
+        if tried[host]:
+            yield _host_key(settings, key), tried[host]
+
+
+def _host_key(settings: Settings, key: str) -> str:
+    section, _, rest = key.partition(".")
+    return f"{section}.{rest.rpartition('.')[0]}.host" if "." in rest else f"{section}.host"
+
+
+def _why_not_here(host: str) -> str:
+    """Why nothing can listen on a host; "" if something can."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        return (
+            "doesn't resolve; allowed: an IP address, or a name that leads to one of this machine's"
+        )
+    for family, kind, _, _, address in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"{address[0]} is no address of this machine"
+    return ""
+
+
 def _overlap(one: str, other: str) -> bool:
     hosts = {one, other}
     return len(hosts) == 1 or bool(hosts & _EVERYWHERE) or hosts <= _HERE
@@ -93,7 +141,7 @@ def is_local(host: str) -> bool:
 
 def _certificates(settings: Settings) -> Iterator[Finding]:
     tls = settings.tls
-    default, by_name = build.certificates(settings)
+    default, by_name = certificates(settings)
     wanting = settings.wanting_tls()
     if default is None and wanting:
         yield (
@@ -128,10 +176,22 @@ def _certificate(key: str, certificate: Certificate) -> Iterator[Finding]:
     try:
         certificate.load_into(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     except OSError as error:
-        yield (
+        yield _why_not_loaded(key, certificate, error)
+
+
+def _why_not_loaded(key: str, certificate: Certificate, error: OSError) -> Finding:
+    """The key that is to blame, and why, as far as OpenSSL says."""
+    reason = getattr(error, "reason", None) or ""
+    if "MISMATCH" in reason:
+        return (
             f"{key}.certificate",
-            _why(error, "isn't a PEM certificate with the key that fits it (or its password)"),
+            f"isn't the certificate of the key in {certificate.files()[-1]}",
         )
+    if certificate.password and ("BAD_DECRYPT" in reason or "BAD_PASSWORD" in reason or not reason):
+        return f"{key}.key_password", "doesn't open the private key"
+    said = f" ({reason.replace('_', ' ').lower()})" if reason else ""
+    text = f"isn't a PEM certificate with the key that fits it{said}"
+    return f"{key}.certificate", _why(error, text)
 
 
 def _why(error: OSError, otherwise: str) -> str:
@@ -141,7 +201,11 @@ def _why(error: OSError, otherwise: str) -> str:
 
 
 def _expired(settings: Settings) -> Iterator[Finding]:
-    default, by_name = build.certificates(settings)
+    try:
+        from cryptography import x509  # noqa: PLC0415 - an extra, and slow to load
+    except ImportError:
+        return
+    default, by_name = certificates(settings)
     all_of_them = {f"tls.names.{name}.certificate": each for name, each in by_name.items()}
     if default is not None:
         all_of_them["tls.certificate"] = default
@@ -154,25 +218,64 @@ def _expired(settings: Settings) -> Iterator[Finding]:
             yield key, f"expired on {found.not_valid_after_utc:%Y-%m-%d}"
 
 
+MAX_SOCKET_PATH = 107
+"""Octets of a Unix socket's path on Linux; elsewhere it may be a little less."""
+
+
 def _folders(settings: Settings) -> Iterator[Finding]:
+    """Folders that the server makes or writes to."""
     wanted = {"server.data": settings.server.data}
     if settings.maildrops.root is not None:
         wanted["maildrops.root"] = settings.maildrops.root
-    for key, file in (
-        ("accounts.path", settings.accounts.path),
-        ("log.file", settings.log.file),
-        ("lmtp.socket", settings.lmtp.socket),
-    ):
-        if file is not None:
-            wanted[key] = file.parent
+    if settings.accounts.path is not None:
+        wanted["accounts.path"] = settings.accounts.path.parent
     for key, folder in wanted.items():
         if not is_writable(folder):
             yield key, f"{folder} isn't a folder that this user can write to"
+    if settings.accounts.path is not None and settings.accounts.path.is_dir():
+        yield "accounts.path", "is a folder; allowed: the path of a file"
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Files that the server makes, in folders that it doesn't make."""
+    made = {settings.server.data, settings.mail_folder}
+    for key, file in (("log.file", settings.log.file), ("lmtp.socket", settings.lmtp.socket)):
+        if file is None:
+            continue
+        if not file.parent.is_dir() and file.parent not in made:
+            yield key, f"there is no folder {file.parent}"
+        elif not is_writable(file.parent):
+            yield key, f"{file.parent} isn't a folder that this user can write to"
+        elif file.is_dir():
+            yield key, "is a folder; allowed: the path of a file"
+        elif key == "lmtp.socket" and file.exists() and not file.is_socket():
+            yield key, "there is a file that isn't a socket"
+        elif key == "log.file" and file.exists() and not os.access(file, os.W_OK):
+            yield key, "can't be written to by this user"
+    if settings.lmtp.socket is not None and _is_too_long(settings.lmtp.socket):
+        yield "lmtp.socket", f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
+
+
+def _is_too_long(path: Path) -> bool:
+    return len(os.fsencode(path)) > MAX_SOCKET_PATH
+
+
+def _readable(settings: Settings) -> Iterator[Finding]:
+    """Files that are only read once somebody logs in."""
+    for key, file in (
+        ("oauth.ca_file", settings.oauth.ca_file),
+        ("oauth.jwks_file", settings.oauth.jwks_file),
+    ):
+        try:
+            if file is not None:
+                file.open("rb").close()
+        except OSError as error:
+            yield key, f"can't be read: {error.strerror}"
 
 
 def _maildrops(settings: Settings) -> Iterator[Finding]:
     try:
-        build.make_store(settings)
+        make_store(settings)
     except ValueError as error:
         yield "maildrops.template", str(error)
 
@@ -188,7 +291,7 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
     fine = True
     for name, each in given.static.items():
         try:
-            build.make_account(name, each)
+            make_account(name, each)
         except ValueError as error:
             fine = False
             yield f"accounts.static.{name}", str(error)
@@ -198,15 +301,40 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
 
 def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
     """What is wrong with one store; databases and directories aren't asked."""
-    key = "accounts." + {"sqlite": "path"}.get(kind, kind.replace("-", "_"))
+    key = "accounts." + {"sqlite": "path", "passwd-file": "passwd_file.path"}.get(kind, kind)
+    listed: Sequence[Account] = ()
     try:
         if kind != "sqlite":
-            build.make_store_of(settings, kind)
-        elif settings.accounts_file.exists():
-            with build.make_sqlite_accounts(settings) as accounts:
-                accounts.list()
+            store = make_store_of(settings, kind)
+            if isinstance(store, PasswdFile | ReplaceableAccounts):
+                listed = store.list()
+        elif settings.accounts_file.is_file():
+            with make_sqlite_accounts(settings) as database:
+                listed = database.list()
+        yield from ((key, text) for text in _unusable(listed))
     except (ValueError, AccountError, ImportError) as error:
         yield key, str(error)
+
+
+_BY_LIBRARIES = {"ARGON2I", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"}
+"""Schemes that the standard library doesn't have."""
+
+
+def _unusable(accounts: Sequence[Account]) -> Iterator[str]:
+    """Why passwords of these accounts can't be checked: libraries that are missing."""
+    samples = {
+        split_credential(each)[0]: each for account in accounts for each in account.credentials
+    }
+    for scheme, credential in samples.items():
+        try:
+            if scheme == "ARGON2ID":
+                needs_rehash(credential)  # doesn't take the time that checking takes
+            elif scheme in _BY_LIBRARIES:
+                verify(credential, "x")
+        except AccountError as error:
+            yield str(error)
+        except (ValueError, MemoryError):  # one that is damaged is no mistake in the configuration
+            continue
 
 
 def _login(settings: Settings) -> Iterator[Finding]:
@@ -219,18 +347,19 @@ def _login(settings: Settings) -> Iterator[Finding]:
             yield key, str(error)
     if len(made) == len(_LOGIN_PARTS):
         try:
-            own = ServerSettings(**build.login_settings(settings))
+            own = build.server_settings(settings)
             mechanisms(own, made["kerberos.keytab"], made["oauth"])
         except ValueError as error:  # it begins with the setting's name
             name, _, text = str(error).partition("=")
-            yield f"login.{name}", text
+            section = "pop3" if hasattr(settings.pop3, name) else "login"
+            yield f"{section}.{name}", text
     anonymous = settings.login.anonymous
     if anonymous is not None and not _exists(settings, anonymous):
         yield "login.anonymous", "there is no such account, or it is disabled"
 
 
 _LOGIN_PARTS: dict[str, Callable[[Settings], object]] = {
-    "guard": build.make_guard,
+    "guard": make_guard,
     "oauth": build.make_oauth,
     "kerberos.keytab": build.make_kerberos,
     "pop3.proxy_networks": build.make_listeners,
@@ -242,9 +371,12 @@ def _idle(settings: Settings) -> Iterator[Finding]:
     given = settings.accounts
     for kind in get_args(Kind):
         section = getattr(given, kind.replace("-", "_"), None)
-        if isinstance(section, Section) and _is_set(section) and kind not in given.kinds:
+        if is_dataclass(section) and _is_set(section) and kind not in given.kinds:
             key = f"accounts.{kind.replace('-', '_')}"
             yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
+    for name in ("path", "scram"):
+        if "sqlite" not in given.kinds and getattr(given, name) != getattr(AccountsSection(), name):
+            yield f"accounts.{name}", 'has no effect; allowed: with accounts.kind = "sqlite"'
     if _is_set(settings.oauth) and not settings.oauth.is_wanted:
         yield "oauth", "has no effect; allowed: with oauth.issuer or oauth.introspection_url"
     if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
@@ -252,14 +384,16 @@ def _idle(settings: Settings) -> Iterator[Finding]:
     yield from _idle_proxies(settings)
 
 
-def _is_set(section: Section) -> bool:
-    return section != type(section)()
+def _is_set(section: Any) -> bool:
+    return bool(section != type(section)())
 
 
 def _idle_proxies(settings: Settings) -> Iterator[Finding]:
     pop3 = settings.pop3
+    apart = ("host", "port", "tls", "tls_port", "proxy_protocol", "xclient")
+    default = Pop3Section()
     unused = [
-        name for name in ("proxy_protocol", "xclient") if pop3.listeners and getattr(pop3, name)
+        name for name in apart if pop3.listeners and getattr(pop3, name) != getattr(default, name)
     ]
     for name in unused:
         yield f"pop3.{name}", "has no effect; allowed: in each of pop3.listeners"
@@ -268,9 +402,29 @@ def _idle_proxies(settings: Settings) -> Iterator[Finding]:
         yield "pop3.proxy_networks", "has no effect; allowed: with proxy_protocol or xclient"
 
 
+def _idle_mail(settings: Settings) -> Iterator[Finding]:
+    """Keys that count again when something is switched on."""
+    smtp, lmtp, pop3 = settings.smtp, settings.lmtp, settings.pop3
+    sections: tuple[tuple[str, SmtpSection | LmtpSection, bool], ...] = (
+        ("smtp", smtp, smtp.port == "off"),
+        ("lmtp", lmtp, lmtp.port == "off" and lmtp.socket is None),
+    )
+    for name, section, is_off in sections:
+        default = type(section)()
+        for each in fields(section):
+            differs = getattr(section, each.name) != getattr(default, each.name)
+            if is_off and differs and each.name not in ("host", "port"):
+                yield f"{name}.{each.name}", f'has no effect while {name}.port is "off"'
+    if pop3.login_burst > 1 and not pop3.login_delay:
+        yield "pop3.login_burst", "has no effect without pop3.login_delay"
+
+
 def _delivery(settings: Settings) -> Iterator[Finding]:
     for domain in settings.delivery.domains:
-        if not domain or set(domain) & set(" @<>/\\,;:"):
+        if "*" in domain:
+            text = f"{domain!r}: each domain is named; with [] mail for all domains is taken"
+            yield "delivery.domains", text
+        elif not domain or set(domain) & set(" @<>/\\,;:") or domain.startswith("."):
             yield "delivery.domains", f"{domain!r} is not a domain"
     name = settings.delivery.catch_all
     if name is not None and not _exists(settings, name, by_address=True):
@@ -280,10 +434,10 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
 
 
 def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
-    if settings.accounts.kinds == ["sqlite"] and not settings.accounts_file.exists():
+    if settings.accounts.kinds == ("sqlite",) and not settings.accounts_file.exists():
         return False
     try:
-        account = build.find_account(settings, name, by_address=by_address)
+        account = find_account(settings, name, by_address=by_address)
     except (ValueError, AccountError, ImportError):
         return True  # what is wrong with the accounts is reported already
     return account is not None and not account.disabled and not account.assumed
@@ -291,8 +445,19 @@ def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
 
 def _exposed(settings: Settings) -> Iterator[Finding]:
     for key, each in settings.pop3_listeners():
-        if each.tls == "none" and not is_local(each.host) and not settings.pop3.allow_plaintext:
+        if is_local(each.host):
+            continue
+        if each.tls == "none" and not settings.pop3.allow_plaintext:
             yield key, "without TLS only clients on this machine can log in with a password"
+        elif settings.pop3.allow_plaintext and each.tls in ("none", "starttls"):
+            text = f"passwords for {each.host} may cross the network in the clear, for all to read"
+            yield "pop3.allow_plaintext", text
+    smtp = settings.smtp
+    if smtp.port != "off" and not is_local(smtp.host) and not settings.delivery.domains:
+        text = "mail for any domain is taken, by what stands before the @; name your domains"
+        yield "delivery.domains", text
+    if _is_too_long(settings.admin_socket):
+        yield "server.data", "is too long a path for the socket that `restante status` asks by"
     if settings.lmtp.port != "off" and not is_local(settings.lmtp.host):
         yield "lmtp.host", "LMTP asks nobody who they are: whoever reaches it can deliver"
 
@@ -307,30 +472,31 @@ def _readable_secrets(loaded: Loaded) -> list[Problem]:
     return [Problem(loaded.place(key), key, "", text, True)]
 
 
-def _secrets(section: Section, above: str = "") -> Iterator[str]:
+def _secrets(section: Any, above: str = "") -> Iterator[str]:
     """The keys of all secrets that were given."""
-    for name in type(section).model_fields:
-        value, key = getattr(section, name), above + name
-        if isinstance(value, Section):
+    for each in fields(section):
+        value, key = getattr(section, each.name), above + each.name
+        if is_dataclass(value):
             yield from _secrets(value, f"{key}.")
         elif isinstance(value, dict):
-            yield from (
-                key for each in value.values() if isinstance(each, Section) and any(_secrets(each))
-            )
-        elif isinstance(value, SecretStr) and value.get_secret_value():
+            yield from (key for one in value.values() if is_dataclass(one) and any(_secrets(one)))
+        elif isinstance(value, Secret) and value.text:
             yield key
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
-    (_threads, False),
     (_ports, False),
+    (_hosts, False),
     (_certificates, False),
     (_folders, False),
+    (_files, False),
+    (_readable, False),
     (_maildrops, False),
     (_accounts, False),
     (_login, False),
     (_idle, False),
     (_delivery, False),
+    (_idle_mail, True),
     (_expired, True),
     (_exposed, True),
 )

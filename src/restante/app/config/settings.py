@@ -1,330 +1,384 @@
 """What can be configured: the sections, their keys, their defaults, what is allowed.
 
-Each key says in words what it allows; errors and `docs/configuration.md` use those words.
+Each section is a dataclass. A key that sets something of the guard or of the POP3 server has
+its default and its bounds from there. Each key says in words what it allows; errors and
+`docs/configuration.md` use those words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
-
-from restante.accounts.ldap import ATTRIBUTES, VERSION_ATTRIBUTES
+from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
+from restante.guard.settings import GuardSettings
+from restante.networks import parse_network
 from restante.protocol.limits import MIN_IDLE_SECONDS
+from restante.server.settings import Settings as ServerSettings
+from restante.settings_fields import bounded, described, same
 
-Port: TypeAlias = Annotated[int, Field(ge=0, le=65535)] | Literal["off"]
+Port: TypeAlias = int | Literal["off"]
+Workers: TypeAlias = int | Literal["auto"]
+MailTls: TypeAlias = Literal["none", "starttls", "starttls_required"]
+Kind: TypeAlias = Literal["sqlite", "static", "passwd-file", "postgres", "mysql", "ldap", "pam"]
 
-Workers: TypeAlias = Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-
-PORT = 'a port from 0 to 65535 (0: any that is free), or "off"'
-HOST = "an IP address or a host name"
-FLAG = "true or false"
 FILE = "the path of a file"
 FOLDER = "the path of a folder"
-SECONDS = "seconds, more than 0"
-NETWORKS = 'a list of IP addresses and networks, like "192.0.2.0/24"'
-COUNT = "a whole number from 1"
-
-
-def setting(default: Any, allowed: str, **bounds: Any) -> Any:
-    """A key: its default, what it allows in words, and the bounds that pydantic checks."""
-    return Field(default=default, description=allowed, **bounds)
-
-
-class Section(BaseModel):
-    """A table of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
-
-class ServerSection(Section):
-    hostname: str = setting("", 'a host name; "" is the machine\'s own', max_length=255)
-    data: Path = setting(Path("data"), FOLDER)
-    drain_seconds: float = setting(10.0, "seconds, 0 or more", ge=0)
-    workers: Workers = setting("auto", 'a whole number from 1 to 1024, or "auto"')
-
-
-class ListenerSection(Section):
-    host: str = setting("127.0.0.1", HOST, min_length=1)
-    port: int = setting(1110, "a port from 0 to 65535 (0: any that is free)", ge=0, le=65535)
-    tls: Literal["none", "implicit", "starttls", "starttls_required"] = setting(
-        "starttls", '"none", "implicit", "starttls" or "starttls_required"'
-    )
-    backlog: int = setting(1024, "a whole number from 1", ge=1)
-    proxy_protocol: bool = setting(False, FLAG)
-    xclient: bool = setting(False, FLAG)
-
-
-class Pop3Section(Section):
-    host: str = setting("127.0.0.1", HOST, min_length=1)
-    port: Port = setting(1110, PORT)
-    tls: Literal["none", "starttls", "starttls_required"] = setting(
-        "starttls", '"none", "starttls" or "starttls_required"'
-    )
-    tls_port: Port = setting(1995, PORT)
-    proxy_protocol: bool = setting(False, FLAG)
-    xclient: bool = setting(False, FLAG)
-    proxy_networks: list[str] = setting([], NETWORKS)
-    listeners: list[ListenerSection] = setting(
-        [], "tables with host, port, tls, backlog, proxy_protocol, xclient"
-    )
-    use_auth: Literal["pop", "sasl", "both"] = setting("both", '"pop", "sasl" or "both"')
-    allow_plaintext: bool = setting(False, FLAG)
-    min_threads: int = setting(2, "a whole number from 0", ge=0)
-    max_threads: int = setting(32, "a whole number from 1", ge=1)
-    batch_size: int = setting(262144, "octets, from 512 to 16777216", ge=512, le=1 << 24)
-    max_connections: int = setting(10000, "a whole number from 1", ge=1)
-    idle_timeout: float = setting(600.0, "seconds, 600 or more", ge=MIN_IDLE_SECONDS)
-    stall_timeout: float = setting(300.0, SECONDS, gt=0)
-    handshake_timeout: float = setting(60.0, SECONDS, gt=0)
-    failure_delay: float = setting(1.0, "seconds from 0 to 60", ge=0, le=60)
-    login_delay: int = setting(0, "whole seconds, 0 or more", ge=0)
-    login_burst: int = setting(1, "a whole number from 1", ge=1)
-    expire_days: int | None = setting(None, "days, 0 or more", ge=0)
-    utf8: bool = setting(True, FLAG)
-    utf8_headers: Literal["downgrade", "refuse", "as-is"] = setting(
-        "downgrade", '"downgrade", "refuse" or "as-is"'
-    )
-
-
-class NameSection(Section):
-    certificate: Path = Field(description=FILE)
-    key: Path | None = setting(None, FILE)
-    key_password: SecretStr | None = setting(None, "text")
-
-
-class TlsSection(Section):
-    certificate: Path | None = setting(None, FILE)
-    key: Path | None = setting(None, FILE)
-    key_password: SecretStr | None = setting(None, "text")
-    development: bool = setting(False, FLAG)
-    names: dict[str, NameSection] = setting(
-        {}, "tables with certificate, key, key_password, by host name"
-    )
-    client_certificates: Literal["none", "ask", "require"] = setting(
-        "none", '"none", "ask" or "require"'
-    )
-    client_ca: Path | None = setting(None, FILE)
-
-
-class SmtpSection(Section):
-    host: str = setting("127.0.0.1", HOST, min_length=1)
-    port: Port = setting(1025, PORT)
-    tls: Literal["none", "starttls", "starttls_required"] = setting(
-        "starttls", '"none", "starttls" or "starttls_required"'
-    )
-    auth: bool = setting(False, FLAG)
-    max_recipients: int = setting(100, "a whole number from 1", ge=1)
-    max_connections: int = setting(200, "a whole number from 1", ge=1)
-    timeout: float = setting(300.0, SECONDS, gt=0)
-
-
-class LmtpSection(Section):
-    host: str = setting("127.0.0.1", HOST, min_length=1)
-    port: Port = setting(1026, PORT)
-    socket: Path | None = setting(None, "the path of a Unix socket")
-    max_recipients: int = setting(100, "a whole number from 1", ge=1)
-    max_connections: int = setting(200, "a whole number from 1", ge=1)
-    timeout: float = setting(300.0, SECONDS, gt=0)
-
-
-class MaildropsSection(Section):
-    root: Path | None = setting(None, FOLDER)
-    template: str = setting("{user}", "a relative path with {user} or {name}, maybe {domain}")
-    unique_ids: Literal["own", "dovecot"] = setting("own", '"own" or "dovecot"')
-    fsync: bool = setting(True, FLAG)
-
-
-def _short_account(value: Any) -> Any:
-    return {"password": value} if isinstance(value, str) else value
-
-
-class StaticAccountSection(Section):
-    password: SecretStr = Field(description="a password, or {SCHEME} and its data")
-    email: str = setting("", "an e-mail address")
-    display_name: str = setting("", "text")
-    maildrop: str | None = setting(None, "a maildrop's name")
-    disabled: bool = setting(False, FLAG)
-    protocols: list[Literal["pop3", "smtp"]] | None = setting(None, 'a list of "pop3", "smtp"')
-    networks: list[str] = setting([], NETWORKS)
-    expires: datetime | None = setting(None, "a date and time")
-    master: bool = setting(False, FLAG)
-
-
-class PasswdFileSection(Section):
-    path: Path | None = setting(None, FILE)
-    default_scheme: str = setting("CRYPT", "a password scheme")
-    username_format: Literal["%u", "%n"] = setting("%u", '"%u" or "%n"')
-
-
-class SqlSection(Section):
-    """A database that is asked by queries of the operator's."""
-
-    dsn: SecretStr = setting(SecretStr(""), "the address of the database")
-    password: SecretStr | None = setting(None, "text")
-    lookup: str = setting("", "a query with {name}, or {local} and {domain}")
-    lookup_address: str = setting("", "a query with {address}, or {local} and {domain}")
-    update: str = setting("", "a statement with {new}, {old} and {name}")
-    schemes: list[str] = setting([], "a list of password schemes")
-    default_scheme: str = setting("CRYPT", "a password scheme")
-    max_connections: int = setting(10, COUNT, ge=1)
-    timeout: float = setting(5.0, SECONDS, gt=0)
-
-
-class LdapSection(Section):
-    url: str = setting("", "ldap:// or ldaps:// and a host")
-    base: str = setting("", "a distinguished name")
-    filter: str = setting("(uid={name})", "an LDAP filter with {name}")
-    dn: str = setting("", "a distinguished name with {name}; then nothing is searched")
-    address_filter: str = setting("(mail={address})", "an LDAP filter with {address}")
-    bind_dn: str = setting("", "a distinguished name")
-    bind_password: SecretStr = setting(SecretStr(""), "text")
-    start_tls: bool = setting(True, FLAG)
-    allow_plaintext: bool = setting(False, FLAG)
-    ca_file: Path | None = setting(None, FILE)
-    scope: Literal["subtree", "onelevel", "base"] = setting(
-        "subtree", '"subtree", "onelevel" or "base"'
-    )
-    attributes: dict[str, str] = setting(
-        dict(ATTRIBUTES), "attributes by what they say of an account"
-    )
-    password_attribute: str = setting("", "the name of an attribute")
-    schemes: list[str] = setting([], "a list of password schemes")
-    version_attributes: list[str] = setting(list(VERSION_ATTRIBUTES), "a list of attributes")
-    max_connections: int = setting(10, COUNT, ge=1)
-    timeout: float = setting(5.0, SECONDS, gt=0)
-
-
-class PamSection(Section):
-    service: str = setting("restante", "the name of a file in PAM's folder", min_length=1)
-    any_name: bool = setting(False, FLAG)
-    max_processes: int = setting(2, COUNT, ge=1)
-    timeout: float = setting(30.0, SECONDS, gt=0)
-
-
-Kind: TypeAlias = Literal["sqlite", "static", "passwd-file", "postgres", "mysql", "ldap", "pam"]
+DN = "a distinguished name"
 KINDS = ", ".join(f'"{kind}"' for kind in get_args(Kind))
 
 
-class AccountsSection(Section):
-    kind: Kind | list[Kind] = setting("sqlite", f"{KINDS}, or a list of them, asked in turn")
-    path: Path | None = setting(None, FILE)
-    case_insensitive: bool = setting(True, FLAG)
-    scram: bool = setting(True, FLAG)
-    static: dict[str, Annotated[StaticAccountSection, BeforeValidator(_short_account)]] = setting(
-        {}, "passwords by account name"
+class Secret:
+    """A text that is never shown by mistake."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return "**********" if self.text else ""
+
+
+def _check_host(value: str) -> None:
+    """Raises ValueError for what is neither an address nor a name, such as `host:port`."""
+    if not value:
+        raise ValueError("it is empty")
+    _check_hostname(value)
+
+
+def _check_hostname(value: str) -> None:
+    if any(character.isspace() for character in value):
+        raise ValueError("there is a blank in it")
+    if len(value) > 255:
+        raise ValueError("it has more than 255 characters")
+    if set(value) & set(":/[]"):
+        try:
+            parse_network(value.partition("%")[0])
+        except ValueError:
+            raise ValueError("neither a port nor brackets nor a path belong here") from None
+
+
+def _check_character(value: str) -> None:
+    if len(value) > 1:
+        raise ValueError(f"there are {len(value)}")
+
+
+def _or_number(word: str, least: int, most: int) -> Callable[[Any], None]:
+    def check(value: int | str) -> None:
+        if value != word and not (isinstance(value, int) and least <= value <= most):
+            raise ValueError("")
+
+    return check
+
+
+def listen_host() -> Any:
+    """Where something listens."""
+    return described("127.0.0.1", "an IP address or a host name", _check_host)
+
+
+def listen_port(default: int) -> Any:
+    """Where something listens, or that it doesn't."""
+    words = 'a port from 0 to 65535 (0: any that is free), or "off"'
+    return described(default, words, _or_number("off", 0, 65535))
+
+
+def no_networks() -> Any:
+    """Addresses and networks; at first none."""
+    return same(GuardSettings, "deny_networks")
+
+
+def timeout_of(default: float) -> Any:
+    """How long something may take."""
+    return bounded(default, 0.01, unit="seconds")
+
+
+def of_server(name: str) -> Any:
+    """The setting of the POP3 server that has this name."""
+    return same(ServerSettings, name)
+
+
+def table(kind: type[Any]) -> Any:
+    """A section."""
+    return field(default_factory=kind)
+
+
+@dataclass(frozen=True)
+class ServerSection:
+    hostname: str = described("", 'a host name; "" is the machine\'s own', _check_hostname)
+    data: Path = described(Path("data"), FOLDER)
+    drain_seconds: float = of_server("drain_seconds")
+    workers: Workers = described(
+        "auto", 'a whole number from 1 to 1024, or "auto"', _or_number("auto", 1, 1024)
     )
-    passwd_file: PasswdFileSection = setting(PasswdFileSection(), "a table")
-    postgres: SqlSection = setting(SqlSection(), "a table")
-    mysql: SqlSection = setting(SqlSection(), "a table")
-    ldap: LdapSection = setting(LdapSection(), "a table")
-    pam: PamSection = setting(PamSection(), "a table")
+
+
+@dataclass(frozen=True)
+class ListenerSection:
+    host: str = listen_host()
+    port: int = described(
+        1110, "a port from 0 to 65535 (0: any that is free)", _or_number("", 0, 65535)
+    )
+    tls: Literal["none", "implicit", "starttls", "starttls_required"] = "starttls"
+    backlog: int = bounded(1024, 1)
+    proxy_protocol: bool = False
+    xclient: bool = False
+
+
+@dataclass(frozen=True)
+class Pop3Section:
+    host: str = listen_host()
+    port: Port = listen_port(1110)
+    tls: MailTls = "starttls"
+    tls_port: Port = listen_port(1995)
+    proxy_protocol: bool = False
+    xclient: bool = False
+    proxy_networks: tuple[str, ...] = no_networks()
+    listeners: tuple[ListenerSection, ...] = described(
+        (), "tables with host, port, tls, backlog, proxy_protocol, xclient"
+    )
+    use_auth: Literal["pop", "sasl", "both"] = of_server("use_auth")
+    allow_plaintext: bool = of_server("allow_plaintext")
+    min_threads: int = of_server("min_threads")
+    max_threads: int = of_server("max_threads")
+    batch_size: int = of_server("batch_size")
+    max_connections: int = of_server("max_connections")
+    idle_timeout: float = bounded(MIN_IDLE_SECONDS, MIN_IDLE_SECONDS, unit="seconds")
+    stall_timeout: float = of_server("stall_timeout")
+    handshake_timeout: float = of_server("handshake_timeout")
+    failure_delay: float = of_server("failure_delay")
+    login_delay: int = of_server("login_delay")
+    login_burst: int = of_server("login_burst")
+    expire_days: int | None = of_server("expire_days")
+    utf8: bool = of_server("utf8")
+    utf8_headers: Literal["downgrade", "refuse", "as-is"] = of_server("utf8_headers")
+
+
+@dataclass(frozen=True)
+class NameSection:
+    certificate: Path = described(MISSING, FILE)
+    key: Path | None = described(None, FILE)
+    key_password: Secret | None = described(None, "text")
+
+
+@dataclass(frozen=True)
+class TlsSection:
+    certificate: Path | None = described(None, FILE)
+    key: Path | None = described(None, FILE)
+    key_password: Secret | None = described(None, "text")
+    development: bool = False
+    names: dict[str, NameSection] = described(
+        {}, "tables with certificate, key, key_password, by host name"
+    )
+    client_certificates: Literal["none", "ask", "require"] = "none"
+    client_ca: Path | None = described(None, FILE)
+
+
+@dataclass(frozen=True)
+class SmtpSection:
+    host: str = listen_host()
+    port: Port = listen_port(1025)
+    tls: MailTls = "starttls"
+    auth: bool = False
+    max_recipients: int = bounded(100, 1)
+    max_connections: int = bounded(200, 1)
+    timeout: float = timeout_of(300.0)
+
+
+@dataclass(frozen=True)
+class LmtpSection:
+    host: str = listen_host()
+    port: Port = listen_port(1026)
+    socket: Path | None = described(None, "the path of a Unix socket")
+    max_recipients: int = bounded(100, 1)
+    max_connections: int = bounded(200, 1)
+    timeout: float = timeout_of(300.0)
+
+
+@dataclass(frozen=True)
+class MaildropsSection:
+    root: Path | None = described(None, FOLDER)
+    template: str = described("{user}", "a relative path with {user} or {name}, maybe {domain}")
+    unique_ids: Literal["own", "dovecot"] = "own"
+    fsync: bool = True
+
+
+@dataclass(frozen=True)
+class StaticAccountSection:
+    """In place of the table a text stands for the password."""
+
+    SHORT: ClassVar[str] = "password"
+
+    password: Secret = described(MISSING, "a password, or {SCHEME} and its data")
+    email: str = described("", "an e-mail address")
+    display_name: str = ""
+    maildrop: str | None = described(None, "a maildrop's name")
+    disabled: bool = False
+    protocols: tuple[Literal["pop3", "smtp"], ...] | None = None
+    networks: tuple[str, ...] = no_networks()
+    expires: datetime | None = described(None, "a date and time")
+    master: bool = False
+
+
+@dataclass(frozen=True)
+class PasswdFileSection:
+    path: Path | None = described(None, FILE)
+    default_scheme: str = described("CRYPT", "a password scheme")
+    username_format: Literal["%u", "%n"] = "%u"
+
+
+@dataclass(frozen=True)
+class SqlSection:
+    """A database that is asked by queries of the operator's."""
+
+    dsn: Secret = described(Secret(""), "the address of the database")
+    password: Secret | None = described(None, "text")
+    lookup: str = described("", "a query with {name}, or {local} and {domain}")
+    lookup_address: str = described("", "a query with {address}, or {local} and {domain}")
+    update: str = described("", "a statement with {new}, {old} and {name}")
+    schemes: tuple[str, ...] = described((), "password schemes")
+    default_scheme: str = described("CRYPT", "a password scheme")
+    max_connections: int = bounded(10, 1)
+    timeout: float = timeout_of(5.0)
+
+
+@dataclass(frozen=True)
+class LdapSection:
+    url: str = described("", "ldap:// or ldaps:// and a host")
+    base: str = described("", DN)
+    filter: str = described("(uid={name})", "an LDAP filter with {name}")
+    dn: str = described("", f"{DN} with {{name}}; then nothing is searched")
+    address_filter: str = described("(mail={address})", "an LDAP filter with {address}")
+    bind_dn: str = described("", DN)
+    bind_password: Secret = described(Secret(""), "text")
+    start_tls: bool = True
+    allow_plaintext: bool = False
+    ca_file: Path | None = described(None, FILE)
+    scope: Literal["subtree", "onelevel", "base"] = "subtree"
+    attributes: dict[str, str] = described(
+        LDAP_ATTRIBUTES, "attributes by what they say of an account"
+    )
+    password_attribute: str = described("", "the name of an attribute")
+    schemes: tuple[str, ...] = described((), "password schemes")
+    version_attributes: tuple[str, ...] = described(LDAP_VERSION_ATTRIBUTES, "attributes")
+    max_connections: int = bounded(10, 1)
+    timeout: float = timeout_of(5.0)
+
+
+@dataclass(frozen=True)
+class PamSection:
+    service: str = described("restante", "the name of a file in PAM's folder", _check_host)
+    any_name: bool = False
+    max_processes: int = bounded(2, 1)
+    timeout: float = timeout_of(30.0)
+
+
+@dataclass(frozen=True)
+class AccountsSection:
+    kind: Kind | tuple[Kind, ...] = described(
+        "sqlite", f"{KINDS}, or a list of them, asked in turn"
+    )
+    path: Path | None = described(None, FILE)
+    case_insensitive: bool = True
+    scram: bool = True
+    static: dict[str, StaticAccountSection] = described({}, "passwords by account name")
+    passwd_file: PasswdFileSection = table(PasswdFileSection)
+    postgres: SqlSection = table(SqlSection)
+    mysql: SqlSection = table(SqlSection)
+    ldap: LdapSection = table(LdapSection)
+    pam: PamSection = table(PamSection)
 
     @property
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> tuple[Kind, ...]:
         """The stores, in the order in which they are asked."""
-        return [self.kind] if isinstance(self.kind, str) else self.kind
+        return (self.kind,) if isinstance(self.kind, str) else self.kind
 
 
-class LoginSection(Section):
-    mechanisms: list[str] | None = setting(None, "a list of SASL mechanisms")
-    ntlm: bool = setting(False, FLAG)
-    anonymous: str | None = setting(None, "an account's name")
-    external_names: list[Literal["email", "dns", "upn", "cn", "uid"]] = setting(
-        ["email", "cn"], 'a list of "email", "dns", "upn", "cn", "uid"'
-    )
-    master_separator: str = setting("", 'one character, or ""', max_length=1)
-    scram_iterations: int = setting(
-        16384, "a whole number from 4096 to 1000000", ge=4096, le=1_000_000
-    )
-    remember_seconds: float = setting(900.0, "seconds, 0 or more", ge=0)
-    upgrade_hashes: bool = setting(True, FLAG)
+@dataclass(frozen=True)
+class LoginSection:
+    mechanisms: tuple[str, ...] | None = described(None, "SASL mechanisms")
+    ntlm: bool = of_server("ntlm")
+    anonymous: str | None = described(None, "an account's name")
+    external_names: tuple[str, ...] = of_server("external_names")
+    master_separator: str = described("", 'one character, or ""', _check_character)
+    scram_iterations: int = of_server("scram_iterations")
+    remember_seconds: float = of_server("remember_seconds")
+    upgrade_hashes: bool = of_server("upgrade_hashes")
 
 
-class KerberosSection(Section):
-    keytab: Path | None = setting(None, FILE)
-    service: str = setting("pop", "the name of a service", min_length=1)
-    hostname: str = setting("", 'a host name; "" is any that the keytab has keys of')
-    realms: list[str] = setting([], "a list of realms; [] is the keytab's own")
+@dataclass(frozen=True)
+class KerberosSection:
+    keytab: Path | None = described(None, FILE)
+    service: str = described("pop", "the name of a service", _check_host)
+    hostname: str = described("", 'a host name; "" is any that the keytab has keys of')
+    realms: tuple[str, ...] = described((), "realms; [] is the keytab's own")
 
 
-class OAuthSection(Section):
-    issuer: str = setting("", "the issuer's URL")
-    audience: list[str] = setting([], "a list of audiences")
-    scopes: list[str] = setting([], "a list of scopes")
-    username_claim: list[str] = setting(["email"], "a list of claims")
-    leeway: float = setting(60.0, "seconds, 0 or more", ge=0)
-    jwks_url: str = setting("", "a URL")
-    jwks_file: Path | None = setting(None, FILE)
-    introspection_url: str = setting("", "a URL")
-    client_id: str = setting("", "text")
-    client_secret: SecretStr = setting(SecretStr(""), "text")
-    algorithms: list[str] | None = setting(None, "a list of signature algorithms")
-    ca_file: Path | None = setting(None, FILE)
-    timeout: float = setting(10.0, SECONDS, gt=0)
+@dataclass(frozen=True)
+class OAuthSection:
+    issuer: str = described("", "the issuer's URL")
+    audience: tuple[str, ...] = described((), "audiences")
+    scopes: tuple[str, ...] = described((), "scopes")
+    username_claim: tuple[str, ...] = described(("email",), "claims")
+    leeway: float = bounded(60.0, 0, unit="seconds")
+    jwks_url: str = described("", "a URL")
+    jwks_file: Path | None = described(None, FILE)
+    introspection_url: str = described("", "a URL")
+    client_id: str = ""
+    client_secret: Secret = described(Secret(""), "text")
+    algorithms: tuple[str, ...] | None = described(None, "signature algorithms")
+    ca_file: Path | None = described(None, FILE)
+    timeout: float = timeout_of(10.0)
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anything is said of it."""
+        """Whether tokens are accepted."""
         return bool(self.issuer or self.introspection_url)
 
 
-class GuardSection(Section):
-    """See `restante.guard.settings.GuardSettings`."""
-
-    free_failures: int = setting(5, "a whole number from 1 to 1000", ge=1, le=1000)
-    delay_first: float = setting(1.0, "seconds from 0 to 60", ge=0, le=60)
-    delay_max: float = setting(30.0, "seconds from 0 to 300", ge=0, le=300)
-    account_delay_max: float = setting(120.0, "seconds from 0 to 3600", ge=0, le=3600)
-    ban_after: int = setting(20, "a whole number from 1 to 100000", ge=1, le=100_000)
-    ban_window: float = setting(3600.0, "seconds from 1 to 2592000", ge=1, le=2_592_000)
-    ban_seconds: float = setting(3600.0, "seconds from 0 to 31536000", ge=0, le=31_536_000)
-    ban_max: float = setting(86400.0, "seconds from 0 to 31536000", ge=0, le=31_536_000)
-    remember_days: float = setting(30.0, "days from 0 to 3650", ge=0, le=3650)
-    max_connections_per_address: int = setting(100, COUNT, ge=1, le=1_000_000)
-    max_before_login: int = setting(5000, COUNT, ge=1, le=1_000_000)
-    max_sessions_per_account: int = setting(20, COUNT, ge=1, le=1_000_000)
-    trusted_networks: list[str] = setting([], NETWORKS)
-    shared_networks: list[str] = setting(["127.0.0.0/8", "::1"], NETWORKS)
-    allow_networks: list[str] = setting([], NETWORKS)
-    deny_networks: list[str] = setting([], NETWORKS)
+@dataclass(frozen=True)
+class DeliverySection:
+    domains: tuple[str, ...] = described((), "domains")
+    catch_all: str | None = described(None, "an account's name")
+    separator: str = described("+", 'one character, or ""', _check_character)
+    size_limit: int = bounded(50 * 1024 * 1024, 65536, unit="octets")
+    trace: bool = False
 
 
-class DeliverySection(Section):
-    domains: list[str] = setting([], "a list of domains")
-    catch_all: str | None = setting(None, "an account's name")
-    separator: str = setting("+", 'one character, or ""', max_length=1)
-    size_limit: int = setting(50 * 1024 * 1024, "octets, from 65536", ge=65536)
-    trace: bool = setting(False, FLAG)
+@dataclass(frozen=True)
+class LogSection:
+    format: Literal["human", "json"] = "human"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: Path | None = described(None, FILE)
+    protocol: bool = False
 
 
-class LogSection(Section):
-    format: Literal["human", "json"] = setting("human", '"human" or "json"')
-    level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", '"debug", "info", "warning" or "error"'
-    )
-    file: Path | None = setting(None, FILE)
-    protocol: bool = setting(False, FLAG)
-
-
-class Settings(Section):
+@dataclass(frozen=True)
+class Settings:
     """The whole configuration, all paths absolute."""
 
-    server: ServerSection = setting(ServerSection(), "a table")
-    pop3: Pop3Section = setting(Pop3Section(), "a table")
-    tls: TlsSection = setting(TlsSection(), "a table")
-    smtp: SmtpSection = setting(SmtpSection(), "a table")
-    lmtp: LmtpSection = setting(LmtpSection(), "a table")
-    maildrops: MaildropsSection = setting(MaildropsSection(), "a table")
-    accounts: AccountsSection = setting(AccountsSection(), "a table")
-    login: LoginSection = setting(LoginSection(), "a table")
-    kerberos: KerberosSection = setting(KerberosSection(), "a table")
-    oauth: OAuthSection = setting(OAuthSection(), "a table")
-    guard: GuardSection = setting(GuardSection(), "a table")
-    delivery: DeliverySection = setting(DeliverySection(), "a table")
-    log: LogSection = setting(LogSection(), "a table")
+    server: ServerSection = table(ServerSection)
+    pop3: Pop3Section = table(Pop3Section)
+    tls: TlsSection = table(TlsSection)
+    smtp: SmtpSection = table(SmtpSection)
+    lmtp: LmtpSection = table(LmtpSection)
+    maildrops: MaildropsSection = table(MaildropsSection)
+    accounts: AccountsSection = table(AccountsSection)
+    login: LoginSection = table(LoginSection)
+    kerberos: KerberosSection = table(KerberosSection)
+    oauth: OAuthSection = table(OAuthSection)
+    guard: GuardSettings = table(GuardSettings)
+    delivery: DeliverySection = table(DeliverySection)
+    log: LogSection = table(LogSection)
 
     @property
     def mail_folder(self) -> Path:
@@ -352,8 +406,8 @@ class Settings(Section):
         return self.server.data / "secret.key"
 
     @property
-    def inquiry_socket(self) -> Path:
-        """Where a running server is asked for its sessions."""
+    def admin_socket(self) -> Path:
+        """Where a running server answers questions."""
         return self.server.data / "restante.sock"
 
     @property
@@ -372,14 +426,14 @@ class Settings(Section):
         pop3 = self.pop3
         if pop3.listeners:
             return [(f"pop3.listeners.{i}.port", each) for i, each in enumerate(pop3.listeners)]
-        shared = pop3.model_dump(include={"host", "proxy_protocol", "xclient"})
+        shared = ListenerSection(
+            host=pop3.host, proxy_protocol=pop3.proxy_protocol, xclient=pop3.xclient
+        )
         found = []
         if pop3.port != "off":
-            each = ListenerSection(port=pop3.port, tls=pop3.tls, **shared)
-            found.append(("pop3.port", each))
+            found.append(("pop3.port", replace(shared, port=pop3.port, tls=pop3.tls)))
         if pop3.tls_port != "off":
-            each = ListenerSection(port=pop3.tls_port, tls="implicit", **shared)
-            found.append(("pop3.tls_port", each))
+            found.append(("pop3.tls_port", replace(shared, port=pop3.tls_port, tls="implicit")))
         return found
 
     def wanting_tls(self) -> list[str]:
@@ -392,3 +446,9 @@ class Settings(Section):
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
         return keys
+
+
+def revealed(section: Any) -> dict[str, Any]:
+    """The keys of a section and their values, secrets as plain text."""
+    values = ((each.name, getattr(section, each.name)) for each in fields(section))
+    return {name: value.text if isinstance(value, Secret) else value for name, value in values}

@@ -1,4 +1,4 @@
-"""The supervisor's ledger: what each worker process counts, and what that is for the others."""
+"""What each worker process counts, and what the others together count."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _TIMES = ("turn:", "queue:")
 """Names of times, of which the latest counts; all others are numbers, which add up."""
 
 
-class Ledger:
-    """Numbers by name and worker. Nothing is kept of those that are 0."""
+class Counters:
+    """Numbers by name and worker. Those that are 0 take no memory."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, dict[int, float]] = {}
 
     @property
     def names(self) -> set[str]:
-        """All for which there is a number."""
+        """The names of all numbers that aren't 0."""
         return set(self._numbers)
 
-    def take(self, worker: int, numbers: Mapping[str, float]) -> None:
-        """A worker's own numbers, as far as they have changed."""
+    def update(self, worker: int, numbers: Mapping[str, float]) -> None:
+        """Take over those of a worker's numbers that have changed."""
         for name, number in numbers.items():
             found = self._numbers.setdefault(name, {})
             if number:
@@ -31,17 +31,17 @@ class Ledger:
                 del self._numbers[name]
 
     def forget(self, worker: int) -> set[str]:
-        """A worker is gone, and what it counted with it. Gives the names concerned."""
+        """Drop the numbers of a worker that has ended. Gives their names."""
         concerned = {name for name, found in self._numbers.items() if worker in found}
-        self.take(worker, dict.fromkeys(concerned, 0))
+        self.update(worker, dict.fromkeys(concerned, 0))
         return concerned
 
-    def of(self, worker: int, name: str) -> float:
+    def own(self, worker: int, name: str) -> float:
         """A worker's own number."""
         return self._numbers.get(name, {}).get(worker, 0)
 
     def elsewhere(self, worker: int, names: Iterable[str]) -> dict[str, float]:
-        """What these numbers are in all others together."""
+        """For each name, what all other workers together have."""
         return {name: self._elsewhere(worker, name) for name in names}
 
     def _elsewhere(self, worker: int, name: str) -> float:

@@ -9,15 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restante.app.config.settings import Settings
+from restante.app.errors import StartError
 from restante.server.listen.sockets import bind_shared
 from restante.server.tls.settings import TlsSettings
 
 MAIL_BACKLOG = 128
 """Connections that the system may hold ready for SMTP, and for LMTP."""
-
-
-class StartError(Exception):
-    """Something can't be listened on, or no worker process gets ready; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +131,25 @@ def unix_socket(path: Path, mode: int) -> socket.socket:
 
 
 _ADVICE = {
-    errno.EADDRINUSE: "another program listens there; choose another port",
+    errno.EADDRINUSE: "another program listens there",
     errno.EACCES: "ports below 1024 need a privilege; see docs/operating.md",
     errno.EADDRNOTAVAIL: "this machine has no such address",
 }
 
+_FLAGS = {
+    "pop3.port": "--pop3-port",
+    "pop3.tls_port": "--pop3s-port",
+    "smtp.port": "--smtp-port",
+    "lmtp.port": "--lmtp-port",
+}
+
 
 def start_error(key: str, host: str, port: int, error: OSError) -> StartError:
-    """That an address can't be had, with the key that names it."""
+    """That an address can't be had, with the key that names it and the flag that changes it."""
     # asyncio wraps the system's error in a long text of its own.
     reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
-    return StartError(f"{key} = {port}: can't listen on {host}: {reason}")
+    taken = error.errno == errno.EADDRINUSE
+    if taken:
+        flag = f" by {_FLAGS[key]}" if key in _FLAGS else ""
+        reason += f"; choose another port{flag}"
+    return StartError(f"{key} = {port}: can't listen on {host}: {reason}", port if taken else None)

@@ -1,7 +1,7 @@
-"""The supervisor: it starts a worker process for each core, and sees to it that they all serve.
+"""The supervisor: it starts the worker processes and replaces those that end.
 
-It has no threads and no event loop, which a fork would copy: a plain loop over a selector. It
-never waits for a worker, nor for anybody who asks.
+It has no threads and no event loop, as a fork would copy them: it is a plain loop over a selector.
+It never waits for a single worker or client.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from restante.app.build import make_all_tls
 from restante.app.config.load import Loaded
+from restante.app.errors import StartError
 from restante.app.processes import admin_client, worker
-from restante.app.processes.admin_socket import Desk
+from restante.app.processes.admin_socket import AdminSocket, address_rows
 from restante.app.processes.control import ControlError, Link, Message, batches
-from restante.app.processes.counters import Ledger
-from restante.app.processes.garbage import keep_what_is_there
-from restante.app.processes.listen_sockets import Bound, Given, StartError, close_all
-from restante.app.processes.worker_slots import Slot
+from restante.app.processes.counters import Counters
+from restante.app.processes.listen_sockets import Bound, Given, close_all
+from restante.app.processes.memory import freeze_objects
+from restante.app.processes.worker_slots import WorkerSlot
 from restante.app.service import read_again, renew_certificates, with_static_accounts
+from restante.app.tls import make_all_tls
 from restante.guard.ban_store import new_writer
 
 log = logging.getLogger("restante.app")
@@ -35,20 +36,20 @@ MAX_FAILURES = 3
 """Workers that may die in a row before the first has got ready; then the start has failed."""
 
 STUCK_SECONDS = 30.0
-"""A worker that has said nothing for so long is told of in the log."""
+"""A worker that has sent nothing for so long is reported in the log."""
 
 GRACE_SECONDS = 15.0
-"""What workers have, beyond `server.drain_seconds`, to give back what they hold."""
+"""How long workers may take to end, beyond `server.drain_seconds`."""
 
 TURN_SECONDS = 1.0
-"""The loop looks after what takes its time at least so often."""
+"""The loop turns at least so often."""
 
 MAX_BACKLOG = 1 << 20
-"""Octets that wait for a worker, beyond which numbers are kept back and told later, together."""
+"""While more octets than this wait for a worker, counters are kept back, to be sent together."""
 
 
 class Supervisor:
-    """Starts workers and looks after them. bound: what they listen on, with a share for each."""
+    """Starts workers and replaces them. bound: what they listen on, with sockets for each."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class Supervisor:
         tls, mail_tls = self._tls = make_all_tls(loaded.settings)
         key, writer = os.urandom(32), new_writer()
         self._slots = [
-            Slot(
+            WorkerSlot(
                 number,
                 Given(
                     [(each.endpoint, each.shares[number]) for each in bound],
@@ -74,15 +75,15 @@ class Supervisor:
             )
             for number in range(workers)
         ]  # fmt: skip
-        self._ledger = Ledger()
+        self._counters = Counters()
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._woken, self._wake = socket.socketpair()
-        self._desk = Desk(self._selector, loaded.settings.inquiry_socket, self._answer)
+        self._admin = AdminSocket(self._selector, loaded.settings.admin_socket, self._answer)
         self._announced = False
         self._failure: str | None = None
         self._stopping: float | None = None
-        """Until when workers may take to end."""
+        """Until when workers may take to end, monotonic; None: the server isn't stopping."""
 
     def run(self, announce: Callable[[], None], retire: Callable[[], None]) -> None:
         """Serve until a signal ends it.
@@ -90,15 +91,15 @@ class Supervisor:
         announce: called once all workers are ready. retire: when the end begins.
         Raises StartError when no worker gets ready.
         """
-        self._heed_signals()
-        keep_what_is_there()
+        self._catch_signals()
+        freeze_objects()
         try:
             while self._stopping is None or any(slot.pid for slot in self._slots):
-                self._look_after()
-                for key, mask in self._selector.select(self._patience()):
+                self._check_workers()
+                for key, mask in self._selector.select(self._seconds_to_wait()):
                     key.data(mask)
                 while self._signals:
-                    self._heed(self._signals.pop(0), retire)
+                    self._on_signal(self._signals.pop(0), retire)
                 if not self._announced and all(slot.ready for slot in self._slots):
                     self._announced = True
                     announce()
@@ -110,19 +111,19 @@ class Supervisor:
 
     # Signals
 
-    def _heed_signals(self) -> None:
+    def _catch_signals(self) -> None:
         for each in (self._woken, self._wake):
             each.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._drain_wakes)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._read_wakes)
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda number, _: self._signals.append(number))
 
-    def _drain_wakes(self, _: int) -> None:
+    def _read_wakes(self, _: int) -> None:
         with suppress(BlockingIOError):
             self._woken.recv(1 << 12)
 
-    def _heed(self, number: int, retire: Callable[[], None]) -> None:
+    def _on_signal(self, number: int, retire: Callable[[], None]) -> None:
         if number == signal.SIGCHLD:
             self._reap()
         elif number == signal.SIGHUP:
@@ -131,15 +132,15 @@ class Supervisor:
         elif self._stopping is not None and self._failure is None:
             log.warning("second signal: ending at once")
             self._kill_all()
-            self._desk.close()
-            worker.leave(128 + number)
+            self._admin.close()
+            worker.end_process(128 + number)
         else:
             log.info("%s: stopping", signal.Signals(number).name)
             retire()
             self._stop()
 
     def _stop(self) -> None:
-        """Refuse what is new; let workers finish what they have begun."""
+        """Take no more connections, and have workers finish what they do."""
         self._stopping = time.monotonic() + self._loaded.settings.server.drain_seconds
         self._stopping += GRACE_SECONDS
         close_all(self._bound)
@@ -159,7 +160,7 @@ class Supervisor:
                 slot.reloading = True
                 slot.link.send({"say": "reload", "accounts": fresh is not None})
 
-    def _has_reloaded(self, slot: Slot) -> None:
+    def _has_reloaded(self, slot: WorkerSlot) -> None:
         if slot.reloading:
             slot.reloading = False
             if not any(each.reloading for each in self._slots):
@@ -167,7 +168,7 @@ class Supervisor:
 
     # Workers' lives
 
-    def _look_after(self) -> None:
+    def _check_workers(self) -> None:
         now = time.monotonic()
         if self._stopping is not None and now > self._stopping:
             log.error("worker processes didn't end in time: killed")
@@ -176,18 +177,18 @@ class Supervisor:
             if slot.due is not None and slot.due <= now:
                 self._start(slot)
             elif slot.link is not None:
-                self._pay(slot)
+                self._send_counters(slot)
                 if slot.ready and not slot.stuck and now - slot.heard > STUCK_SECONDS:
                     slot.stuck = True
                     log.error("worker %d has not answered for %d seconds", slot.pid, STUCK_SECONDS)
-        self._desk.look_after(now)
+        self._admin.check_timeouts(now)
 
-    def _patience(self) -> float:
-        """How long the loop may wait."""
+    def _seconds_to_wait(self) -> float:
+        """How long the loop may wait for the next event."""
         due = [slot.due for slot in self._slots if slot.due is not None]
         return max(0.0, min([TURN_SECONDS, *(at - time.monotonic() for at in due)]))
 
-    def _start(self, slot: Slot) -> None:
+    def _start(self, slot: WorkerSlot) -> None:
         renew_certificates(self._tls, always=False)
         ours, theirs = socket.socketpair()
         sys.stdout.flush()
@@ -198,33 +199,33 @@ class Supervisor:
             ours.close()
             theirs.close()
             log.error("no worker process can be started: %s", error)
-            self._schedule(slot)
+            self._replace(slot)
             return
         if pid == 0:
             ours.close()
             self._work(slot, theirs)
         theirs.close()
-        slot.fill(pid, Link(ours))
-        slot.owed = self._ledger.names
-        self._watch(slot)
+        slot.filled(pid, Link(ours))
+        slot.unsent = self._counters.names
+        self._select(slot)
 
-    def _work(self, slot: Slot, control: socket.socket) -> None:
-        """In the new process: be a worker to the end."""
+    def _work(self, slot: WorkerSlot, control: socket.socket) -> None:
+        """In the new process: be a worker, and end."""
         status = 1
         try:
-            worker.settle()
-            self._let_go(slot)
+            worker.ignore_signals()
+            self._close_inherited(slot)
             work = worker.Worker(self._loaded, self._reread, slot.given, control)
             status = work.run(self._loop_factory)
         except BaseException:
             log.exception("worker %d failed", os.getpid())
         finally:
-            worker.leave(status)
+            worker.end_process(status)
 
-    def _let_go(self, slot: Slot) -> None:
-        """Close what is the supervisor's, and other workers'."""
+    def _close_inherited(self, slot: WorkerSlot) -> None:
+        """In a new worker: close the sockets of the supervisor and of other workers."""
         self._selector.close()
-        self._desk.let_go()
+        self._admin.close_sockets()
         for each in (self._woken, self._wake):
             each.close()
         own = {each for _, sockets in slot.given.listening for each in sockets}
@@ -237,31 +238,31 @@ class Supervisor:
                         each.close()
 
     def _reap(self) -> None:
-        """Bury all children that have ended: where we are process 1, others' too."""
+        """Wait for all children that have ended: where we are process 1, also for others'."""
         with suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 for slot in self._slots:
                     if slot.pid == found[0]:
-                        self._bury(slot, os.waitstatus_to_exitcode(found[1]))
+                        self._on_worker_end(slot, os.waitstatus_to_exitcode(found[1]))
 
-    def _bury(self, slot: Slot, status: int) -> None:
-        """A worker has ended. What it said last is heard; what it counted is forgotten."""
+    def _on_worker_end(self, slot: WorkerSlot, status: int) -> None:
+        """A worker has ended: read its last messages, drop its counters, have it replaced."""
         if slot.link is not None:
-            self._hear(slot, selectors.EVENT_READ)
-        self._hang_up(slot)
+            self._on_link(slot, selectors.EVENT_READ)
+        self._close_link(slot)
         pid, slot.pid = slot.pid, 0
-        self._desk.expect_no_more(pid)
+        self._admin.worker_ended(pid)
         self._has_reloaded(slot)  # as its successor has
-        self._owe(slot, self._ledger.forget(slot.number))
+        self._counters_changed(slot, self._counters.forget(slot.number))
         if self._stopping is not None:
             return
         how = f"by signal {-status}" if status < 0 else f"with status {status}"
         log.error("worker %d ended %s", pid, how)
-        self._schedule(slot)
+        self._replace(slot)
 
-    def _schedule(self, slot: Slot) -> None:
-        """Have a worker replaced: at once, but slower and slower if they die young."""
-        slot.vacate()
+    def _replace(self, slot: WorkerSlot) -> None:
+        """Have a worker replaced; the start has failed if too many die before one is ready."""
+        slot.emptied()
         serves = self._announced or any(each.ready for each in self._slots)
         if not serves and sum(each.deaths for each in self._slots) >= MAX_FAILURES:
             self._fail("no worker process gets ready; the log says why")
@@ -282,72 +283,72 @@ class Supervisor:
                 slot.pid = 0
 
     def _end(self) -> None:
-        """Leave nothing behind, however the end came."""
+        """Close everything, however the end came."""
         self._kill_all()
         close_all(self._bound)
         for slot in self._slots:
-            self._hang_up(slot)
-        self._desk.close()
+            self._close_link(slot)
+        self._admin.close()
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._woken.close()
         self._wake.close()
 
-    # What workers say, and are told
+    # Messages from workers and to them
 
-    def _watch(self, slot: Slot) -> None:
+    def _select(self, slot: WorkerSlot) -> None:
         assert slot.link is not None
         events = selectors.EVENT_READ
         if slot.link.unsent:
             events |= selectors.EVENT_WRITE
 
-        def heed(mask: int) -> None:
-            self._hear(slot, mask)
+        def ready(mask: int) -> None:
+            self._on_link(slot, mask)
 
         try:
             known = self._selector.get_key(slot.link.socket)
         except KeyError:
-            self._selector.register(slot.link.socket, events, heed)
+            self._selector.register(slot.link.socket, events, ready)
         else:
             if known.events != events:
                 self._selector.modify(slot.link.socket, events, known.data)
 
-    def _hang_up(self, slot: Slot) -> None:
+    def _close_link(self, slot: WorkerSlot) -> None:
         if slot.link is not None:
             with suppress(KeyError):
                 self._selector.unregister(slot.link.socket)
             slot.link.close()
             slot.link = None
 
-    def _hear(self, slot: Slot, mask: int) -> None:
+    def _on_link(self, slot: WorkerSlot, mask: int) -> None:
         link = slot.link
         if link is None:
             return
         if mask & selectors.EVENT_WRITE:
             link.flush()
-            self._pay(slot)
+            self._send_counters(slot)
         if not mask & selectors.EVENT_READ:
             return
         try:
             messages = link.receive()
         except ControlError as error:
-            log.error("worker %d can't be understood: %s", slot.pid, error)
+            log.error("worker %d sent what isn't a message: %s", slot.pid, error)
             messages = None
         if messages is None:
-            # It ends, or can't go on: without us it stops by itself.
-            self._hang_up(slot)
+            # It has ended, or will: without a link to us it stops by itself.
+            self._close_link(slot)
             return
         for message in messages:
-            self._take(slot, message)
+            self._on_message(slot, message)
 
-    def _take(self, slot: Slot, message: Message) -> None:
+    def _on_message(self, slot: WorkerSlot, message: Message) -> None:
         slot.heard = time.monotonic()
         if slot.stuck:
             slot.stuck = False
             log.info("worker %d answers again", slot.pid)
         match message.get("say"):
             case "news":
-                self._spread(slot, message)
+                self._pass_on(slot, message)
             case "ready":
                 slot.ready = True
                 if self._announced:
@@ -359,53 +360,57 @@ class Supervisor:
             case "failed":
                 log.error("worker %d can't start: %s", slot.pid, message["text"])
             case "sessions":
-                self._desk.add(message["inquiry"], slot.pid, message)
+                self._admin.add(message["question"], slot.pid, message)
 
-    def _spread(self, slot: Slot, message: Message) -> None:
-        """Have the others hear of it: of numbers what they come to, of all else as it is."""
+    def _pass_on(self, slot: WorkerSlot, message: Message) -> None:
+        """Tell the other workers: of counters the sums, of all else the message as it is."""
         numbers = message.pop("numbers", None)
         if numbers is not None:
-            self._ledger.take(slot.number, numbers)
-            self._owe(slot, numbers)
+            self._counters.update(slot.number, numbers)
+            self._counters_changed(slot, numbers)
         if len(message) > 1:
             for other in self._slots:
                 if other is not slot and other.link is not None:
                     other.link.send(message)
-                    self._watch(other)
+                    self._select(other)
 
-    def _owe(self, slot: Slot, names: Iterable[str]) -> None:
+    def _counters_changed(self, slot: WorkerSlot, names: Iterable[str]) -> None:
         for other in self._slots:
             if other is not slot and other.link is not None:
-                other.owed.update(names)
-                self._pay(other)
+                other.unsent.update(names)
+                self._send_counters(other)
 
-    def _pay(self, slot: Slot) -> None:
-        """Tell a worker the numbers that have changed elsewhere, if it has read those before."""
+    def _send_counters(self, slot: WorkerSlot) -> None:
+        """Tell a worker which counters have changed elsewhere, if it has read those before."""
         link = slot.link
         if link is None:
             return
-        if slot.owed and link.unsent < MAX_BACKLOG:
-            owed, slot.owed = slot.owed, set()
-            for part in batches(self._ledger.elsewhere(slot.number, owed).items()):
+        if slot.unsent and link.unsent < MAX_BACKLOG:
+            owed, slot.unsent = slot.unsent, set()
+            for part in batches(self._counters.elsewhere(slot.number, owed).items()):
                 if not link.send({"say": "news", "numbers": dict(part)}):
-                    slot.owed.update(dict(part))
-        self._watch(slot)
+                    slot.unsent.update(dict(part))
+        self._select(slot)
 
-    # What is asked
+    # Questions by the admin socket
 
-    def _answer(self, question: str, inquiry: int) -> tuple[list[admin_client.Row], set[int]]:
-        """The answer as far as it is known here, and the workers that have more."""
+    def _answer(
+        self, question: str, question_number: int
+    ) -> tuple[list[admin_client.Row], set[int]]:
+        """The rows that are known here, and the workers that were asked for more."""
         if question == "sessions":
             asked = [slot for slot in self._slots if slot.link is not None and slot.ready]
             for slot in asked:
                 assert slot.link is not None
-                slot.link.send({"say": "sessions", "inquiry": inquiry})
-                self._watch(slot)
+                slot.link.send({"say": "sessions", "question": question_number})
+                self._select(slot)
             return [], {slot.pid for slot in asked}
+        if question == "addresses":
+            return address_rows(each.endpoint for each in self._bound), set()
         return [self._status(slot) for slot in self._slots if question == "status"], set()
 
-    def _status(self, slot: Slot) -> admin_client.Row:
-        sessions = int(self._ledger.of(slot.number, "connection:"))
+    def _status(self, slot: WorkerSlot) -> admin_client.Row:
+        sessions = int(self._counters.own(slot.number, "connection:"))
         return admin_client.status_row(
             slot.pid, slot.since, sessions, restarts=max(0, slot.restarts), state=slot.state
         )

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from restante.accounts.contract import AccountError
-from restante.app.config.load import ConfigError, Loaded
+from restante.app.config.load import Loaded
+from restante.app.config.problem import ConfigError
+from restante.app.errors import StartError
 from restante.app.processes.control import (
     MAX_UNSENT,
     ControlError,
@@ -22,28 +24,28 @@ from restante.app.processes.control import (
     encode,
     read_message,
 )
-from restante.app.processes.garbage import spare_what_stays
-from restante.app.processes.listen_sockets import Given, StartError
-from restante.app.processes.sharing import Sharing, live_sessions
+from restante.app.processes.listen_sockets import Given
+from restante.app.processes.memory import tune_collector
+from restante.app.processes.worker_news import WorkerNews, live_sessions
 from restante.app.service import Service
 from restante.stores.contract import StoreError
 
 log = logging.getLogger("restante.app")
 
 NEWS_SECONDS = 0.1
-"""How often others are told what has changed; nothing is sent when nothing has."""
+"""How often news are sent to the others, if there are any."""
 
 BEAT_ROUNDS = 50
-"""The supervisor hears that the event loop turns each time so many of those have passed."""
+"""Each time so many of those have passed the supervisor is told that the event loop turns."""
 
-FAREWELL_SECONDS = 5.0
-"""How long the supervisor may take to hear what was said last."""
+GOODBYE_SECONDS = 5.0
+"""How long the supervisor may take to read the last messages."""
 
 _READ_LIMIT = 1 << 18
 
 
 class Worker:
-    """One worker process's work. control: its end of the control channel."""
+    """A worker process. control: its end of the control channel."""
 
     def __init__(
         self, loaded: Loaded, reread: Callable[[], Loaded], given: Given, control: socket.socket
@@ -56,7 +58,7 @@ class Worker:
         self._writer: StreamWriter
 
     def run(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> int:
-        """Serve until the supervisor says it is enough, or is gone. Gives the exit status."""
+        """Serve until the supervisor says `drain` or has ended. Gives the exit status."""
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             return runner.run(self._run())
 
@@ -64,37 +66,39 @@ class Worker:
         reader, self._writer = await asyncio.open_connection(sock=self._control, limit=_READ_LIMIT)
         try:
             self._service = Service(self._loaded, self._reread, self._given)
-            sharing = Sharing(self._service)
+            news = WorkerNews(self._service)
             await self._service.open()
-            spare_what_stays()
+            tune_collector()
         except (StartError, AccountError, StoreError, ValueError, OSError) as error:
-            self._say({"say": "failed", "text": str(error)})
-            await self._leave()
+            self._send({"say": "failed", "text": str(error)})
+            await self._say_goodbye()
             return 1
-        self._say({"say": "ready"})
-        telling = asyncio.get_running_loop().create_task(self._tell(sharing))
+        self._send({"say": "ready"})
+        telling = asyncio.get_running_loop().create_task(self._send_news(news))
         try:
-            await self._listen(reader, sharing)
+            await self._follow(reader, news)
         except ControlError as error:
-            log.error("worker %d: the supervisor can't be understood: %s", os.getpid(), error)
+            log.error("worker %d: the supervisor sent what isn't a message: %s", os.getpid(), error)
         finally:
             await self._service.close()
             telling.cancel()
             with suppress(asyncio.CancelledError):
                 await telling
-            await self._leave()
+            await self._say_goodbye()
         return 0
 
-    async def _leave(self) -> None:
+    async def _say_goodbye(self) -> None:
         self._writer.close()
         with suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(FAREWELL_SECONDS):
+            async with asyncio.timeout(GOODBYE_SECONDS):
                 await self._writer.wait_closed()
 
-    def _say(self, message: Message) -> None:
-        self._writer.write(encode(message))
+    def _send(self, message: Message) -> None:
+        """Send, unless nobody is there any more: loops differ in what they raise then."""
+        if not self._writer.is_closing():
+            self._writer.write(encode(message))
 
-    async def _tell(self, sharing: Sharing) -> None:
+    async def _send_news(self, news: WorkerNews) -> None:
         rounds = 0
         while True:
             await asyncio.sleep(NEWS_SECONDS)
@@ -103,32 +107,39 @@ class Worker:
             if self._writer.transport.get_write_buffer_size() > MAX_UNSENT:
                 continue
             try:
-                for message in sharing.news():
-                    self._say(message)
+                for message in news.collect():
+                    self._send(message)
             except Exception:
                 log.exception("worker %d: others can't be told", os.getpid())
             if rounds % BEAT_ROUNDS == 0:
-                self._say({"say": "beat"})
+                self._send({"say": "beat"})
 
-    async def _listen(self, reader: StreamReader, sharing: Sharing) -> None:
-        """Heed the supervisor until it says that it is enough, or is gone."""
+    async def _follow(self, reader: StreamReader, news: WorkerNews) -> None:
+        """Do what the supervisor says until it says `drain` or has ended."""
+        with suppress(ConnectionError):  # it was killed while it was sent an answer
+            if await self._obey(reader, news):
+                return
+        log.warning("worker %d: the supervisor is gone, stopping", os.getpid())
+
+    async def _obey(self, reader: StreamReader, news: WorkerNews) -> bool:
+        """Do what messages say. True: one said `drain`; False: no more will come."""
         while (message := await read_message(reader)) is not None:
             match message.get("say"):
                 case "news":
-                    sharing.hear(message)
+                    news.apply(message)
                 case "sessions":
-                    await self._list_sessions(message["inquiry"])
+                    await self._list_sessions(message["question"])
                 case "reload":
                     self._reload(accounts=message["accounts"])
                 case "drain":
-                    return
-        log.warning("worker %d: the supervisor is gone, stopping", os.getpid())
+                    return True
+        return False
 
-    async def _list_sessions(self, inquiry: int) -> None:
+    async def _list_sessions(self, question: int) -> None:
         for rows in batches(live_sessions(self._service)):
-            self._say({"say": "sessions", "inquiry": inquiry, "list": rows})
+            self._send({"say": "sessions", "question": question, "list": rows})
             await self._writer.drain()
-        self._say({"say": "sessions", "inquiry": inquiry, "list": [], "end": True})
+        self._send({"say": "sessions", "question": question, "list": [], "end": True})
 
     def _reload(self, *, accounts: bool) -> None:
         fresh = None
@@ -137,14 +148,14 @@ class Worker:
             self._service.take(fresh)
         except (ConfigError, ValueError) as error:  # changed since the supervisor has read it
             log.error("worker %d: can't reload: %s", os.getpid(), error)
-        self._say({"say": "reloaded"})
+        self._send({"say": "reloaded"})
 
 
-def settle() -> None:
-    """In a new process: be deaf to signals, which also come to a whole group of processes.
+def ignore_signals() -> None:
+    """Ignore signals in a new worker process: they are the supervisor's, but come to the group.
 
-    The supervisor decides. They aren't ignored as such: programs that are started would be
-    deaf, too.
+    A handler that does nothing takes them. With SIG_IGN programs that this process starts would
+    ignore them, too.
     """
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -152,8 +163,8 @@ def settle() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def leave(status: int) -> None:
-    """End this process: what the supervisor would do at its end is not for us to do."""
+def end_process(status: int) -> None:
+    """End this process without what the supervisor, of which it is a copy, does at its end."""
     with suppress(OSError, ValueError):
         logging.shutdown()
         sys.stdout.flush()

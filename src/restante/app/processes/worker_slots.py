@@ -1,4 +1,4 @@
-"""Places of worker processes: who fills one, and when the next one may."""
+"""Slots for worker processes: which worker fills one, and when it is replaced."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from restante.app.processes.listen_sockets import Given
 YOUNG_SECONDS = 10.0
 """A worker that dies before this age may do so again."""
 
-FIRST_WAIT = 0.1
-LONGEST_WAIT = 5.0
-"""Seconds before such a one is replaced: the second in a row, twice as long each time, and the
-most. Meanwhile clients that the system has put in its queue wait, so this is short."""
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+"""Seconds until a worker that died young is replaced: for the second in a row, and at most. Each
+time it is twice as long. Clients that the system has put in its queue wait meanwhile."""
 
 
 @dataclass(eq=False, slots=True)
-class Slot:
-    """A place that a worker process fills, and when it dies, its successor.
+class WorkerSlot:
+    """A slot for a worker process and, when that has ended, for the next one.
 
-    since: when the worker was started, seconds since 1970. heard: when it last said something,
-    monotonic. due: when a successor is to be started, monotonic; None: there is a worker.
-    deaths: of young ones, in a row. owed: numbers that it has yet to be told.
+    since: when the worker was started, seconds since 1970. heard: when it last sent a message,
+    monotonic. due: when the next one is to be started, monotonic; None: there is a worker.
+    deaths: how many in a row died young. unsent: names of counters that it must still be told.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Slot:
     restarts: int = -1
     deaths: int = 0
     due: float | None = 0.0
-    owed: set[str] = field(default_factory=set)
+    unsent: set[str] = field(default_factory=set)
 
     @property
     def state(self) -> str:
@@ -49,15 +49,15 @@ class Slot:
             return "stuck"
         return "ready" if self.ready else "starting"
 
-    def fill(self, pid: int, link: Link) -> None:
-        """There is a worker."""
+    def filled(self, pid: int, link: Link) -> None:
+        """A worker was started."""
         self.pid, self.link, self.due = pid, link, None
         self.ready = self.stuck = False
         self.restarts += 1
 
-    def vacate(self) -> None:
-        """There is none: the next is due at once, but slower and slower if they die young."""
+    def emptied(self) -> None:
+        """The worker has ended: the next is due at once, or later each time if they die young."""
         self.ready = False
         self.deaths = self.deaths + 1 if time.time() - self.since < YOUNG_SECONDS else 1
-        wait = FIRST_WAIT * 2 ** min(self.deaths - 2, 10) if self.deaths > 1 else 0.0
-        self.due = time.monotonic() + min(LONGEST_WAIT, wait)
+        wait = FIRST_DELAY * 2 ** min(self.deaths - 2, 10) if self.deaths > 1 else 0.0
+        self.due = time.monotonic() + min(LONGEST_DELAY, wait)

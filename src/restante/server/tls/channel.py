@@ -6,13 +6,11 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from restante.defaults import EXTERNAL_NAMES
 from restante.sasl.contract import MechanismError, credential_text
 from restante.server.tls.certificates import principal_names
 from restante.server.tls.exporter import exporter
 from restante.server.tls.settings import TlsSettings
-
-EXTERNAL_NAMES = ("email", "cn")
-"""Which names of a client's certificate are tried as accounts', and in which order."""
 
 MAX_NAMES = 16
 """Names of a certificate that are tried: each is a look-up."""
@@ -25,7 +23,6 @@ _FIELDS = {
     "cn": (None, "commonName"),
     "uid": (None, "userId"),
 }
-NAME_KINDS = tuple(_FIELDS)
 
 _EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 _EXPORTER_OCTETS = 32

@@ -1,4 +1,4 @@
-"""What a worker process tells the others of its connections, and takes in of theirs."""
+"""News between worker processes: what one counts or learns, and what the others do with it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from restante.app.service import Service
 from restante.guard.gossip import Word, by_label
 
 
-class Sharing:
-    """One worker's part in what all have in common."""
+class WorkerNews:
+    """What one worker tells all others, and is told by them. The supervisor passes it on."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -20,8 +20,8 @@ class Sharing:
         service.guard.share()
         service.pop3.context.login_delay.share()
 
-    def news(self) -> Iterator[Message]:
-        """What has changed since the last time; mostly nothing."""
+    def collect(self) -> Iterator[Message]:
+        """Messages about what has changed since the last time; mostly none."""
         word, numbers = self._service.guard.tell()
         connections = self._connections()
         numbers |= {name: n for name, n in connections.items() if n != self._told.get(name, 0)}
@@ -39,8 +39,8 @@ class Sharing:
         mail = {f"mail:{name}": each.connections for name, each in service.intakes.items()}
         return {"connection:": service.pop3.sessions, **mail}
 
-    def hear(self, message: Message) -> None:
-        """Take in what other workers have told."""
+    def apply(self, message: Message) -> None:
+        """Take over what another worker has told."""
         service = self._service
         if numbers := message.get("numbers"):
             found = by_label(numbers)

@@ -1,4 +1,4 @@
-"""Python's memory, in a process that only serves from now on."""
+"""Python's garbage collector, set up for a process that only serves from now on."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ COUNTS_REFERENCES = hasattr(gc, "freeze")
 """As CPython does. PyPy's collector needs no advice: what has grown old it seldom looks at."""
 
 
-def keep_what_is_there() -> None:
-    """Never look again through what is there by now, so that forked processes share it."""
+def freeze_objects() -> None:
+    """Have the collector ignore the objects that there are, so that forked processes share them."""
     gc.collect()
     if COUNTS_REFERENCES:
         gc.freeze()
 
 
-def spare_what_stays() -> None:
-    """The same, and look seldom through what is new.
+def tune_collector() -> None:
+    """The same, and have the collector run seldom.
 
-    And keep the memory that a message was read into for the next one.
+    Also, memory that held one message is kept for the next one.
     """
     # The C library of Linux maps large blocks anew each time, page by page, which takes several
     # times as long as to fill them: until one as large as this has been given back.
     bytes(LARGE_BLOCK)
-    keep_what_is_there()
+    freeze_objects()
     if COUNTS_REFERENCES:
         gc.set_threshold(NEW_OBJECTS, 20, 100)

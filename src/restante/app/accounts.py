@@ -1,0 +1,180 @@
+"""The stores of accounts that the configuration names."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+from restante.accounts.chain import make_chain
+from restante.accounts.contract import Account, AccountStore, Addressable, Closes
+from restante.accounts.names import check_address
+from restante.accounts.passwd_file import PasswdFile
+from restante.accounts.schemes import SCHEMES, split_credential
+from restante.accounts.sqlite import SqliteAccounts
+from restante.accounts.static import StaticAccounts
+from restante.app.config.settings import (
+    Kind,
+    LdapSection,
+    Settings,
+    SqlSection,
+    StaticAccountSection,
+    revealed,
+)
+from restante.networks import network_set
+
+
+class ReplaceableAccounts:
+    """Static accounts that can be replaced by others while the server runs, all at once."""
+
+    blocking = False
+
+    def __init__(self, accounts: StaticAccounts) -> None:
+        self.current = accounts
+
+    def lookup(self, name: str) -> Account | None:
+        return self.current.lookup(name)
+
+    def lookup_address(self, address: str) -> Account | None:
+        return self.current.lookup_address(address)
+
+    def held_schemes(self) -> frozenset[str]:
+        return self.current.held_schemes()
+
+    def slowest_scheme(self) -> str | None:
+        return self.current.slowest_scheme()
+
+    def list(self) -> tuple[Account, ...]:
+        return self.current.list()
+
+
+class Accounts(AccountStore, Addressable, Protocol):
+    """What every store here can do: find accounts by name, and by address."""
+
+
+def make_accounts(settings: Settings) -> Accounts:
+    """The stores that the configuration names, as one.
+
+    Raises ValueError for what can't be, AccountError when a library is missing.
+    """
+    stores = [make_store_of(settings, kind) for kind in settings.accounts.kinds]
+    if len(stores) == 1:
+        return stores[0]
+    return make_chain(stores)
+
+
+@asynccontextmanager
+async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """The accounts, closed in the end. Raises as `make_accounts` does."""
+    accounts = make_accounts(settings)
+    try:
+        yield accounts
+    finally:
+        await close_accounts(accounts)
+
+
+async def close_accounts(accounts: Accounts) -> None:
+    """Close what a store holds open."""
+    if isinstance(accounts, Closes):
+        await accounts.aclose()
+
+
+def find_account(settings: Settings, name: str, *, by_address: bool = False) -> Account | None:
+    """The account of that name or address. Raises as `make_accounts` and look-ups do."""
+
+    async def find() -> Account | None:
+        async with opened_accounts(settings) as accounts:
+            found = (accounts.lookup_address if by_address else accounts.lookup)(name)
+            return await found if inspect.isawaitable(found) else found
+
+    return asyncio.run(find())
+
+
+def make_store_of(settings: Settings, kind: Kind) -> Accounts:
+    """One store. Raises as `make_accounts` does."""
+    given = settings.accounts
+    match kind:
+        case "sqlite":
+            return make_sqlite_accounts(settings)
+        case "static":
+            return ReplaceableAccounts(make_static_accounts(settings))
+        case "passwd-file":
+            if given.passwd_file.path is None:
+                raise ValueError("accounts.passwd_file.path is missing")
+            return PasswdFile(
+                given.passwd_file.path,
+                default_scheme=given.passwd_file.default_scheme,
+                case_insensitive=given.case_insensitive,
+                domains=settings.delivery.domains,
+                username_format=given.passwd_file.username_format,
+            )
+        case "postgres":
+            from restante.accounts.postgres import PostgresAccounts  # noqa: PLC0415 - an extra
+
+            return PostgresAccounts(**_sql(given.postgres, given.case_insensitive))
+        case "mysql":
+            from restante.accounts.mysql import MysqlAccounts  # noqa: PLC0415 - an extra
+
+            return MysqlAccounts(**_sql(given.mysql, given.case_insensitive))
+        case "ldap":
+            return _make_ldap(given.ldap)
+        case "pam":
+            from restante.accounts.pam import PamAccounts  # noqa: PLC0415 - an extra
+
+            return PamAccounts(**asdict(given.pam))
+
+
+def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
+    return {**revealed(section), "case_insensitive": case_insensitive}
+
+
+def _make_ldap(section: LdapSection) -> Accounts:
+    from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
+
+    return LdapAccounts(**revealed(section))
+
+
+def make_sqlite_accounts(settings: Settings) -> SqliteAccounts:
+    """The accounts that `restante user` changes."""
+    return SqliteAccounts(
+        settings.accounts_file,
+        case_insensitive=settings.accounts.case_insensitive,
+        domains=settings.delivery.domains,
+        scram=settings.accounts.scram,
+    )
+
+
+def make_static_accounts(settings: Settings) -> StaticAccounts:
+    """Raises ValueError for an account that can't be; the text quotes no password."""
+    return StaticAccounts(
+        [make_account(name, given) for name, given in settings.accounts.static.items()],
+        case_insensitive=settings.accounts.case_insensitive,
+        domains=settings.delivery.domains,
+    )
+
+
+def make_account(name: str, given: StaticAccountSection) -> Account:
+    """Raises ValueError; the text quotes no password."""
+    text = given.password.text
+    scheme, _ = split_credential(text)
+    if scheme and scheme not in SCHEMES:
+        raise ValueError(
+            f"unknown password scheme: known are {', '.join(SCHEMES)};"
+            " a password that begins with a word in braces is written {PLAIN}{…"
+        )
+    (plain,) = StaticAccounts({name: text}).list()
+    network_set(given.networks)
+    return replace(
+        plain,
+        email=check_address(given.email),
+        display_name=given.display_name,
+        maildrop=given.maildrop,
+        disabled=given.disabled,
+        protocols=None if given.protocols is None else frozenset(given.protocols),
+        networks=tuple(given.networks),
+        expires=None if given.expires is None else given.expires.timestamp(),
+        master=given.master,
+    )
