@@ -9,8 +9,9 @@ What `__all__` lists here and in `restante.accounts`, `restante.stores` and `res
 public. All else may change.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from restante.public import load
 
 if TYPE_CHECKING:
     from restante.accounts.account import (
@@ -156,15 +157,9 @@ _HOMES = {
 }
 """The public names, by the module that each comes from."""
 
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: who needs one needn't load them all."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'restante' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"restante.{home}"), name)
+    found = globals()[name] = load(__name__, _HOMES, name)
     return found
 
 

@@ -1,56 +1,90 @@
 """Accounts: the base class of their stores, the stores that there are, and what they need.
 
-What `__all__` lists is public. Names are imported when they are used: some stores need libraries
-of an extra.
+What `__all__` lists is public; all else in this package may change.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from restante.public import load
+
 if TYPE_CHECKING:
-    from restante.accounts.chain import Chain
-    from restante.accounts.contract import (
+    from restante.accounts.account import (
         Account,
         AccountError,
-        AccountStore,
         AppPassword,
         PasswordCheck,
     )
-    from restante.accounts.kerberos import Kerberos
-    from restante.accounts.ldap import LdapAccounts
-    from restante.accounts.mysql import MysqlAccounts
-    from restante.accounts.names import AccountExists, NoSuchAccount
-    from restante.accounts.oauth import OAuth
-    from restante.accounts.pam import PamAccounts
-    from restante.accounts.passwd_file import PasswdFile
-    from restante.accounts.postgres import PostgresAccounts
-    from restante.accounts.rights import Rights
-    from restante.accounts.schemes import hash_password
-    from restante.accounts.sqlite import SqliteAccounts
-    from restante.accounts.static import StaticAccounts
+    from restante.accounts.chain import (
+        Chain,
+    )
+    from restante.accounts.contract import (
+        AccountStore,
+    )
+    from restante.accounts.kerberos import (
+        Kerberos,
+    )
+    from restante.accounts.ldap import (
+        LdapAccounts,
+    )
+    from restante.accounts.mysql import (
+        MysqlAccounts,
+    )
+    from restante.accounts.names import (
+        AccountExists,
+        NoSuchAccount,
+    )
+    from restante.accounts.oauth import (
+        OAuth,
+    )
+    from restante.accounts.pam import (
+        PamAccounts,
+    )
+    from restante.accounts.passwd_file import (
+        PasswdFile,
+    )
+    from restante.accounts.postgres import (
+        PostgresAccounts,
+    )
+    from restante.accounts.rights import (
+        Rights,
+    )
+    from restante.accounts.schemes import (
+        hash_password,
+    )
+    from restante.accounts.sqlite import (
+        SqliteAccounts,
+    )
+    from restante.accounts.static import (
+        StaticAccounts,
+    )
 
-_MODULES = {
-    "Account": "account",
-    "AccountError": "account",
-    "AccountExists": "names",
-    "AccountStore": "contract",
-    "AppPassword": "account",
-    "Chain": "chain",
-    "Kerberos": "kerberos",
-    "LdapAccounts": "ldap",
-    "MysqlAccounts": "mysql",
-    "NoSuchAccount": "names",
-    "OAuth": "oauth",
-    "PamAccounts": "pam",
-    "PasswdFile": "passwd_file",
-    "PasswordCheck": "account",
-    "PostgresAccounts": "postgres",
-    "Rights": "rights",
-    "SqliteAccounts": "sqlite",
-    "StaticAccounts": "static",
-    "hash_password": "schemes",
+_HOMES = {
+    "account": "Account AccountError AppPassword PasswordCheck",
+    "chain": "Chain",
+    "contract": "AccountStore",
+    "kerberos": "Kerberos",
+    "ldap": "LdapAccounts",
+    "mysql": "MysqlAccounts",
+    "names": "AccountExists NoSuchAccount",
+    "oauth": "OAuth",
+    "pam": "PamAccounts",
+    "passwd_file": "PasswdFile",
+    "postgres": "PostgresAccounts",
+    "rights": "Rights",
+    "schemes": "hash_password",
+    "sqlite": "SqliteAccounts",
+    "static": "StaticAccounts",
 }
-"""The module of each public name."""
+
+
+def __getattr__(name: str) -> Any:
+    found = globals()[name] = load(__name__, _HOMES, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 __all__ = [
     "Account",
@@ -73,13 +107,3 @@ __all__ = [
     "StaticAccounts",
     "hash_password",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
