@@ -18,7 +18,7 @@ from restante import (
     Pop3Server,
     State,
 )
-from restante.server.hooks import EVENTS
+from restante.server.hooks import EVENTS, Event
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
 MAIL = [b"Subject: one\n\nfirst\n", b"Subject: two\n\nsecond\n"]
@@ -41,7 +41,7 @@ class Recorder:
             if event not in ("authenticate", "certificate"):
                 server.on(event)(self._handler(event, use_async))
 
-    def _handler(self, event: str, use_async: bool) -> Callable[..., Any]:
+    def _handler(self, event: Event, use_async: bool) -> Callable[..., Any]:
         def plain(*args: Any) -> None:
             self.threads.add(threading.current_thread().name)
             self.told.append((event, *args))
@@ -60,7 +60,7 @@ def use_async(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def registered(server: Pop3Server, event: str, use_async: bool) -> Callable[[Any], None]:
+def registered(server: Pop3Server, event: Event, use_async: bool) -> Callable[[Any], None]:
     """A way to register a function that decides, in either kind."""
 
     def register(decide: Callable[..., Any]) -> None:
@@ -138,7 +138,7 @@ def test_methods_of_a_subclass_are_called_before_registered_functions() -> None:
 
 def test_an_unknown_event_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"'retreive'.*accept_connection.*retrieve"):
-        new_server().on("retreive")(print)  # type: ignore[arg-type]
+        new_server().on("retreive")(print)  # type: ignore[call-overload]
 
 
 # What handlers decide
@@ -279,7 +279,7 @@ def test_a_session_can_be_closed_from_a_handler() -> None:
 
 
 @pytest.mark.parametrize("event", ["mailbox_info", "retrieve", "delete"])
-def test_an_exception_costs_that_command_alone(event: str, use_async: bool) -> None:
+def test_an_exception_costs_that_command_alone(event: Event, use_async: bool) -> None:
     errors: list[tuple[ClientSession | None, Exception]] = []
     fail = [True]
     server = new_server()
@@ -313,7 +313,7 @@ def test_an_exception_costs_that_command_alone(event: str, use_async: bool) -> N
 @pytest.mark.parametrize(
     "event", ["reset", "receive_command", "send_response", "close_connection", "start", "stop"]
 )
-def test_an_exception_of_one_who_is_only_told_costs_nothing(event: str, use_async: bool) -> None:
+def test_an_exception_of_one_who_is_only_told_costs_nothing(event: Event, use_async: bool) -> None:
     errors: list[Exception] = []
     server = new_server()
     server.on("server_error")(lambda session, error: errors.append(error))
