@@ -14,6 +14,9 @@ _NETWORKS = "addresses and networks such as 192.0.2.0/24"
 class GuardSettings:
     """How the guard treats strangers. The defaults leave room for offices behind one address.
 
+    To test an application without delays and limits, trust the addresses it connects from:
+    `GuardSettings(trusted_networks=("127.0.0.0/8", "::1"))`.
+
     free_failures: failed logins, of an address or of an account, without delay: typing errors.
     delay_first: seconds that the next try waits; each further failure doubles them. 0: no delay.
     delay_max: up to so many for an address; also the longest that a try is held at all, as
