@@ -11,7 +11,7 @@ from typing import Any
 
 from restante import Account, Maildir, Maildrop, MaildropInUse
 from restante.protocol.listing import MessageNumber, UniqueId, as_unique_id
-from restante.stores.contract import Content, Incoming
+from restante.stores.contract import Content, Incoming, Store
 
 DELAY = 0.03
 """Seconds by which something is done too late."""
@@ -32,7 +32,7 @@ def later(work: Callable[[], object]) -> None:
     threading.Thread(target=wait_and_work, daemon=True).start()
 
 
-class Faulty:
+class Faulty(Store):
     """A store that is in order. Its heirs are not."""
 
     def __init__(self, store: Maildir, folder: Path) -> None:
@@ -56,7 +56,7 @@ class WritesInPlace(Faulty):
         return _InPlace(folder / "new")
 
 
-class _InPlace:
+class _InPlace(Incoming):
     def __init__(self, folder: Path) -> None:
         self._name = f"{time.time_ns() // 10**9}.{os.urandom(8).hex()}.host"
         self._file = (folder / self._name).open("wb", buffering=0)
@@ -82,7 +82,7 @@ class AnswersBeforeCommit(Faulty):
         return _Hasty(self.store.receive(account))
 
 
-class _Hasty:
+class _Hasty(Incoming):
     def __init__(self, real: Incoming) -> None:
         self._real = real
 
@@ -104,7 +104,7 @@ class DeliversTwice(Faulty):
         return _Twice(self.store.receive(account), self.store.receive(account))
 
 
-class _Twice:
+class _Twice(Incoming):
     def __init__(self, *both: Incoming) -> None:
         self._both = both
 
