@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.static import StaticAccounts
 from restante.delivery.recipients import Recipients, Refusal, split_address, split_path
 
@@ -101,14 +101,14 @@ async def test_the_separator_can_be_another_or_none() -> None:
     assert await found("joe+shop@example.org", separator="") == "550 5.1.1"
 
 
-class Blocking:
+class Blocking(AccountStore):
     def lookup_address(self, address: str) -> Account | None:
         if address.startswith("down"):
             raise AccountError("ldap://secret is down")
         return Account("plain")
 
 
-class Async:
+class Async(AccountStore):
     async def lookup_address(self, address: str) -> Account | None:
         return Account("async")
 

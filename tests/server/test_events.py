@@ -18,7 +18,7 @@ from restante import (
     Pop3Server,
     State,
 )
-from restante.server.hooks import EVENTS
+from restante.server.hooks import EVENTS, Event
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
 MAIL = [b"Subject: one\n\nfirst\n", b"Subject: two\n\nsecond\n"]
@@ -60,7 +60,7 @@ def use_async(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def registered(server: Pop3Server, event: str, use_async: bool) -> Callable[[Any], None]:
+def registered(server: Pop3Server, event: Event, use_async: bool) -> Callable[[Any], None]:
     """A way to register a function that decides, in either kind."""
 
     def register(decide: Callable[..., Any]) -> None:
