@@ -200,7 +200,7 @@ async def test_stop_has_a_deadline() -> None:
 
 async def test_a_fault_of_ours_shows_a_reference_and_no_text() -> None:
     class Broken(AccountStore):
-        def lookup_address(self, address: str) -> Account | None:
+        def lookup(self, name: str) -> Account | None:
             raise RuntimeError("password of the database")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Broken()))

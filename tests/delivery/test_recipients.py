@@ -102,14 +102,14 @@ async def test_the_separator_can_be_another_or_none() -> None:
 
 
 class Blocking(AccountStore):
-    def lookup_address(self, address: str) -> Account | None:
-        if address.startswith("down"):
+    def lookup(self, name: str) -> Account | None:
+        if name.startswith("down"):
             raise AccountError("ldap://secret is down")
         return Account("plain")
 
 
 class Async(AccountStore):
-    async def lookup_address(self, address: str) -> Account | None:
+    async def lookup(self, name: str) -> Account | None:
         return Account("async")
 
 

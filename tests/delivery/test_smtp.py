@@ -196,7 +196,7 @@ async def test_catch_all_and_postmaster() -> None:
 @pytest.mark.asyncio
 async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None:
     class Down(AccountStore):
-        def lookup_address(self, address: str) -> Account | None:
+        def lookup(self, name: str) -> Account | None:
             raise AccountError("ldap://secret")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Down()))
@@ -212,12 +212,12 @@ async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None
 @pytest.mark.parametrize("use_async", [False, True])
 async def test_accounts_that_would_end_the_program_cost_that_recipient(use_async: bool) -> None:
     class Quitting(AccountStore):
-        def lookup_address(self, address: str) -> Account | None:
+        def lookup(self, name: str) -> Account | None:
             raise SystemExit
 
     class QuittingAsync(Quitting):
-        async def lookup_address(self, address: str) -> Account | None:  # type: ignore[override]
-            return super().lookup_address(address)
+        async def lookup(self, name: str) -> Account | None:  # type: ignore[override]
+            return super().lookup(name)
 
     accounts = QuittingAsync() if use_async else Quitting()
     intake = intake_for(FakeStore(), recipients=Recipients(accounts))
@@ -309,7 +309,7 @@ async def test_a_lost_connection_delivers_nothing() -> None:
 @pytest.mark.asyncio
 async def test_an_exception_shows_a_reference_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(AccountStore):
-        def lookup_address(self, address: str) -> Account | None:
+        def lookup(self, name: str) -> Account | None:
             raise RuntimeError("password of the database")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Broken()))

@@ -84,7 +84,8 @@ def find_account(settings: Settings, name: str, *, by_address: bool = False) -> 
     async def find() -> Account | None:
         async with opened_accounts(settings) as accounts:
             found = finished((accounts.lookup_address if by_address else accounts.lookup)(name))
-            return await found if inspect.isawaitable(found) else found
+            account: Account | None = await found if inspect.isawaitable(found) else found
+            return account
 
     return asyncio.run(find())
 
