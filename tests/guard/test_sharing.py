@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from restante.app.processes.counters import Ledger
+from restante.app.processes.counters import Counters
 from restante.guard.ban_store import BanStore, News, Old
 from restante.guard.gossip import Word, by_label
 from restante.guard.guard import BANNED, CROWDED, FULL, Guard
@@ -28,7 +28,7 @@ class House:
         self, books: tuple[BanStore | None, BanStore | None] = (None, None), **settings: Any
     ) -> None:
         self.now = 1000.0
-        self._ledger = Ledger()
+        self._counters = Counters()
         self.guards = [
             Guard(GuardSettings(**settings), book, lambda: self.now, key=b"k" * 32)
             for book in books
@@ -40,9 +40,9 @@ class House:
         """Have the guards tell each other what is new; how much it was."""
         told = [guard.tell() for guard in self.guards]
         for number, (_, numbers) in enumerate(told):
-            self._ledger.take(number, numbers)
+            self._counters.update(number, numbers)
         for (_, (word, numbers)), (other, _) in permutations(enumerate(told), 2):
-            elsewhere = self._ledger.elsewhere(other, numbers)
+            elsewhere = self._counters.elsewhere(other, numbers)
             self.guards[other].hear_numbers(by_label(json.loads(json.dumps(elsewhere))))
             self.guards[other].hear(Word(**json.loads(json.dumps(asdict(word)))))
         return sum(len(numbers) + bool(word) for word, numbers in told)
