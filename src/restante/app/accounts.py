@@ -83,7 +83,9 @@ def find_account(settings: Settings, name: str, *, by_address: bool = False) -> 
 
     async def find() -> Account | None:
         async with opened_accounts(settings) as accounts:
-            found: Any = finished((accounts.lookup_address if by_address else accounts.lookup)(name))
+            found: Any = finished(
+                (accounts.lookup_address if by_address else accounts.lookup)(name)
+            )
             account: Account | None = await found if inspect.isawaitable(found) else found
             return account
 

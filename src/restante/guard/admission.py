@@ -194,8 +194,11 @@ class Admission:
         limit = float("inf") if self._peer is None else most
         with guard.lock:
             if not guard.limits.sessions.add(((account_name, limit),)):
-                text = "more than {limit} sessions of this account at once"
-                return Err(text, "SYS/TEMP", {"limit": most})
+                return Err(
+                    "more than {limit} sessions of this account at once",
+                    "SYS/TEMP",
+                    {"limit": most},
+                )
         self._account = account_name
         return None
 

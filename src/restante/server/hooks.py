@@ -28,6 +28,7 @@ from restante.contained import call_contained
 from restante.protocol.claims import Claim
 from restante.protocol.errors import Pop3Error
 from restante.protocol.listing import MessageNumber
+from restante.protocol.replies import Err
 from restante.server.client import ClientSession
 from restante.threads import WorkerThreads, call_and_lend
 
@@ -126,11 +127,11 @@ class Events:
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 REFUSALS = {
-    "accept_connection": "connection refused",
-    "mailbox_info": "login refused",
-    "retrieve": "message may not be retrieved",
-    "delete": "message may not be deleted",
-    "receive_command": "command refused",
+    "accept_connection": Err("connection refused"),
+    "mailbox_info": Err("login refused"),
+    "retrieve": Err("message may not be retrieved"),
+    "delete": Err("message may not be deleted"),
+    "receive_command": Err("command refused"),
 }
 """What the client is told when a handler has returned False."""
 
@@ -198,7 +199,7 @@ class Hooks:
         for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
-                raise Pop3Error(REFUSALS[event])
+                raise Pop3Error(REFUSALS[event].text)
             if answer is not None and answer is not True:
                 raise wrong_answer(event, answer, "None, True or False")
 
@@ -210,7 +211,7 @@ class Hooks:
         for hook in self.of(event):
             try:
                 if await hook(*args) is False:
-                    raise Pop3Error(REFUSALS[event])
+                    raise Pop3Error(REFUSALS[event].text)
             except Pop3Error:
                 raise
             except Exception as error:
@@ -222,7 +223,7 @@ class Hooks:
         for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
-                raise Pop3Error(REFUSALS[event])
+                raise Pop3Error(REFUSALS[event].text)
             if isinstance(answer, bytes | bytearray | memoryview):
                 found = bytes(answer) if found is None else found
             elif answer is not None and answer is not True:
