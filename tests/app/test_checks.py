@@ -37,7 +37,7 @@ MISTAKES = [
     ("[pop3]\nport = 1025\n", "smtp.port", "the same address as pop3.port"),
     ("[lmtp]\nport = 1995\nhost = '0.0.0.0'\n", "lmtp.port", "the same address as pop3.tls_port"),
     (
-        "[[pop3.listeners]]\nport = 7\n[[pop3.listeners]]\nport = 7\nhost = '::'\n",
+        "[[pop3.listeners]]\nport = 7\n[[pop3.listeners]]\nport = 7\nhost = '0.0.0.0'\n",
         "pop3.listeners.1.port",
         "the same address as pop3.listeners.0.port",
     ),
@@ -125,6 +125,16 @@ def test_the_defaults_have_no_mistake() -> None:
 def test_a_port_twice_is_none_when_hosts_differ_or_the_system_chooses(folder: Path) -> None:
     text = "[pop3]\nport = 0\ntls_port = 0\n[smtp]\nhost = '127.0.0.2'\nport = 1026\n"
     assert found(folder, DEVELOPMENT + text) == []
+
+
+def test_ipv4_and_ipv6_have_addresses_of_their_own(folder: Path) -> None:
+    text = "[[pop3.listeners]]\nhost = '{}'\nport = 7\n"
+    both = "".join(text.format(host) for host in ("0.0.0.0", "::"))
+    assert [each for each in found(folder, DEVELOPMENT + both) if not each.warning] == []
+    for one, other in (("localhost", "::1"), ("::1", "::"), ("localhost", "127.0.0.1")):
+        both = text.format(one) + text.format(other)
+        (problem,) = [each for each in found(folder, DEVELOPMENT + both) if not each.warning]
+        assert "the same address" in problem.text
 
 
 def test_tls_without_a_certificate(folder: Path) -> None:

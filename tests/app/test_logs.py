@@ -102,13 +102,6 @@ def test_dialogues_are_logged_at_any_level_once_they_are_chosen(folder: Path) ->
 
 
 @pytest.mark.usefixtures("restored")
-def test_a_library_that_logs_what_peers_send_is_silenced(folder: Path) -> None:
-    configure(level="debug", file=folder / "log")
-    logging.getLogger("mail.log").error("PASS hush")
-    assert (folder / "log").read_text() == ""
-
-
-@pytest.mark.usefixtures("restored")
 def test_lines_of_logins_are_written_together_a_little_later(folder: Path) -> None:
     handler = configure(file=folder / "log")
     for number in range(3):

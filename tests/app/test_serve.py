@@ -366,6 +366,7 @@ def test_the_debug_log_is_switched_while_the_server_runs(server: Server) -> None
     first = dialogue(server)[0]
     assert (first["account"], first["peer"], first["direction"]) == ("joe", "127.0.0.1", "C")
     assert first["line"] == "NOOP"
+    server.wait_for_log("debug log: account joe until", times=WORKERS)
     assert run(["log", "off"]) == 0
     server.wait_for_log("debug log: off", times=WORKERS)
     before = len(dialogue(server))

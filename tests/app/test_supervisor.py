@@ -182,7 +182,7 @@ def turned_away(server: Server, why: bytes, source: str = "127.0.0.1") -> bool:
     return True
 
 
-NO_BOOK = "import restante.server.upkeep as u; u.SWEEP_SECONDS = 60"
+NO_BOOK = "import restante.server.server as u; u.SWEEP_SECONDS = 60"
 """Within that time nothing is heard of the guard's book."""
 
 

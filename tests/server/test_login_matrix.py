@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 from unittest import mock
 
 import pytest
@@ -25,6 +25,7 @@ from restante import (
     Account,
     AccountStore,
     Certificate,
+    Chain,
     GuardSettings,
     Listener,
     MemoryStore,
@@ -33,7 +34,6 @@ from restante import (
     SqliteAccounts,
     StaticAccounts,
     TlsSettings,
-    make_chain,
 )
 from restante.accounts import schemes, verify
 from restante.accounts.kerberos import Kerberos
@@ -229,7 +229,7 @@ def _passwd_file(folder: Path) -> Kept:
 def _chain() -> Kept:
     first = StaticAccounts([Account(NAME, (hash_password(PASSWORD, "SSHA512"),))])
     keys = Account("eva", (hash_password(PASSWORD, "SCRAM-SHA-256"),))
-    chain = make_chain([first, Bare(), StaticAccounts([keys])])
+    chain = Chain([first, Bare(), StaticAccounts([keys])])
     return Kept(chain, {"SCRAM-SHA-256": "eva", "SCRAM-SHA-256-PLUS": "eva"})
 
 
@@ -279,8 +279,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory, _cheap: None) -> Iterator[d
 class Tokens(OAuth):
     """Vouches for tokens that say whose they are, without asking anybody."""
 
-    def __init__(self) -> None:
-        self.scope = self.discovery = ""
+    scope = discovery = ""
+
+    def __init__(self) -> None: ...
 
     async def identify(self, token: str) -> str | None:
         return token.removeprefix("token-of-") if token.startswith("token-of-") else None

@@ -17,7 +17,7 @@ from restante.server.settings import Settings, SettingsGiven, settings_of
         ({"use_auth": "none"}, "use_auth='none': allowed is .pop., .sasl. or .both."),
         (
             {"utf8_headers": "drop"},
-            "utf8_headers='drop': allowed is .downgrade., .refuse. or .as-is.",
+            "utf8_headers='drop': allowed is .internationalized., .downgrade., .refuse. or .as-is.",
         ),
         ({"min_threads": -1}, "min_threads=-1: allowed is a whole number, 0 or more"),
         ({"max_threads": 0}, "max_threads=0: allowed is a whole number, 1 or more"),

@@ -61,10 +61,10 @@ def _shown(given: object) -> str:
             return f"the class {given.__name__} itself, without parentheses and arguments,"
         return f"the class {given.__name__}"
     kind = type(given)
-    is_list = isinstance(given, list | tuple | set) and len(given) > 0
-    if is_list and all(isinstance(each, tuple) for each in given):
+    kinds = {type(each) for each in given} if isinstance(given, list | tuple | set) else set()
+    if kinds == {tuple}:
         return f"a {kind.__name__} of tuples, of which dict(…) makes a mapping,"
-    if is_list and all(isinstance(each, Account) for each in given):
+    if kinds == {Account}:
         return f"a {kind.__name__} of accounts, of which StaticAccounts(…) makes a store,"
     if callable(getattr(given, "lookup", None)):
         return f"an object of class {kind.__name__}, which isn't derived from AccountStore,"

@@ -8,10 +8,14 @@ against them, so that way is kept short.
 
 from __future__ import annotations
 
+import logging
+
 from restante.accounts.names import MAX_NAME
 from restante.guard.guard import FAILED_LOGINS, KNOWN_SECONDS, Guard, account_key
 from restante.guard.login_delay import LoginDelay
 from restante.protocol.replies import Err
+
+log = logging.getLogger("restante.access")
 
 REFUSED = Err("connection refused")
 BANNED = Err("too many failed logins from this address: try again later", "SYS/TEMP")
@@ -131,7 +135,11 @@ class Admission:
         if self._attempt is not None and self._peer is not None:
             self._attempt = None
             with self._guard.lock:
-                self._guard.count_failure(self._peer, self._key, secret)
+                ban = self._guard.count_failure(self._peer, self._key, secret)
+            if ban is not None and ban.until is not None:
+                seconds = round(ban.until - ban.since)
+                values = ban.network, seconds, ban.times
+                log.warning("banned: network=%s seconds=%d times=%d", *values)
 
     def undecided(self) -> None:
         """Whether the attempt was right can't be told: the accounts can't be asked."""
@@ -186,8 +194,11 @@ class Admission:
         limit = float("inf") if self._peer is None else most
         with guard.lock:
             if not guard.limits.sessions.add(((account_name, limit),)):
-                text = "more than {limit} sessions of this account at once"
-                return Err(text, "SYS/TEMP", {"limit": most})
+                return Err(
+                    "more than {limit} sessions of this account at once",
+                    "SYS/TEMP",
+                    {"limit": most},
+                )
         self._account = account_name
         return None
 
@@ -207,24 +218,3 @@ class Admission:
             self._settled = True
             with self._guard.lock:
                 self._guard.limits.before_login -= 1
-
-    # Old names, until the server uses those above
-
-    begin = arrive
-    begin_try = ask
-    fail = failed
-    leave_open = undecided
-    settle = settled
-    end = leave
-
-    def is_open(self, name: str) -> bool:
-        if self._attempt is not None:
-            return False
-        wait = self.ask(name)
-        self.undecided()
-        return wait == 0
-
-    def succeed(self) -> None:
-        self.proven(self._attempt or "")
-
-    recognise = proven

@@ -28,7 +28,7 @@ from restante.contained import call_contained
 from restante.protocol.claims import Claim
 from restante.protocol.errors import Pop3Error
 from restante.protocol.listing import MessageNumber
-from restante.protocol.replies import Reply
+from restante.protocol.replies import Err, Reply
 from restante.server.client import ClientSession
 from restante.threads import WorkerThreads, call_and_lend
 
@@ -188,11 +188,11 @@ ARGUMENTS = {
 """The names of the arguments that the handlers of each event are called with."""
 
 REFUSALS = {
-    "accept_connection": "connection refused",
-    "mailbox_info": "login refused",
-    "retrieve": "message may not be retrieved",
-    "delete": "message may not be deleted",
-    "receive_command": "command refused",
+    "accept_connection": Err("connection refused"),
+    "mailbox_info": Err("login refused"),
+    "retrieve": Err("message may not be retrieved"),
+    "delete": Err("message may not be deleted"),
+    "receive_command": Err("command refused"),
 }
 """What the client is told when a handler has returned False."""
 
@@ -215,10 +215,18 @@ class Hooks:
     threads: where plain handlers run.
     """
 
+    accept_connection: tuple[Hook, ...]
+    close_connection: tuple[Hook, ...]
+    authenticate: tuple[Hook, ...]
+    mailbox_info: tuple[Hook, ...]
+    retrieve: tuple[Hook, ...]
+    send_response: tuple[Hook, ...]
+
     def __init__(self, owner: Events, threads: WorkerThreads) -> None:
         self._threads = threads
         self._call_command = Caller(threads)
-        self._hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(EVENTS, ())
+        for event in EVENTS:
+            setattr(self, event, ())
         self.asked: set[str] = set()
         """The events that somebody listens to; see `Policy.asks`."""
         self.each_command = False
@@ -235,13 +243,14 @@ class Hooks:
         if event == "certificate" and is_async(handler):
             raise TypeError("the handler of certificate must be plain: a handshake can't wait")
         caller = Caller(self._threads, probation=event in EACH_COMMAND)
-        self._hooks[event] += (Hook(handler, caller),)
+        setattr(self, event, (*getattr(self, event), Hook(handler, caller)))
         self.asked.add(event)
         self.each_command = self.each_command or event in EACH_COMMAND
 
     def of(self, event: Event) -> tuple[Hook, ...]:
         """The handlers of an event, in the order in which they are called."""
-        return self._hooks[event]
+        hooks: tuple[Hook, ...] = getattr(self, event)
+        return hooks
 
     async def call_command(self, handler: Handler, *args: Any) -> Any:
         """Call a command's handler. Raises nothing but Exceptions."""
@@ -249,10 +258,10 @@ class Hooks:
 
     async def ask(self, event: Event, *args: Any) -> None:
         """Ask the handlers of a `VETO` hook. Raises Pop3Error when one refuses."""
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
-                raise Pop3Error(REFUSALS[event])
+                raise Pop3Error(REFUSALS[event].text)
             if answer is not None and answer is not True:
                 raise wrong_answer(event, answer, "None, True or False")
 
@@ -263,7 +272,7 @@ class Hooks:
         kind may be meant as a refusal, so it is one. Raises Pop3Error.
         """
         where = f"in the handler of {event}"
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             try:
                 answer = await hook(*args)
             except Pop3Error:
@@ -272,7 +281,7 @@ class Hooks:
                 await self.report(error, None, where)
                 continue
             if answer is False:
-                raise Pop3Error(REFUSALS[event])
+                raise Pop3Error(REFUSALS[event].text)
             if answer is not None and answer is not True:
                 wrong = wrong_answer(event, answer, "None, True or False")
                 reference = await self.report(wrong, None, where)
@@ -281,10 +290,10 @@ class Hooks:
     async def replacement(self, event: Event, *args: Any) -> bytes | None:
         """Ask the handlers of a `REPLACE` hook; the first replacement. Raises Pop3Error."""
         found: bytes | None = None
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
-                raise Pop3Error(REFUSALS[event])
+                raise Pop3Error(REFUSALS[event].text)
             if isinstance(answer, bytes | bytearray | memoryview):
                 found = bytes(answer) if found is None else found
             elif answer is not None and answer is not True:
@@ -293,7 +302,7 @@ class Hooks:
 
     def certificate_for(self, name: str | None) -> SSLContext | None:
         """What the handlers of `certificate` say, which are plain and called in place."""
-        for hook in self._hooks["certificate"]:
+        for hook in self.of("certificate"):
             answer = call_contained(hook.handler, name)
             if isinstance(answer, SSLContext):
                 return answer
@@ -303,7 +312,7 @@ class Hooks:
 
     async def tell(self, event: Event, *args: Any) -> None:
         """Call the handlers of a `TOLD` hook."""
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             try:
                 await hook(*args)
             except Exception as error:

@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from restante.accounts.contract import AccountStore
+from restante.accounts.contract import Account, AccountStore
 from restante.accounts.given import as_accounts
 from restante.accounts.hashing import Hashing
 from restante.calls import Caller
@@ -27,7 +27,7 @@ from restante.guard.settings import GuardSettings
 from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
-from restante.server.backend import Backend, StandardBackend, given_backend
+from restante.server.backend import Backend, StandardBackend, as_backend
 from restante.server.client import ClientSession
 from restante.server.connection import Connection
 from restante.server.context import Context
@@ -71,7 +71,9 @@ if TYPE_CHECKING:  # extras, which are loaded when they are used
 
 SECRET_OCTETS = 32
 
-_A_SECRET = "make one by secrets.token_bytes(32), and keep it"
+_MAKE_ONE = "make one by secrets.token_bytes(32), and keep it"
+
+_NEEDED = "a server needs accounts and a store, or a backend"
 
 WITHOUT_DELAYS = GuardSettings(delay_first=0, ban_seconds=0)
 """The guard of a server that is given `for_tests`."""
@@ -107,7 +109,7 @@ class Pop3Server(Events):
     def __init__(
         self,
         *,
-        accounts: AccountStore | Mapping[str, str] | None = None,
+        accounts: AccountStore | Mapping[str, str | Account] | None = None,
         store: Store | MaildropStore | None = None,
         backend: Backend | None = None,
         host: str | None = None,
@@ -125,10 +127,7 @@ class Pop3Server(Events):
         **settings: Unpack[SettingsGiven],
     ) -> None:
         self.settings = settings_of(dict(settings))
-        for name, flag in (("case_insensitive", case_insensitive), ("for_tests", for_tests)):
-            if not isinstance(flag, bool):
-                raise TypeError(f"{name}={flag!r}: allowed is true or false")
-        if for_tests:
+        if _flag("for_tests", for_tests):
             if guard is not None:
                 raise ValueError("for_tests takes the place of guard: give one or the other")
             guard = WITHOUT_DELAYS
@@ -151,32 +150,18 @@ class Pop3Server(Events):
         self._live = Live(self.settings.max_connections)
         self._guard = _guard(guard)
         delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
-        call_blocking = Caller(self._storage)
-        call_quick = Caller(self._storage, blocking=False)
+        self._call_blocking = Caller(self._storage)
+        self._call_quick = Caller(self._storage, blocking=False)
+        _check_issuers(kerberos, oauth)
         secret = _secret(secret)
         if backend is None:
-            if accounts is None or store is None:
-                missing = "accounts" if accounts is None else "store"
-                raise TypeError(f"{missing}=…: a server needs accounts and a store, or a backend")
-            if case_insensitive and not isinstance(accounts, Mapping):
-                raise ValueError("case_insensitive goes with a mapping; a store has its own way")
-            backend = self._standard_backend(
-                as_accounts(accounts, case_insensitive=case_insensitive),
-                store,
-                oauth,
-                secret,
-                call_blocking,
-                call_quick,
-            )
+            accounts = _accounts(accounts, _flag("case_insensitive", case_insensitive))
+            backend = self._standard_backend(accounts, store, oauth, secret)
         elif accounts is not None or store is not None:
-            raise TypeError(
-                "a backend takes the place of accounts and store: give one or the other"
-            )
-        else:
-            backend = given_backend(backend)
+            raise TypeError("backend takes the place of accounts and store: give one or the other")
         self.context = Context(
             settings=self.settings,
-            backend=backend,
+            backend=as_backend(backend),
             guard=self._guard,
             login_delay=delay,
             hooks=self._hooks,
@@ -184,13 +169,12 @@ class Pop3Server(Events):
             live=self._live,
             numbering=Numbering(self._hostname),
             tls=self._tls,
-            call_blocking=call_blocking,
-            call_quick=call_quick,
+            call_blocking=self._call_blocking,
+            call_quick=self._call_quick,
             call_worker=Caller(self._workers),
             call_soon=self._call_soon,
         )
         """What connections need of the server."""
-        _check_issuers(kerberos, oauth)
         self._mechanisms = mechanisms(self.settings, kerberos, oauth)
         self._schemes: frozenset[str] = frozenset()
         self._listening: list[Listening] = []
@@ -209,19 +193,20 @@ class Pop3Server(Events):
     def _standard_backend(
         self,
         accounts: AccountStore,
-        store: Store | MaildropStore,
+        store: Store | MaildropStore | None,
         oauth: OAuth | None,
         secret: bytes,
-        call_blocking: Caller,
-        call_quick: Caller,
     ) -> StandardBackend:
-        opened = as_store(store, call_blocking)
+        if store is None:
+            raise TypeError(f"store is missing: {_NEEDED}")
+        plain = isinstance(store, MaildropStore) and not store.blocking
+        opened = as_store(store, self._call_quick if plain else self._call_blocking)
         settings = self.settings
         return StandardBackend(
             accounts,
             opened,
             call_accounts=Caller(self._workers, blocking=accounts.blocking),
-            call_store=call_blocking if opened.blocking else call_quick,
+            call_store=self._call_blocking if opened.blocking else self._call_quick,
             call_worker=Caller(self._workers),
             hashing=Hashing(self._hashing),
             secret=secret,
@@ -597,6 +582,22 @@ async def _nothing() -> None:
     pass
 
 
+def _flag(name: str, given: bool) -> bool:
+    if not isinstance(given, bool):
+        raise TypeError(f"{name}={given!r}: allowed is true or false")
+    return given
+
+
+def _accounts(
+    given: AccountStore | Mapping[str, str | Account] | None, case_insensitive: bool
+) -> AccountStore:
+    if given is None:
+        raise TypeError(f"accounts are missing: {_NEEDED}")
+    if case_insensitive and not isinstance(given, Mapping):
+        raise ValueError("case_insensitive goes with a mapping; a store has its own way")
+    return as_accounts(given, case_insensitive=case_insensitive)
+
+
 def _listeners(
     given: Sequence[Listener] | None, host: str | None, port: int | None, tls: TlsMode | None
 ) -> list[Listener]:
@@ -651,9 +652,9 @@ def _secret(given: bytes | None) -> bytes:
         return secrets.token_bytes(SECRET_OCTETS)
     if not isinstance(given, bytes):
         kind = type(given).__name__
-        raise TypeError(f"secret: {kind} was given, and bytes are expected: {_A_SECRET}")
+        raise TypeError(f"secret: {kind} was given, and bytes are expected: {_MAKE_ONE}")
     if len(given) < SECRET_OCTETS:
-        raise ValueError(f"secret: {len(given)} octets were given, and 32 are needed: {_A_SECRET}")
+        raise ValueError(f"secret: {len(given)} octets were given, and 32 are needed: {_MAKE_ONE}")
     return given
 
 

@@ -46,9 +46,6 @@ from restante.server.tls.settings import Certificate
 Finding = tuple[str, str]
 """A key, and what is wrong with it."""
 
-_EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - to recognise, not to bind
-_HERE = {"localhost", "127.0.0.1", "::1"}
-
 
 def check(loaded: Loaded) -> list[Problem]:
     """Everything wrong with the configuration as a whole, reading mistakes first."""
@@ -127,8 +124,28 @@ def _why_not_here(host: str) -> str:
 
 
 def _overlap(one: str, other: str) -> bool:
-    hosts = {one, other}
-    return len(hosts) == 1 or bool(hosts & _EVERYWHERE) or hosts <= _HERE
+    """Whether two hosts share an address. Sockets for IPv6 take no connections of IPv4."""
+    return any(
+        family == other_family and (address == other_address or "*" in (address, other_address))
+        for family, address in _reach(one)
+        for other_family, other_address in _reach(other)
+    )
+
+
+def _reach(host: str) -> list[tuple[int, str]]:
+    """Families and addresses of a host; "*" for all of a family's."""
+    known = {
+        "": [(4, "*"), (6, "*")],
+        "0.0.0.0": [(4, "*")],  # noqa: S104 - to recognise, not to bind
+        "::": [(6, "*")],
+        "localhost": [(4, "127.0.0.1"), (6, "::1")],
+    }
+    if host in known:
+        return known[host]
+    try:
+        return [(ipaddress.ip_address(host).version, str(ipaddress.ip_address(host)))]
+    except ValueError:
+        return [(4, host), (6, host)]
 
 
 def is_local(host: str) -> bool:

@@ -160,7 +160,9 @@ class Pop3Section:
     login_burst: int = of_server("login_burst")
     expire_days: int | None = of_server("expire_days")
     utf8: bool = of_server("utf8")
-    utf8_headers: Literal["downgrade", "refuse", "as-is"] = of_server("utf8_headers")
+    utf8_headers: Literal["internationalized", "downgrade", "refuse", "as-is"] = of_server(
+        "utf8_headers"
+    )
 
 
 @dataclass(frozen=True)

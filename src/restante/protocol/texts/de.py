@@ -152,4 +152,10 @@ TEXTS: dict[str, str] = {
     "messages of this maildrop can't be deleted": (
         "Nachrichten dieses Postfachs können nicht gelöscht werden"
     ),
+    "the maildrop was taken over by another session: nothing was removed": (
+        "das Postfach wurde von einer anderen Sitzung übernommen: nichts wurde entfernt"
+    ),
+    "login refused": "Anmeldung verweigert",
+    "message may not be retrieved": "die Nachricht darf nicht abgerufen werden",
+    "command refused": "Befehl verweigert",
 }

@@ -152,4 +152,10 @@ TEXTS: dict[str, str] = {
     "messages of this maildrop can't be deleted": (
         "les messages de cette boîte ne peuvent pas être supprimés"
     ),
+    "the maildrop was taken over by another session: nothing was removed": (
+        "la boîte a été reprise par une autre session : rien n'a été supprimé"
+    ),
+    "login refused": "connexion au compte refusée",
+    "message may not be retrieved": "le message ne peut pas être lu",
+    "command refused": "commande refusée",
 }

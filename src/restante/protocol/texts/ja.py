@@ -150,4 +150,10 @@ TEXTS: dict[str, str] = {
         "ログインの試行が多すぎます: 後でやり直してください"
     ),
     "messages of this maildrop can't be deleted": "このメールドロップのメッセージは削除できません",
+    "the maildrop was taken over by another session: nothing was removed": (
+        "メールボックスは別のセッションに引き継がれました。何も削除されていません"
+    ),
+    "login refused": "ログインは拒否されました",
+    "message may not be retrieved": "このメッセージは取得できません",
+    "command refused": "コマンドは拒否されました",
 }

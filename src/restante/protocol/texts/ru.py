@@ -140,4 +140,10 @@ TEXTS: dict[str, str] = {
     ),
     "too many login attempts: try again later": "слишком много попыток входа: повторите позже",
     "messages of this maildrop can't be deleted": "сообщения этого ящика нельзя удалить",
+    "the maildrop was taken over by another session: nothing was removed": (
+        "ящик перешёл к другому сеансу: ничего не удалено"
+    ),
+    "login refused": "вход отклонён",
+    "message may not be retrieved": "это сообщение нельзя получить",
+    "command refused": "команда отклонена",
 }

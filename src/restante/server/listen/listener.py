@@ -69,7 +69,7 @@ class Listener:
             if not 0 <= value <= most:
                 raise ValueError(f"{name}={value}: allowed are 0 to {most}")
         if isinstance(self.proxy_networks, str):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004 - as for every other wrong network
                 f"proxy_networks={self.proxy_networks!r}: give a list of addresses and networks"
             )
         for each in self.sockets:
