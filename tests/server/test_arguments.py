@@ -149,10 +149,9 @@ class FromElsewhere(AccountStore):
 def test_a_looked_up_credential_without_scheme_is_told_to_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with new_server(accounts=FromElsewhere()) as running:
-        with Client(running.port) as client:
-            client.ask("USER joe")
-            assert client.ask("PASS secret").startswith(b"-ERR [AUTH]")
+    with new_server(accounts=FromElsewhere()) as running, Client(running.port) as client:
+        client.ask("USER joe")
+        assert client.ask("PASS secret").startswith(b"-ERR [AUTH]")
     assert "credential has no scheme" in caplog.text
     assert "secret" not in caplog.text
 
