@@ -144,7 +144,8 @@ def delete(session: ClientSession, number: int) -> bool | None:
 async def received(session: ClientSession, line: str) -> None: ...
 
 
-server.on("send_response")(lambda session, line: print(session.id, line))
+@server.on("send_response")
+def sent(session: ClientSession, line: str) -> None: ...
 
 
 @server.on("server_error")
