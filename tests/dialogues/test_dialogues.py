@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.dialogues.runner import (
     unescape,
 )
 from tests.dialogues.venues import CoreVenue, socket_venue
-from tests.needs import need
 
 HERE = Path(__file__).parent
 DIALOGUES = [read_dialogue(path) for path in sorted(HERE.glob("*.pop"))]
@@ -60,10 +58,7 @@ def test_socket(dialogue: Dialogue, way: str, authority: Authority) -> None:
 
 @pytest.fixture(scope="session")
 def dovecot(authority: Authority) -> Iterator[Dovecot]:
-    program = need("dovecot", package="dovecot-pop3d")
-    if os.getuid() != 0:
-        pytest.skip("Dovecot starts its workers as other users, so this needs root")
-    with running(program, authority) as dovecot:
+    with running(authority) as dovecot:
         yield dovecot
 
 
