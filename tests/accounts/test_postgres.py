@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import subprocess
@@ -175,6 +176,9 @@ async def test_behind_a_pooler_no_statement_is_kept(server: PostgresServer) -> N
 @contextmanager
 def _pgbouncer(server: PostgresServer) -> Iterator[int]:
     program, port = need("pgbouncer", package="pgbouncer"), free_port()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    # Since 1.21 it can prepare statements itself on each connection; older ones don't know the key.
+    knows_statements = tuple(map(int, re.findall(r"\d+", said.stdout)[:2])) >= (1, 21)
     with own_folder("postgres") as folder:
         settings = folder / "pgbouncer.ini"
         settings.write_text(
@@ -184,6 +188,7 @@ def _pgbouncer(server: PostgresServer) -> Iterator[int]:
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
             "server_check_delay = 0\nserver_round_robin = 1\n"
+            + ("max_prepared_statements = 0\n" if knows_statements else "")
         )
         settings.chmod(0o644)
         process = subprocess.Popen(
@@ -197,7 +202,7 @@ def _pgbouncer(server: PostgresServer) -> Iterator[int]:
             wait_until(lambda: _answers(port))
             yield port
         finally:
-            process.terminate()
+            process.kill()  # told to end, it waits for its clients
             process.wait(30)
 
 
