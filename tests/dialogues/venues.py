@@ -64,7 +64,7 @@ PATIENCE_SECONDS = 10.0
 
 @cache
 def _hashed(password: str) -> str:
-    return hash_password(password, "SCRYPT")
+    return hash_password(password, "SSHA512")
 
 
 def accounts_of(dialogue: Dialogue) -> StaticAccounts:
