@@ -148,8 +148,8 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait half a minute at most."""
-    deadline = time.monotonic() + 30
+    """Wait a minute at most."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -59,7 +59,7 @@ PASSWORDS = {
 }
 """Who may log in. Only joe has mail."""
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 @cache
