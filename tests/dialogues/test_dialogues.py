@@ -48,7 +48,7 @@ def ways(*wanted: str) -> list[object]:
 
 def one_way(*wanted: str) -> list[object]:
     """Each dialogue in one of these ways, always the same: its name decides."""
-    chosen = []
+    chosen: list[object] = []
     for dialogue in DIALOGUES:
         if fitting := [way for way in wanted if dialogue.refuses(way) is None]:
             way = fitting[crc32(dialogue.name.encode()) % len(fitting)]
