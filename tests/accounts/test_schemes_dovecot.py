@@ -144,7 +144,7 @@ def test_both_heed_72_octets_of_a_bcrypt_password(doveadm: Doveadm) -> None:
     assert doveadm("-t", credential, "-p", "a" * 72 + "c").returncode == 0
 
 
-BOTH = """
+SETTINGS = """
 protocols =
 ssl = no
 """
@@ -228,7 +228,7 @@ def test_a_file_means_the_same_to_both() -> None:
         return any(verify(held, password) for held in (account.credentials if account else ()))
 
     with (
-        dovecot(BOTH, dovecot_23=DOVECOT_23, dovecot_24=DOVECOT_24) as folder,
+        dovecot(SETTINGS, dovecot_23=DOVECOT_23, dovecot_24=DOVECOT_24) as folder,
         ThreadPoolExecutor(len(TRIES)) as threads,
     ):
         config, users = folder / "dovecot.conf", folder / "users"
