@@ -18,7 +18,7 @@ from tests.needs import missing, need
 
 PATIENCE_SECONDS = 20.0
 
-_START_24 = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n"
+START_24 = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n"
 
 _COMMON = """
 base_dir = {folder}/run
@@ -54,7 +54,7 @@ def dovecot(both: str, *, dovecot_23: str, dovecot_24: str, **values: object) ->
         for part in ("run", "state", "mail"):
             (folder / part).mkdir()
         settings = _COMMON + both
-        settings = _START_24 + settings + dovecot_24 if _is_24(program) else settings + dovecot_23
+        settings = START_24 + settings + dovecot_24 if is_24(program) else settings + dovecot_23
         config = folder / "dovecot.conf"
         config.write_text(settings.format(folder=folder, **values))
         with (folder / "out").open("wb") as out:
@@ -69,7 +69,8 @@ def dovecot(both: str, *, dovecot_23: str, dovecot_24: str, **values: object) ->
             process.wait(PATIENCE_SECONDS)
 
 
-def _is_24(program: str) -> bool:
+def is_24(program: str) -> bool:
+    """Whether it is 2.4 or later, whose configuration begins with `START_24`."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     return tuple(map(int, said.stdout.split(".")[:2])) >= (2, 4)
 
