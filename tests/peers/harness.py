@@ -89,7 +89,7 @@ class Post:
 
     def wait_for_release(self) -> None:
         """Wait until no session holds the maildrop."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while self.server.sessions:
             assert time.monotonic() < deadline
             time.sleep(0.005)
