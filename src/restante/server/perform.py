@@ -101,8 +101,8 @@ class Performer:
     """
 
     __slots__ = (
-        "_account", "_client", "_context", "_login", "_peer", "_session", "_wire", "admission", "fetched",
-        "maildrop",
+        "_account", "_client", "_context", "_login", "_peer", "_session", "_wire", "admission",
+        "fetched", "maildrop",
     )  # fmt: skip
 
     def __init__(
@@ -111,7 +111,6 @@ class Performer:
         session: Session,
         client: ClientSession,
         peer: Peer,
-        admission: Admission,
         wire: Wire,
     ) -> None:
         self._context = context
@@ -119,11 +118,11 @@ class Performer:
         self._client = client
         self._peer = peer
         self._wire = wire
-        self.admission = admission
+        self.admission: Admission
         self.maildrop: Maildrop | None = None
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
-        self._login = ""  # whose login it is; none of ANONYMOUS'
+        self._login = ""  # whose login it is; "" for ANONYMOUS
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
@@ -177,6 +176,7 @@ class Performer:
         self._account = None
         self._login = "" if claim.mechanism == "ANONYMOUS" else login
         self._peer.admit = self._admit
+        self._peer.goes_first = self.admission.goes_first
         try:
             maildrop = await self._opened(claim)
             if maildrop is not None:
@@ -280,6 +280,7 @@ class Performer:
         wait = self.admission.ask(context.backend.login_name(effect.name))
         if wait != 0 and not await take_turn(context, wait, self._wire.stays):
             return TOO_MANY_TRIES
+        self._peer.goes_first = self.admission.goes_first
         try:
             return await context.backend.keys(effect.name, effect.scheme, self._peer)
         except BaseException:

@@ -116,8 +116,8 @@ class Pop3Server(Events):
         self._live = Live(self.settings.max_connections)
         self._guard = guard if isinstance(guard, Guard) else Guard(_guard_settings(guard))
         delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
-        call_blocking = Caller(self._storage)
-        call_quick = Caller(self._storage, blocking=False)
+        self._call_blocking = Caller(self._storage)
+        self._call_quick = Caller(self._storage, blocking=False)
         if backend is None:
             if accounts is None or store is None:
                 raise TypeError("a server needs accounts and a store, or a backend")
@@ -128,8 +128,6 @@ class Pop3Server(Events):
                 store,
                 oauth,
                 secret or secrets.token_bytes(32),
-                call_blocking,
-                call_quick,
             )
         elif accounts is not None or store is not None:
             raise TypeError(
@@ -147,8 +145,8 @@ class Pop3Server(Events):
             live=self._live,
             numbering=Numbering(self._hostname),
             tls=self._tls,
-            call_blocking=call_blocking,
-            call_quick=call_quick,
+            call_blocking=self._call_blocking,
+            call_quick=self._call_quick,
             call_worker=Caller(self._workers),
             call_soon=self._call_soon,
         )
@@ -173,22 +171,19 @@ class Pop3Server(Events):
         store: Store | MaildropStore,
         oauth: OAuth | None,
         secret: bytes,
-        call_blocking: Caller,
-        call_quick: Caller,
     ) -> StandardBackend:
         plain = isinstance(store, MaildropStore) and not store.blocking
-        opened = as_store(store, call_quick if plain else call_blocking)
+        opened = as_store(store, self._call_quick if plain else self._call_blocking)
         settings = self.settings
         return StandardBackend(
             accounts,
             opened,
             call_accounts=Caller(self._workers, blocking=accounts.blocking),
-            call_store=call_blocking if opened.blocking else call_quick,
+            call_store=self._call_blocking if opened.blocking else self._call_quick,
             call_worker=Caller(self._workers),
             hashing=Hashing(self._hashing),
             secret=secret,
             spawn=self._live.spawn,
-            is_known=self._is_known,
             tokens=oauth,
             master_separator=settings.master_separator,
             upgrade=settings.upgrade_hashes,
@@ -479,10 +474,6 @@ class Pop3Server(Events):
                 utf8_headers=settings.utf8_headers,
                 asks=self._hooks.asked,
             )
-
-    def _is_known(self, address: str, name: str) -> bool:
-        """Whether an address is known to an account, so that its checks go first."""
-        return Admission(self._guard, None, address).is_known(name)
 
     def _arrive(self, listener: Listener, address: str) -> Admission | None:
         """Count a client in before its TLS handshake; None: it is turned away."""
