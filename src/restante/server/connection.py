@@ -639,6 +639,8 @@ class Connection(asyncio.Protocol):
 
         now: by `time.monotonic`. crowded: others wait for the places of those who don't log in.
         """
+        if self._performer.must_renew:
+            self._context.live.spawn(self._performer.renew())
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)
