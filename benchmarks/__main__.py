@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import charts, profiling, report, targets
+from benchmarks import charts, counting, profiling, report, targets
 from benchmarks.report import Results
 from benchmarks.run import run
 from benchmarks.scenarios import SCENARIOS
@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="SCENARIO",
         help="only show where Restante's time goes",
     )
+    add("--count", action="store_true", help="only count calls and bytecodes of a warm poll")
+    add("--by-function", action="store_true", help="with --count: of each function, too")
     return found
 
 
@@ -93,6 +95,9 @@ def violations(results: Results) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit status whether all is well."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    if options.count:
+        print(counting.table(counting.count(), by_function=options.by_function))
+        return 0
     if options.profile:
         return profiling.profile(options.profile)
     if options.charts:
