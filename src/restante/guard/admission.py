@@ -8,10 +8,14 @@ against them, so that way is kept short.
 
 from __future__ import annotations
 
+import logging
+
 from restante.accounts.names import MAX_NAME
 from restante.guard.guard import FAILED_LOGINS, KNOWN_SECONDS, Guard, account_key
 from restante.guard.login_delay import LoginDelay
 from restante.protocol.replies import Err
+
+log = logging.getLogger("restante.access")
 
 REFUSED = Err("connection refused")
 BANNED = Err("too many failed logins from this address: try again later", "SYS/TEMP")
@@ -131,7 +135,11 @@ class Admission:
         if self._attempt is not None and self._peer is not None:
             self._attempt = None
             with self._guard.lock:
-                self._guard.count_failure(self._peer, self._key, secret)
+                ban = self._guard.count_failure(self._peer, self._key, secret)
+            if ban is not None and ban.until is not None:
+                seconds = round(ban.until - ban.since)
+                values = ban.network, seconds, ban.times
+                log.warning("banned: network=%s seconds=%d times=%d", *values)
 
     def undecided(self) -> None:
         """Whether the attempt was right can't be told: the accounts can't be asked."""

@@ -119,20 +119,24 @@ class Guard:
             return None
         return self.failures.begin(peer, account, self.clock())
 
-    def count_failure(self, peer: Peer, account: str, secret: bytes | None) -> None:
-        """Count a failed attempt. secret: what was tried, if known; only a keyed hash is kept."""
+    def count_failure(self, peer: Peer, account: str, secret: bytes | None) -> Ban | None:
+        """Count a failed attempt. Gives the ban that it leads to.
+
+        secret: what was tried, if that is known; only a keyed hash is kept.
+        """
         now = self.clock()
         self.failures.end(peer, account, now)
         if not self._is_new(peer, account, secret):
-            return
+            return None
         failure = Failure(peer.key, account, now)
         if self._ban_store is not None and len(self._news.failures) < MAX_UNWRITTEN:
             self._news.failures.append(failure)
         if self._gossip is not None:
             self._gossip.add_failure(failure)
         self.failures.count_account(account, now)
-        if self.failures.count_address(peer, now) and self.settings.ban_seconds:
-            self._ban_for_failures(peer, now)
+        if not self.failures.count_address(peer, now) or not self.settings.ban_seconds:
+            return None
+        return self._ban_for_failures(peer, now)
 
     def remember_login(self, peer: Peer, account: str, now: float) -> None:
         """From now on the peer's address is known to the account."""
@@ -302,15 +306,16 @@ class Guard:
             self._gossip.add_wrong(digest)
         return digest is not None
 
-    def _ban_for_failures(self, peer: Peer, now: float) -> None:
-        """Ban an address, for twice as long as the last time."""
+    def _ban_for_failures(self, peer: Peer, now: float) -> Ban | None:
+        """Ban an address, for twice as long as the last time. None: it is banned already."""
         if self.is_banned(peer) is not None:
-            return
+            return None
         before = self.bans_by_network.get(peer.key)
         times = 1 + (before.times if before else 0)
         seconds = min(self.settings.ban_max, self.settings.ban_seconds * 2.0 ** min(times - 1, 40))
-        self._set_ban(Ban(peer.key, now, now + seconds, FAILED_LOGINS, times))
-        log.warning("banned: network=%s seconds=%d times=%d", peer.key, round(seconds), times)
+        ban = Ban(peer.key, now, now + seconds, FAILED_LOGINS, times)
+        self._set_ban(ban)
+        return ban
 
     def _set_ban(self, ban: Ban) -> None:
         self._keep_ban(ban)

@@ -14,25 +14,31 @@ _NETWORKS = "addresses and networks such as 192.0.2.0/24"
 class GuardSettings:
     """How the guard treats strangers. The defaults leave room for offices behind one address.
 
-    free_failures: failed logins, of an address or of an account, without delay: typing errors.
-    delay_first: seconds that the next try waits; each further failure doubles them. 0: no delay.
-    delay_max: up to so many for an address; also the longest that a try is held at all, as
-        clients give up after half a minute or so. What would wait longer is refused unseen.
-    account_delay_max: up to so many between tries of strangers at one account, from wherever
-        they come: 30 in an hour.
-    ban_after, ban_window: an address is banned when it has failed so often, and faster than
-        so often in so many seconds.
-    ban_seconds: how long, the first time; it doubles each time after, up to `ban_max`: by then
-        the address may well be somebody else's. 0: nobody is banned.
+    To test an application without delays and limits, trust the addresses it connects from:
+    `GuardSettings(trusted_networks=("127.0.0.0/8", "::1"))`.
+
+    free_failures: failed logins without delay, of an address and of an account: typing errors.
+    delay_first: seconds that the next attempt waits; each further failure doubles them. 0: no
+        delay.
+    delay_max: the longest delay of an address in seconds, and the longest that any attempt
+        waits: clients give up after half a minute or so. An attempt that would wait longer is
+        refused without a check.
+    account_delay_max: the longest delay between attempts at one account, in seconds, wherever
+        strangers make them: by default 30 in an hour.
+    ban_after, ban_window: an address is banned when it has failed so often, and faster than so
+        often in so many seconds.
+    ban_seconds: how long the first ban lasts. Each further one lasts twice as long, up to
+        `ban_max`: by then the address may be somebody else's. 0: nobody is banned.
     remember_days: how long an address is known to an account that logged in from it.
-    max_connections_per_address: at once; a whole office polls through one address.
-    max_before_login: in all, so that strangers can't take all of `max_connections`.
-    max_sessions_per_account: connections logged in at once: more is a program gone wild.
-    trusted_networks: exempt from everything here.
-    shared_networks: addresses that stand for many people, such as a webmail's on this very
-        machine, or a proxy that doesn't say whose connection it is: never banned, delayed or
-        capped as addresses, but delayed by account, and never known to one.
-    allow_networks: when given, all others are turned away. deny_networks: always turned away.
+    max_connections_per_address: open at once. A whole office polls through one address.
+    max_before_login: connections that haven't logged in, in all, so that strangers can't use up
+        `max_connections`.
+    max_sessions_per_account: open at once. More than that is a client out of control.
+    trusted_networks: nothing here holds for them.
+    shared_networks: addresses that stand for many people, such as a webmail's on this machine,
+        or a proxy's that doesn't pass on addresses. They are never banned, delayed or limited as
+        addresses, and never known to an account; but failures at an account count.
+    allow_networks: if given, only these may connect. deny_networks: these may never connect.
 
     Raises TypeError for a value of a wrong type, and ValueError for one that isn't allowed. Both
     name the setting, its value and what is allowed.

@@ -172,7 +172,8 @@ class StandardBackend(Backend):
         if account is None:
             return None
         peer.admit(account)
-        return await self.open(account)
+        maildrop: Maildrop = await self._call_store(self.store.open, account)
+        return maildrop
 
     async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
         found = await self.identify(claim, peer)
@@ -185,9 +186,11 @@ class StandardBackend(Backend):
 
     async def identify(self, claim: Claim, peer: Peer) -> Identified | None:
         """The account that `claim` proves, and what bore it out; None for nobody."""
-        claim, target = self._whose(claim)
+        target = claim.authzid
+        if self._separator:
+            claim, target = self._whose(claim)
         found = await self._proven(claim, peer)
-        if found is None or not self.is_welcome(found.account, peer):
+        if found is None:
             return None
         account, proof = found
         if target and not acts_as_itself(account, replace(claim, authzid=target)):  # type: ignore[type-var]
@@ -241,7 +244,7 @@ class StandardBackend(Backend):
 
     def _whose(self, claim: Claim) -> tuple[Claim, str]:
         """The claim of whoever proves it, and whom he would act as ("" for himself)."""
-        if claim.authzid or not self._separator or isinstance(claim, TokenClaim | IdentityClaim):
+        if claim.authzid or isinstance(claim, TokenClaim | IdentityClaim):
             return claim, claim.authzid
         name, target = self._split(claim.name)
         if target:
@@ -256,13 +259,12 @@ class StandardBackend(Backend):
         return (master, user) if user and master and separator else (name, "")
 
     async def _proven(self, claim: Claim, peer: Peer) -> Identified | None:
-        if isinstance(claim, TokenClaim):
-            return await self._by_token(claim)
-        if isinstance(claim, IdentityClaim):
-            for name in claim.names:
-                if (account := await self._existing(name)) is not None:
-                    return Identified(account, Proof())
-            return None
+        """The account that bears `claim` out, if it is welcome."""
+        if isinstance(claim, TokenClaim | IdentityClaim):
+            account = await self._vouched_for(claim)
+            if account is None or not self.is_welcome(account, peer):
+                return None
+            return Identified(account, Proof())
         account = await self.lookup(claim.name)
         # Whether it is welcome is asked before the proof, as if there were no such account:
         # the time that the proof takes would tell whether it is right.
@@ -293,7 +295,13 @@ class StandardBackend(Backend):
             self.verifier.remember(account, claim, Proof())
         return Proof()
 
-    async def _by_token(self, claim: TokenClaim) -> Identified | None:
+    async def _vouched_for(self, claim: TokenClaim | IdentityClaim) -> Account | None:
+        """The account that somebody else vouches for: a token's issuer, TLS, Kerberos."""
+        if isinstance(claim, IdentityClaim):
+            for name in claim.names:
+                if (account := await self._existing(name)) is not None:
+                    return account
+            return None
         if self._tokens is None:
             return None
         name = await self._tokens.identify(claim.token)
@@ -306,7 +314,7 @@ class StandardBackend(Backend):
             claimed = await self.lookup(claim.name)
             if claimed is None or claimed.name != account.name:
                 return None  # a good token, but somebody else's
-        return Identified(account, Proof())
+        return account
 
     async def _existing(self, name: str) -> Account | None:
         """The account of that name, if there being one means anything."""

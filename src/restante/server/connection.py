@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from restante.calls import go_on
 from restante.guard.admission import Admission
@@ -16,7 +16,16 @@ from restante.protocol.errors import LineTooLong, Pop3Error
 from restante.protocol.limits import MAX_PENDING_INPUT
 from restante.protocol.mechanisms import NO_CHANNEL
 from restante.protocol.redaction import safe_line
-from restante.protocol.replies import Body, Continue, Err, Ok, Prepared, Reply, Silent
+from restante.protocol.replies import (
+    DEFAULT_WORDING,
+    Body,
+    Continue,
+    Err,
+    Ok,
+    Prepared,
+    Reply,
+    Silent,
+)
 from restante.protocol.session import Outcome, Session
 from restante.protocol.states import State
 from restante.server.client import ClientSession
@@ -102,10 +111,10 @@ class Connection(asyncio.Protocol):
 
     # Transport's calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         context, listener = self._context, self._listener
-        self._transport = cast(asyncio.Transport, transport)
-        self._peer = peer = peer_of(self._transport, self._proxied)
+        self._transport = transport
+        self._peer = peer = peer_of(transport, self._proxied)
         address = peer.address[0]
         policy = listener.policy
         self.session = session = Session(
@@ -113,7 +122,7 @@ class Connection(asyncio.Protocol):
             tls=peer.tls,
             trusted=peer.trusted,
             timestamp=context.numbering.timestamp() if policy.offers_apop() else None,
-            proxy=listener.hears_xclient(address),
+            proxy=listener.xclient and listener.hears_xclient(address),
         )
         if peer.tls:
             session.channel = context.channel_of(peer)
@@ -121,13 +130,14 @@ class Connection(asyncio.Protocol):
         self.client = ClientSession(identity, time.time(), peer, session, self.request_close)
         admission = self._admission or Admission(context.guard, context.login_delay, address)
         self._performer = Performer(context, session, self.client, peer, admission, self)
-        self._set_limit()
+        if context.settings.batch_size > FLUSH_AT:
+            self._set_limit()
         refusal = context.live.admit(self)
         if refusal is None and not session.proxy:
             refusal = admission.arrive()
         if refusal is not None:
             self._turn_away(refusal)
-        elif context.hooks.of("accept_connection"):
+        elif context.hooks.accept_connection:
             self._begin(self._welcome())
         else:
             self._greet()
@@ -179,8 +189,10 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         self.lost = True
-        self._ended("client left")
-        self._unblock()
+        if not self.client.ended:
+            self.client.ended = "client left"
+        if self._blocked:
+            self._unblock()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
@@ -192,12 +204,13 @@ class Connection(asyncio.Protocol):
         context, client = self._context, self.client
         if task is not None:
             await asyncio.wait([task])
-        await self._give_back()
+        if self._performer.maildrop is not None:
+            await self._give_back()
         context.live.forget(self)
         self._performer.admission.leave()
         if self._greeted and (tell := context.observers.closed) is not None:
             tell(client)
-        if context.hooks.of("close_connection"):
+        if context.hooks.close_connection:
             await context.hooks.tell("close_connection", client)
         if self._lingering < 0:
             # What refers back here would have to be found by the garbage collector.
@@ -206,10 +219,9 @@ class Connection(asyncio.Protocol):
 
     async def _give_back(self) -> None:
         """Close a maildrop that is still open: messages that are marked stay."""
-        if self._performer.maildrop is not None:
-            if discarded := len(self.session.deleted):
-                log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
-            await self._performer.release()
+        if self._performer.maildrop is not None and (discarded := len(self.session.deleted)):
+            log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
+        await self._performer.release()
 
     @property
     def _is_given_up(self) -> bool:
@@ -278,7 +290,7 @@ class Connection(asyncio.Protocol):
                         if not self._begin(self._answer(outcome)):
                             return
                     elif not self._reply(outcome):
-                        self._begin(self._stream(cast(Body, outcome)))
+                        self._begin(self._stream(outcome))
                         return
                 if waiting and not self._replies:
                     self._begin(asyncio.sleep(0))  # enough was written: others have their turn
@@ -288,13 +300,16 @@ class Connection(asyncio.Protocol):
             self._reply(session.give_up(error))
             self._linger()
             return
-        self._flush()
+        if self._replies:
+            self._flush()
         if session.closing:
             self._ended("too many errors" if self._is_given_up else "QUIT")
-        if session.closing and waiting:
-            self._linger()
-        elif session.closing or self._close_wanted or (self._eof and not self._blocked):
-            self._close()
+            if waiting:
+                self._linger()
+            else:
+                self._close_transport()
+        elif self._close_wanted or (self._eof and not self._blocked):
+            self._close_transport()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> bool:
         """Do work in place as far as it needn't wait; a task does the rest. True if it ended."""
@@ -346,7 +361,7 @@ class Connection(asyncio.Protocol):
             if self.session.in_exchange:
                 line = b"*"  # RFC 5034 §4: cancels it
             else:
-                await self._send(Err(error.text, error.code))
+                await self._answer(Err(error.text, error.code))
                 return
         await self._answer(self.session.receive(line))
 
@@ -354,16 +369,11 @@ class Connection(asyncio.Protocol):
         """Perform effects until there is a reply, and send that."""
         while isinstance(outcome, Effect):
             outcome = self.session.resume(await self._performer.perform(outcome))
-        await self._send(outcome)
-
-    async def _send(self, reply: Reply) -> None:
-        if type(reply) is Silent:
-            return
         hooks = self._context.hooks
-        if hooks.of("send_response"):
-            await hooks.tell("send_response", self.client, self._status(reply))
-        if not self._reply(reply):
-            await self._stream(cast(Body, reply))
+        if hooks.send_response and type(outcome) is not Silent:
+            await hooks.tell("send_response", self.client, self._status(outcome))
+        if not self._reply(outcome):
+            await self._stream(outcome)
 
     def _safe(self, line: bytes) -> str:
         commands = self.session.policy.commands
@@ -378,29 +388,48 @@ class Connection(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> bool:
         """Put a reply among the octets to go; False for a body that must be streamed."""
-        wording, octets = self.session.wording, 0
-        pieces: Sequence[bytes | memoryview]
-        if type(reply) is Body:
+        wording = self.session.wording
+        wire = reply.wire
+        if wire is None or wording is not DEFAULT_WORDING:
+            if type(reply) is Body or type(reply) is Prepared:
+                return self._long_reply(reply)
+            wire = wording.encode(reply)
+            if not wire:
+                return True
+        if (tell := self._context.observers.reply) is not None:
+            tell(self.client, self._status(reply))
+        self._replies.append(wire)
+        self._gathered += len(wire)
+        if self._gathered >= FLUSH_AT:
+            self._flush()
+        return True
+
+    def _long_reply(self, reply: Body | Prepared) -> bool:
+        wording = self.session.wording
+        pieces: list[bytes | memoryview]
+        if isinstance(reply, Prepared):
+            pieces = [*wording.pieces(reply)]
+            octets = len(reply.block)
+        else:
             body = encoded_whole(reply, 2 * self._context.settings.batch_size)
             if body is None:
                 return False
             pieces = [wording.encode(reply), *body]
             octets = len(reply.content.source)
             self._sent(reply, octets)
-        elif type(reply) is Prepared:
-            pieces, octets = wording.pieces(reply), len(reply.block)
-        else:
-            pieces = (wording.encode(reply),)
-        if (tell := self._context.observers.reply) is not None and pieces[0]:
-            tell(self.client, self._status(reply))
-        self._add(pieces, octets + len(pieces[0]))
-        return True
-
-    async def _stream(self, reply: Body) -> None:
         if (tell := self._context.observers.reply) is not None:
             tell(self.client, self._status(reply))
-        status = self.session.wording.encode(reply)
-        self._add((status,), len(status))
+        self._replies += pieces
+        self._gathered += octets + len(pieces[0])
+        if self._gathered >= FLUSH_AT:
+            self._flush()
+        return True
+
+    async def _stream(self, reply: Reply) -> None:
+        assert isinstance(reply, Body)
+        if (tell := self._context.observers.reply) is not None:
+            tell(self.client, self._status(reply))
+        self._replies.append(self.session.wording.encode(reply))
         self._flush()
         context = self._context
         octets = await send_body(
@@ -416,13 +445,6 @@ class Connection(asyncio.Protocol):
             tell(self.client, self._performer.fetched, body.top_lines)
 
     # What is to be sent
-
-    def _add(self, pieces: Sequence[bytes | memoryview], octets: int) -> None:
-        """Gather a reply's pieces, of so many octets, to be written together."""
-        self._replies += pieces
-        self._gathered += octets
-        if self._gathered >= FLUSH_AT:
-            self._flush()
 
     def _flush(self) -> None:
         """Write what has been gathered."""
@@ -485,7 +507,7 @@ class Connection(asyncio.Protocol):
 
     async def ask_client(self, challenge: Continue) -> bytes:
         """Send a challenge and wait for the response, for a handler's `default`."""
-        await self._send(challenge)
+        await self._answer(challenge)
         self._flush()
         try:
             line = await self._next_response()

@@ -153,10 +153,18 @@ class Hooks:
     threads: where plain handlers run.
     """
 
+    accept_connection: tuple[Hook, ...]
+    close_connection: tuple[Hook, ...]
+    authenticate: tuple[Hook, ...]
+    mailbox_info: tuple[Hook, ...]
+    retrieve: tuple[Hook, ...]
+    send_response: tuple[Hook, ...]
+
     def __init__(self, owner: Events, threads: WorkerThreads) -> None:
         self._threads = threads
         self._call_command = Caller(threads)
-        self._hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(EVENTS, ())
+        for event in EVENTS:
+            setattr(self, event, ())
         self.asked: set[str] = set()
         """The events that somebody listens to; see `Policy.asks`."""
         self.each_command = False
@@ -172,13 +180,14 @@ class Hooks:
             raise ValueError(f"there is no event {event!r}; there are: {', '.join(EVENTS)}")
         check_handler(handler, f"the handler of {event}")
         caller = Caller(self._threads, probation=event in EACH_COMMAND)
-        self._hooks[event] += (Hook(handler, caller),)
+        setattr(self, event, (*getattr(self, event), Hook(handler, caller)))
         self.asked.add(event)
         self.each_command = self.each_command or event in EACH_COMMAND
 
     def of(self, event: Event) -> tuple[Hook, ...]:
         """The handlers of an event, in the order in which they are called."""
-        return self._hooks[event]
+        hooks: tuple[Hook, ...] = getattr(self, event)
+        return hooks
 
     async def call_command(self, handler: Handler, *args: Any) -> Any:
         """Call a command's handler. Raises nothing but Exceptions."""
@@ -186,7 +195,7 @@ class Hooks:
 
     async def ask(self, event: Event, *args: Any) -> None:
         """Ask the handlers of a `VETO` hook. Raises Pop3Error when one refuses."""
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
                 raise Pop3Error(REFUSALS[event])
@@ -198,7 +207,7 @@ class Hooks:
 
         For a hook that mostly watches, and is called for every command.
         """
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             try:
                 if await hook(*args) is False:
                     raise Pop3Error(REFUSALS[event])
@@ -210,7 +219,7 @@ class Hooks:
     async def replacement(self, event: Event, *args: Any) -> bytes | None:
         """Ask the handlers of a `REPLACE` hook; the first replacement. Raises Pop3Error."""
         found: bytes | None = None
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             answer = await hook(*args)
             if answer is False:
                 raise Pop3Error(REFUSALS[event])
@@ -222,7 +231,7 @@ class Hooks:
 
     def certificate_for(self, name: str | None) -> SSLContext | None:
         """What the handlers of `certificate` say, which are plain and called in place."""
-        for hook in self._hooks["certificate"]:
+        for hook in self.of("certificate"):
             answer = call_contained(hook.handler, name)
             if isinstance(answer, SSLContext):
                 return answer
@@ -232,7 +241,7 @@ class Hooks:
 
     async def tell(self, event: Event, *args: Any) -> None:
         """Call the handlers of a `TOLD` hook."""
-        for hook in self._hooks[event]:
+        for hook in self.of(event):
             try:
                 await hook(*args)
             except Exception as error:

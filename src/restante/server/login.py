@@ -20,20 +20,14 @@ class HeldOff(Exception):
 
 
 async def take_turn(
-    context: Context,
-    admission: Admission,
-    name: str,
-    stays: Callable[[float], Awaitable[bool]],
+    context: Context, wait: float | None, stays: Callable[[float], Awaitable[bool]]
 ) -> bool:
-    """Wait as long as the guard says. False: the try isn't looked at now.
+    """Wait until a try may be looked at. False: it isn't looked at now.
 
-    stays: waits so many seconds, but no longer than the client does; False when it left.
+    wait: what `Admission.ask` has said. stays: waits so many seconds, but no longer than the
+    client does; False when it left. A client that leaves has used up its try.
     """
-    wait = admission.ask(context.backend.login_name(name))
-    if wait == 0:
-        return True
-    # A client that leaves while it waits has used up its try.
-    if wait is not None and await stays(wait):
+    if wait is not None and (wait == 0 or await stays(wait)):
         return True
     # Without this, the log would grow as fast as somebody can send.
     await asyncio.sleep(context.settings.failure_delay)
@@ -70,7 +64,8 @@ async def log_in_by_smtp(context: Context, name: str, password: str, address: st
     claim = PasswordClaim(name, password, "SMTP")
     peer = Peer((address, 0), protocol="smtp")
     admission = Admission(context.guard, context.login_delay, address)
-    if not await take_turn(context, admission, name, _sleep):
+    login = context.backend.login_name(name)
+    if not await take_turn(context, admission.ask(login), _sleep):
         raise HeldOff
     begun = monotonic()
     try:
@@ -84,7 +79,7 @@ async def log_in_by_smtp(context: Context, name: str, password: str, address: st
     if account is None:
         await refuse(context, admission, claim, begun)
         return False
-    admission.proven(context.backend.login_name(name))
+    admission.proven(login)
     return True
 
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from restante.access_log import write
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
 from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
 
-access_log = logging.getLogger("restante.access")
 log = logging.getLogger("restante.server")
 
 
@@ -137,40 +137,46 @@ class AccessLog(Observer):
     """
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
-        access_log.warning(
+        write(
+            logging.WARNING,
             "login %s: account=%r peer=%s mechanism=%s",
             reason, safe_name(claim.name), session.peer_ip or "unix", claim.mechanism,
         )  # fmt: skip
 
     def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
-        access_log.info(
+        write(
+            logging.INFO,
             "login broken off: peer=%s mechanism=%s: %s",
             session.peer_ip or "unix", mechanism, reason,
         )  # fmt: skip
 
     def opened(self, session: ClientSession, mechanism: str) -> None:
         listing = session.mailbox.listing
-        access_log.info(
+        write(
+            logging.INFO,
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
             _name(session), session.peer_ip or "unix", "yes" if session.tls else "no",
-            len(listing), listing.total, session.id,
+            listing.count, listing.total, session.id,
         )  # fmt: skip
 
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
-        access_log.info(
-            "deleted: account=%r messages=%d session=%s", _name(session), len(numbers), session.id
-        )
+        write(
+            logging.INFO,
+            "deleted: account=%r messages=%d session=%s", _name(session), len(numbers), session.id,
+        )  # fmt: skip
 
     def closed(self, session: ClientSession) -> None:
-        if session.account is not None:
-            access_log.info(
+        if (account := session.account) is not None:
+            write(
+                logging.INFO,
                 "session: account=%r peer=%s retrieved=%d deleted=%d octets=%d seconds=%.1f"
                 " ended=%r session=%s",
-                session.account.name, session.peer_ip or "unix", session.retrieved,
+                account.name, session.peer_ip or "unix", session.retrieved,
                 session.removed, session.octets, time.time() - session.since, session.ended,
                 session.id,
             )  # fmt: skip
 
 
 def _name(session: ClientSession) -> str | None:
-    return session.account.name if session.account else None
+    account = session.account
+    return account.name if account else None

@@ -101,7 +101,7 @@ class Performer:
     """
 
     __slots__ = (
-        "_account", "_client", "_context", "_peer", "_session", "_wire", "admission", "fetched",
+        "_account", "_client", "_context", "_login", "_peer", "_session", "_wire", "admission", "fetched",
         "maildrop",
     )  # fmt: skip
 
@@ -123,6 +123,7 @@ class Performer:
         self.maildrop: Maildrop | None = None
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
+        self._login = ""  # whose login it is; none of ANONYMOUS'
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
@@ -165,14 +166,17 @@ class Performer:
 
     async def _log_in(self, effect: LogIn) -> tuple[Account, Listing] | Err:
         context, claim = self._context, effect.claim
-        if not await take_turn(context, self.admission, claim.name, self._wire.stays):
+        login = context.backend.login_name(claim.name)
+        wait = self.admission.ask(login)
+        if wait != 0 and not await take_turn(context, wait, self._wire.stays):
             if (tell := context.observers.refused) is not None:
                 tell(self._client, claim, "held off")
             return TOO_MANY_TRIES
         begun = monotonic()
         refusal = LOGIN_FAILED
-        self._account = maildrop = None
-        self._peer.admit = lambda account: self._admit(claim, account)
+        self._account = None
+        self._login = "" if claim.mechanism == "ANONYMOUS" else login
+        self._peer.admit = self._admit
         try:
             maildrop = await self._opened(claim)
             if maildrop is not None:
@@ -196,7 +200,7 @@ class Performer:
     async def _opened(self, claim: Claim) -> Maildrop | None:
         """The maildrop that a claim opens; None when it is refused."""
         backend = self._context.backend
-        if not self._context.hooks.of("authenticate"):
+        if not self._context.hooks.authenticate:
             return await backend.log_in(claim, self._peer)
         account = await self._authenticated(claim)
         if account is None:
@@ -212,7 +216,7 @@ class Performer:
             return await backend.authenticate(claim, peer)
 
         account: Account | None = None
-        for hook in self._context.hooks.of("authenticate"):
+        for hook in self._context.hooks.authenticate:
             default = default_for(hook.handler, ask_accounts)
             answer = account_of(await hook(self._client, claim, default))
             if isinstance(answer, Account):
@@ -233,15 +237,15 @@ class Performer:
             return None
         return account if backend.is_welcome(account, self._peer) else None
 
-    def _admit(self, claim: Claim, account: Account) -> None:
+    def _admit(self, account: Account) -> None:
         """The claim was proven: see whether the account may begin a session now."""
         if self._account is not None:
             return
         self._account = account
-        if claim.mechanism == "ANONYMOUS":
-            self.admission.undecided()  # nobody has become known
+        if self._login:
+            self.admission.proven(self._login)
         else:
-            self.admission.proven(self._context.backend.login_name(claim.name))
+            self.admission.undecided()  # nobody has become known
         refusal = self.admission.enter(account.name)
         if refusal is not None:
             raise NotAdmitted(refusal)
@@ -259,7 +263,7 @@ class Performer:
                 await self.release()
                 return TRY_LATER
             session.account, session.listing = account, maildrop.listing
-            if context.hooks.of("mailbox_info"):
+            if context.hooks.mailbox_info:
                 await context.hooks.ask("mailbox_info", self._client)
         except BaseException:
             session.forget_maildrop()
@@ -273,7 +277,8 @@ class Performer:
     async def _find_keys(self, effect: FindKeys) -> object:
         """What SCRAM wants to know of an account, at the same pace."""
         context = self._context
-        if not await take_turn(context, self.admission, effect.name, self._wire.stays):
+        wait = self.admission.ask(context.backend.login_name(effect.name))
+        if wait != 0 and not await take_turn(context, wait, self._wire.stays):
             return TOO_MANY_TRIES
         try:
             return await context.backend.keys(effect.name, effect.scheme, self._peer)
@@ -302,7 +307,7 @@ class Performer:
         maildrop = self.maildrop
         assert maildrop is not None
         self.fetched = effect.number
-        if self._context.hooks.of("retrieve"):
+        if self._context.hooks.retrieve:
             hooks = self._context.hooks
             instead = await hooks.replacement("retrieve", self._client, effect.number)
             if instead is not None:
