@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         AppPassword,
     )
     from restante.accounts.chain import (
-        make_chain,
+        Chain,
     )
     from restante.accounts.contract import (
         AccountStore,
@@ -126,7 +126,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "accounts.account": "Account AccountError AppPassword",
-    "accounts.chain": "make_chain",
+    "accounts.chain": "Chain",
     "accounts.contract": "AccountStore",
     "accounts.kerberos": "Kerberos",
     "accounts.oauth": "OAuth",
@@ -175,6 +175,7 @@ __all__ = [
     "Backend",
     "BanStore",
     "Certificate",
+    "Chain",
     "Claim",
     "ClientSession",
     "CommitFailed",
@@ -218,5 +219,4 @@ __all__ = [
     "StoreError",
     "TlsSettings",
     "TokenClaim",
-    "make_chain",
 ]

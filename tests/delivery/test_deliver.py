@@ -15,6 +15,7 @@ from restante.delivery import Delivery, DeliveryObserver, Envelope, Outcome, Rec
 from restante.stores.contract import Incoming, StoreError
 from restante.stores.maildir.store import Maildir
 from restante.threads import WorkerThreads
+from tests.answers import done
 from tests.delivery.helpers import SECRET_FAULT, FakeStore
 
 pytestmark = pytest.mark.asyncio
@@ -258,7 +259,7 @@ async def test_an_observer_that_fails_changes_nothing(
 async def test_a_maildir_that_is_full_at_one_recipient(tmp_path: Path, call: Caller) -> None:
     """The other one's new/ is empty after each of several tries, and so are both tmp/."""
     store = Maildir(tmp_path)
-    store.open(ANN.account).close()
+    done(done(store.open(ANN.account)).close())
     new = tmp_path / "ann" / "new"
     new.rmdir()
     new.write_bytes(b"in the way")

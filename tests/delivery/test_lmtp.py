@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.accounts.contract import Account
+from restante.accounts.contract import Account, AccountStore
 from restante.delivery import Recipients, lmtp_protocol
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import (
@@ -199,8 +199,8 @@ async def test_stop_has_a_deadline() -> None:
 
 
 async def test_a_fault_of_ours_shows_a_reference_and_no_text() -> None:
-    class Broken:
-        def lookup_address(self, address: str) -> Account | None:
+    class Broken(AccountStore):
+        def lookup(self, name: str) -> Account | None:
             raise RuntimeError("password of the database")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Broken()))

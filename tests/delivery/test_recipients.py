@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.static import StaticAccounts
 from restante.delivery.recipients import Recipients, Refusal, split_address, split_path
 
@@ -101,15 +101,15 @@ async def test_the_separator_can_be_another_or_none() -> None:
     assert await found("joe+shop@example.org", separator="") == "550 5.1.1"
 
 
-class Blocking:
-    def lookup_address(self, address: str) -> Account | None:
-        if address.startswith("down"):
+class Blocking(AccountStore):
+    def lookup(self, name: str) -> Account | None:
+        if name.startswith("down"):
             raise AccountError("ldap://secret is down")
         return Account("plain")
 
 
-class Async:
-    async def lookup_address(self, address: str) -> Account | None:
+class Async(AccountStore):
+    async def lookup(self, name: str) -> Account | None:
         return Account("async")
 
 

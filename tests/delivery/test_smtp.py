@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.static import StaticAccounts
 from restante.delivery import Intake, Recipients, lmtp_protocol, smtp_protocol
 from restante.stores.maildir.store import Maildir
+from tests.answers import done
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import (
     ACCOUNTS,
@@ -63,10 +64,10 @@ async def test_from_smtp_and_lmtp_into_a_maildir(tmp_path: Path) -> None:
                 await peer.say(*TO_JOE[1:])
                 assert (await peer.data(as_data(message))).startswith("250 ")
             await peer.close()
-    maildrop = store.open(Account("joe"))
+    maildrop = done(store.open(Account("joe")))
     octets = [len(message) for message in corpus.values()]
     assert list(maildrop.listing.octets) == octets * 2
-    maildrop.close()
+    done(maildrop.close())
     stored = sorted(path.read_bytes() for path in tmp_path.glob("joe/[nc][eu][wr]/*"))
     assert stored == sorted([*corpus.values()] * 2)
 
@@ -194,8 +195,8 @@ async def test_catch_all_and_postmaster() -> None:
 
 @pytest.mark.asyncio
 async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None:
-    class Down:
-        def lookup_address(self, address: str) -> Account | None:
+    class Down(AccountStore):
+        def lookup(self, name: str) -> Account | None:
             raise AccountError("ldap://secret")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Down()))
@@ -210,13 +211,13 @@ async def test_a_store_of_accounts_that_is_down_is_a_temporary_failure() -> None
 @pytest.mark.asyncio
 @pytest.mark.parametrize("use_async", [False, True])
 async def test_accounts_that_would_end_the_program_cost_that_recipient(use_async: bool) -> None:
-    class Quitting:
-        def lookup_address(self, address: str) -> Account | None:
+    class Quitting(AccountStore):
+        def lookup(self, name: str) -> Account | None:
             raise SystemExit
 
     class QuittingAsync(Quitting):
-        async def lookup_address(self, address: str) -> Account | None:  # type: ignore[override]
-            return super().lookup_address(address)
+        async def lookup(self, name: str) -> Account | None:  # type: ignore[override]
+            return super().lookup(name)
 
     accounts = QuittingAsync() if use_async else Quitting()
     intake = intake_for(FakeStore(), recipients=Recipients(accounts))
@@ -307,8 +308,8 @@ async def test_a_lost_connection_delivers_nothing() -> None:
 
 @pytest.mark.asyncio
 async def test_an_exception_shows_a_reference_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        def lookup_address(self, address: str) -> Account | None:
+    class Broken(AccountStore):
+        def lookup(self, name: str) -> Account | None:
             raise RuntimeError("password of the database")
 
     intake = intake_for(FakeStore(), recipients=Recipients(Broken()))

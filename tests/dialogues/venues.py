@@ -28,7 +28,6 @@ from restante import (
 )
 from restante.accounts.schemes import hash_password
 from restante.accounts.verify import Verifier
-from restante.calls import finished
 from restante.guard.login_delay import LoginDelay
 from restante.protocol.commands import command_table
 from restante.protocol.effects import (
@@ -47,6 +46,7 @@ from restante.protocol.session import Outcome, Session
 from restante.protocol.stuffing import wire_blocks
 from restante.server import connection, peer
 from restante.server.perform import GONE, IN_USE, LOGIN_FAILED
+from tests.answers import done
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue
 from tests.protocol.mechanisms import BASIC_MECHANISMS
@@ -90,10 +90,10 @@ class _Broken(Maildrop):
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         if self._fault == "commit":
             raise CommitFailed("the disk is away", len(numbers))
-        finished(self._inner.commit(numbers))
+        done(self._inner.commit(numbers))
 
     def close(self) -> None:
-        finished(self._inner.close())
+        done(self._inner.close())
 
 
 class _Store(MemoryStore):
@@ -103,7 +103,7 @@ class _Store(MemoryStore):
         for unique_id, message in dialogue.maildrop.items():
             self.add("joe", message, unique_id)
 
-    def open(self, account: Account) -> Maildrop:
+    def open(self, account: Account) -> Maildrop:  # type: ignore[override]
         if self._fault == "open":
             raise StoreError("damaged", temporary=False)
         return _Broken(super().open(account), self._fault) if self._fault else super().open(account)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from restante.app.processes.counters import Ledger
+from restante.app.processes.counters import Counters
 from restante.guard.admission import BANNED, CROWDED, FULL
 from restante.guard.ban_store import BanStore, News, Old
 from restante.guard.gossip import Gossip, by_label
@@ -29,7 +29,7 @@ class House:
         self, stores: tuple[BanStore | None, BanStore | None] = (None, None), **settings: Any
     ) -> None:
         self.now = 1000.0
-        self._ledger = Ledger()
+        self._ledger = Counters()
         self.guards = [
             Guard(GuardSettings(**settings), store, lambda: self.now, key=b"k" * 32)
             for store in stores
@@ -41,7 +41,7 @@ class House:
         """Have the guards tell each other what is new; how much it was."""
         told = [guard.changes() for guard in self.guards]
         for number, (_, numbers) in enumerate(told):
-            self._ledger.take(number, numbers)
+            self._ledger.update(number, numbers)
         for (_, (gossip, numbers)), (other, _) in permutations(enumerate(told), 2):
             elsewhere = self._ledger.elsewhere(other, numbers)
             self.guards[other].receive_numbers(by_label(json.loads(json.dumps(elsewhere))))

@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from restante import Account, ClientSession, Listener, Maildir, Pop3Server, StaticAccounts
 from restante.protocol.policy import UseAuth
+from tests.answers import done
 from tests.conftest import Authority
 
 Way = Literal["plain", "starttls", "implicit"]
@@ -95,11 +96,11 @@ class Post:
 
     def count(self) -> int:
         """Messages in the maildrop now."""
-        maildrop = self.store.open(self.account)
+        maildrop = done(self.store.open(self.account))
         try:
             return len(maildrop.listing.unique_ids)
         finally:
-            maildrop.close()
+            done(maildrop.close())
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def smtp_port(post: Post) -> Iterator[int]:
 
     async def serve() -> None:
         intake = Intake(recipients=Recipients(StaticAccounts([post.account])), store=post.store)
-        factory = smtp_protocol(intake, tls=post.server.tls_context())
+        assert post.server.context.tls is not None
+        factory = smtp_protocol(intake, tls=post.server.context.tls.context)
         async with await loop.create_server(factory, "127.0.0.1", 0) as server:
             ports.append(server.sockets[0].getsockname()[1])
             ready.set()

@@ -11,6 +11,7 @@ import trustme
 
 from restante import Certificate
 from restante.accounts.schemes import hash_password
+from tests.answers import done
 from tests.conftest import Authority
 from tests.corpus import NASTY, wire_form
 from tests.peers.harness import NAME, PASSWORD, Peer, Post, Visit
@@ -105,12 +106,12 @@ def test_fetchmail_understands_that_a_maildrop_is_in_use(post: Post, tmp_path: P
     """L1: its exit status 9 is for a maildrop that another session holds, to be tried later."""
     fetchmail = Fetchmail()
     fetchmail.require()
-    maildrop = post.store.open(post.account)
+    maildrop = done(post.store.open(post.account))
     try:
         with pytest.raises(AssertionError, match="exit 9"):
             fetchmail.fetch(Visit(post, tmp_path))
     finally:
-        maildrop.close()
+        done(maildrop.close())
     assert fetchmail.fetch(Visit(post, tmp_path)) == []
 
 

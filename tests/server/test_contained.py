@@ -11,6 +11,7 @@ import pytest
 from restante import Account, MaildropStore, MessageInfo, Pop3Server
 from restante.accounts.contract import AccountStore
 from restante.contained import contained
+from restante.server.hooks import Event
 from restante.threads import WorkerThreads
 from tests.conftest import Authority
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
@@ -60,7 +61,7 @@ def test_a_command_costs_itself(quits: Callable[..., Any], use_async: bool, loop
 
 @pytest.mark.parametrize("event", ["authenticate", "mailbox_info", "retrieve", "delete"])
 def test_an_event_costs_its_command(
-    event: str, quits: Callable[..., Any], use_async: bool, loop_kind: str
+    event: Event, quits: Callable[..., Any], use_async: bool, loop_kind: str
 ) -> None:
     with serving(MAIL) as server, Client(server.port) as client:
         if event in ("retrieve", "delete"):
@@ -80,7 +81,7 @@ def test_an_event_costs_its_command(
 
 @pytest.mark.parametrize("event", ["close_connection", "receive_command", "send_response", "start"])
 def test_one_who_is_only_told_costs_nothing(
-    event: str, quits: Callable[..., Any], use_async: bool, loop_kind: str
+    event: Event, quits: Callable[..., Any], use_async: bool, loop_kind: str
 ) -> None:
     errors: list[Exception] = []
     server = new_server()

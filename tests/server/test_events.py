@@ -18,7 +18,7 @@ from restante import (
     Pop3Server,
     State,
 )
-from restante.server.hooks import EVENTS
+from restante.server.hooks import EVENTS, Event
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
 MAIL = [b"Subject: one\n\nfirst\n", b"Subject: two\n\nsecond\n"]
@@ -60,7 +60,7 @@ def use_async(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def registered(server: Pop3Server, event: str, use_async: bool) -> Callable[[Any], None]:
+def registered(server: Pop3Server, event: Event, use_async: bool) -> Callable[[Any], None]:
     """A way to register a function that decides, in either kind."""
 
     def register(decide: Callable[..., Any]) -> None:
@@ -279,7 +279,7 @@ def test_a_session_can_be_closed_from_a_handler() -> None:
 
 
 @pytest.mark.parametrize("event", ["mailbox_info", "retrieve", "delete"])
-def test_an_exception_costs_that_command_alone(event: str, use_async: bool) -> None:
+def test_an_exception_costs_that_command_alone(event: Event, use_async: bool) -> None:
     errors: list[tuple[ClientSession | None, Exception]] = []
     fail = [True]
     server = new_server()
@@ -313,7 +313,7 @@ def test_an_exception_costs_that_command_alone(event: str, use_async: bool) -> N
 @pytest.mark.parametrize(
     "event", ["reset", "receive_command", "send_response", "close_connection", "start", "stop"]
 )
-def test_an_exception_of_one_who_is_only_told_costs_nothing(event: str, use_async: bool) -> None:
+def test_an_exception_of_one_who_is_only_told_costs_nothing(event: Event, use_async: bool) -> None:
     errors: list[Exception] = []
     server = new_server()
     server.on("server_error")(lambda session, error: errors.append(error))

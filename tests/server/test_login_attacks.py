@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from scramp import ScramClient
 
-from restante.accounts.chain import make_chain
+from restante.accounts.chain import Chain
 from restante.accounts.contract import Account, AppPassword
 from restante.accounts.oauth import OAuth
 from restante.accounts.pam import PamAccounts
@@ -138,7 +138,7 @@ def test_nobody_waits_for_what_a_login_writes(password: str, chained: bool, tmp_
     with slow_accounts(path) as sqlite:
         other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
-        accounts = make_chain([StaticAccounts({"ann": "x"}), sqlite]) if chained else sqlite
+        accounts = Chain([StaticAccounts({"ann": "x"}), sqlite]) if chained else sqlite
         try:
             with serving(accounts=accounts) as server:
                 begun = time.monotonic()
@@ -422,7 +422,7 @@ def test_the_guard_counts_names_that_some_store_takes_for_one(names: tuple[str, 
 def test_domains_that_dont_count_win_no_tries(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.write_text("joe:{PLAIN}secret\n")
-    accounts = make_chain([StaticAccounts({}), PasswdFile(file, username_format="%n")])
+    accounts = Chain([StaticAccounts({}), PasswdFile(file, username_format="%n")])
     with logins_over(accounts, master_separator="*") as logins:
         asyncio.run(logins.held_schemes())
         salts = set()
@@ -446,9 +446,9 @@ def test_whom_pam_isnt_asked_about_it_counts_no_failures_of(
         return True
 
     monkeypatch.setattr(PamAccounts, "_check", check)
-    accounts = make_chain([StaticAccounts({"daemon": "x"}), PamAccounts()])
+    accounts = Chain([StaticAccounts({"daemon": "x"}), PamAccounts()])
     with logins_over(accounts) as logins:
         for name in ("root", "daemon", "no-such-user"):
-            assert asyncio.run(logins.identify(PasswordClaim(name, "wrong"), HERE)) is None
+            assert asyncio.run(logins.identify(PasswordClaim(name, "wrong"), peer_at(HERE))) is None
         assert len(asked) == 3
         assert not {"root", "daemon"} & {*asked}

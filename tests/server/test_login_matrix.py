@@ -25,6 +25,7 @@ from restante import (
     Account,
     AccountStore,
     Certificate,
+    Chain,
     GuardSettings,
     Listener,
     MemoryStore,
@@ -33,7 +34,6 @@ from restante import (
     SqliteAccounts,
     StaticAccounts,
     TlsSettings,
-    make_chain,
 )
 from restante.accounts import schemes, verify
 from restante.accounts.kerberos import Kerberos
@@ -229,7 +229,7 @@ def _passwd_file(folder: Path) -> Kept:
 def _chain() -> Kept:
     first = StaticAccounts([Account(NAME, (hash_password(PASSWORD, "SSHA512"),))])
     keys = Account("eva", (hash_password(PASSWORD, "SCRAM-SHA-256"),))
-    chain = make_chain([first, Bare(), StaticAccounts([keys])])
+    chain = Chain([first, Bare(), StaticAccounts([keys])])
     return Kept(chain, {"SCRAM-SHA-256": "eva", "SCRAM-SHA-256-PLUS": "eva"})
 
 

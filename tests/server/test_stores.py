@@ -157,8 +157,8 @@ def test_leases_of_a_three_method_store() -> None:
             b"-ERR [SYS/PERM] the server's operator must look into this",
         ),
         (MessageGone("canary"), b"-ERR message was removed from elsewhere"),
-        (KeyError("canary"), b"-ERR message was removed from elsewhere"),
-        (OSError("canary"), b"-ERR [SYS/TEMP] internal error"),
+        (KeyError("canary"), b"-ERR [SYS/TEMP] temporary failure: try again later"),
+        (OSError("canary"), b"-ERR [SYS/TEMP] temporary failure: try again later"),
     ],
 )
 def test_what_a_store_says_when_it_cannot_give_a_message(

@@ -179,9 +179,3 @@ async def _on_loop(plan: _Plan[T], result: Any) -> T:
             return done.value  # type: ignore[no-any-return]
         _, function, arguments = call
         result = OnThread(function, *arguments) if _waits(call) else function(*arguments)
-
-
-# Old names, until the server uses `Chain`. Then this goes.
-
-make_chain = Chain
-AsyncChain = Chain

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 from restante.accounts.account import Account, AccountError, AppPassword, PasswordCheck
 from restante.accounts.names import name_key
@@ -108,44 +108,3 @@ class AccountStore(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - most stores have nothing to close
         """Close what is open, in the event loop in which it was opened. Harmless when repeated."""
-
-
-# Old names, until the server, the delivery and the app use the base class. Then this goes.
-
-
-@runtime_checkable
-class Addressable(Protocol):
-    def lookup_address(self, address: str) -> Found: ...
-
-
-@runtime_checkable
-class KnowsSchemes(Protocol):
-    def held_schemes(self) -> Any: ...
-
-
-@runtime_checkable
-class KnowsAliases(Protocol):
-    def name_key(self, name: str) -> str: ...
-
-
-@runtime_checkable
-class ChecksElsewhere(Protocol):
-    def check_decoy(self, name: str, password: str) -> Any: ...
-
-
-@runtime_checkable
-class RecordsUse(Protocol):
-    def record_use(self, name: str, app_password: str) -> Any: ...
-
-
-@runtime_checkable
-class UpgradesCredentials(Protocol):
-    def replace_credential(self, name: str, old: str, new: str) -> Any: ...
-
-
-@runtime_checkable
-class Closes(Protocol):
-    async def aclose(self) -> None: ...
-
-
-# The end of the old names.

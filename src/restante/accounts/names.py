@@ -114,22 +114,6 @@ def spellings(key: str) -> tuple[str, ...]:
         return (key,)
 
 
-def domain_key(domain: str) -> str:
-    """The same for one domain in U-labels and in A-labels, by IDNA 2008, in any case.
-
-    The A-labels in lower case. What is no valid U-label, or any without the library `idna`,
-    is only put into lower case.
-    """
-    if domain.isascii():
-        return domain.lower()
-    try:
-        import idna  # noqa: PLC0415 - of an extra
-
-        return idna.encode(normalize("NFC", domain.lower())).decode("ascii")
-    except (ImportError, UnicodeError):
-        return domain.lower()
-
-
 def is_valid_name(name: str) -> bool:
     """Whether an account may have this name: 1 to 255 characters, none of them a control
     character or a separator of lines, no white space at either end.

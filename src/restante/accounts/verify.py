@@ -70,7 +70,7 @@ class Verifier:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         # A store that isn't derived from AccountStore: until the server refuses those.
-        self._slowest_scheme = getattr(store, "slowest_scheme", default_scheme)
+        self._slowest_scheme = store.slowest_scheme if store is not None else default_scheme
         self._remember = remember
         self._clock = clock
         self._key = secrets.token_bytes(32)

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
-from restante.accounts.chain import make_chain
-from restante.accounts.contract import Account, AccountStore, Addressable, Closes
+from restante.accounts.chain import Chain
+from restante.accounts.contract import Account, AccountStore
 from restante.accounts.names import check_address
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import SCHEMES, split_credential
@@ -24,10 +24,11 @@ from restante.app.config.settings import (
     StaticAccountSection,
     revealed,
 )
+from restante.calls import finished
 from restante.networks import network_set
 
 
-class ReplaceableAccounts:
+class ReplaceableAccounts(AccountStore):
     """Static accounts that can be replaced by others while the server runs, all at once."""
 
     blocking = False
@@ -51,11 +52,7 @@ class ReplaceableAccounts:
         return self.current.list()
 
 
-class Accounts(AccountStore, Addressable, Protocol):
-    """What every store here can do: find accounts by name, and by address."""
-
-
-def make_accounts(settings: Settings) -> Accounts:
+def make_accounts(settings: Settings) -> AccountStore:
     """The stores that the configuration names, as one.
 
     Raises ValueError for what can't be, AccountError when a library is missing.
@@ -63,11 +60,11 @@ def make_accounts(settings: Settings) -> Accounts:
     stores = [make_store_of(settings, kind) for kind in settings.accounts.kinds]
     if len(stores) == 1:
         return stores[0]
-    return make_chain(stores)
+    return Chain(stores)
 
 
 @asynccontextmanager
-async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+async def opened_accounts(settings: Settings) -> AsyncIterator[AccountStore]:
     """The accounts, closed in the end. Raises as `make_accounts` does."""
     accounts = make_accounts(settings)
     try:
@@ -76,10 +73,9 @@ async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         await close_accounts(accounts)
 
 
-async def close_accounts(accounts: Accounts) -> None:
+async def close_accounts(accounts: AccountStore) -> None:
     """Close what a store holds open."""
-    if isinstance(accounts, Closes):
-        await accounts.aclose()
+    await accounts.aclose()
 
 
 def find_account(settings: Settings, name: str, *, by_address: bool = False) -> Account | None:
@@ -87,13 +83,14 @@ def find_account(settings: Settings, name: str, *, by_address: bool = False) -> 
 
     async def find() -> Account | None:
         async with opened_accounts(settings) as accounts:
-            found = (accounts.lookup_address if by_address else accounts.lookup)(name)
-            return await found if inspect.isawaitable(found) else found
+            found = finished((accounts.lookup_address if by_address else accounts.lookup)(name))
+            account: Account | None = await found if inspect.isawaitable(found) else found
+            return account
 
     return asyncio.run(find())
 
 
-def make_store_of(settings: Settings, kind: Kind) -> Accounts:
+def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
     """One store. Raises as `make_accounts` does."""
     given = settings.accounts
     match kind:
@@ -131,7 +128,7 @@ def _sql(section: SqlSection, case_insensitive: bool) -> dict[str, Any]:
     return {**revealed(section), "case_insensitive": case_insensitive}
 
 
-def _make_ldap(section: LdapSection) -> Accounts:
+def _make_ldap(section: LdapSection) -> AccountStore:
     from restante.accounts.ldap import LdapAccounts  # noqa: PLC0415 - not needed by others
 
     return LdapAccounts(**revealed(section))

@@ -13,7 +13,7 @@ from dataclasses import asdict, fields, replace
 from itertools import chain
 from typing import Any
 
-from restante.accounts.chain import AsyncChain, Chain
+from restante.accounts.chain import Chain
 from restante.app import build
 from restante.app.accounts import (
     ReplaceableAccounts,
@@ -271,7 +271,7 @@ class Service:
 
     def _take_accounts(self, settings: Settings) -> None:
         given = self.accounts
-        for store in given.stores if isinstance(given, Chain | AsyncChain) else (given,):
+        for store in given.stores if isinstance(given, Chain) else (given,):
             if isinstance(store, ReplaceableAccounts):
                 store.current = make_static_accounts(settings)
 

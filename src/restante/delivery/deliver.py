@@ -70,9 +70,9 @@ class Delivery:
     observer: is told what became of each recipient's copy.
 
     Of several copies, each is written and made durable (`Incoming.prepare`) before any becomes
-    visible by its `commit`. With `together`, a failure before the first commit leaves nobody a copy; the
-    sender is told to try again, and nothing doubles. A commit that fails after another has
-    succeeded can't be undone: the copy is then kept in `spool`, the operator is told by an
+    visible by its `commit`. With `together`, a failure before the first commit leaves nobody a
+    copy; the sender is told to try again, and nothing doubles. A commit that fails after another
+    has succeeded can't be undone: the copy is then kept in `spool`, the operator is told by an
     error line with the recipient and the queue-id, and the sender is told that all went well,
     as trying again would double the message for the others. Without `spool`, or when it can't
     be written either, the sender is told to try again: nobody loses the message, some get it
@@ -201,9 +201,11 @@ class Delivery:
         """Do something with the local copy, which is given up when that fails."""
         try:
             return await self._call(OnThread, function, *args)
-        except OSError as error:
-            log.error("can't write to the folder %s: %s", self._spool, error)
-            self._local = None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the message goes on
+            log.error("can't keep a copy in the folder %s: %s", self._spool, error)
+            if self._local is not None:
+                self._local.close()
+                self._local = None
             return None
 
     async def _keep(self, copy: _Copy) -> None:

@@ -215,24 +215,3 @@ class Admission:
             self._settled = True
             with self._guard.lock:
                 self._guard.limits.before_login -= 1
-
-    # Old names, until the server uses those above
-
-    begin = arrive
-    begin_try = ask
-    fail = failed
-    leave_open = undecided
-    settle = settled
-    end = leave
-
-    def is_open(self, name: str) -> bool:
-        if self._attempt is not None:
-            return False
-        wait = self.ask(name)
-        self.undecided()
-        return wait == 0
-
-    def succeed(self) -> None:
-        self.proven(self._attempt or "")
-
-    recognise = proven

@@ -329,12 +329,6 @@ class Guard:
         if self.bans_by_network.keep(ban):
             self.failures.forgive(ban.network)
 
-    # Old names, until the app's processes use `changes` and `receive`
-
-    tell = changes
-    hear = receive
-    hear_numbers = receive_numbers
-
 
 @lru_cache(4096)
 def account_key(name: str) -> str:

@@ -70,8 +70,3 @@ class LoginDelay:
         self._last[name] = at
         if len(self._last) > MAX_ACCOUNTS:
             del self._last[next(iter(self._last))]
-
-    # Old names, until the app's processes use `changes` and `receive`
-
-    tell = changes
-    hear = receive

@@ -304,10 +304,10 @@ class StandardBackend(Backend):
             return None
         if self._tokens is None:
             return None
-        name = await self._tokens.identify(claim.token)
-        if not name:
+        found = await self._tokens.identify(claim.token)
+        if not found:
             return None
-        account = await self._existing(name)
+        account = await self._existing(found)
         if account is None:
             return None
         if claim.name:

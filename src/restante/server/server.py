@@ -176,7 +176,8 @@ class Pop3Server(Events):
         call_blocking: Caller,
         call_quick: Caller,
     ) -> StandardBackend:
-        opened = as_store(store, call_blocking)
+        plain = isinstance(store, MaildropStore) and not store.blocking
+        opened = as_store(store, call_quick if plain else call_blocking)
         settings = self.settings
         return StandardBackend(
             accounts,

@@ -20,10 +20,8 @@ from typing import (
     BinaryIO,
     ClassVar,
     NamedTuple,
-    Protocol,
     TypeAlias,
     TypeVar,
-    runtime_checkable,
 )
 
 from restante.accounts.contract import Account
@@ -240,21 +238,3 @@ class Store(ABC):
         Raises StoreError.
         """
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
-
-
-# The old contract's names, until the server and delivery use the classes above.
-
-
-@runtime_checkable
-class OpensMaildrops(Protocol):
-    def open(self, account: Account) -> Any: ...
-
-
-@runtime_checkable
-class OpensAtOnce(Protocol):
-    def open_at_once(self, account: Account) -> Maildrop | None: ...
-
-
-@runtime_checkable
-class ReceivesMail(Protocol):
-    def receive(self, account: Account) -> Any: ...

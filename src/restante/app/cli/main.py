@@ -84,7 +84,7 @@ def _outcome(command: Callable[[], None]) -> tuple[int, Sequence[str]]:
 def _errors_of_stores() -> tuple[type[Exception], ...]:
     """Errors that are told in a sentence; looked up when there is one."""
     from restante.accounts.contract import AccountError  # noqa: PLC0415
-    from restante.delivery.importer import SourceError  # noqa: PLC0415
+    from restante.delivery.sources import SourceError  # noqa: PLC0415
     from restante.stores.contract import StoreError  # noqa: PLC0415
 
     return AccountError, SourceError, StoreError

@@ -8,7 +8,7 @@ from typing import Any
 
 from restante.app.processes.control import Message, batches
 from restante.app.service import Service
-from restante.guard.gossip import Word, by_label
+from restante.guard.gossip import Gossip, by_label
 
 
 class WorkerNews:
@@ -22,15 +22,15 @@ class WorkerNews:
 
     def collect(self) -> Iterator[Message]:
         """Messages about what has changed since the last time; mostly none."""
-        word, numbers = self._service.guard.tell()
+        gossip, numbers = self._service.guard.changes()
         connections = self._connections()
         numbers |= {name: n for name, n in connections.items() if n != self._told.get(name, 0)}
         self._told = connections
         for part in batches(numbers.items()):
             yield {"say": "news", "numbers": dict(part)}
-        for logins in batches(self._service.pop3.context.login_delay.tell().items()):
+        for logins in batches(self._service.pop3.context.login_delay.changes().items()):
             yield {"say": "news", "logins": dict(logins)}
-        for kind, said in asdict(word).items() if word else ():
+        for kind, said in asdict(gossip).items() if gossip else ():
             for some in batches(said):
                 yield {"say": "news", "word": {kind: some}}
 
@@ -44,16 +44,16 @@ class WorkerNews:
         service = self._service
         if numbers := message.get("numbers"):
             found = by_label(numbers)
-            service.guard.hear_numbers(found)
+            service.guard.receive_numbers(found)
             for number in found.get("connection", {}).values():
                 service.pop3.context.live.elsewhere = int(number)
             for name, number in found.get("mail", {}).items():
                 if name in service.intakes:
                     service.intakes[name].elsewhere = int(number)
         if logins := message.get("logins"):
-            service.pop3.context.login_delay.hear(logins)
+            service.pop3.context.login_delay.receive(logins)
         if word := message.get("word"):
-            service.guard.hear(Word(**word))
+            service.guard.receive(Gossip(**word))
 
 
 def live_sessions(service: Service) -> list[dict[str, Any]]:

@@ -100,6 +100,9 @@ if _has_zstd():
     _FORMS[b"\x28\xb5\x2f\xfd"] = _zstd
 
 
+MAGIC = b"".join(magic[:1] for magic in _FORMS)
+"""The first octets that compressed files have."""
+
 Form: TypeAlias = Callable[[], Any]
 """Makes a decoder for each part of a compressed file."""
 

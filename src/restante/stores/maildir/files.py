@@ -34,22 +34,27 @@ _HAS_DESCRIPTORS = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.suppo
 } <= os.supports_fd
 
 
+class NotAFile(FileNotFoundError):
+    """There is something, and it is no regular file."""
+
+
 def open_regular(path: str, dir_fd: int | None = None) -> tuple[int, os.stat_result]:
     """Open a file for reading, if it is one: no link, no FIFO, no device.
 
-    Raises FileNotFoundError for all of these too, other OSErrors as they come.
+    Raises NotAFile for these, FileNotFoundError when there is nothing, other OSErrors as they
+    come.
     """
     try:
         fd = os.open(path, _READ, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EMLINK):
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", path) from error
+            raise NotAFile(errno.ENOENT, "not a regular file", path) from error
         raise
     about = os.stat(fd)
     if stat.S_ISREG(about.st_mode):
         return fd, about
     os.close(fd)
-    raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    raise NotAFile(errno.ENOENT, "not a regular file", path)
 
 
 def open_own(path: str, most: int) -> tuple[int, int]:

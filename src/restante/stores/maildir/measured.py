@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 
 from restante.protocol.facts import Facts, Measure, measure
-from restante.stores.maildir.compressed import Damaged, Decompressed, form_told
+from restante.stores.maildir.compressed import MAGIC, Damaged, Decompressed, form_told
 from restante.stores.maildir.files import BLOCK, Folder
 
 log = logging.getLogger("restante.stores")
@@ -52,8 +52,8 @@ def measure_open(fd: int, about: os.stat_result, name: str) -> Measured:
     size, mtime = about.st_size, about.st_mtime_ns
     wanted = min(BLOCK, size + 1)  # no more: memory that isn't filled costs as much
     block = os.read(fd, wanted)
-    form = form_told(block, name, size)
-    if form is not None:
+    form = form_told(block, name, size) if block[:1] in MAGIC else None
+    if form is not None and block:
         try:
             os.lseek(fd, 0, os.SEEK_SET)
             return Measured(size, mtime, measure(Decompressed(os.dup(fd), form)), compressed=True)

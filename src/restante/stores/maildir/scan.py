@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows, marked
 from restante.stores.maildir.file_names import SUBFOLDERS, base_name, delivery_order, moment
-from restante.stores.maildir.files import Folder, folder_time, make_folder
+from restante.stores.maildir.files import Folder, NotAFile, folder_time, make_folder
 from restante.stores.maildir.journal import journal_size, read_journal
 from restante.stores.maildir.measured import Measured, measure_file
 from restante.stores.maildir.steps import Steps
@@ -155,6 +155,10 @@ class Notes:
                 rows_of = other if isinstance(other, list) else [other]
                 self._places[base] = [*rows_of, row]
 
+    def know(self, base: str) -> bool:
+        """Whether anything was found out about files with this base name."""
+        return base in self._places or base in self._noted
+
     def find(self, file: _File, about: os.stat_result) -> tuple[Measured | None, str, bool]:
         """What is known of a file, its unique-id, and whether it has another's base name.
 
@@ -243,40 +247,61 @@ def _look(
     first = _place(old, group[0]) if group else len(old)
     draft = Draft(old, min(first, *left[-1:], len(old)))
     kept = _Kept(draft, old, renamed, left)
-    count, octets, save_at = 0, 0, SAVE_EVERY
-    moved = unreadable = False
+    reader = _Reader(subs, notes)
+    save_at = SAVE_EVERY
     while group is not None:
         if len(old):
             kept.copy_to(_place(old, group[0]))
-        for file in _told_apart(subs, group):
-            _, in_cur, name, twice, shared = file
-            try:
-                about = subs.stat(in_cur, name)
-                if not stat.S_ISREG(about.st_mode):
-                    continue
-                found, unique_id, other = notes.find(file, about)
-                if found is None:
-                    octets += about.st_size
-                    if octets > READ_IN_PLACE:
-                        yield
-                    found = measure_file(subs.here(in_cur), name)
-                    count += 1
-            except FileNotFoundError:
-                moved = True
+        for file in _told_apart(subs, *group):
+            found, unique_id, other = yield from reader.read(file)
+            if found is None:
                 continue
-            except OSError as error:
-                unreadable = True
-                log.warning("left out of its maildrop: %s/%s: %s", SUBFOLDERS[in_cur], name, error)
-                continue
-            if shared or other:
+            if file.shared or other:
                 draft.namesakes.add(len(draft.names))
-            draft.add(name, IN_CUR * in_cur | TWICE * twice, found, unique_id)
-            if count >= save_at and not len(old):
-                save_half(draft.so_far())
-                save_at += max(SAVE_EVERY, count // 2)
+            draft.add(file.name, IN_CUR * file.in_cur | TWICE * file.twice, found, unique_id)
+        if reader.count >= save_at and not len(old):
+            save_half(draft.so_far())
+            save_at += max(SAVE_EVERY, reader.count // 2)
         group = next(files, None)
     kept.copy_to(len(old))
-    return Seen(draft, count, moved, unreadable, times)
+    return Seen(draft, reader.count, reader.moved, reader.unreadable, times)
+
+
+class _Reader:
+    """Finds out what there is to know of files: it was noted, or it is read."""
+
+    def __init__(self, subs: Subfolders, notes: Notes) -> None:
+        self._subs = subs
+        self._notes = notes
+        self._octets = 0
+        self.count = 0
+        self.moved = self.unreadable = False
+
+    def read(self, file: _File) -> Steps[tuple[Measured | None, str, bool]]:
+        """See `Notes.find`; nothing is found of what is no message, can't be read, or is gone."""
+        found, unique_id, other = None, "", False
+        try:
+            # The size of one that is read on a thread is nobody's concern.
+            if self._octets <= READ_IN_PLACE or self._notes.know(file.base):
+                about = self._subs.stat(file.in_cur, file.name)
+                if not stat.S_ISREG(about.st_mode):
+                    return None, "", False
+                found, unique_id, other = self._notes.find(file, about)
+                self._octets += 0 if found else about.st_size
+                if self._octets > READ_IN_PLACE:
+                    yield
+            if found is None:
+                found = measure_file(self._subs.here(file.in_cur), file.name)
+                self.count += 1
+        except NotAFile:
+            pass
+        except FileNotFoundError:
+            self.moved = True
+        except OSError as error:
+            self.unreadable = True
+            where = f"{SUBFOLDERS[file.in_cur]}/{file.name}"
+            log.warning("left out of its maildrop: %s: %s", where, error)
+        return found, unique_id, other
 
 
 class _Kept:
@@ -392,25 +417,25 @@ def _are_alone(
     return len(kept) == len(names) - len(gone) and kept.isdisjoint(never)
 
 
-def _place(old: Rows, file: str) -> int:
-    """The row before which a file comes."""
-    order = delivery_order(base_name(file[1:]))
+def _place(old: Rows, base: str) -> int:
+    """The row before which a file with this base name comes."""
+    order = delivery_order(base)
     return bisect_right(old.names, order, key=lambda name: delivery_order(base_name(name)))
 
 
-def _groups(files: list[str]) -> Iterator[list[str]]:
-    """Files in order of delivery, those with one base name together."""
+def _groups(files: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Base names in order of delivery, and the files that have each."""
     group: list[str] = []
     base = ""
     for file in _in_order(files):
         its = base_name(file[1:])
         if group and its != base:
-            yield group
+            yield base, group
             group = []
         base = its
         group.append(file)
     if group:
-        yield group
+        yield base, group
 
 
 def _in_order(files: list[str]) -> Iterator[str]:
@@ -447,9 +472,9 @@ class _File(NamedTuple):
     shared: bool = False
 
 
-def _told_apart(subs: Subfolders, group: list[str]) -> list[_File]:
+def _told_apart(subs: Subfolders, base: str, group: list[str]) -> list[_File]:
     """Files with one base name: those that are the same file count once."""
-    files = [_File(base_name(file[1:]), int(file[0]), file[1:]) for file in group]
+    files = [_File(base, int(file[0]), file[1:]) for file in group]
     if len(files) == 1:
         return files
     found: dict[tuple[int, int], _File] = {}

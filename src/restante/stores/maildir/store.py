@@ -199,6 +199,8 @@ class Maildir(Store):
         if pins_stamp(folder)[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
             yield
         pins = read_pins(folder)
+        if any("/" in key for key in pins):  # messages may have to be read to be told apart
+            yield
         foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
 
         def digest(at: int) -> str:

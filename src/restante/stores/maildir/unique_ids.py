@@ -40,6 +40,13 @@ def name_new(
     def is_taken(unique_id: str) -> bool:
         return unique_id in taken or bool(draft.keep and old.unique_ids.has(unique_id, draft.keep))
 
+    def give(at: int, unique_id: str, key: str, own: str) -> None:
+        ids[at] = unique_id
+        taken.add(unique_id)
+        if foreign is not None or at in told_apart or unique_id != own:
+            to_pin.setdefault(key, unique_id)  # the first of two that are alike
+
+    to_pin: dict[str, str] = {}
     wanting = bytearray(len(ids))
     for at, name in compress(enumerate(draft.names), chosen):
         base = key = base_name(name)
@@ -48,9 +55,8 @@ def name_new(
         wish = pins.get(key) or ids[at]
         if not wish or is_taken(wish):
             wanting[at] = 1
-            continue
-        ids[at] = wish
-        taken.add(wish)
+        else:
+            give(at, wish, key, base if wish == base else own_unique_id(base))
     for at, name in compress(enumerate(draft.names), wanting):
         base = base_name(name)
         key = told_apart.get(at, base)
@@ -60,13 +66,5 @@ def name_new(
         while is_taken(unique_id):
             copy += 1
             unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
-        ids[at] = unique_id
-        taken.add(unique_id)
-    taken.clear()
-    to_pin: dict[str, str] = {}
-    for at, name in compress(enumerate(draft.names), chosen):
-        base, has = base_name(name), ids[at]
-        everything = foreign is not None or at in told_apart
-        if everything or has not in (base, own_unique_id(base)):
-            to_pin.setdefault(told_apart.get(at, base), has)  # the first of two that are alike
+        give(at, unique_id, key, own)
     return {key: has for key, has in to_pin.items() if pins.get(key) != has}
