@@ -116,6 +116,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.compare = BASELINE
     if not 1 <= options.rounds <= 100 or not 10 <= options.held <= 50_000:
         asked.error("--rounds is from 1 to 100, --held from 10 to 50000")
+    if options.by_function and not options.count:
+        asked.error("--by-function goes with --count")
     if not 10 <= options.messages <= 1_000_000 or not 0 < options.soak_seconds <= 3600:
         asked.error("--messages is from 10 to 1000000, --soak-seconds up to 3600")
     return options

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,8 @@ from benchmarks import ours, servers
 from benchmarks.report import Results, number
 from benchmarks.servers import Peer
 
-BEFORE, NOW = "restante-before", "restante-uvloop"
+WAY = "uvloop" if find_spec("uvloop") else "asyncio"
+BEFORE, NOW = "restante-before", f"restante-{WAY}"
 WITHOUT, WITH = "embedded", "embedded-handler"
 BEFORE_WITH = "embedded-handler-before"
 
@@ -42,7 +44,7 @@ def pair(against: Path | None, *, handler: bool) -> tuple[str, str]:
         _add_embedded(BEFORE_WITH, "the same of another checkout", sources, HANDLED)
         _add_embedded(WITH, "Restante, embedded, with a handler", ours.HERE, HANDLED)
         return BEFORE_WITH, WITH
-    start = partial(ours.start_restante, sources, "uvloop")
+    start = partial(ours.start_restante, sources, WAY)
     servers.add(Peer(BEFORE, "Restante of another checkout", start, workers=True))
     return BEFORE, NOW
 

@@ -187,7 +187,6 @@ def test_this_checkout_against_itself(
     handler: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("cryptography", reason="restante serve needs it")
-    pytest.importorskip("uvloop")
     output = tmp_path / "results.json"
     arguments = ["--against", str(ours.HERE.parent), "--quick", "--rounds", "1"]
     arguments += ["--handler"] * handler
