@@ -7,11 +7,11 @@ its median, and how far the ratios of the rounds are apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from benchmarks import ours, servers
 from benchmarks.report import Results, number
@@ -54,24 +54,47 @@ def _add_embedded(name: str, about: str, sources: Path, handlers: tuple[str, ...
 
 
 def table(results: Results) -> list[list[str]]:
-    """The two servers' figures for each scenario, and how many times less the second takes."""
+    """The two servers' figures for each scenario, and how many times less the second takes.
+
+    That is told of the rounds, by the median of their ratios, and of the best round of each,
+    which is the one that was least disturbed.
+    """
     first, second = results["servers"]
     rows = [
         [
-            "CPU of the whole server, µs a session", first, second, "times less", "lowest",
-            "highest", f"p99, ms: {first}", second,
+            "CPU of the whole server, µs a session", first, second, "times less",
+            "half of the rounds", "all rounds", "at best", f"p99, ms: {first}", second,
         ]
     ]  # fmt: skip
     for name, by_server in results["scenarios"].items():
-        if first in by_server and second in by_server:
-            here, there = by_server[first], by_server[second]
-            each = list(_ratios(here["rounds"]["cpu_us"], there["rounds"]["cpu_us"]))
-            row = [results["titles"].get(name, name)]
-            row += [number(here["cpu_us"]), number(there["cpu_us"])]
-            row += [f"{ratio:.2f}" for ratio in (median(each), min(each), max(each))]
-            row += [number(here["p99_ms"]), number(there["p99_ms"])]
-            rows.append(row)
+        if first not in by_server or second not in by_server:
+            continue
+        figures = by_server[first], by_server[second]
+        before, now = (each["rounds"]["cpu_us"] for each in figures)
+        ratios = sorted(_ratios(before, now))
+        rows.append(
+            [
+                results["titles"].get(name, name),
+                *(number(each["cpu_us"]) for each in figures),
+                f"{median(ratios):.2f}",
+                *(f"{low:.2f} to {high:.2f}" for low, high in (_half(ratios), _ends(ratios))),
+                f"{min(before) / min(now):.2f}",
+                *(number(each["p99_ms"]) for each in figures),
+            ]
+        )
     return rows
+
+
+def _half(values: Sequence[float]) -> tuple[float, float]:
+    """The bounds of the half of them that is in the middle."""
+    if len(values) < 2:
+        return _ends(values)
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    return values[0], values[-1]
 
 
 def _ratios(first: list[float], second: list[float]) -> Iterator[float]:

@@ -178,7 +178,17 @@ def test_ratios_are_taken_round_by_round() -> None:
     }
     head, row = pairs.table(results)
     assert len(head) == len(row)
-    assert row == ["poll", "300", "150", "2.00", "2.00", "2.50", "7.00", "7.00"]
+    assert row == [
+        "poll",
+        "300",
+        "150",
+        "2.00",
+        "2.00 to 2.25",
+        "2.00 to 2.50",
+        "2.50",
+        "7.00",
+        "7.00",
+    ]
 
 
 @pytest.mark.slow
