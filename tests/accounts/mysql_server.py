@@ -70,8 +70,8 @@ class MysqlServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        ping = [need("mariadb-admin", package="mariadb-client"), "--no-defaults", "ping"]
-        ping += [f"--socket={self.socket}", "--user=root", "--silent"]
+        admin = need("mariadb-admin", package="mariadb-client")
+        ping = [admin, *self._as_superuser, "--silent", "ping"]
         wait_until(lambda: subprocess.run(ping, capture_output=True, check=False).returncode == 0)
 
     def stop(self) -> None:
@@ -84,10 +84,15 @@ class MysqlServer:
     def execute(self, *statements: str) -> None:
         """Run statements as the superuser, in the database `mail`."""
         self._run(
-            need("mariadb", package="mariadb-client"), "--no-defaults", "--batch",
-            f"--socket={self.socket}", "--user=root", "--default-character-set=utf8mb4",
+            need("mariadb", package="mariadb-client"), *self._as_superuser, "--batch",
+            "--default-character-set=utf8mb4",
             text=";\n".join((*_DATABASE, *statements)),
         )  # fmt: skip
+
+    @property
+    def _as_superuser(self) -> tuple[str, ...]:
+        """Arguments of MariaDB's clients. 11.8's want TLS, by a socket too, unless told not to."""
+        return ("--no-defaults", f"--socket={self.socket}", "--user=root", "--skip-ssl")
 
     def _run(self, program: str, *arguments: str, text: str = "") -> None:
         done = subprocess.run(
@@ -109,8 +114,8 @@ def mysql(certificate: Path) -> Iterator[MysqlServer]:
     with own_folder("mysql") as folder:
         server = MysqlServer(folder, certificate)
         server.prepare()
-        server.start()
         try:
+            server.start()
             server.execute(
                 f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'",
                 f"GRANT ALL ON mail.* TO '{USER}'@'%'",
@@ -143,8 +148,8 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait half a minute at most."""
-    deadline = time.monotonic() + 30
+    """Wait a minute at most."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -101,8 +101,8 @@ def postgres(certificate: Path) -> Iterator[PostgresServer]:
     with own_folder("postgres") as folder:
         server = PostgresServer(folder, certificate)
         server.prepare()
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

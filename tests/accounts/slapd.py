@@ -116,7 +116,7 @@ class Slapd:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while True:
             assert self._process.poll() is None, "slapd ended at once"
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import subprocess
@@ -163,18 +164,24 @@ async def test_behind_a_pooler_no_statement_is_kept(server: PostgresServer) -> N
     """PgBouncer gives each transaction any connection: what was prepared on another is gone."""
     with _pgbouncer(server) as port:
         dsn = f"postgresql://{USER}:x@127.0.0.1:{port}/postgres?sslmode=disable"
-        for option, least, most in (("&statement_cache_size=0", 1, 10), ("", 11, 200)):
+        for option, least, most in (("&statement_cache_size=0", 1, 2), ("", 11, 40)):
             store = Counting(dsn + option, lookup=BY_NAME, max_connections=10, timeout=20.0)
-            for _ in range(5):
+            rounds = 0
+            while rounds < 5 or store.opened < least:  # it is chance who is given which connection
                 found = await asyncio.gather(*(store.lookup("joe@example.com") for _ in range(20)))
                 assert found == [JOE] * 20
-            assert least <= store.opened <= most
+                rounds += 1
+                assert rounds < 500
+            assert store.opened <= most * rounds
             await store.aclose()
 
 
 @contextmanager
 def _pgbouncer(server: PostgresServer) -> Iterator[int]:
     program, port = need("pgbouncer", package="pgbouncer"), free_port()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    # Since 1.21 it can prepare statements itself on each connection; older ones don't know the key.
+    knows_statements = tuple(map(int, re.findall(r"\d+", said.stdout)[:2])) >= (1, 21)
     with own_folder("postgres") as folder:
         settings = folder / "pgbouncer.ini"
         settings.write_text(
@@ -184,6 +191,7 @@ def _pgbouncer(server: PostgresServer) -> Iterator[int]:
             f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
             "server_check_delay = 0\nserver_round_robin = 1\n"
+            + ("max_prepared_statements = 0\n" if knows_statements else "")
         )
         settings.chmod(0o644)
         process = subprocess.Popen(
@@ -197,7 +205,7 @@ def _pgbouncer(server: PostgresServer) -> Iterator[int]:
             wait_until(lambda: _answers(port))
             yield port
         finally:
-            process.terminate()
+            process.kill()  # told to end, it waits for its clients
             process.wait(30)
 
 

@@ -5,14 +5,9 @@ What it makes we check, what we make it checks, and a file's lines mean the same
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,6 +17,7 @@ from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import crypts, digests, hash_password, verify
 from restante.calls import finished
 from tests.needs import need
+from tests.peers.dovecot import dovecot
 
 pytestmark = pytest.mark.peer
 
@@ -61,7 +57,7 @@ def doveadm() -> Doveadm:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             # No configuration of the machine's own: it may be broken, and says nothing here.
-            [program, "-c", "/dev/null", "pw", *arguments],
+            [program, "-O", "pw", *arguments],
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -149,23 +145,23 @@ def test_both_heed_72_octets_of_a_bcrypt_password(doveadm: Doveadm) -> None:
     assert doveadm("-t", credential, "-p", "a" * 72 + "c").returncode == 0
 
 
-CONFIG = """
-base_dir = {folder}/run
-state_dir = {folder}
-log_path = {folder}/log
-instance_name = passwd-file
+SETTINGS = """
 protocols =
 ssl = no
-auth_failure_delay = 0
-auth_username_chars =
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
+"""
+
+DOVECOT_23 = """
 passdb {{
   driver = passwd-file
   args = scheme=CRYPT {folder}/users
+}}
+"""
+
+DOVECOT_24 = """
+auth_allow_weak_schemes = yes
+passdb passwd-file {{
+  default_password_scheme = CRYPT
+  passwd_file_path = {folder}/users
 }}
 """
 
@@ -216,33 +212,6 @@ TRIES = [
 ]
 
 
-@contextmanager
-def dovecot_with(lines: bytes) -> Iterator[Path]:
-    """A Dovecot that only authenticates, by a file of these lines; its configuration."""
-    program = need("dovecot", package="dovecot-core")
-    if os.geteuid() != 0:
-        pytest.skip("only root can run Dovecot as it is packaged")
-    with tempfile.TemporaryDirectory(prefix="dovecot-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # its workers run as other users and must get to their files
-        (folder / "users").write_bytes(lines)
-        config = folder / "dovecot.conf"
-        config.write_text(CONFIG.format(folder=folder))
-        process = subprocess.Popen(
-            [program, "-F", "-c", str(config)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            deadline = time.monotonic() + 15
-            while not (folder / "run" / "auth-client").exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            yield config
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(15)
-
-
 def test_a_file_means_the_same_to_both() -> None:
     doveadm = need("doveadm", package="dovecot-core")
 
@@ -259,8 +228,13 @@ def test_a_file_means_the_same_to_both() -> None:
         account = finished(store.lookup(name))
         return any(verify(held, password) for held in (account.credentials if account else ()))
 
-    with dovecot_with(LINES) as config, ThreadPoolExecutor(len(TRIES)) as threads:
-        store = PasswdFile(config.with_name("users"))
+    with (
+        dovecot(SETTINGS, dovecot_23=DOVECOT_23, dovecot_24=DOVECOT_24) as folder,
+        ThreadPoolExecutor(len(TRIES)) as threads,
+    ):
+        config, users = folder / "dovecot.conf", folder / "users"
+        users.write_bytes(LINES)
+        store = PasswdFile(users)
         # All at once: it waits before it refuses.
         its = [*threads.map(lambda each: its_answer(config, *each), TRIES)]
         ours = [our_answer(store, *each) for each in TRIES]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash import clients
 from tests.crash.clients import Wire
 from tests.crash.faults import FAULTS
 from tests.crash.house import House
@@ -20,8 +21,10 @@ from tests.crash.ledger import PASSWORD
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-ROUNDS = 4
-LIVES = 80
+LIVES = 70
+KILLS = 200
+PROMISED = 200
+REMOVED = 50
 
 
 @contextmanager
@@ -34,6 +37,7 @@ def house(folder: Path, seed: int, fault: str = "none") -> Iterator[House]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # on a busy machine a server achieves less before it is killed
 def test_what_was_promised_outlives_hundreds_of_kills(tmp_path: Path) -> None:
     """Every 250 is there exactly once and whole, every removal with +OK is gone (D3), a drop
     without QUIT removes nothing (D5), unique-ids stay (U1), leases end with their process (L1).
@@ -41,21 +45,22 @@ def test_what_was_promised_outlives_hundreds_of_kills(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     with house(tmp_path, seed) as home:
-        for _ in range(ROUNDS):
+        ledger = home.ledger
+        while home.kills < KILLS or ledger.promised < PROMISED or ledger.removed < REMOVED:
             assert home.live_and_die(LIVES) == []
         print(
-            f"{home.kills} kills, {home.ledger.promised} copies promised,"
-            f" {home.ledger.removed} removed with +OK"
+            f"{home.kills} kills, {ledger.promised} copies promised,"
+            f" {ledger.removed} removed with +OK"
         )
-        assert home.kills >= ROUNDS * LIVES
-        assert home.ledger.promised > home.kills
-        assert home.ledger.removed > home.kills // 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-def test_it_would_notice_a_store_that(fault: str, tmp_path: Path) -> None:
+def test_it_would_notice_a_store_that(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A test that can't fail proves nothing."""
+    monkeypatch.setattr(clients, "RELEASE_SECONDS", 1.0)  # there is something to wait in vain for
     with house(tmp_path, 7, fault) as home:
         assert any(home.live_and_die(8) for _ in range(12))
 

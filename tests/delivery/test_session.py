@@ -88,7 +88,8 @@ class Drive:
                 self.session.committed(outcomes, "abc")
             case Abort():
                 self.aborted += 1
-            case StartTls():
+            case StartTls(reply):
+                self.sent += reply
                 self.session.secured()
             case Authenticate(claim):
                 right = (claim.name, claim.password) == ("joe", "pw")

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import Authority
 from tests.dialogues.runner import Dialogue, Link, Venue
-from tests.dialogues.venues import PASSWORDS, PATIENCE_SECONDS, SocketLink
+from tests.dialogues.venues import PASSWORDS, SocketLink
+from tests.peers.dovecot import dovecot
 
 NOBODY = 65534
 
-CONFIG = """
-base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/log
-instance_name = dialogues
+BOTH = """
 protocols = pop3
-listen = 127.0.0.1
 default_internal_user = dovecot
 default_login_user = dovenull
 first_valid_uid = 1
-# A client's address, one of the loopback net, says which dialogue it plays.
-mail_location = maildir:{folder}/mail/%n-%r
-pop3_uidl_format = %f
 # RFC 1939 §4 wants the exclusive lock, which is off by default.
 pop3_lock_session = yes
 pop3_no_flag_updates = yes
-disable_plaintext_auth = no
 auth_mechanisms = plain login cram-md5 apop
-auth_failure_delay = 0
-auth_username_chars =
-auth_username_format = %u
 ssl = yes
+mail_fsync = never
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+"""
+
+# A client's address, one of the loopback net, says which dialogue it plays.
+DOVECOT_23 = """
+mail_location = maildir:{folder}/mail/%n-%r
+pop3_uidl_format = %f
+disable_plaintext_auth = no
+auth_username_format = %u
 ssl_cert = <{certificate}
 ssl_key = <{certificate}
 ssl_dh =
-mail_fsync = never
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {folder}/users
@@ -52,17 +53,25 @@ userdb {{
   driver = static
   args = uid={nobody} gid={nobody} home={folder}/mail/%n-%r
 }}
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
+"""
+
+DOVECOT_24 = """
+mail_driver = maildir
+mail_path = {folder}/mail/%{{user | username}}-%{{remote_ip}}
+pop3_uidl_format = %{{filename}}
+auth_allow_cleartext = yes
+auth_username_format = %{{user}}
+ssl_server_cert_file = {certificate}
+ssl_server_key_file = {certificate}
+passdb passwd-file {{
+  default_password_scheme = PLAIN
+  passwd_file_path = {folder}/users
 }}
-service pop3-login {{
-  inet_listener pop3 {{
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
+userdb static {{
+  fields {{
+    uid = {nobody}
+    gid = {nobody}
+    home = {folder}/mail/%{{user | username}}-%{{remote_ip}}
   }}
 }}
 """
@@ -120,53 +129,19 @@ def _free_port() -> int:
         return port
 
 
-@contextlib.contextmanager
-def running(program: str, authority: Authority) -> Iterator[Dovecot]:
-    """Dovecot in the foreground, as a child of ours, with everything in a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="dovecot-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # its workers run as other users and must get to theirs
-        with _started(program, folder, authority) as dovecot:
-            yield dovecot
-
-
-@contextlib.contextmanager
-def _started(program: str, folder: Path, authority: Authority) -> Iterator[Dovecot]:
+@contextmanager
+def running(authority: Authority) -> Iterator[Dovecot]:
+    """A Dovecot with the accounts that dialogues use."""
     port = _free_port()
-    users = [f"{name}:{{PLAIN}}{password}::::::\n" for name, password in PASSWORDS.items()]
-    (folder / "users").write_text("".join(users), "utf-8")
-    for part in ("run", "state", "mail"):
-        (folder / part).mkdir()
-    os.chown(folder / "mail", NOBODY, NOBODY)
-    config = folder / "dovecot.conf"
-    config.write_text(
-        CONFIG.format(
-            folder=folder, port=port, nobody=NOBODY, certificate=authority.certificate.chain
-        )
-    )
-    process = subprocess.Popen(
-        [program, "-F", "-c", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_until_it_answers(process, port, folder / "log")
+    with dovecot(
+        BOTH,
+        dovecot_23=DOVECOT_23,
+        dovecot_24=DOVECOT_24,
+        port=port,
+        nobody=NOBODY,
+        certificate=authority.certificate.chain,
+    ) as folder:
+        users = [f"{name}:{{PLAIN}}{password}::::::\n" for name, password in PASSWORDS.items()]
+        (folder / "users").write_text("".join(users), "utf-8")
+        os.chown(folder / "mail", NOBODY, NOBODY)
         yield Dovecot(folder, port)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_SECONDS)
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(("127.0.0.1", port), 1) as client,
-        ):
-            if client.recv(3) == b"+OK":
-                return
-        time.sleep(0.02)
-    said = log.read_text("utf-8", "replace") if log.exists() else ""
-    raise AssertionError(f"Dovecot does not answer:\n{said}")

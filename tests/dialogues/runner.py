@@ -39,6 +39,7 @@ may come from the server.
 The ways are `core` (a line at a time), `core-pipelined` (all that the client says between
 two events in one write), `core-bytes` (octet by octet), `socket` and `socket-pipelined`
 (a real server), `tls` (TLS from the first octet) and `dovecot`. `@only core` means all three.
+Over sockets a dialogue is played in one of the ways that it is meant for.
 Dovecot's texts are its own, so there only `+OK` and `-ERR`, scan listings, unique-ids and
 the lines of multi-line replies must agree.
 """

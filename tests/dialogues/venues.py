@@ -59,12 +59,12 @@ PASSWORDS = {
 }
 """Who may log in. Only joe has mail."""
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 
 @cache
 def _hashed(password: str) -> str:
-    return hash_password(password, "SCRYPT")
+    return hash_password(password, "SSHA512")
 
 
 def accounts_of(dialogue: Dialogue) -> StaticAccounts:

@@ -492,18 +492,18 @@ def test_who_is_known_goes_first_and_so_does_an_account_that_nobody_guesses_at()
     guard = new_guard(trusted_networks=("10.0.0.0/8",))
     owner(guard, THERE, "joe")
 
-    def goes_first(address: str, name: str, *, has_succeeded: bool) -> bool:
+    def goes_first(address: str, name: str, has_succeeded: bool) -> bool:
         one = connection(guard, address)
         assert one.arrive() is None
         assert one.ask(name) is not None
-        return one.goes_first(name, has_succeeded=has_succeeded)
+        return one.goes_first(name, has_succeeded)
 
-    assert goes_first(HERE, "joe", has_succeeded=True)
-    assert not goes_first("203.0.113.1", "joe", has_succeeded=True)  # it's the second at once
-    assert not goes_first(HERE, "ann", has_succeeded=True)  # so it is for the address
-    assert not goes_first("203.0.113.2", "kim", has_succeeded=False)
-    assert goes_first(THERE, "joe", has_succeeded=False)
-    assert goes_first("10.1.1.1", "kim", has_succeeded=False)
+    assert goes_first(HERE, "joe", True)
+    assert not goes_first("203.0.113.1", "joe", True)  # it's the second at once
+    assert not goes_first(HERE, "ann", True)  # so it is for the address
+    assert not goes_first("203.0.113.2", "kim", False)
+    assert goes_first(THERE, "joe", False)
+    assert goes_first("10.1.1.1", "kim", False)
 
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's calls")

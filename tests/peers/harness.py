@@ -75,8 +75,7 @@ class Post:
         self.server.stop()
 
     def port(self, way: Way) -> int:
-        address = self._listeners[way].address
-        assert address is not None
+        address = self.server.addresses[list(self._listeners).index(way)]
         return address[1]
 
     def put(self, messages: Iterable[bytes]) -> None:
@@ -89,7 +88,7 @@ class Post:
 
     def wait_for_release(self) -> None:
         """Wait until no session holds the maildrop."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while self.server.sessions:
             assert time.monotonic() < deadline
             time.sleep(0.005)

@@ -8,12 +8,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Self
 
 from tests.needs import need
 
 PACKAGE = "krb5-kdc"
+ADMIN_PACKAGE = "krb5-admin-server"
 
 _KRB5_CONF = """\
 [libdefaults]
@@ -70,6 +72,7 @@ class Realm:
             "KRB5RCACHEDIR": str(folder),
         }
         self._kdc: subprocess.Popen[bytes] | None = None
+        self._logins = count()
 
     def __enter__(self) -> Self:
         self._run(need("kdb5_util", package=PACKAGE), "create", "-s", "-P", "master")
@@ -102,8 +105,8 @@ class Realm:
         return path
 
     def log_in(self, principal: str, password: str, *options: str) -> Path:
-        """Get a ticket-granting ticket; the file with it."""
-        path = self.folder / f"ccache-{principal.replace('/', '-')}"
+        """Get a ticket-granting ticket; the file with it, which no other login writes into."""
+        path = self.folder / f"ccache-{next(self._logins)}"
         kinit = need("kinit", package="krb5-user")
         self._run(kinit, "-c", str(path), *options, principal, given=password + "\n")
         return path
@@ -113,7 +116,7 @@ class Realm:
         self._administer("cpw", "-randkey", principal)
 
     def _administer(self, *words: str) -> None:
-        self._run(need("kadmin.local", package=PACKAGE), *words)
+        self._run(need("kadmin.local", package=ADMIN_PACKAGE), *words)
 
     def _run(self, *argv: str, given: str = "") -> None:
         done = subprocess.run(

@@ -8,11 +8,16 @@ start, deletes after fetching unless POP_KEEP, and ends with QUIT.
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 from tests.needs import missing, need
 from tests.peers.harness import NAME, PASSWORD, WAYS, Out, Peer, Visit, Way
@@ -33,6 +38,7 @@ class Scripted(Peer):
     logins: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[Path, str], ...] = ()
     sees_as: Callable[[bytes], bytes | None] = bytes
+    environment: Callable[[], dict[str, str]] = dict
 
     def require(self) -> None:
         need(self.argv[0], package=self.package)
@@ -57,7 +63,7 @@ class Scripted(Peer):
             "POP_KEEP": "1" if visit.keep else "",
             "POP_MODULES": str(NODE_MODULES),
         }
-        return visit.run(self.argv, env=settings)
+        return visit.run(self.argv, env=settings | self.environment())
 
     def sees(self, wire: bytes) -> bytes | None:
         return self.sees_as(wire)
@@ -77,6 +83,25 @@ def _still_stuffed(wire: bytes) -> bytes | None:
     return re.sub(rb"(?:\A|(?<=\r\n))\.", b"..", wire).removesuffix(b"\r\n")
 
 
+def _without_dots_if_long(wire: bytes) -> bytes | None:
+    """Where a read ends between CR and LF, Ruby's net-protocol 0.2 takes two lines for one,
+    and leaves a dot at the start of the second stuffed. What comes in one read is safe.
+    """
+    return None if len(wire) > 10_000 and b"\r\n." in wire else wire
+
+
+@cache
+def _classpath() -> dict[str, str]:
+    """Fetch.java is compiled once for all tests of a process: each time takes two seconds."""
+    folder = mkdtemp(prefix="restante-java-")
+    atexit.register(shutil.rmtree, folder)
+    jars = ":".join(map(str, JARS))
+    compiler = need("javac", package="default-jdk-headless")
+    source = PROGRAMS / "Fetch.java"
+    subprocess.run([compiler, "-cp", jars, "-d", folder, source], check=True, timeout=120)
+    return {"CLASSPATH": f"{folder}:{jars}"}
+
+
 PERL = Scripted(
     "perl-net-pop3",
     ("perl", str(PROGRAMS / "fetch.pl")),
@@ -90,6 +115,7 @@ RUBY = Scripted(
     "ruby",
     ways=("plain", "implicit"),
     logins=(("", "USER"), ("APOP", "APOP")),
+    sees_as=_without_dots_if_long,
 )
 NODE = Scripted("node-sockets", ("node", str(PROGRAMS / "fetch.mjs")), "nodejs")
 NODE_POP3 = Scripted(
@@ -102,9 +128,10 @@ NODE_POP3 = Scripted(
 )
 JAVA = Scripted(
     "java-mail",
-    ("java", "-cp", ":".join(map(str, JARS)), str(PROGRAMS / "Fetch.java")),
+    ("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "Fetch"),
     "default-jdk-headless",
     # LOGIN is its name for USER and PASS.
     logins=(("LOGIN", "USER"), ("PLAIN", "AUTH PLAIN"), ("APOP", "APOP")),
     files=tuple((jar, "libmail-java") for jar in JARS),
+    environment=_classpath,
 )

@@ -11,7 +11,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import trustme
 from restante import ClientSession, Listener, Pop3Server
 from tests.conftest import Authority
 from tests.needs import missing, need
+from tests.peers.dovecot import dovecot
 from tests.peers.harness import WAYS, Way
 from tests.server.kit import NAME, PASSWORD, serving, until
 
@@ -365,26 +365,11 @@ def test_nginx_logs_in_for_its_client(authority: Authority, tmp_path: Path, logi
 
 # Dovecot
 
-DOVECOT = """
-base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/log
-instance_name = proxies
+BOTH = """
 protocols = pop3
-listen = 127.0.0.1
-disable_plaintext_auth = no
 ssl = no
 ssl_client_ca_file = {ca}
 login_trusted_networks =
-passdb {{
-  driver = static
-  args = proxy=y host=127.0.0.1 port={server_port} nopassword=y {options}
-}}
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
 service pop3-login {{
   inet_listener pop3 {{
     port = {port}
@@ -395,42 +380,54 @@ service pop3-login {{
 }}
 """
 
+DOVECOT_23 = """
+disable_plaintext_auth = no
+passdb {{
+  driver = static
+  args = proxy=y host=127.0.0.1 port={server_port} nopassword=y {option}
+}}
+"""
+
+DOVECOT_24 = """
+auth_allow_cleartext = yes
+passdb static {{
+  fields {{
+    proxy = y
+    nopassword = y
+    host = 127.0.0.1
+    port = {server_port}
+    {option}
+  }}
+}}
+"""
+
 
 @contextlib.contextmanager
-def dovecot(server: Pop3Server, authority: Authority, options: str = "") -> Iterator[int]:
+def dovecot_before(server: Pop3Server, authority: Authority, option: str = "") -> Iterator[int]:
     """Dovecot as a proxy before the server; its port."""
-    program = need("dovecot", package="dovecot-core")
-    if not Path("/usr/lib/dovecot/pop3-login").exists():
-        missing("pop3-login is not installed (Debian package dovecot-pop3d)")
-    with tempfile.TemporaryDirectory(prefix="dovecot-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # its processes run as other users
-        for part in ("run", "state"):
-            (folder / part).mkdir()
-        port = free_port()
-        config = folder / "dovecot.conf"
-        text = DOVECOT.format(
-            folder=folder,
-            ca=authority.file,
-            port=port,
-            server_port=server.port,
-            options=options,
-        )
-        config.write_text(text)
-        with running([program, "-F", "-c", config], port, folder / "out"):
-            yield port
+    port = free_port()
+    with dovecot(
+        BOTH,
+        dovecot_23=DOVECOT_23,
+        dovecot_24=DOVECOT_24,
+        ca=authority.file,
+        port=port,
+        server_port=server.port,
+        option=option,
+    ):
+        yield port
 
 
 @pytest.mark.parametrize(
-    ("tls", "options"),
+    ("tls", "option"),
     [("none", ""), ("starttls_required", "starttls=any-cert"), ("implicit", "ssl=any-cert")],
 )
 def test_dovecot_says_by_xclient_who_its_client_is(
-    tls: str, options: str, authority: Authority, logins: Any
+    tls: str, option: str, authority: Authority, logins: Any
 ) -> None:
     with (
         behind_proxies(authority, xclient=True, tls=tls) as server,
-        dovecot(server, authority, options) as port,
+        dovecot_before(server, authority, option) as port,
     ):
         for password in ("wrong", PASSWORD):
             with visiting(port) as pop:
@@ -448,7 +445,7 @@ def test_dovecot_says_by_xclient_who_its_client_is(
 def test_dovecot_says_nothing_where_nobody_would_listen(authority: Authority, logins: Any) -> None:
     with (
         serving([b"x\n"], listeners=[Listener(port=0)]) as server,
-        dovecot(server, authority) as port,
+        dovecot_before(server, authority) as port,
         visiting(port) as pop,
     ):
         log_in(pop)

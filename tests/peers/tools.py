@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import poplib
 import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
@@ -203,6 +204,13 @@ class Mpop(Peer):
 
     def require(self) -> None:
         need("mpop", package="mpop")
+
+    def binds(self) -> bool:
+        """Whether it knows mechanisms that bind to the TLS channel, as Debian 13's does."""
+        program = need("mpop", package="mpop")
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        version = re.findall(r"\d+", said.stdout)[:3]
+        return tuple(map(int, version)) >= (1, 4, 19)
 
     def fetch(self, visit: Visit) -> list[bytes]:
         out = Out(visit.home / "out")

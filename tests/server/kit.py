@@ -183,7 +183,7 @@ def store_of(server: Pop3Server) -> Any:
     return backend.store
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until `condition` holds; fail when it doesn't."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -149,6 +149,7 @@ class Piped(MaildropStore):
 
     def __init__(self) -> None:
         self.readers: list[str] = []
+        self.asked, self.gate = threading.Event(), threading.Event()
 
     def list(self, account: Account) -> list[MessageInfo]:
         return [MessageInfo("one", 24)]
@@ -160,7 +161,8 @@ class Piped(MaildropStore):
             with os.fdopen(writer, "wb") as file, suppress(BrokenPipeError):
                 file.write(b"Subject: one\r\n\r\n")
                 file.flush()
-                time.sleep(1.0)
+                self.asked.set()
+                self.gate.wait(30)
                 file.write(b".first\r\n")
 
         threading.Thread(target=write).start()
@@ -170,13 +172,13 @@ class Piped(MaildropStore):
 
 
 def test_a_pipe_never_holds_up_the_loop() -> None:
-    with running(Piped()) as server, Client(server.port) as other:
+    piped = Piped()
+    with running(piped) as server, Client(server.port) as other:
         visitor = threading.Thread(target=admission, args=[server])
         visitor.start()
-        time.sleep(0.1)
-        begun = time.monotonic()
+        assert piped.asked.wait(30)
         assert other.ask("CAPA").startswith(b"+OK")
-        assert time.monotonic() - begun < 0.5
+        piped.gate.set()
         visitor.join()
 
 

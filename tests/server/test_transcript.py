@@ -9,6 +9,7 @@ from hashlib import md5
 
 import pytest
 
+from restante import GuardSettings
 from tests.conftest import Authority
 from tests.server.kit import NAME, Client, serving
 
@@ -66,7 +67,8 @@ def test_no_secret_in_any_record_or_event(
 ) -> None:
     told: list[str] = []
     accounts = {NAME: CANARY}
-    settings = {"tls": "starttls", "certificate": authority.certificate}
+    undelayed = GuardSettings(trusted_networks=("127.0.0.0/8",))
+    settings = {"tls": "starttls", "certificate": authority.certificate, "guard": undelayed}
     with serving([b"x\n"], accounts=accounts, **settings) as server:
         server.debug_log.choose(everything=True)
         if watched:

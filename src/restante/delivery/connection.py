@@ -285,8 +285,8 @@ class MailConnection(asyncio.Protocol):
                 await self._forget()
             case Refused():
                 self._refused(effect)
-            case StartTls():
-                await self._start_tls()
+            case StartTls(reply):
+                await self._start_tls(reply)
             case Authenticate(claim):
                 session.authenticated(await self._verify(claim))
             case Close():
@@ -329,13 +329,14 @@ class MailConnection(asyncio.Protocol):
             envelope = self._make_envelope(effect, queue_id="")
         self._intake.tell("refused", envelope, effect.recipient, str(effect.reply))
 
-    async def _start_tls(self) -> None:
+    async def _start_tls(self, reply: bytes) -> None:
         """Nothing is read between the check that nothing follows STARTTLS and the handshake."""
         assert self._tls is not None
         self._transport.pause_reading()
         if self._session.pending:
             self._session.shut(*NOT_AHEAD)
             return
+        self._transport.write(reply)
         try:
             transport = await self._loop.start_tls(
                 self._transport,

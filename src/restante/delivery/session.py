@@ -108,7 +108,12 @@ class Abort(NamedTuple):
 
 
 class StartTls(NamedTuple):
-    """Begin TLS before anything else is read, and say `secured`."""
+    """Stop reading, send `reply`, do the handshake, and say `secured`.
+
+    In this order: what the client sends after the reply belongs to the handshake.
+    """
+
+    reply: bytes
 
 
 class Authenticate(NamedTuple):
@@ -439,8 +444,7 @@ class MailSession:
             return self._reply(454, "4.7.0", "TLS not available")
         if self._input:  # what was sent ahead must not be taken for something said inside TLS
             return self._send_away(NOT_AHEAD)
-        self._reply(220, "2.0.0", "go ahead")
-        self._effects.append(StartTls())
+        self._effects.append(StartTls(b"220 2.0.0 go ahead\r\n"))
         self._waiting = True
 
     # AUTH (RFC 4954)

@@ -172,7 +172,7 @@ class Admission:
             return True
         return (peer.key, account_key(name[:MAX_NAME])) in self._guard.known.logins
 
-    def goes_first(self, name: str, *, has_succeeded: bool) -> bool:
+    def goes_first(self, name: str, has_succeeded: bool) -> bool:
         """Whether the attempt's password check goes ahead of others'; see `Hashing.run`.
 
         It does from an address that is known to the account, or trusted. It also does when the

@@ -94,7 +94,7 @@ class Backend(ABC):
         """Whose login one with `name` is, for limits: the same for all names of an account."""
         return name
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what is held. Called when the server has stopped."""
 
 
@@ -184,7 +184,6 @@ class StandardBackend(Backend):
     are called. hashing: where slow checks of passwords wait their turn.
     tokens: vouches for bearer tokens. secret: makes up keys for names that have none.
     spawn: begins work that nobody waits for.
-    is_known: whether an address is known to an account, whose checks then go first.
     master_separator: divides `user*master`; empty switches that form off.
     upgrade: replace outdated hashes at login, where the accounts can.
     remember_seconds: how long a verified password is remembered.
@@ -203,7 +202,6 @@ class StandardBackend(Backend):
         hashing: Hashing,
         secret: bytes,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        is_known: Callable[[str, str], bool] = lambda address, name: False,
         tokens: TokenIssuer | None = None,
         master_separator: str = "",
         upgrade: bool = True,
@@ -219,7 +217,6 @@ class StandardBackend(Backend):
         self._call_store = call_store
         self._call_worker = call_worker
         self._spawn = spawn
-        self._is_known = is_known
         self._tokens = tokens
         self._separator = master_separator
         self._upgrades = upgrade and accounts.upgrades
@@ -343,9 +340,8 @@ class StandardBackend(Backend):
 
     def _goes_first(self, name: str, account: Account | None, peer: Peer) -> bool:
         """Whether a slow check is an owner's, as far as can be told before it is done."""
-        if self._is_known(peer.address[0], self.login_name(name)):
-            return True
-        return account is not None and self.verifier.has_succeeded(account)
+        succeeded = account is not None and self.verifier.has_succeeded(account)
+        return peer.goes_first(self.login_name(name), succeeded)
 
     async def _ask_others(self, account: Account | None, claim: PasswordClaim) -> Proof | None:
         """Have whoever keeps the account's password say whether this is it."""

@@ -129,7 +129,8 @@ class Connection(asyncio.Protocol):
         identity = context.numbering.identity()
         self.client = ClientSession(identity, time.time(), peer, session, self.request_close)
         admission = self._admission or Admission(context.guard, context.login_delay, address)
-        self._performer = Performer(context, session, self.client, peer, admission, self)
+        self._performer = performer = Performer(context, session, self.client, peer, self)
+        performer.admission = admission
         if context.settings.batch_size > FLUSH_AT:
             self._set_limit()
         refusal = context.live.admit(self)
@@ -303,12 +304,16 @@ class Connection(asyncio.Protocol):
         if self._replies:
             self._flush()
         if session.closing:
-            self._ended("too many errors" if self._is_given_up else "QUIT")
-            if waiting:
-                self._linger()
-            else:
-                self._close_transport()
+            self._end(unread=bool(waiting))
         elif self._close_wanted or (self._eof and not self._blocked):
+            self._close_transport()
+
+    def _end(self, *, unread: bool) -> None:
+        """Close after the session's last reply. unread: the client has said more."""
+        self._ended("too many errors" if self._is_given_up else "QUIT")
+        if unread:
+            self._linger()
+        else:
             self._close_transport()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> bool:
@@ -638,6 +643,8 @@ class Connection(asyncio.Protocol):
 
         now: by `time.monotonic`. crowded: others wait for the places of those who don't log in.
         """
+        if self._performer.must_renew:
+            self._context.live.spawn(self._performer.renew())
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)

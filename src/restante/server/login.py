@@ -68,6 +68,7 @@ async def log_in_by_smtp(context: Context, name: str, password: str, address: st
     if not await take_turn(context, admission.ask(login), _sleep):
         raise HeldOff
     begun = monotonic()
+    peer.goes_first = admission.goes_first
     try:
         account = await context.backend.authenticate(claim, peer)
     except asyncio.CancelledError:

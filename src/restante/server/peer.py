@@ -27,7 +27,8 @@ class Peer:
     """
 
     __slots__ = (
-        "_proxied", "_tls", "address", "admit", "certificate", "protocol", "tls", "trusted",
+        "_proxied", "_tls", "address", "admit", "certificate", "goes_first", "protocol", "tls",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +41,11 @@ class Peer:
         self.certificate: dict[str, Any] | None = None
         self._tls: ssl.SSLObject | ssl.SSLSocket | None = None
         self._proxied: Proxied | None = None
+        self.goes_first: Callable[[str, bool], bool] = _goes_last
+        """Whether a slow check for this login goes ahead of others'; see `Hashing.run`.
+
+        Its second argument: whether the account has logged in before.
+        """
         self.admit: Callable[[Account], None] = _admit
         """Tells the server that credentials were proven, and for which account.
 
@@ -91,6 +97,11 @@ def peer_of(transport: asyncio.Transport, proxied: Proxied | None) -> Peer:
         if proxied.header.tls:
             peer.certificate = None
     return peer
+
+
+def _goes_last(login: str, has_succeeded: bool) -> bool:
+    """Of a connection that isn't logging in."""
+    return False
 
 
 def _admit(account: Account) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from time import monotonic
+from math import inf
+from time import monotonic, time
 from typing import Any, Protocol, cast
 
 from restante.accounts.contract import Account, AccountError
@@ -63,6 +64,9 @@ GONE = Err("message was removed from elsewhere")
 LOST = Err("the maildrop was taken over by another session: nothing was removed", "SYS/TEMP")
 LOGIN_FAILED = Err("authentication failed", "AUTH")
 
+RETRY_SECONDS = 1.0
+"""How soon a lease that couldn't be renewed is tried again."""
+
 
 class NotAdmitted(Pop3Error):
     """A proven account may not begin a session now. reply: why, for the client."""
@@ -101,7 +105,16 @@ class Performer:
     """
 
     __slots__ = (
-        "_account", "_client", "_context", "_login", "_peer", "_session", "_wire", "admission", "fetched",
+        "_account",
+        "_client",
+        "_context",
+        "_login",
+        "_peer",
+        "_renew_at",
+        "_session",
+        "_wire",
+        "admission",
+        "fetched",
         "maildrop",
     )  # fmt: skip
 
@@ -111,7 +124,6 @@ class Performer:
         session: Session,
         client: ClientSession,
         peer: Peer,
-        admission: Admission,
         wire: Wire,
     ) -> None:
         self._context = context
@@ -119,11 +131,12 @@ class Performer:
         self._client = client
         self._peer = peer
         self._wire = wire
-        self.admission = admission
+        self.admission: Admission
         self.maildrop: Maildrop | None = None
+        self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
-        self._login = ""  # whose login it is; none of ANONYMOUS'
+        self._login = ""  # whose login it is; "" for ANONYMOUS
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
@@ -177,6 +190,7 @@ class Performer:
         self._account = None
         self._login = "" if claim.mechanism == "ANONYMOUS" else login
         self._peer.admit = self._admit
+        self._peer.goes_first = self.admission.goes_first
         try:
             maildrop = await self._opened(claim)
             if maildrop is not None:
@@ -254,6 +268,8 @@ class Performer:
         """Begin the session that a login has opened."""
         session, context = self._session, self._context
         self.maildrop = maildrop
+        if maildrop.lease.expires is not None:
+            self._plan_renewal(maildrop.lease.expires)
         try:
             if self._account is None:
                 self._peer.admit(maildrop.account or Account(claim.name))
@@ -274,12 +290,40 @@ class Performer:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing
 
+    def _plan_renewal(self, expires: float) -> None:
+        """Renew a lease when half of its time has gone."""
+        now = time()
+        self._renew_at = now + (expires - now) / 2
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether it is time to `renew`."""
+        return self.maildrop is not None and time() >= self._renew_at
+
+    async def renew(self) -> None:
+        """Renew the maildrop's lease. A session that has lost it can't commit any more."""
+        self._renew_at = inf
+        maildrop = self.maildrop
+        if maildrop is None:
+            return
+        try:
+            await self._call(maildrop.lease.renew)
+        except LeaseLost as error:
+            log.warning("session %s: the lease was lost: %s", self._client.id, error)
+        except Exception as error:
+            await self._context.hooks.report(error, self._client, "renewing a lease")
+            self._renew_at = time() + RETRY_SECONDS
+        else:
+            if maildrop.lease.expires is not None:
+                self._plan_renewal(maildrop.lease.expires)
+
     async def _find_keys(self, effect: FindKeys) -> object:
         """What SCRAM wants to know of an account, at the same pace."""
         context = self._context
         wait = self.admission.ask(context.backend.login_name(effect.name))
         if wait != 0 and not await take_turn(context, wait, self._wire.stays):
             return TOO_MANY_TRIES
+        self._peer.goes_first = self.admission.goes_first
         try:
             return await context.backend.keys(effect.name, effect.scheme, self._peer)
         except BaseException:

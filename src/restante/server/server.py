@@ -211,7 +211,6 @@ class Pop3Server(Events):
             hashing=Hashing(self._hashing),
             secret=secret,
             spawn=self._live.spawn,
-            is_known=self._is_known,
             tokens=oauth,
             master_separator=settings.master_separator,
             upgrade=settings.upgrade_hashes,
@@ -554,10 +553,6 @@ class Pop3Server(Events):
                 utf8_headers=settings.utf8_headers,
                 asks=self._hooks.asked,
             )
-
-    def _is_known(self, address: str, name: str) -> bool:
-        """Whether an address is known to an account, so that its checks go first."""
-        return Admission(self._guard, None, address).is_known(name)
 
     def _arrive(self, listener: Listener, address: str) -> Admission | None:
         """Count a client in before its TLS handshake; None: it is turned away."""

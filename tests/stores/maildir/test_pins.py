@@ -16,6 +16,8 @@ from restante.stores.maildir.dovecot import UIDLIST_FILE, read_uidlist
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.pins import PINS_FILE, read_pins, write_pins
 from restante.stores.maildir.store import Maildir
+from tests.needs import need
+from tests.peers.dovecot import START_24, is_24
 from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put
 
 POP3 = Path("/usr/lib/dovecot/pop3")
@@ -118,12 +120,15 @@ def test_dovecot_gives_the_same(tmp_path: Path) -> None:
     for path in (tmp_path / "anna", *(tmp_path / "anna").rglob("*")):
         os.chown(path, 65534, 65534)
     config = tmp_path / "dovecot.conf"
+    where = f"mail_location = maildir:{tmp_path}/anna\n"
+    if is_24(need("dovecot", package="dovecot-core")):
+        where = f"{START_24}mail_driver = maildir\nmail_path = {tmp_path}/anna\n"
     config.write_text(
-        f"mail_location = maildir:{tmp_path}/anna\nmail_uid = 65534\nmail_gid = 65534\n"
+        f"{where}mail_uid = 65534\nmail_gid = 65534\n"
         f"first_valid_uid = 0\nbase_dir = {tmp_path}/run\nlog_path = {tmp_path}/log\n"
     )
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", POP3, "-c", config],
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", POP3, "-k", "-c", config],
         input=b"UIDL\r\nQUIT\r\n",
         capture_output=True,
         env={**os.environ, "USER": "anna", "HOME": str(tmp_path)},
