@@ -43,7 +43,7 @@ def test_names_and_passwords_make_a_store() -> None:
         (None, "None was given"),
         (Mine, "the class Mine itself, without parentheses and arguments, was given"),
         (dict, "the class dict was given"),
-        ([("joe", "secret")], r"a list of tuples; dict\(…\) makes a mapping of them"),
+        ([("joe", "secret")], r"a list of tuples, of which dict\(…\) makes a mapping"),
         ((("joe", "secret"),), "a tuple of tuples"),
         (["joe"], "an object of type list was given"),
         ("users.db", "an object of type str was given"),

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import missing, need
+
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src"
 
@@ -55,9 +57,8 @@ def by_mypy(folder: Path) -> Lines:
 
 def by_pyright(folder: Path) -> Lines:
     if importlib.util.find_spec("pyright") is None:
-        pytest.skip("pyright isn't installed")
-    if shutil.which("node") is None:
-        pytest.skip("node isn't installed, by which pyright runs")
+        missing("pyright is not installed")
+    need("node", package="nodejs")  # pyright runs by it
     settings = {"typeCheckingMode": "strict", "extraPaths": [str(SRC)], "pythonVersion": "3.11"}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     options = ["--outputjson", "--pythonpath", sys.executable]
