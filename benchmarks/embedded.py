@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from restante import Maildir, Pop3Server
+from restante.server import Event
 
 
 def handle(*args: Any) -> None:
@@ -27,7 +28,8 @@ async def serve(about: dict[str, Any], ready: Path) -> None:
     """Serve until the end."""
     store = Maildir(Path(about["maildrops"]))
     server = Pop3Server(accounts=about["accounts"], store=store, port=0)
-    for event in about["handlers"]:
+    events: list[Event] = about["handlers"]
+    for event in events:
         server.on(event)(handle)
     async with server:
         ready.write_text(f"{server.port}\n")  # noqa: ASYNC240 - nobody is served yet

@@ -46,11 +46,10 @@ def imports_of(
     """The known modules that a module imports from."""
     found = set()
     for name in imported(tree, module, is_package):
-        while name not in known and "." in name:  # `from module import something`
-            name = name.rpartition(".")[0]
-        if name in known and name != module:
-            found.add(name)
-    return found
+        # `from module import something` names a module, or what is in one.
+        parents = [name.rsplit(".", count)[0] for count in range(name.count(".") + 1)]
+        found.update([each for each in parents if each in known][:1])
+    return found - {module}
 
 
 def circles(graph: Graph) -> list[list[str]]:
