@@ -33,6 +33,9 @@ COLOURS = {
     "restante-pypy": "#2e9e6b",
 }
 
+FURTHER = "#a05195"
+"""Of servers that were added."""
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -104,7 +107,7 @@ def _draw(chart: Chart, path: Path) -> Path:
     from matplotlib import pyplot  # noqa: PLC0415
 
     there = {server for values in chart.rows.values() for server in values}
-    servers = [server for server in NAMES if server in there]
+    servers = [*(each for each in NAMES if each in there), *sorted(there.difference(NAMES))]
     bars = sum(max(1, len(values)) + 1 for values in chart.rows.values())
     figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.16 * bars), layout="constrained")
     _put_bars(axes, chart, servers)
@@ -129,9 +132,10 @@ def _put_bars(axes: Any, chart: Chart, servers: list[str]) -> None:
     for title, values in chart.rows.items():
         here = [server for server in servers if server in values]
         for number, server in enumerate(here):
-            label = None if server in named else NAMES[server]
+            label = None if server in named else NAMES.get(server, server)
             named.add(server)
-            bar = axes.barh(at + number, values[server], 0.85, color=COLOURS[server], label=label)
+            colour = COLOURS.get(server, FURTHER)
+            bar = axes.barh(at + number, values[server], 0.85, color=colour, label=label)
             axes.bar_label(bar, [_short(values[server])], padding=3, fontsize=7)
         if title in chart.marks:
             ends = (at - 0.6, at + len(here) - 0.4)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import subprocess
 import time
 from pathlib import Path
 from typing import Self
 
 from benchmarks.corpus import PASSWORD, Expected
+from benchmarks.ground import Unavailable
 
 SECONDS = 20.0
 _NOT_STUFFED = re.compile(rb"\n\.[^.]")
@@ -189,8 +191,10 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
-def wait_for_greeting(port: int, log: Path, seconds: float = 15.0) -> None:
-    """Wait until a server that was just started answers."""
+def wait_for_greeting(
+    port: int, log: Path, process: subprocess.Popen[bytes], seconds: float = 15.0
+) -> None:
+    """Wait until a server that was just started answers. Raises Unavailable."""
     limit = time.monotonic() + seconds
     while True:
         try:
@@ -198,7 +202,7 @@ def wait_for_greeting(port: int, log: Path, seconds: float = 15.0) -> None:
                 client.leave()
             return
         except (OSError, Violation) as error:
-            if time.monotonic() > limit:
+            if process.poll() is not None or time.monotonic() > limit:
                 said = log.read_text()[-2000:] if log.exists() else ""
-                raise TimeoutError(f"no greeting on port {port}: {said}") from error
+                raise Unavailable(f"no greeting on port {port}: {said}") from error
             time.sleep(0.05)

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.processes import stop
 
 START_SECONDS = 30.0
+
+Started: TypeAlias = tuple[subprocess.Popen[bytes], tuple[int, int]]
+"""A server's process, and its ports: in the clear, and for TLS, 0 if it has none."""
 
 
 class Unavailable(Exception):

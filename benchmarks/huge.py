@@ -40,7 +40,7 @@ class Drop:
     expected: Expected
 
     def __post_init__(self) -> None:
-        self._at_first = self.expected
+        self.at_first = self.expected
 
     def work(self, sessions: int) -> Work:
         """Sessions that log in and ask for STAT, UIDL and LIST, one after the other."""
@@ -62,13 +62,13 @@ class Drop:
         """As it was at first: without what was delivered, and what servers have kept."""
         for sub in ("new", "cur"):
             for file in (self.folder / sub).iterdir():
-                if int(file.name.partition(".")[0]) >= corpus.SENT + self._at_first.messages:
+                if int(file.name.partition(".")[0]) >= corpus.SENT + self.at_first.messages:
                     file.unlink()
         for kept in self.folder.iterdir():
             if kept.is_file():
                 kept.unlink()
         corpus.make_older(self.folder)
-        self.expected = self._at_first
+        self.expected = self.at_first
 
 
 def make(mail: Path, messages: int) -> Drop:
@@ -92,32 +92,42 @@ class Huge:
         self._generator = generator
         self._beside = beside
         self._drop = make(mail, messages)
+        self._samples: dict[str, dict[str, Samples]] = {}
+        self._more: dict[str, dict[str, object]] = {}
         word = next(iter(ground.accounts.values()))
         self._ground = replace(ground, accounts={**ground.accounts, NAME: word})
 
-    def measure(self, name: str, rounds: int) -> dict[str, Any]:
-        """The figures by scenario. Raises Unavailable."""
-        samples = {scenario: Samples() for scenario in SCENARIOS}
-        more: dict[str, dict[str, object]] = {scenario: {} for scenario in SCENARIOS}
+    def measure(self, name: str) -> None:
+        """One round at one server. Raises Unavailable."""
         self._drop.reset()
         with self._started(name) as server:
+            found = self._samples.setdefault(name, {each: Samples() for each in SCENARIOS})
             before = resident(server.pid)
             forget_peak(server.pid)
-            samples["huge-first"].add(*self._used(server, 1))
+            found["huge-first"].add(*self._used(server, 1))
             grown = peak_resident(server.pid) - before
-            more["huge-first"]["octets_a_message"] = grown / self._drop.expected.messages
-            for _ in range(rounds):
-                samples["huge-worker"].add(*self._used(server, AGAIN))
-        for _ in range(rounds):
-            with self._started(name) as server:
-                samples["huge-disk"].add(*self._used(server, 1))
+            found["huge-worker"].add(*self._used(server, AGAIN))
         with self._started(name) as server:
-            self._used(server, 1)
-            for _ in range(rounds):
-                self._drop.deliver()
-                samples["huge-delivered"].add(*self._used(server, 1))
-        more["huge-first"] |= self._undisturbed(name)
-        return {scenario: samples[scenario].figures() | more[scenario] for scenario in SCENARIOS}
+            found["huge-disk"].add(*self._used(server, 1))
+            self._drop.deliver()
+            found["huge-delivered"].add(*self._used(server, 1))
+        if name not in self._more:
+            octets = grown / self._drop.at_first.messages
+            self._more[name] = {"octets_a_message": octets, **self._undisturbed(name)}
+
+    def figures(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """What the rounds gave, by scenario and server."""
+        found: dict[str, dict[str, dict[str, Any]]] = {
+            scenario: {
+                name: samples[scenario].figures()
+                for name, samples in self._samples.items()
+                if samples[scenario].cpu_us
+            }
+            for scenario in SCENARIOS
+        }
+        for name, more in self._more.items():
+            found["huge-first"][name] |= more
+        return found
 
     def remove(self) -> None:
         """Remove the maildrop."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
+import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import corpus
 from benchmarks.corpus import Group
-from benchmarks.ground import Ground, Unavailable, wait_for_ready
-from benchmarks.processes import start
+from benchmarks.ground import Ground, Started, Unavailable, mail_user, wait_for_ready
+from benchmarks.processes import free_port, start
 from benchmarks.scenarios import CANNED
 
-Started = tuple[subprocess.Popen[bytes], tuple[int, int]]
+PLACES = ("pop3", "pop3s", "maildirs", "passwd", "certificate", "key")
+"""What the command line of a further server is told, by the names it has there in braces."""
+
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def start_ceiling(
@@ -70,3 +74,37 @@ def start_twisted(ground: Ground, folder: Path, log: Path) -> Started:
     command = (sys.executable, "-m", "benchmarks.twisted_server", about, ready)
     process = start(command, ground.core, log)
     return process, (int(wait_for_ready(process, ready, log)), 0)
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a further server's command line. Raises ValueError for what can't be one."""
+    words = shlex.split(line)
+    named = {name for word in words for name in _PLACE.findall(word)}
+    if unknown := sorted(named.difference(PLACES)):
+        raise ValueError(f"{{{unknown[0]}}} is unknown; known are {', '.join(PLACES)}")
+    if "pop3" not in named:
+        raise ValueError(f"{line!r}: {{pop3}} is missing, the port")
+    return words
+
+
+def start_further(words: Sequence[str], ground: Ground, folder: Path, log: Path) -> Started:
+    """A server that this program knows by its command line only; see `words_of`.
+
+    It has no TLS where `{pop3s}` isn't asked for.
+    """
+    ports = (free_port(), free_port())
+    passwd = folder / "passwd"
+    passwd.write_text("".join(_passwd_lines(ground)))
+    places = (*ports, ground.maildrops, passwd, ground.certificate, ground.key)
+    told = dict(zip(PLACES, map(str, places), strict=True))
+    command = [_PLACE.sub(lambda place: told[place[1]], word) for word in words]
+    process = start(command, ground.core, log)
+    return process, (ports[0], ports[1] if any("{pop3s}" in word for word in words) else 0)
+
+
+def _passwd_lines(ground: Ground) -> Iterator[str]:
+    """`name:{SCHEME}word:uid:gid::home::`, as Dovecot and many others read it."""
+    uid, gid = mail_user()
+    for name, word in ground.accounts.items():
+        hashed = word if word.startswith("{") else f"{{PLAIN}}{word}"
+        yield f"{name}:{hashed}:{uid}:{gid}::{ground.maildrops / name}::\n"

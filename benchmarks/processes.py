@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,10 +130,15 @@ def free_port() -> int:
         return port
 
 
-def start(command: Sequence[object], core: int | None, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    command: Sequence[object],
+    core: int | None,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     """Start a server, on one core if wanted; its standard error goes to `log`."""
     with log.open("ab") as errors:
-        return start_on(core, command, stdout=subprocess.DEVNULL, stderr=errors)
+        return start_on(core, command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
 
 
 def start_on(core: int | None, command: Sequence[object], **pipes: Any) -> subprocess.Popen[bytes]:

@@ -12,6 +12,8 @@ from statistics import median
 from typing import Any, TypeAlias
 
 Results: TypeAlias = dict[str, Any]
+Rows: TypeAlias = Sequence[Sequence[str]]
+"""A table; the first row is its head."""
 
 REFERENCE = "dovecot"
 BUSY = 0.9
@@ -80,29 +82,36 @@ def _ratios_by_round(by_server: dict[str, Any], key: str) -> Iterator[tuple[str,
             yield server, median(theirs / ours for theirs, ours in pairs)
 
 
-def tables(results: Results) -> str:
-    """Everything as text in columns."""
-    compared, parts = ratios(results), []
+def tables(results: Results, *, markdown: bool = False) -> str:
+    """Everything as text; markdown: for docs."""
+    form = as_markdown if markdown else columns
+    return "\n\n".join([*map(form, _tables(results)), *_soak(results)])
+
+
+def _tables(results: Results) -> Iterator[Rows]:
+    compared = ratios(results)
     if results["scenarios"]:
         servers = [name for name in results["servers"] if any_has(results["scenarios"], name)]
-        parts = [
-            _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared),
-            _table("sessions a second", servers, results, "sessions_per_second"),
-            _table("MB received a second", servers, results, "megabytes_per_second"),
-        ]
+        yield _table("CPU of the whole server, µs a session", servers, results, "cpu_us", compared)
+        for key, title in (
+            ("sessions_per_second", "sessions a second"),
+            ("megabytes_per_second", "MB received a second"),
+            ("p99_ms", "a session, ms, 99 of 100 last no longer"),
+        ):
+            yield _table(title, servers, results, key)
     if results["memory"]:
         names = [*results["servers"], *results["memory"]["idle"]]
         servers = [name for name in dict.fromkeys(names) if any_has(results["memory"], name)]
         title = "private memory, KiB an idle session"
-        parts.append(_table(title, servers, results, "private_kib", compared, kind="memory"))
+        yield _table(title, servers, results, "private_kib", compared, kind="memory")
         for key, title in (
             ("sessions", "sessions held"),
             ("beside_p50_ms", "a poll beside them, ms, half last no longer"),
             ("beside_p99_ms", "a poll beside them, ms, 99 of 100 last no longer"),
         ):
-            parts.append(_table(title, servers, results, key, kind="memory"))
-    parts += [*_cores(results), *_huge(results), *_soak(results)]
-    return "\n\n".join(parts)
+            yield _table(title, servers, results, key, kind="memory")
+    yield from _cores(results)
+    yield from _huge(results)
 
 
 def any_has(figures: Results, server: str) -> bool:
@@ -110,7 +119,7 @@ def any_has(figures: Results, server: str) -> bool:
     return any(server in by_server for by_server in figures.values())
 
 
-def _cores(results: Results) -> Iterator[str]:
+def _cores(results: Results) -> Iterator[Rows]:
     if not results.get("cores"):
         return
     rows = [["polls, not held to a core", "workers", *_CORE_COLUMNS.values()]]
@@ -119,7 +128,7 @@ def _cores(results: Results) -> Iterator[str]:
             rows.append([server, workers, *(number(figures[workers][k]) for k in _CORE_COLUMNS)])
         rows.append([f"{server}, times more, by the clock", "", number(figures["measured"])])
         rows.append(["the same, by processor time", "", number(figures["by_processor_time"])])
-    yield columns(rows)
+    yield rows
 
 
 _CORE_COLUMNS = {
@@ -131,7 +140,7 @@ _CORE_COLUMNS = {
 }
 
 
-def _huge(results: Results) -> Iterator[str]:
+def _huge(results: Results) -> Iterator[Rows]:
     first = results["scenarios"].get("huge-first")
     if not first:
         return
@@ -143,7 +152,7 @@ def _huge(results: Results) -> Iterator[str]:
     }
     rows = [["many messages, first sight", *keys.values()]]
     rows += [[server, *(number(each[key]) for key in keys)] for server, each in first.items()]
-    yield columns(rows)
+    yield rows
 
 
 def _soak(results: Results) -> Iterator[str]:
@@ -173,7 +182,7 @@ def _table(
     compared: dict[str, dict[str, float]] | None = None,
     *,
     kind: str = "scenarios",
-) -> str:
+) -> Rows:
     rows = [[title, *servers]]
     for name, by_server in results[kind].items():
         row = [results["titles"].get(name, name)]
@@ -185,12 +194,16 @@ def _table(
             text = number(by_server[server][key])
             row.append(f"{text} (1/{ratio:.1f})" if ratio else text)
         rows.append(row)
-    return columns(rows)
+    return rows
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
+def _full(rows: Rows) -> list[list[str]]:
+    return [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
+
+
+def columns(rows: Rows) -> str:
     """Rows as text; the first one is their head."""
-    full = [[*row, *[""] * (len(rows[0]) - len(row))] for row in rows]
+    full = _full(rows)
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]
     lines = []
     for row in full:
@@ -198,6 +211,13 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)
+
+
+def as_markdown(rows: Rows) -> str:
+    """The same as a table for docs."""
+    head, *others = _full(rows)
+    lines = [head, ["---"] * len(head), *others]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def compare(now: Results, then: Results, tolerance: float) -> tuple[str, bool]:

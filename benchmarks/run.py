@@ -13,9 +13,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from benchmarks import held, huge, report
+from benchmarks import held, huge, python_build, report
 from benchmarks.cores import Cores
 from benchmarks.corpus import HASHED, PASSWORD
 from benchmarks.ground import Ground, Unavailable, make_certificate
@@ -30,12 +30,15 @@ from benchmarks.servers import BY_NAME, RESTANTE, Running, running, versions
 from benchmarks.soak import CONNECTIONS, soak
 
 Figures: TypeAlias = dict[str, Any]
+T = TypeVar("T")
 
 MEMORY_ONLY = "dovecot-alone"
-ONLY_SOME = {
-    "huge": ("dovecot", "dovecot-default", *RESTANTE),
-    "cores": ("dovecot", "restante-uvloop", "restante-pypy"),
+NOT_FOR = {
+    "huge": ("ceiling", "twisted", MEMORY_ONLY),
+    "cores": (MEMORY_ONLY, "dovecot-default", "restante-asyncio"),
 }
+"""Servers that are left out of these."""
+
 CORE_SESSIONS = 6000
 POLL = SCENARIOS[0]
 
@@ -89,6 +92,7 @@ class Run:
             "taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "machine": report.machine(),
             "versions": versions(),
+            "build": python_build.build(),
             "generator": self.programs.about,
             "pinned": self.pin,
             "quick": self.options.quick,
@@ -130,16 +134,17 @@ class Run:
         for scenario, about in huge.SCENARIOS.items():
             title = f"{self.options.messages:,} messages, {about}"
             self.results["titles"][scenario] = title
-            self.results["scenarios"][scenario] = {}
         begun = time.monotonic()
         work = field.work(POLL, 200)
         measure = Huge(self.ground, self.generator, work, self.options.messages)
-        names = self._present(ONLY_SOME["huge"])
-        for name, found in self._each(
-            "huge", names, lambda name: measure.measure(name, self.options.rounds)
-        ):
-            for scenario, figures in found.items():
-                self.results["scenarios"][scenario][name] = figures
+        names = self._present(but=NOT_FOR["huge"])
+        for turn in range(self.options.rounds):
+            for name in turned(names, turn):
+                try:
+                    measure.measure(name)
+                except Unavailable as reason:
+                    self._skip(f"huge at {name}", reason)
+        self.results["scenarios"] |= measure.figures()
         measure.remove()
         tell("the maildrop of many messages", begun)
 
@@ -164,14 +169,13 @@ class Run:
         begun = time.monotonic()
         cores = Cores(self.ground, self.free_generator, CORE_SESSIONS)
         measure = partial(cores.measure, rounds=self.options.rounds)
-        self.results["cores"] = dict(
-            self._each("cores", self._present(ONLY_SOME["cores"]), measure)
-        )
+        names = [name for name in self._present(but=NOT_FOR["cores"]) if BY_NAME[name].workers]
+        self.results["cores"] = dict(self._each("cores", names, measure))
         tell("one core and two", begun)
 
     def _soak(self) -> None:
         crowd = Crowd(self.ground, self.programs, self.generator, CONNECTIONS)
-        names = self._present(RESTANTE)[:1]
+        names = [name for name in self._present() if name in RESTANTE][:1]
         measure = partial(soak, crowd, connections=CONNECTIONS, seconds=self.options.soak_seconds)
         self.results["soak"] = dict(self._each("soak", names, measure))
 
@@ -184,10 +188,13 @@ class Run:
             except Unavailable as reason:
                 self._skip(f"{what} at {name}", reason)
 
-    def _present(self, names: Iterable[str] | None = None) -> list[str]:
-        """Those of the wanted servers that are there; and are among `names`, if given."""
-        wanted = [name for name in self.options.servers if name not in self.results["skipped"]]
-        return wanted if names is None else [name for name in wanted if name in names]
+    def _present(self, but: Sequence[str] = ()) -> list[str]:
+        """Those of the wanted servers that are there, but for some."""
+        return [
+            name
+            for name in self.options.servers
+            if name not in self.results["skipped"] and name not in but
+        ]
 
 
 def run(options: argparse.Namespace) -> Results:
@@ -203,11 +210,16 @@ def measured(
     samples = {server.name: Samples() for server in servers}
     begun = time.monotonic()
     for turn in range(rounds):
-        at = turn % max(1, len(servers))
-        for server in (*servers[at:], *servers[:at]):
+        for server in turned(servers, turn):
             samples[server.name].add(*field.measure(scenario, server))
     tell(scenario.about, begun)
     return {name: each.figures() for name, each in samples.items()}
+
+
+def turned(servers: Sequence[T], turn: int) -> Sequence[T]:
+    """The same, another one first in each turn."""
+    at = turn % max(1, len(servers))
+    return (*servers[at:], *servers[:at])
 
 
 def tell(what: str, begun: float) -> None:

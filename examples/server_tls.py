@@ -1,9 +1,10 @@
 """A POP3 server that speaks TLS both ways: STLS on one port, implicit TLS on another.
 
 restante cert --name localhost --out certs
-python examples/server_tls.py --certificate certs/cert.pem --key certs/key.pem
-curl --cacert certs/cert.pem --ssl-reqd pop3://localhost:1110/ -u joe:secret
-curl --cacert certs/cert.pem pop3s://localhost:1995/ -u joe:secret
+python examples/server_tls.py --certificate certs/certificate.pem --key certs/key.pem \\
+    --port 1110 --tls-port 1995
+curl --cacert certs/certificate.pem --ssl-reqd pop3://localhost:1110/ -u joe:secret
+curl --cacert certs/certificate.pem pop3s://localhost:1995/ -u joe:secret
 """
 
 from __future__ import annotations

@@ -132,11 +132,11 @@ class Pace:
             self._quick = 0
             self.resumes = monotonic() + REST_SECONDS if self._proven else inf
 
-    def prove(self, function: Callable[..., T], *args: Any) -> T:
+    def prove(self, function: Callable[..., T | OnThread[T]], *args: Any) -> T:
         """Call a function on a thread, and see whether it is quick."""
         begun = monotonic()
         try:
-            return function(*args)
+            return finished(function(*args))
         finally:
             self._quick = self._quick + 1 if monotonic() - begun < QUICK_SECONDS else 0
             if self._quick >= PROBATION and not self._proven:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import types
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -54,9 +54,9 @@ def await_contained(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Await somebody's coroutine. Raises nothing but an Exception.
 
     What was thrown in from outside goes through: the cancellation of our own task, and
-    GeneratorExit when it is closed. Python's Ctrl+C goes through as well.
+    GeneratorExit when it is closed. Python's Ctrl+C goes through as well. A CancelledError
+    that the coroutine raises, or gets from a task that it waits for, is its own.
     """
-    cancelled = False
     thrown: BaseException | None = None
     value: Any = None
     while True:
@@ -65,7 +65,8 @@ def await_contained(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         except CancelledError as error:
-            if cancelled:
+            task = current_task()
+            if task is not None and task.cancelling():
                 raise
             raise as_exception(error) from error
         except Exception:
@@ -82,7 +83,6 @@ def await_contained(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             raise
         except BaseException as error:
             thrown = error
-            cancelled = cancelled or isinstance(error, CancelledError)
 
 
 class Contained:

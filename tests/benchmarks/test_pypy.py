@@ -46,7 +46,12 @@ def test_one_that_lacks_something_says_what(
 def test_it_runs_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ours.PYPY, sys.executable)
     shown = subprocess.run(
-        [*ours.command("pypy"), "--version"], capture_output=True, text=True, check=True, cwd="/"
+        [*ours.command("pypy"), "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+        env=ours.environment(ours.HERE),
     )
     assert "restante" in shown.stdout.lower()
 

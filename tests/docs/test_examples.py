@@ -1,19 +1,28 @@
-"""Every example is started as its own text says, and a client uses it."""
+"""Every example runs as its own text says, from a clean folder; and clients use it."""
 
 from __future__ import annotations
 
+import ast
+import os
 import poplib
 import re
+import shlex
+import shutil
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import trustme
+
+from restante import MemoryStore, Pop3Server
+from tests.needs import need
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PORT = re.compile(r"on 127\.0\.0\.1 port (\d+)")
@@ -44,14 +53,78 @@ class Running:
 
 @contextmanager
 def running(name: str, *arguments: str, listeners: int = 1) -> Iterator[Running]:
-    command = [sys.executable, str(EXAMPLES / name), *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    with started([sys.executable, str(EXAMPLES / name), *arguments]) as process:
         yield Running(process, listeners)
+
+
+# What its text says
+
+TOLD_PORTS = re.compile(r"\b(?:1025|1110|1995)\b")
+OTHER_SERVER = "pop.example.org --upstream-port 110"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port: int = held.getsockname()[1]
+        return port
+
+
+def commands_of(example: Path) -> list[str]:
+    """The commands in an example's text, with free ports in place of those in it."""
+    text = ast.get_docstring(ast.parse(example.read_text()))
+    assert text is not None
+    ports = {told: str(free_port()) for told in sorted(set(TOLD_PORTS.findall(text)))}
+    text = TOLD_PORTS.sub(lambda found: ports[found[0]], text).replace("\\\n", " ")
+    return re.findall(r"^ *((?:pip|python|restante|curl|swaks) .*)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_its_text_is_true(
+    example: Path, tmp_path: Path, upstream: tuple[Pop3Server, MemoryStore]
+) -> None:
+    """Its commands, in order. Each of `python …` goes on until the end."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(folders)}
+    environment |= {"no_proxy": "*", "NO_PROXY": "*"}
+    # The gateway's text names somebody else's server.
+    own = f"127.0.0.1 --upstream-port {upstream[0].port}"
+    commands = [command.replace(OTHER_SERVER, own) for command in commands_of(example)]
+    assert any(command.startswith("python ") for command in commands)
+    with ExitStack() as stack:
+        for command in commands:
+            program, *arguments = shlex.split(command)
+            if program == "pip":
+                assert arguments == ["install", "restante[server]"]
+                continue
+            if program in ("curl", "swaks"):
+                need(program, package=program)
+            if program == "python":
+                process = stack.enter_context(started([sys.executable, *arguments], tmp_path))
+                assert process.stdout is not None
+                assert PORT.search(process.stdout.readline())
+                continue
+            done = subprocess.run(
+                [program, *arguments],
+                cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
+@contextmanager
+def started(command: list[str], folder: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+# What it does
 
 
 def log_in(port: int, name: str, password: str) -> poplib.POP3:
@@ -134,4 +207,87 @@ def test_generated_mail(tmp_path: Path) -> None:
         again = log_in(example.ports[0], "ada", "lovelace")
         assert again.uidl()[1] == [b"1 invoice-2"]
         again.quit()
+        example.finish()
+
+
+# A gateway to a real server
+
+
+def gateway(upstream_port: int) -> AbstractContextManager[Running]:
+    upstream = ["--upstream-host", "127.0.0.1", "--upstream-port", str(upstream_port)]
+    return running("gateway.py", *upstream, "--port", "0")
+
+
+@pytest.fixture
+def upstream() -> Iterator[tuple[Pop3Server, MemoryStore]]:
+    """The server that has the mail."""
+    store = MemoryStore()
+    store.add("joe", b"Subject: One\r\n\r\nfirst\r\n.dotted\r\n", "id-1")
+    store.add("joe", b"Subject: Big\r\n\r\n" + b"x" * 70 + b"\r\n" + 20_000 * (b"y" * 70 + b"\r\n"))
+    store.add("joe", b"Subject: Three\r\n\r\nthird\r\n", "id-3")
+    accounts = {"joe": "secret", "ann": "hush"}
+    with Pop3Server(port=0, accounts=accounts, store=store, for_tests=True) as server:
+        yield server, store
+
+
+def test_a_gateway_shows_the_other_server_s_mailbox(
+    upstream: tuple[Pop3Server, MemoryStore],
+) -> None:
+    server, store = upstream
+    with gateway(server.port) as example:
+        client = log_in(example.ports[0], "joe", "secret")
+        direct = [len(message) for message in store.messages("joe").values()]
+        assert client.stat() == (3, sum(direct))
+        assert client.uidl()[1][::2] == [b"1 id-1", b"3 id-3"]
+        assert client.retr(1)[1] == [b"Subject: One", b"", b"first", b".dotted"]
+        assert client.top(2, 1)[1] == [b"Subject: Big", b"", b"x" * 70]
+        assert client.retr(2)[2] == direct[1]
+        assert client.retr(3)[1][-1] == b"third"
+        client.dele(1)
+        client.dele(3)
+        assert len(store.messages("joe")) == 3  # nothing happens before QUIT
+        client.quit()
+        assert len(store.messages("joe")) == 1
+        example.finish()
+
+
+def test_a_gateway_says_what_the_other_server_says(
+    upstream: tuple[Pop3Server, MemoryStore],
+) -> None:
+    server, _ = upstream
+    with gateway(server.port) as example:
+        client = poplib.POP3("127.0.0.1", example.ports[0], timeout=10)
+        client.user("joe")
+        with pytest.raises(poplib.error_proto, match=r"\[AUTH\] authentication failed"):
+            client.pass_("wrong")
+        holder = log_in(server.port, "joe", "secret")
+        client.user("joe")
+        with pytest.raises(poplib.error_proto, match=r"\[IN-USE\]"):
+            client.pass_("secret")
+        holder.quit()
+        client.user("joe")
+        client.pass_("secret")
+        server.stop()
+        with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\]"):
+            client.retr(1)
+        client.close()
+        client = poplib.POP3("127.0.0.1", example.ports[0], timeout=10)
+        client.user("joe")
+        with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\]"):
+            client.pass_("secret")
+        client.quit()
+        example.finish()
+
+
+def test_a_gateway_passes_no_commands_on_in_a_password(
+    upstream: tuple[Pop3Server, MemoryStore],
+) -> None:
+    server, store = upstream
+    with gateway(server.port) as example:
+        client = poplib.POP3("127.0.0.1", example.ports[0], timeout=10)
+        response = b64encode(b"\0joe\0secret\r\nDELE 1\r\nQUIT").decode()
+        with pytest.raises(poplib.error_proto, match="-ERR"):
+            client._shortcmd(f"AUTH PLAIN {response}")  # type: ignore[attr-defined]
+        client.quit()
+        assert len(store.messages("joe")) == 3
         example.finish()

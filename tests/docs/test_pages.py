@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import poplib
@@ -16,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import restante
-from restante.protocol.commands import CommandTable
+from restante.protocol.table import CommandTable
 from restante.server.client import Mailbox
-from restante.server.debug_log import Transcript
+from restante.server.debug_log import DebugLog
 from restante.server.hooks import EVENTS, Events
 from restante.server.server import Pop3Server
 from restante.server.settings import Settings
@@ -124,10 +125,10 @@ def test_defaults_in_the_embedding_guide_are_the_real_ones() -> None:
 
 CLASSES = {
     "CommandTable": CommandTable,
+    "DebugLog": DebugLog,
     "Events": Events,
     "Mailbox": Mailbox,
     "Settings": Settings,
-    "Transcript": Transcript,
 }
 
 
@@ -152,3 +153,35 @@ def test_every_event_has_its_row() -> None:
     text = (ROOT / "docs" / "clever.md").read_text()
     for event in EVENTS:
         assert f"`Events.on_{event}`" in text, event
+
+
+# Public names
+
+PUBLIC = (
+    "restante",
+    "restante.accounts",
+    "restante.delivery",
+    "restante.server",
+    "restante.stores",
+    "restante.testing",
+)
+CODE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
+
+
+def sources_shown() -> list[tuple[str, str]]:
+    """What users copy: the Python of the pages, whether it is run or not, and the examples."""
+    pages = [(page.name, "\n".join(CODE.findall(page.read_text()))) for page in PAGES]
+    examples = [(each.name, each.read_text()) for each in (ROOT / "examples").glob("*.py")]
+    return [(name, code) for name, code in pages + examples if "import" in code]
+
+
+@pytest.mark.parametrize(("name", "code"), sources_shown(), ids=lambda text: text[:20])
+def test_only_public_names_are_shown(name: str, code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            ours = [each.name for each in node.names if each.name.startswith("restante")]
+            assert set(ours) <= {"restante"}, name
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("restante"):
+            assert node.module in PUBLIC, (name, node.module)
+            public = importlib.import_module(node.module).__all__
+            assert {each.name for each in node.names} <= set(public), (name, node.module)

@@ -492,7 +492,7 @@ def test_who_is_known_goes_first_and_so_does_an_account_that_nobody_guesses_at()
     guard = new_guard(trusted_networks=("10.0.0.0/8",))
     owner(guard, THERE, "joe")
 
-    def goes_first(address: str, name: str, *, has_succeeded: bool) -> bool:
+    def goes_first(address: str, name: str, has_succeeded: bool) -> bool:
         one = connection(guard, address)
         assert one.arrive() is None
         assert one.ask(name) is not None

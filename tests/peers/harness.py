@@ -75,8 +75,7 @@ class Post:
         self.server.stop()
 
     def port(self, way: Way) -> int:
-        address = self._listeners[way].address
-        assert address is not None
+        address = self.server.addresses[list(self._listeners).index(way)]
         return address[1]
 
     def put(self, messages: Iterable[bytes]) -> None:

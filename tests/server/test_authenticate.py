@@ -32,12 +32,12 @@ PLAIN = base64.b64encode(f"\0{NAME}\0{PASSWORD}".encode()).decode()
 def answer_to_login(how: object, password: str = PASSWORD, *, use_async: bool = False) -> bytes:
     server = new_server()
 
-    def decide(session: ClientSession, claim: Claim, default: Default) -> object:
+    def decide(session: ClientSession, claim: Claim, default: Default) -> Any:
         if isinstance(how, Exception):
             raise how
         return how
 
-    async def coroutine(*args: Any) -> object:
+    async def coroutine(*args: Any) -> Any:
         return decide(*args)
 
     server.on("authenticate")(coroutine if use_async else decide)
@@ -93,11 +93,11 @@ def test_default_asks_the_accounts(use_async: bool) -> None:
     claims: list[Claim] = []
     server = new_server()
 
-    def plain(session: ClientSession, claim: Claim, default: Default) -> object:
+    def plain(session: ClientSession, claim: Claim, default: Default) -> Any:
         claims.append(claim)
         return default()
 
-    async def coroutine(session: ClientSession, claim: Claim, default: Default) -> object:
+    async def coroutine(session: ClientSession, claim: Claim, default: Default) -> Any:
         claims.append(claim)
         return await default()
 

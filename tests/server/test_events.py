@@ -41,7 +41,7 @@ class Recorder:
             if event not in ("authenticate", "certificate"):
                 server.on(event)(self._handler(event, use_async))
 
-    def _handler(self, event: str, use_async: bool) -> Callable[..., Any]:
+    def _handler(self, event: Event, use_async: bool) -> Callable[..., Any]:
         def plain(*args: Any) -> None:
             self.threads.add(threading.current_thread().name)
             self.told.append((event, *args))
@@ -138,7 +138,7 @@ def test_methods_of_a_subclass_are_called_before_registered_functions() -> None:
 
 def test_an_unknown_event_is_refused_with_the_names_of_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"'retreive'.*accept_connection.*retrieve"):
-        new_server().on("retreive")(print)  # type: ignore[arg-type]
+        new_server().on("retreive")(print)  # type: ignore[call-overload]
 
 
 # What handlers decide

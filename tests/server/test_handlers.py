@@ -38,13 +38,13 @@ def wrapped(server: Pop3Server, verb: str, use_async: bool) -> list[object]:
     """Let a handler answer `verb` by its default; gives what that answered."""
     answers: list[object] = []
 
-    def plain(session: ClientSession, argument: str, default: Default) -> object:
+    def plain(session: ClientSession, argument: str, default: Default) -> Any:
         answers.append(default())
         return answers[-1]
 
     async def coroutine(
         session: ClientSession, argument: str, default: Callable[..., Awaitable[object]]
-    ) -> object:
+    ) -> Any:
         answers.append(await default())
         return answers[-1]
 
@@ -77,10 +77,10 @@ def use_async(request: pytest.FixtureRequest) -> bool:
     ],
 )
 def test_return_values(answer: object, wire: bytes, use_async: bool) -> None:
-    def plain(session: ClientSession, argument: str, default: Default) -> object:
+    def plain(session: ClientSession, argument: str, default: Default) -> Any:
         return answer
 
-    async def coroutine(*args: Any) -> object:
+    async def coroutine(*args: Any) -> Any:
         return plain(*args)
 
     with serving() as server:
@@ -113,7 +113,7 @@ def test_a_listing_of_any_length_among_other_replies(lines: int) -> None:
         MultiLine("", [1]),  # type: ignore[list-item]
     ],
 )
-def test_what_cannot_be_a_reply_costs_that_command_alone(answer: object) -> None:
+def test_what_cannot_be_a_reply_costs_that_command_alone(answer: Any) -> None:
     with serving() as server:
         server.command("XODD")(lambda *_: answer)
         with Client(server.port) as client:
@@ -183,10 +183,10 @@ def test_wrapped_retr_and_top_stream_the_message(
 
 
 def test_default_may_be_called_with_another_argument(running: Pop3Server, use_async: bool) -> None:
-    def plain(session: ClientSession, argument: str, default: Default) -> object:
+    def plain(session: ClientSession, argument: str, default: Default) -> Any:
         return default("1")
 
-    async def coroutine(session: ClientSession, argument: str, default: Default) -> object:
+    async def coroutine(session: ClientSession, argument: str, default: Default) -> Any:
         return await default("1")
 
     running.command("RETR")(coroutine if use_async else plain)
@@ -293,7 +293,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_wrapped_exchange(
 
 def test_wrapped_capa_can_say_more(running: Pop3Server) -> None:
     @running.command("CAPA")
-    async def capa(session: ClientSession, argument: str, default: Default) -> object:
+    async def capa(session: ClientSession, argument: str, default: Default) -> Any:
         reply = await default()
         return MultiLine(reply.text, [*reply.lines, "X-OURS"])
 
@@ -320,7 +320,7 @@ def test_added_with_states_and_capability(running: Pop3Server) -> None:
 
 def test_an_added_command_has_no_default(running: Pop3Server) -> None:
     @running.command("XNEW")
-    def handler(session: ClientSession, argument: str, default: Default) -> object:
+    def handler(session: ClientSession, argument: str, default: Default) -> Any:
         return default()
 
     with Client(running.port) as client:

@@ -7,11 +7,13 @@ import contextlib
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from restante import Account, Listener, MemoryStore, Pop3Server, StaticAccounts
 from restante.protocol.errors import Pop3Error
+from restante.server.hooks import Event
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, until
 
 BIG = b"x" * 78 + b"\r\n"
@@ -229,6 +231,115 @@ def test_stop_after_open_asks_for_the_end() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("event", ["start", "accept_connection", "close_connection", "stop"])
+def test_every_event_s_handler_may_ask_for_the_end(event: Event, use_async: bool) -> None:
+    server = new_server()
+
+    def stop(*_: object) -> None:
+        server.stop()
+
+    async def stop_async(*_: object) -> None:
+        server.stop()
+
+    server.on(event)(stop_async if use_async else stop)
+    server.start()
+    with contextlib.suppress(RuntimeError, OSError, EOFError), Client(server.port) as client:
+        client.ask("QUIT")
+    if event == "stop":
+        server.stop()
+    until(lambda: not server.addresses)
+    server.stop()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("use_async", [False, True], ids=["plain", "async"])
+async def test_a_handler_may_ask_for_the_end_of_serve(use_async: bool) -> None:
+    server = new_server()
+
+    def stop(*_: object) -> str:
+        server.stop()
+        return "stopping"
+
+    async def stop_async(*_: object) -> str:
+        return stop()
+
+    server.command("XSTOP")(stop_async if use_async else stop)
+    task = asyncio.create_task(server.serve())
+    while not server.addresses:
+        await asyncio.sleep(0.001)
+    assert (await dialogue(server.port, "XSTOP"))[1] == b"+OK stopping\r\n"
+    await task
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("event", ["receive_command", "close_connection", "stop"])
+async def test_close_in_a_handler_says_what_to_call(event: Event) -> None:
+    """It would wait for the handler that waits for it."""
+    server = new_server()
+    errors: list[str] = []
+    server.on("server_error")(lambda session, error: errors.append(str(error)))
+
+    async def close(*_: object) -> None:
+        await server.close()
+
+    server.on(event)(close)
+    await server.open()
+    assert (await dialogue(server.port, "QUIT"))[1] == b"+OK bye\r\n"
+    if event == "close_connection":
+        while not errors:
+            await asyncio.sleep(0.001)
+    await server.close()
+    assert errors == ["close() would wait for this very handler: call stop() instead"]
+
+
+def test_a_store_may_ask_for_the_end() -> None:
+    class Last(MemoryStore):
+        blocking = True
+
+        def open(self, account: Account) -> Any:
+            server.stop()
+            return super().open(account)
+
+    server = new_server(Last())
+    server.start()
+    with Client(server.port) as client:
+        client.log_in()
+        assert client.is_cut()
+    server.stop()
+
+
+@pytest.mark.asyncio
+async def test_what_runs_already_is_not_started_again() -> None:
+    server = new_server()
+    await server.open()
+    try:
+        for start in (server.open, server.serve):
+            with pytest.raises(RuntimeError, match="started already"):
+                await start()
+        with pytest.raises(RuntimeError, match="started already"):
+            server.start()
+        assert (await dialogue(server.port, "QUIT"))[1] == b"+OK bye\r\n"
+    finally:
+        await server.close()
+
+
+@pytest.mark.asyncio
+async def test_close_before_open_is_harmless() -> None:
+    await new_server().close()
+
+
+@pytest.mark.asyncio
+async def test_as_a_plain_context_manager_within_a_running_loop() -> None:
+    """It has a thread and a loop of its own; this loop waits for neither its clients nor it."""
+    with new_server() as server:
+        assert (await dialogue(server.port, "NOOP"))[1] == b"-ERR log in first\r\n"
+        with pytest.raises(RuntimeError, match=r"call stop\(\) instead"):
+            await server.close()
+        with pytest.raises(RuntimeError, match="started already"):
+            await server.open()
+
+
 def test_close_in_another_loop_says_what_to_call() -> None:
     with serving() as server, pytest.raises(RuntimeError, match=r"call stop\(\) instead"):
         asyncio.run(server.close())
@@ -386,3 +497,27 @@ def test_the_servers_arguments_are_checked() -> None:
 def test_names_compare_without_regard_to_case_when_asked() -> None:
     with serving([b"x\n"], case_insensitive=True) as server, Client(server.port) as client:
         assert client.log_in("JOE", PASSWORD).ask("STAT") == b"+OK 1 3"
+
+
+# An application's tests
+
+
+def test_for_tests_nobody_is_delayed_or_banned() -> None:
+    """Twenty-five wrong passwords take no time, and the right one is checked at once."""
+    waits: list[float] = []
+    store = MemoryStore()
+    server = Pop3Server(accounts={NAME: PASSWORD}, store=store, port=0, for_tests=True)
+    admission = server.context.guard
+
+    with server:
+        for _ in range(5):
+            with Client(server.port) as client:
+                for _ in range(5):
+                    client.ask(f"USER {NAME}")
+                    assert client.ask("PASS wrong") == b"-ERR [AUTH] authentication failed"
+        waits = [each.until for each in admission.throttled()]
+        assert admission.bans() == []
+        with Client(server.port) as client:
+            assert client.log_in().ask("STAT") == b"+OK 0 0"
+    assert server.settings.failure_delay == 0
+    assert waits == []

@@ -236,7 +236,7 @@ def test_plain_handlers_calling_default_do_not_deadlock(max_threads: int) -> Non
     with serving([b"Subject: x\n\n" + b"y" * 200_000], max_threads=max_threads) as server:
         for verb in ("USER", "PASS", "STAT", "RETR", "DELE", "RSET", "QUIT"):
 
-            def wrapper(session: ClientSession, argument: str, default: Default) -> object:
+            def wrapper(session: ClientSession, argument: str, default: Default) -> Any:
                 return default()
 
             server.command(verb)(wrapper)
@@ -272,7 +272,7 @@ def test_stls_within_a_plain_handler_leaves_nothing_behind(
     server.on("reset")(lambda session: told.append("reset"))
 
     @server.command("STLS")
-    def stls(session: ClientSession, argument: str, default: Default) -> object:
+    def stls(session: ClientSession, argument: str, default: Default) -> Any:
         return default()
 
     with server, Client(server.port) as client:

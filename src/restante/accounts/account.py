@@ -48,6 +48,8 @@ class Account:
     assumed: the store has an account for every name: that there is one proves nothing, and
         only a password lets in.
     upgradable: the store may be given a better hash, if it `upgrades` them.
+
+    Raises TypeError for credentials that are one text instead of a tuple of texts.
     """
 
     name: str
@@ -65,6 +67,13 @@ class Account:
     version: str = ""
     assumed: bool = False
     upgradable: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.credentials, str):
+            raise TypeError(
+                f"account {self.name!r}: credentials must be a tuple of texts, as in"
+                " credentials=('{PLAIN}secret',); one text was given"
+            )
 
     @property
     def maildrop_name(self) -> str:

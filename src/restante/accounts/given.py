@@ -61,8 +61,11 @@ def _shown(given: object) -> str:
             return f"the class {given.__name__} itself, without parentheses and arguments,"
         return f"the class {given.__name__}"
     kind = type(given)
-    if isinstance(given, list | tuple | set) and all(isinstance(e, tuple) for e in given) and given:
-        return f"a {kind.__name__} of tuples; dict(…) makes a mapping of them. It"
+    kinds = {type(each) for each in given} if isinstance(given, list | tuple | set) else set()
+    if kinds == {tuple}:
+        return f"a {kind.__name__} of tuples, of which dict(…) makes a mapping,"
+    if kinds == {Account}:
+        return f"a {kind.__name__} of accounts, of which StaticAccounts(…) makes a store,"
     if callable(getattr(given, "lookup", None)):
         return f"an object of class {kind.__name__}, which isn't derived from AccountStore,"
     return f"an object of type {kind.__name__}"

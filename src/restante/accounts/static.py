@@ -65,13 +65,14 @@ class StaticAccounts(AccountStore):
         """Add an account. Raises ValueError, or AccountExists when name or address is taken."""
         key = self._matching.key(check_name(account.name))
         email = self._matching.key(check_address(account.email))
+        schemes = _schemes(account)
         with self._lock:
             if key in self._by_name:
                 raise AccountExists(f"account {account.name!r} exists")
             if email and email in self._by_email:
                 raise AccountExists(f"e-mail address {account.email!r} belongs to an account")
             self._by_name[key] = account
-            self._held.update(_schemes(account))
+            self._held.update(schemes)
             self._slowest = slowest(+self._held)
             if email:
                 self._by_email[email] = account
@@ -116,8 +117,13 @@ class StaticAccounts(AccountStore):
 
 def _schemes(account: Account) -> Iterable[str]:
     """The schemes that the account can log in by."""
-    credentials = () if account.disabled else account.credentials
-    return [split_credential(credential)[0] for credential in credentials]
+    schemes = [split_credential(credential)[0] for credential in account.credentials]
+    if "" in schemes:
+        raise ValueError(
+            f"account {account.name!r}: a credential has no scheme; a password is written"
+            " '{PLAIN}…', a hash with its own scheme"
+        )
+    return () if account.disabled else schemes
 
 
 def _from_text(name: str, text: str) -> Account:

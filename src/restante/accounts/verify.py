@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from restante.calls import OnThread, finished
 from restante.defaults import REMEMBER_SECONDS
 from restante.protocol.claims import Claim, PasswordClaim, SecretClaim
 from restante.sasl.scram import HASHES
+
+log = logging.getLogger("restante.server")
 
 MAX_REMEMBERED = 50_000
 """Verified passwords that are remembered, some 8 MB at most."""
@@ -185,6 +188,8 @@ def _held(credentials: tuple[str, ...], app_passwords: tuple[AppPassword, ...]) 
     Keys for SCRAM only where there is nothing else: they are of the same password, and a check
     more would take longer than the one that an unknown name costs.
     """
+    if not all(split_credential(each)[0] for each in credentials):
+        log.warning("an account's credential has no scheme, so nobody can log in by it")
     others = [each for each in credentials if split_credential(each)[0] not in HASHES]
     proofs = [Proof(each.credential, each.name) for each in app_passwords]
     proofs += map(Proof, others or credentials)

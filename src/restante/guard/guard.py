@@ -84,6 +84,8 @@ class Guard:
         *,
         key: bytes | None = None,
     ) -> None:
+        if not isinstance(settings, GuardSettings | None):
+            raise TypeError(f"settings={settings!r}: give restante.GuardSettings")
         self.settings = settings or GuardSettings()
         self.clock = clock
         self.lock = Lock()

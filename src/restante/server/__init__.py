@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     )
     from restante.server.hooks import (
         EVENTS,
+        AsyncDefault,
+        Default,
         Event,
         Events,
     )
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backend": "Backend StandardBackend",
     "client": "ClientSession",
-    "hooks": "EVENTS Event Events",
+    "hooks": "EVENTS AsyncDefault Default Event Events",
     "listen.listener": "Listener",
     "observer": "AccessLog Observer",
     "peer": "Peer",
@@ -66,9 +68,11 @@ def __dir__() -> list[str]:
 __all__ = [
     "EVENTS",
     "AccessLog",
+    "AsyncDefault",
     "Backend",
     "Certificate",
     "ClientSession",
+    "Default",
     "Event",
     "Events",
     "Listener",

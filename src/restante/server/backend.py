@@ -17,14 +17,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.hashing import Hashing
 from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
 from restante.accounts.verify import Proof, Verifier, acts_as_itself
-from restante.calls import Caller, OnThread
+from restante.calls import Caller, OnThread, in_task, is_async
 from restante.defaults import SCRAM_ITERATIONS
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
@@ -34,6 +34,10 @@ from restante.stores.contract import Maildrop, Store
 
 access_log = logging.getLogger("restante.access")
 log = logging.getLogger("restante.server")
+
+T = TypeVar("T")
+
+ASYNC_METHODS = ("log_in", "authenticate", "open", "lookup", "keys", "held_schemes", "close")
 
 MAX_NETWORKS = 1000
 """Lists of networks that are kept ready for use; most accounts have none, or the same."""
@@ -92,6 +96,65 @@ class Backend(ABC):
 
     async def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what is held. Called when the server has stopped."""
+
+
+class GivenBackend(Backend):
+    """A backend of an application's own, called as its other functions are.
+
+    Its coroutines run within a task, so that they may use timeouts, and what they raise is
+    an Exception.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.is_welcome = backend.is_welcome  # type: ignore[method-assign]
+        self.login_name = backend.login_name  # type: ignore[method-assign]
+
+    async def log_in(self, claim: Claim, peer: Peer) -> Maildrop | None:
+        maildrop = await in_task(self.backend.log_in(claim, peer))
+        return None if maildrop is None else self._checked(maildrop, "log_in", Maildrop)
+
+    async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
+        account = await in_task(self.backend.authenticate(claim, peer))
+        return None if account is None else self._checked(account, "authenticate", Account)
+
+    async def open(self, account: Account) -> Maildrop:
+        return self._checked(await in_task(self.backend.open(account)), "open", Maildrop)
+
+    async def lookup(self, name: str) -> Account | None:
+        account = await in_task(self.backend.lookup(name))
+        return None if account is None else self._checked(account, "lookup", Account)
+
+    async def keys(self, name: str, scheme: str, peer: Peer) -> ScramKeys:
+        return await in_task(self.backend.keys(name, scheme, peer))
+
+    async def held_schemes(self) -> frozenset[str]:
+        return await in_task(self.backend.held_schemes())
+
+    async def close(self) -> None:
+        await in_task(self.backend.close())
+
+    def _checked(self, answer: T, method: str, kind: type[Any]) -> T:
+        if not isinstance(answer, kind):
+            name, given = type(self.backend).__name__, type(answer).__name__
+            raise TypeError(f"{name}.{method} returned {given}: it must return {kind.__name__}")
+        return answer
+
+
+def as_backend(given: object) -> Backend:
+    """`given`, as a server calls it. Raises TypeError for what can't be a backend."""
+    if isinstance(given, StandardBackend):
+        return given
+    if isinstance(given, type) and issubclass(given, Backend):
+        raise TypeError(
+            f"backend is the class {given.__name__} itself; did you mean {given.__name__}(…)?"
+        )
+    if not isinstance(given, Backend):
+        raise TypeError(f"backend={given!r}: it must derive from restante.Backend")
+    for name in ASYNC_METHODS:
+        if not is_async(getattr(given, name)):
+            raise TypeError(f"backend: {type(given).__name__}.{name} must be async")
+    return GivenBackend(given)
 
 
 class TokenIssuer(Protocol):

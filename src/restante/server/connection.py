@@ -595,6 +595,10 @@ class Connection(asyncio.Protocol):
 
     # The end
 
+    def runs(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is at work for this connection, or for one of its handlers."""
+        return task is not None and task is self._task
+
     def request_close(self) -> None:
         """End the connection after the reply in hand. From any thread."""
         self._context.call_soon(self._request_close)
@@ -639,6 +643,8 @@ class Connection(asyncio.Protocol):
 
         now: by `time.monotonic`. crowded: others wait for the places of those who don't log in.
         """
+        if self._performer.must_renew:
+            self._context.live.spawn(self._performer.renew())
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)

@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from secrets import token_hex
 from ssl import SSLContext
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from restante.accounts.contract import Account
 from restante.calls import Caller, is_async
@@ -28,7 +28,7 @@ from restante.contained import call_contained
 from restante.protocol.claims import Claim
 from restante.protocol.errors import Pop3Error
 from restante.protocol.listing import MessageNumber
-from restante.protocol.replies import Err
+from restante.protocol.replies import Err, Reply
 from restante.server.client import ClientSession
 from restante.threads import WorkerThreads, call_and_lend
 
@@ -126,6 +126,67 @@ class Events:
 
 EVENTS: tuple[Event, ...] = get_args(Event)
 
+
+# What type checkers are told of handlers: of the functions given to `Pop3Server.on` and
+# `Pop3Server.command`, plain or async.
+
+A = TypeVar("A")
+R_co = TypeVar("R_co", covariant=True)
+
+Either: TypeAlias = A | Awaitable[A]
+"""What a handler gives: an answer if it is plain, something to await for it if it is async."""
+
+Veto: TypeAlias = bool | None
+Bytes: TypeAlias = bytes | bytearray | memoryview
+Answered: TypeAlias = Reply | str | list[str] | None
+"""What a command's handler may answer."""
+
+LetIn: TypeAlias = Account | bool | None
+
+
+class CommandDefault(Protocol[R_co]):
+    """Does what the built-in command does. argument: instead of the client's."""
+
+    def __call__(self, argument: str = ..., /) -> R_co: ...
+
+
+Default: TypeAlias = CommandDefault[Reply]
+"""The `default` of a command's plain handler."""
+
+AsyncDefault: TypeAlias = CommandDefault[Awaitable[Reply]]
+"""The `default` of a command's async handler."""
+
+LifeHandler = TypeVar("LifeHandler", bound=Callable[[], object])
+CertificateHandler = TypeVar("CertificateHandler", bound=Callable[[str | None], SSLContext | None])
+AuthenticateHandler = TypeVar(
+    "AuthenticateHandler",
+    bound=Callable[[ClientSession, Claim, Callable[[], Account | None]], LetIn]
+    | Callable[[ClientSession, Claim, Callable[[], Awaitable[Account | None]]], Awaitable[LetIn]],
+)
+SessionVeto = TypeVar("SessionVeto", bound=Callable[[ClientSession], Either[Veto]])
+DeleteHandler = TypeVar(
+    "DeleteHandler", bound=Callable[[ClientSession, MessageNumber], Either[Veto]]
+)
+RetrieveHandler = TypeVar(
+    "RetrieveHandler", bound=Callable[[ClientSession, MessageNumber], Either[Veto | Bytes]]
+)
+LineVeto = TypeVar("LineVeto", bound=Callable[[ClientSession, str], Either[Veto]])
+SessionHandler = TypeVar("SessionHandler", bound=Callable[[ClientSession], object])
+LineHandler = TypeVar("LineHandler", bound=Callable[[ClientSession, str], object])
+ErrorHandler = TypeVar("ErrorHandler", bound=Callable[[ClientSession | None, Exception], object])
+AnyHandler = TypeVar("AnyHandler", bound=Handler)
+CommandHandler = TypeVar(
+    "CommandHandler",
+    bound=Callable[[ClientSession, str, Default], Answered]
+    | Callable[[ClientSession, str, AsyncDefault], Awaitable[Answered]],
+)
+
+ARGUMENTS = {
+    event: tuple(inspect.signature(getattr(Events, f"on_{event}")).parameters)[1:]
+    for event in EVENTS
+}
+"""The names of the arguments that the handlers of each event are called with."""
+
 REFUSALS = {
     "accept_connection": Err("connection refused"),
     "mailbox_info": Err("login refused"),
@@ -175,11 +236,12 @@ class Hooks:
             if getattr(type(owner), method) is not getattr(Events, method):
                 self.add(event, getattr(owner, method))
 
-    def add(self, event: str, handler: Handler) -> None:
+    def add(self, event: Event, handler: Handler) -> None:
         """Have `handler` called at `event`. Raises ValueError, TypeError."""
-        if event not in EVENTS:
-            raise ValueError(f"there is no event {event!r}; there are: {', '.join(EVENTS)}")
-        check_handler(handler, f"the handler of {event}")
+        check_event(event)
+        check_handler(handler, f"the handler of {event}", ARGUMENTS[event])
+        if event == "certificate" and is_async(handler):
+            raise TypeError("the handler of certificate must be plain: a handshake can't wait")
         caller = Caller(self._threads, probation=event in EACH_COMMAND)
         setattr(self, event, (*getattr(self, event), Hook(handler, caller)))
         self.asked.add(event)
@@ -204,18 +266,26 @@ class Hooks:
                 raise wrong_answer(event, answer, "None, True or False")
 
     async def ask_each(self, event: Event, *args: Any) -> None:
-        """As `ask`, but only a refusal counts: other exceptions are reported, and change nothing.
+        """As `ask`, but an exception other than Pop3Error is reported, and changes nothing.
 
-        For a hook that mostly watches, and is called for every command.
+        For a hook that mostly watches, and is called for every command. An answer of a wrong
+        kind may be meant as a refusal, so it is one. Raises Pop3Error.
         """
+        where = f"in the handler of {event}"
         for hook in self.of(event):
             try:
-                if await hook(*args) is False:
-                    raise Pop3Error(REFUSALS[event].text)
+                answer = await hook(*args)
             except Pop3Error:
                 raise
             except Exception as error:
-                await self.report(error, None, f"in the handler of {event}")
+                await self.report(error, None, where)
+                continue
+            if answer is False:
+                raise Pop3Error(REFUSALS[event].text)
+            if answer is not None and answer is not True:
+                wrong = wrong_answer(event, answer, "None, True or False")
+                reference = await self.report(wrong, None, where)
+                raise Pop3Error(f"internal error (ref {reference})", "SYS/TEMP")
 
     async def replacement(self, event: Event, *args: Any) -> bytes | None:
         """Ask the handlers of a `REPLACE` hook; the first replacement. Raises Pop3Error."""
@@ -259,12 +329,30 @@ class Hooks:
         return reference
 
 
-def check_handler(handler: Handler, what: str) -> None:
-    """Raise TypeError for what can't be a handler. what: which one it would be."""
+def check_handler(handler: Handler, what: str, arguments: Sequence[str]) -> None:
+    """Raise TypeError for what can't be a handler.
+
+    what: which one it would be. arguments: the names of those that it will be called with.
+    """
     if not callable(handler):
         raise TypeError(f"{what} must be a function, not {handler!r}")
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise TypeError(f"{what} is a generator ('yield' in it): a call would run none of it")
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:
+        return  # some built-in functions don't tell
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        expected = f"({', '.join(arguments)})"
+        raise TypeError(f"{what} is called with {expected}, but takes {signature}") from None
+
+
+def check_event(event: object) -> None:
+    """Raise ValueError for what is no event's name."""
+    if event not in EVENTS:
+        raise ValueError(f"there is no event {event!r}; there are: {', '.join(EVENTS)}")
 
 
 def wrong_answer(event: str, answer: object, allowed: str) -> TypeError:

@@ -24,6 +24,9 @@ class LiveConnection(Protocol):
 
     client: ClientSession
 
+    def runs(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is at work for it, or for one of its handlers."""
+
     def request_close(self) -> None:
         """End it after the reply in hand."""
 
@@ -67,6 +70,10 @@ class Live:
         self.connections.discard(connection)
         if self._empty is not None and not self.connections:
             self._empty.set()
+
+    def runs(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether `task` is at work for a connection, or for one of its handlers."""
+        return task in self._tasks or any(each.runs(task) for each in self.connections)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin work that outlives its connection; `end` waits for it."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Generator
-from time import monotonic
+from math import inf
+from time import monotonic, time
 from typing import Any, Protocol, cast
 
 from restante.accounts.contract import Account, AccountError
@@ -63,6 +64,9 @@ GONE = Err("message was removed from elsewhere")
 LOST = Err("the maildrop was taken over by another session: nothing was removed", "SYS/TEMP")
 LOGIN_FAILED = Err("authentication failed", "AUTH")
 
+RETRY_SECONDS = 1.0
+"""How soon a lease that couldn't be renewed is tried again."""
+
 
 class NotAdmitted(Pop3Error):
     """A proven account may not begin a session now. reply: why, for the client."""
@@ -101,8 +105,17 @@ class Performer:
     """
 
     __slots__ = (
-        "_account", "_client", "_context", "_login", "_peer", "_session", "_wire", "admission",
-        "fetched", "maildrop",
+        "_account",
+        "_client",
+        "_context",
+        "_login",
+        "_peer",
+        "_renew_at",
+        "_session",
+        "_wire",
+        "admission",
+        "fetched",
+        "maildrop",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +133,7 @@ class Performer:
         self._wire = wire
         self.admission: Admission
         self.maildrop: Maildrop | None = None
+        self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
         self._login = ""  # whose login it is; "" for ANONYMOUS
@@ -254,6 +268,8 @@ class Performer:
         """Begin the session that a login has opened."""
         session, context = self._session, self._context
         self.maildrop = maildrop
+        if maildrop.lease.expires is not None:
+            self._plan_renewal(maildrop.lease.expires)
         try:
             if self._account is None:
                 self._peer.admit(maildrop.account or Account(claim.name))
@@ -273,6 +289,33 @@ class Performer:
         if (tell := context.observers.opened) is not None:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing
+
+    def _plan_renewal(self, expires: float) -> None:
+        """Renew a lease when half of its time has gone."""
+        now = time()
+        self._renew_at = now + (expires - now) / 2
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether it is time to `renew`."""
+        return self.maildrop is not None and time() >= self._renew_at
+
+    async def renew(self) -> None:
+        """Renew the maildrop's lease. A session that has lost it can't commit any more."""
+        self._renew_at = inf
+        maildrop = self.maildrop
+        if maildrop is None:
+            return
+        try:
+            await self._call(maildrop.lease.renew)
+        except LeaseLost as error:
+            log.warning("session %s: the lease was lost: %s", self._client.id, error)
+        except Exception as error:
+            await self._context.hooks.report(error, self._client, "renewing a lease")
+            self._renew_at = time() + RETRY_SECONDS
+        else:
+            if maildrop.lease.expires is not None:
+                self._plan_renewal(maildrop.lease.expires)
 
     async def _find_keys(self, effect: FindKeys) -> object:
         """What SCRAM wants to know of an account, at the same pace."""

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from restante.accounts.contract import AccountStore
+from restante.accounts.contract import Account, AccountStore
 from restante.accounts.given import as_accounts
 from restante.accounts.hashing import Hashing
 from restante.calls import Caller
@@ -26,12 +27,30 @@ from restante.guard.settings import GuardSettings
 from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
-from restante.server.backend import Backend, StandardBackend
+from restante.server.backend import Backend, StandardBackend, as_backend
 from restante.server.client import ClientSession
 from restante.server.connection import Connection
 from restante.server.context import Context
 from restante.server.debug_log import DebugLog
-from restante.server.hooks import Event, Events, Handler, Hooks, check_handler
+from restante.server.hooks import (
+    AnyHandler,
+    AuthenticateHandler,
+    CertificateHandler,
+    CommandHandler,
+    DeleteHandler,
+    ErrorHandler,
+    Event,
+    Events,
+    Hooks,
+    LifeHandler,
+    LineHandler,
+    LineVeto,
+    RetrieveHandler,
+    SessionHandler,
+    SessionVeto,
+    check_event,
+    check_handler,
+)
 from restante.server.listen.listen import Listening, listen
 from restante.server.listen.listener import Listener
 from restante.server.live import Live
@@ -40,7 +59,7 @@ from restante.server.numbering import Numbering
 from restante.server.observer import AccessLog, Observer, Observers
 from restante.server.runner import LoopThread
 from restante.server.settings import SettingsGiven, settings_of
-from restante.server.tls.settings import Certificate, TlsSettings
+from restante.server.tls.settings import A_CERTIFICATE, Certificate, TlsSettings
 from restante.server.transport.readiness import Readiness, readiness
 from restante.stores.contract import MaildropStore, Store
 from restante.stores.simple import as_store
@@ -50,7 +69,14 @@ if TYPE_CHECKING:  # extras, which are loaded when they are used
     from restante.accounts.kerberos import Kerberos
     from restante.accounts.oauth import OAuth
 
-F = TypeVar("F", bound=Handler)
+SECRET_OCTETS = 32
+
+_MAKE_ONE = "make one by secrets.token_bytes(32), and keep it"
+
+_NEEDED = "a server needs accounts and a store, or a backend"
+
+WITHOUT_DELAYS = GuardSettings(delay_first=0, ban_seconds=0)
+"""The guard of a server that is given `for_tests`."""
 
 SWEEP_SECONDS = 1.0
 """How often time limits are looked at, and what changes while the server runs."""
@@ -66,6 +92,8 @@ class Pop3Server(Events):
     certificate: for TLS; `tls_settings` instead, for several certificates or client ones.
     case_insensitive: names in the mapping compare without regard to letter case.
     guard: what keeps attackers out; see `GuardSettings`.
+    for_tests: of an application: wrong passwords are answered at once, and nobody is delayed
+        or banned for them.
     kerberos, oauth: for GSSAPI, and for OAUTHBEARER and XOAUTH2, which need one.
     secret: 32 octets, the same in all processes and after each start, so that SCRAM shows
         the same made-up keys for unknown names; without it they change with each start.
@@ -81,7 +109,7 @@ class Pop3Server(Events):
     def __init__(
         self,
         *,
-        accounts: AccountStore | Mapping[str, str] | None = None,
+        accounts: AccountStore | Mapping[str, str | Account] | None = None,
         store: Store | MaildropStore | None = None,
         backend: Backend | None = None,
         host: str | None = None,
@@ -92,12 +120,18 @@ class Pop3Server(Events):
         tls_settings: TlsSettings | None = None,
         case_insensitive: bool = False,
         guard: Guard | GuardSettings | None = None,
+        for_tests: bool = False,
         kerberos: Kerberos | None = None,
         oauth: OAuth | None = None,
         secret: bytes | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
         self.settings = settings_of(dict(settings))
+        if _flag("for_tests", for_tests):
+            if guard is not None:
+                raise ValueError("for_tests takes the place of guard: give one or the other")
+            guard = WITHOUT_DELAYS
+            self.settings = replace(self.settings, failure_delay=0)
         self.listeners = _listeners(listeners, host, port, tls)
         self.commands = command_table()
         self._tls = _tls_settings(certificate, tls_settings, self.listeners)
@@ -114,30 +148,20 @@ class Pop3Server(Events):
         self.debug_log = DebugLog(self.observers)
         """Logs the dialogues that are chosen."""
         self._live = Live(self.settings.max_connections)
-        self._guard = guard if isinstance(guard, Guard) else Guard(_guard_settings(guard))
+        self._guard = _guard(guard)
         delay = LoginDelay(self.settings.login_delay, burst=self.settings.login_burst)
         self._call_blocking = Caller(self._storage)
         self._call_quick = Caller(self._storage, blocking=False)
+        _check_issuers(kerberos, oauth)
+        secret = _secret(secret)
         if backend is None:
-            if accounts is None or store is None:
-                raise TypeError("a server needs accounts and a store, or a backend")
-            if case_insensitive and not isinstance(accounts, Mapping):
-                raise ValueError("case_insensitive goes with a mapping; a store has its own way")
-            backend = self._standard_backend(
-                as_accounts(accounts, case_insensitive=case_insensitive),
-                store,
-                oauth,
-                secret or secrets.token_bytes(32),
-            )
+            accounts = _accounts(accounts, _flag("case_insensitive", case_insensitive))
+            backend = self._standard_backend(accounts, store, oauth, secret)
         elif accounts is not None or store is not None:
-            raise TypeError(
-                "a backend takes the place of accounts and store: give one or the other"
-            )
-        elif not isinstance(backend, Backend):
-            raise TypeError(f"backend={backend!r}: it must derive from restante.Backend")
+            raise TypeError("backend takes the place of accounts and store: give one or the other")
         self.context = Context(
             settings=self.settings,
-            backend=backend,
+            backend=as_backend(backend),
             guard=self._guard,
             login_delay=delay,
             hooks=self._hooks,
@@ -158,6 +182,7 @@ class Pop3Server(Events):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[Any] | None = None
         self._thread: LoopThread | None = None
         self._closed = asyncio.Event()
 
@@ -168,10 +193,12 @@ class Pop3Server(Events):
     def _standard_backend(
         self,
         accounts: AccountStore,
-        store: Store | MaildropStore,
+        store: Store | MaildropStore | None,
         oauth: OAuth | None,
         secret: bytes,
     ) -> StandardBackend:
+        if store is None:
+            raise TypeError(f"store is missing: {_NEEDED}")
         plain = isinstance(store, MaildropStore) and not store.blocking
         opened = as_store(store, self._call_quick if plain else self._call_blocking)
         settings = self.settings
@@ -193,13 +220,55 @@ class Pop3Server(Events):
 
     # What applications register
 
-    def on(self, event: Event) -> Callable[[F], F]:
+    @overload
+    def on(self, event: Literal["start", "stop"]) -> Callable[[LifeHandler], LifeHandler]: ...
+
+    @overload
+    def on(
+        self, event: Literal["certificate"]
+    ) -> Callable[[CertificateHandler], CertificateHandler]: ...
+
+    @overload
+    def on(
+        self, event: Literal["authenticate"]
+    ) -> Callable[[AuthenticateHandler], AuthenticateHandler]: ...
+
+    @overload
+    def on(
+        self, event: Literal["accept_connection", "mailbox_info"]
+    ) -> Callable[[SessionVeto], SessionVeto]: ...
+
+    @overload
+    def on(self, event: Literal["delete"]) -> Callable[[DeleteHandler], DeleteHandler]: ...
+
+    @overload
+    def on(self, event: Literal["retrieve"]) -> Callable[[RetrieveHandler], RetrieveHandler]: ...
+
+    @overload
+    def on(self, event: Literal["receive_command"]) -> Callable[[LineVeto], LineVeto]: ...
+
+    @overload
+    def on(
+        self, event: Literal["close_connection", "reset"]
+    ) -> Callable[[SessionHandler], SessionHandler]: ...
+
+    @overload
+    def on(self, event: Literal["send_response"]) -> Callable[[LineHandler], LineHandler]: ...
+
+    @overload
+    def on(self, event: Literal["server_error"]) -> Callable[[ErrorHandler], ErrorHandler]: ...
+
+    @overload
+    def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]: ...
+
+    def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]:
         """Decorator: call the function at `event`; see `Events` for their names.
 
         Raises ValueError for an unknown event, TypeError for what can't be a handler.
         """
+        check_event(event)
 
-        def register(handler: F) -> F:
+        def register(handler: AnyHandler) -> AnyHandler:
             self._hooks.add(event, handler)
             return handler
 
@@ -212,21 +281,26 @@ class Pop3Server(Events):
         states: Sequence[State] | None = None,
         capability: str | None = None,
         secret: bool = False,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[CommandHandler], CommandHandler]:
         """Decorator: let the function answer `verb`, in place of a built-in or as a new one.
 
         It is called with the session, the argument as text, and `default`, which does what
         the built-in command does and gives its reply. It returns a reply, text, or lines.
         states, capability, secret: for a new command, where it is answered, its line in CAPA,
         and whether its argument is kept out of the logs.
-        """
 
-        def register(handler: F) -> F:
-            check_handler(handler, f"the handler of {verb}")
+        Raises ValueError for a name that can't be a command's and for states or a capability
+        of a built-in command, TypeError for what can't be a handler.
+        """
+        if not isinstance(verb, str):
+            raise TypeError(f'command({verb!r}): give the command\'s name, as in command("STAT")')
+
+        def register(handler: CommandHandler) -> CommandHandler:
+            check_handler(handler, f"the handler of {verb}", ("session", "argument", "default"))
             if verb in self.commands and states is None and capability is None:
                 self.commands.replace(verb, handler, secret=secret)
             else:
-                where = BOTH if states is None else frozenset(states)
+                where = BOTH if states is None else _states(states)
                 self.commands.add(verb, handler, states=where, capability=capability, secret=secret)
             return handler
 
@@ -374,16 +448,21 @@ class Pop3Server(Events):
     async def close(self) -> None:
         """Stop listening, finish replies in flight, end all sessions. Harmless when repeated.
 
-        Raises RuntimeError in another event loop than the server's.
+        Raises RuntimeError in another event loop than the server's, and in a handler, for
+        which it would wait; `stop` may be called in both.
         """
         if self._loop is None:
             return
         if self._loop is not asyncio.get_running_loop():
             raise RuntimeError("the server runs in another event loop: call stop() instead")
+        task = asyncio.current_task()
+        if task is self._closing or self._live.runs(task):
+            raise RuntimeError("close() would wait for this very handler: call stop() instead")
         if not self._live.accepting:
             await self._closed.wait()
             return
         self._live.accepting = False
+        self._closing = task
         for server in self._listening:
             server.close()
         await self._live.drain(self.settings.drain_seconds)
@@ -412,7 +491,7 @@ class Pop3Server(Events):
 
     async def _end(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._workers.stop)
-        self._loop = None
+        self._loop = self._closing = None
         self._closed.set()
 
     def _call_soon(self, function: Callable[[], object]) -> None:
@@ -498,6 +577,22 @@ async def _nothing() -> None:
     pass
 
 
+def _flag(name: str, given: bool) -> bool:
+    if not isinstance(given, bool):
+        raise TypeError(f"{name}={given!r}: allowed is true or false")
+    return given
+
+
+def _accounts(
+    given: AccountStore | Mapping[str, str | Account] | None, case_insensitive: bool
+) -> AccountStore:
+    if given is None:
+        raise TypeError(f"accounts are missing: {_NEEDED}")
+    if case_insensitive and not isinstance(given, Mapping):
+        raise ValueError("case_insensitive goes with a mapping; a store has its own way")
+    return as_accounts(given, case_insensitive=case_insensitive)
+
+
 def _listeners(
     given: Sequence[Listener] | None, host: str | None, port: int | None, tls: TlsMode | None
 ) -> list[Listener]:
@@ -512,6 +607,8 @@ def _listeners(
         ]
     if (host, port, tls) != (None, None, None):
         raise ValueError("host, port and tls say where to listen, and so do listeners: give either")
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"listeners={given!r}: give a list of restante.Listener")
     if not given:
         raise ValueError("listeners=[]: at least one is needed")
     for each in given:
@@ -524,11 +621,11 @@ def _tls_settings(
     certificate: Certificate | None, given: TlsSettings | None, listeners: Sequence[Listener]
 ) -> TlsSettings | None:
     if certificate is not None and not isinstance(certificate, Certificate):
-        raise TypeError(
-            f"certificate={certificate!r}: give restante.Certificate(chain, key), with PEM files"
-        )
+        raise TypeError(f"certificate={certificate!r}: {A_CERTIFICATE}")
     if given is not None and not isinstance(given, TlsSettings):
         raise TypeError(f"tls_settings={given!r}: give restante.TlsSettings(certificate)")
+    if given is not None and certificate is not None:
+        raise ValueError("tls_settings has a certificate in it: give one or the other")
     if given is None and certificate is not None:
         given = TlsSettings(certificate)
     wanted = [each.tls for each in listeners if each.tls != "none"]
@@ -537,7 +634,43 @@ def _tls_settings(
     return given
 
 
-def _guard_settings(given: GuardSettings | None) -> GuardSettings | None:
-    if given is not None and not isinstance(given, GuardSettings):
-        raise TypeError(f"guard={given!r}: give restante.GuardSettings or a restante.Guard")
+def _guard(given: Guard | GuardSettings | None) -> Guard:
+    if isinstance(given, Guard):
+        return given
+    if not isinstance(given, GuardSettings | None):
+        raise TypeError(f"guard={given!r}: give restante.GuardSettings(…) or a restante.Guard(…)")
+    return Guard(given)
+
+
+def _secret(given: bytes | None) -> bytes:
+    if given is None:
+        return secrets.token_bytes(SECRET_OCTETS)
+    if not isinstance(given, bytes):
+        kind = type(given).__name__
+        raise TypeError(f"secret: {kind} was given, and bytes are expected: {_MAKE_ONE}")
+    if len(given) < SECRET_OCTETS:
+        raise ValueError(f"secret: {len(given)} octets were given, and 32 are needed: {_MAKE_ONE}")
     return given
+
+
+def _states(given: Sequence[State]) -> frozenset[State]:
+    if not isinstance(given, list | tuple | set | frozenset) or not given:
+        raise TypeError(f"states={given!r}: give a list of restante.State")
+    for each in given:
+        if not isinstance(each, State):
+            raise TypeError(f"states: {each!r} is no restante.State")
+    return frozenset(given)
+
+
+def _check_issuers(kerberos: Kerberos | None, oauth: OAuth | None) -> None:
+    # Each is only loaded where one is given.
+    if kerberos is not None:
+        from restante.accounts.kerberos import Kerberos  # noqa: PLC0415
+
+        if not isinstance(kerberos, Kerberos):
+            raise TypeError(f"kerberos={kerberos!r}: give restante.Kerberos(keytab)")
+    if oauth is not None:
+        from restante.accounts.oauth import OAuth  # noqa: PLC0415
+
+        if not isinstance(oauth, OAuth):
+            raise TypeError(f"oauth={oauth!r}: give restante.OAuth(issuer=…)")

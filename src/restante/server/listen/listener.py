@@ -39,6 +39,10 @@ class Listener:
     proxy_networks: addresses of the proxies to believe, or networks such as `10.0.0.0/8`.
     sockets: that listen already, TCP, instead of `host` and `port`; the server closes them
         when it stops.
+
+    A server copies what it is given: one listener may be given to several.
+
+    Raises TypeError for a value of a wrong type and ValueError for one that isn't allowed.
     """
 
     host: str = "127.0.0.1"
@@ -56,8 +60,21 @@ class Listener:
     def __post_init__(self) -> None:
         if self.tls not in TLS_MODES:
             raise ValueError(f"tls={self.tls!r}: allowed are {', '.join(TLS_MODES)}")
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port={self.port}: allowed are 0 to 65535")
+        if not isinstance(self.host, str):
+            raise TypeError(f'host={self.host!r}: it must be text; "" listens on all addresses')
+        for name, most in (("port", 65535), ("backlog", 65535)):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise TypeError(f"{name}={value!r}: allowed is a whole number from 0 to {most}")
+            if not 0 <= value <= most:
+                raise ValueError(f"{name}={value}: allowed are 0 to {most}")
+        if isinstance(self.proxy_networks, str):
+            raise ValueError(  # noqa: TRY004 - as for every other wrong network
+                f"proxy_networks={self.proxy_networks!r}: give a list of addresses and networks"
+            )
+        for each in self.sockets:
+            if not isinstance(each, socket.socket):
+                raise TypeError(f"sockets: {each!r} is no socket")
         try:
             self._proxies = network_set(self.proxy_networks)
         except ValueError as error:

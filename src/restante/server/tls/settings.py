@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from restante.server.tls.certificates import end_point, first_certificate
 from restante.server.tls.exporter import exporter
@@ -22,6 +22,8 @@ GOODBYE_SECONDS = 2.0
 is closed gives its lease back only then."""
 
 ClientCertificates: TypeAlias = Literal["none", "ask", "require"]
+CLIENT_CERTIFICATES: tuple[ClientCertificates, ...] = get_args(ClientCertificates)
+A_CERTIFICATE = "give restante.Certificate(chain, key), with the names of PEM files"
 NameHook: TypeAlias = Callable[[str | None], ssl.SSLContext | None]
 
 
@@ -30,11 +32,20 @@ class Certificate:
     """A certificate chain and its private key, PEM files.
 
     key: may be left out when the chain's file holds it too. password: of the key.
+
+    Raises TypeError for what can't be a file's name.
     """
 
     chain: str | PathLike[str]
     key: str | PathLike[str] | None = None
     password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in (("chain", self.chain), ("key", self.key)):
+            if not isinstance(value, str | PathLike) and (name == "chain" or value is not None):
+                raise TypeError(f"{name}={value!r}: give the name of a PEM file")
+        if not isinstance(self.password, str | None):
+            raise TypeError("password: it must be text")
 
     def files(self) -> list[Path]:
         """The files that it is read from."""
@@ -50,8 +61,29 @@ class Certificate:
         for path in self.files():
             path.open("rb").close()  # OpenSSL's own error doesn't say which file
         key = fspath(self.key) if self.key is not None else None
-        # A password of "" stops OpenSSL from asking on the terminal.
-        context.load_cert_chain(fspath(self.chain), key, password=self.password or "")
+        try:
+            # A password of "" stops OpenSSL from asking on the terminal.
+            context.load_cert_chain(fspath(self.chain), key, password=self.password or "")
+        except ssl.SSLError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: ssl.SSLError) -> ssl.SSLError:
+        """OpenSSL's error, with the files and what may be wrong with them."""
+        chain, *others = map(str, self.files())
+        key = others[0] if others else chain
+        reason = error.reason or ""
+        if "MISMATCH" in reason:
+            text = f"the private key in {key} isn't the one of the certificate in {chain}"
+        elif first_certificate(Path(chain).read_text("latin-1")) is None:
+            text = f"{chain} has no certificate in it; a PEM file is expected"
+        elif "PRIVATE KEY-----" not in Path(key).read_text("latin-1"):
+            text = f"{key} has no private key in it; a PEM file is expected"
+        else:
+            said = reason.replace("_", " ").lower() or "is a password missing, or wrong?"
+            text = f"the private key in {key} can't be read: {said}"
+        named = type(error)(error.errno, text)
+        named.library, named.reason = error.library, error.reason
+        return named
 
 
 class TlsSettings:
@@ -63,8 +95,9 @@ class TlsSettings:
     client_certificates: don't ask, ask, or require one signed by `client_ca`.
     name_hook: called with the server name asked for; its context goes before the others.
 
-    Raises OSError or ssl.SSLError when a file can't be used, ValueError when a client
-    certificate is wanted and no `client_ca` says whose.
+    Raises OSError or ssl.SSLError when a file can't be used, TypeError for what is no
+    `Certificate`, and ValueError when a client certificate is wanted and no `client_ca` says
+    whose.
     """
 
     def __init__(
@@ -76,6 +109,13 @@ class TlsSettings:
         client_ca: str | PathLike[str] | None = None,
         name_hook: NameHook | None = None,
     ) -> None:
+        named = {f"by_name[{name!r}]": each for name, each in (by_name or {}).items()}
+        for what, each in {"certificate": certificate, **named}.items():
+            if not isinstance(each, Certificate):
+                raise TypeError(f"{what}={each!r}: {A_CERTIFICATE}")
+        if client_certificates not in CLIENT_CERTIFICATES:
+            allowed = ", ".join(CLIENT_CERTIFICATES)
+            raise ValueError(f"client_certificates={client_certificates!r}: allowed are {allowed}")
         if client_certificates != "none" and client_ca is None:
             raise ValueError("client certificates need client_ca: the authorities to trust")
         self._client_certificates = client_certificates
