@@ -46,12 +46,12 @@ def names_of(node: ast.stmt) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize("path", [*FILES, *(set(FOLDERS) - IN_MAILDIRS)])
+@pytest.mark.parametrize("path", [*FILES, *sorted(set(FOLDERS) - IN_MAILDIRS)])
 def test_a_file_or_folder_exists(path: str) -> None:
     assert exists(path)
 
 
-@pytest.mark.parametrize(("path", "name"), NAMES, ids=":".join)
+@pytest.mark.parametrize(("path", "name"), NAMES)
 def test_a_name_is_in_its_file(path: str, name: str) -> None:
     assert name in names_in(SOURCES / path)
 
