@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -482,3 +483,21 @@ def test_swaks_delivers_pipelined() -> None:
     (message,) = store.mail("joe")
     assert b"\r\n.dot\r\n..dots\r\n" in message
     assert len(store.mail("ann")) == 1
+
+
+class _InPlaceStore(FakeStore):
+    blocking = False
+
+
+@pytest.mark.asyncio
+async def test_mail_is_written_on_threads_even_if_the_store_is_read_in_place() -> None:
+    """An fsync on the event loop would hold every session up."""
+    store = _InPlaceStore()
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say(*TO_JOE)
+        assert await peer.data(as_data(b"x\r\n")) == "250 2.0.0 delivered"
+        await peer.close()
+    assert store.threads
+    assert threading.current_thread().name not in store.threads

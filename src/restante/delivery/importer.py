@@ -64,7 +64,7 @@ async def import_messages(
         memory = None if journal is None else _Journal(stack, Path(journal))
         threads = WorkerThreads("import", 0, 1)
         stack.callback(threads.stop)
-        call = Caller(threads, blocking=store.blocking)
+        call = Caller(threads, blocking=True)
         for message in messages:
             envelope = Envelope(protocol="import")
             recipient = Recipient(account.name, account)

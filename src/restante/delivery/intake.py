@@ -70,7 +70,6 @@ class Intake:
     def __post_init__(self) -> None:
         self._own = WorkerThreads("delivery", 0, THREADS)
         threads = self.threads or self._own
-        self._call = Caller(threads, blocking=self.store.blocking)
         self.ask = Caller(threads, blocking=True)
 
     @property
@@ -100,7 +99,7 @@ class Intake:
             self.store,
             recipients,
             envelope,
-            call=self._call,
+            call=self.ask,
             observer=self.observer,
             together=together,
             trace=self.trace,

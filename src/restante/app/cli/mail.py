@@ -110,7 +110,7 @@ async def _deliver(
         store,
         recipients,
         envelope,
-        call=Caller(threads, blocking=store.blocking),
+        call=Caller(threads, blocking=True),
         observer=observer,
         together=True,
         spool=settings.spool_folder,
