@@ -139,8 +139,11 @@ def test_no_password_that_is_typed_in_the_wrong_place_is_shown(
 def test_no_secret_of_a_command_is_shown(verb: str, argument: bytes) -> None:
     """But for APOP's name and AUTH's mechanism: their secret is what follows."""
     secret = b"canary" + argument
-    for line in (b"%s %s", b"%s x %s", b"%s PLAIN %s", b"%s  x\t%s"):
-        assert CANARY not in shown(line % (verb.encode(), secret))
+    forms = [b"%s x %s", b"%s PLAIN %s", b"%s  x\t%s"]
+    if verb != "APOP":
+        forms.append(b"%s %s")
+    for form in forms:
+        assert CANARY not in shown(form % (verb.encode(), secret))
 
 
 @pytest.mark.parametrize(
