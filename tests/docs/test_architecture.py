@@ -60,7 +60,7 @@ def test_every_room_is_described() -> None:
     rooms = {each.parent.relative_to(SOURCES) for each in SOURCES.rglob("__init__.py")}
     described = {Path(folder) for folder in FOLDERS}
     inside = {"accounts/oauth", "accounts/schemes", "stores/maildir"}  # named by their files
-    assert {str(room) for room in rooms - described} <= {".", "testing", *inside}
+    assert {str(room) for room in rooms - described} <= {".", *inside}
 
 
 def test_the_picture_has_the_layers_that_are_enforced() -> None:
