@@ -10,8 +10,10 @@ from pathlib import Path
 from restante.extras import missing
 from restante.sasl.contract import MechanismInfo
 from restante.sasl.gssapi import gssapi
+from restante.settings_fields import suggest_settings
 
 
+@suggest_settings
 class Kerberos:
     """Lets people in by Kerberos tickets for this service.
 

@@ -13,6 +13,7 @@ from restante.delivery.deliver import Delivery, Recipient, tell
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import AccessLog, DeliveryObserver
 from restante.delivery.recipients import THREADS, Recipients, Refusal
+from restante.settings_fields import suggest_settings
 from restante.stores.contract import Store
 from restante.threads import WorkerThreads
 
@@ -33,6 +34,7 @@ class LiveConnection(Protocol):
         """Close at once."""
 
 
+@suggest_settings
 @dataclass(kw_only=True, eq=False)
 class Intake:
     """Where mail comes in: shared by the connections of one or several listeners.

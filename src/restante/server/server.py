@@ -58,7 +58,7 @@ from restante.server.mechanisms import mechanisms
 from restante.server.numbering import Numbering
 from restante.server.observer import AccessLog, Observer, Observers
 from restante.server.runner import LoopThread
-from restante.server.settings import SettingsGiven, settings_of
+from restante.server.settings import Settings, SettingsGiven
 from restante.server.tls.settings import A_CERTIFICATE, Certificate, TlsSettings
 from restante.server.transport.readiness import Readiness, readiness
 from restante.stores.contract import MaildropStore, Store
@@ -126,7 +126,7 @@ class Pop3Server(Events):
         secret: bytes | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
-        self.settings = settings_of(dict(settings))
+        self.settings = Settings(**settings)
         if _flag("for_tests", for_tests):
             if guard is not None:
                 raise ValueError("for_tests takes the place of guard: give one or the other")
