@@ -114,6 +114,11 @@ def check(settings: Any) -> None:
             _check_value(name, each, allowed)
 
 
+def check_setting(name: str, value: str, words: str, check: Callable[[str], object]) -> None:
+    """Hold one text against what is allowed, as `check` does for a dataclass's."""
+    _check_value(name, value, Allowed(types=(str,), words=words, check=check))
+
+
 def suggest_settings(kind: type[T]) -> type[T]:
     """A class decorator: a misspelt keyword is a TypeError with the one that was meant."""
     made = kind.__init__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import ssl
 import sys
 import time
@@ -24,6 +23,7 @@ from restante.guard.admission import Admission
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
+from restante.networks import own_host_name
 from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
@@ -188,7 +188,7 @@ class Pop3Server(Events):
 
     @property
     def _hostname(self) -> str:
-        return self.settings.hostname or socket.gethostname() or "localhost"
+        return self.settings.hostname or own_host_name()
 
     def _standard_backend(
         self,

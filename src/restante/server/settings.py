@@ -12,9 +12,10 @@ from restante.defaults import (
     REMEMBER_SECONDS,
     SCRAM_ITERATIONS,
 )
+from restante.networks import A_HOST_NAME, check_host_name
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
-from restante.settings_fields import bounded, check, choice, suggest_settings
+from restante.settings_fields import bounded, check, choice, described, suggest_settings
 
 _COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
 
@@ -81,7 +82,7 @@ class Settings:
     expire_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
     utf8_headers: HeaderPolicy = "internationalized"
-    hostname: str | None = None
+    hostname: str | None = described(None, A_HOST_NAME, check_host_name)
     max_connections: int = bounded(10_000, 1)
     drain_seconds: float = bounded(10.0, 0, unit="seconds")
 
