@@ -51,9 +51,7 @@ class Authority:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("Authority of a test")
-        self._certificate = _signed(
-            self._name, self._name, self._key, self._key, *VALID, authority=True
-        )
+        self._certificate = _signed(self._name, self._name, self._key, self._key, authority=True)
         self._folder = TemporaryDirectory(prefix="restante-testing-")
         self._made = 0
         self.path = self._write("authority", self._certificate)
@@ -80,15 +78,15 @@ class Authority:
             issuer, signer = subject, key
         elif kind == "unknown-ca":
             issuer, signer = _name("Unknown authority"), ec.generate_private_key(ec.SECP256R1())
-        begin, end = WHEN.get(kind, VALID)
-        made = _signed(subject, issuer, key, signer, begin, end, dns=_alternatives(names))
+        when = WHEN.get(kind, VALID)
+        made = _signed(subject, issuer, key, signer, when=when, dns=_alternatives(names))
         return Certificate(self._write(kind, made, key))
 
     def client_certificate(self, name: str) -> Certificate:
         """A certificate for a client, for EXTERNAL: its e-mail address or common name is `name`."""
         key = ec.generate_private_key(ec.SECP256R1())
         email: list[x509.GeneralName] = [x509.RFC822Name(name)] if "@" in name else []
-        made = _signed(_name(name), self._name, key, self._key, *VALID, dns=email, client=True)
+        made = _signed(_name(name), self._name, key, self._key, dns=email, client=True)
         return Certificate(self._write("client", made, key))
 
     def close(self) -> None:
@@ -137,9 +135,8 @@ def _signed(
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
     signer: ec.EllipticCurvePrivateKey,
-    begin: timedelta,
-    end: timedelta,
     *,
+    when: tuple[timedelta, timedelta] = VALID,
     dns: Sequence[x509.GeneralName] = (),
     authority: bool = False,
     client: bool = False,
@@ -158,8 +155,8 @@ def _signed(
         .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + begin)
-        .not_valid_after(now + end)
+        .not_valid_before(now + when[0])
+        .not_valid_after(now + when[1])
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
 from restante.protocol.redaction import HIDDEN, masked
 from restante.server.client import ClientSession
 from restante.server.observer import Observer
+from restante.testing.wire import Tap, Wire
 
 MAX_SESSIONS = 10_000
 """Sessions that a recorder keeps. The oldest are forgotten."""
@@ -22,11 +23,21 @@ MAX_LINES = 10_000
 MAX_RAW = 1 << 20
 """Octets of a session that are kept as the client sent them, the first ones."""
 
+MAX_SENT = 1 << 16
+"""The same of what the client was sent."""
+
 SHOWN_SESSIONS = 20
 SHOWN_LINES = 200
 """How much of the recordings a report shows: of so many sessions, the last lines."""
 
+OPEN_VERBS = frozenset(
+    ("STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "QUIT", "TOP", "UIDL", "CAPA", "STLS", "UTF8",
+     "LANG", "USER")
+)  # fmt: skip
+"""Commands without a secret: what is wrong with their arguments is shown."""
+
 _UNKNOWN = "(unknown command"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(eq=False)
@@ -34,9 +45,11 @@ class RecordedSession:
     """One connection of a client, while it is open and afterwards.
 
     id: as the logs name it. peer: the client's address and port.
-    commands: the lines that the client sent, also those that are no commands; secrets are
-        shown as `****`.
-    replies: the first line of each reply, with the greeting.
+    commands: the lines that the client sent, as it wrote them, also those that are no commands;
+        secrets are shown as `****`, control characters as `\\x0d`.
+    replies: the first line of each reply, with the greeting, as the server gives it to the wire.
+    sent: the octets that the client was sent, inside TLS, after what faults have made of them;
+        the first 64 KiB.
     logged_in: the account's name; None when no login succeeded.
     mechanism: how: `USER`, `APOP` or SASL's name. tls: whether it is inside TLS.
     retrieved: unique-ids of the messages that were sent whole, in order (RETR).
@@ -56,6 +69,10 @@ class RecordedSession:
     deleted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     faults: list[object] = field(default_factory=list)
+    _raw: bytearray = field(default_factory=bytearray, repr=False)
+    _sent: bytearray = field(default_factory=bytearray, repr=False)
+    _pending: bytearray = field(default_factory=bytearray, repr=False)
+    _in_exchange: bool = field(default=False, repr=False)
     _lines: list[str] = field(default_factory=list, repr=False)
     _client: ClientSession | None = field(default=None, repr=False)
     _ended: str = field(default="", repr=False)
@@ -70,6 +87,19 @@ class RecordedSession:
     def is_over(self) -> bool:
         """Whether the connection has ended, and the maildrop is free again."""
         return self._client is None
+
+    @property
+    def raw(self) -> bytes:
+        """The octets that the client sent, inside TLS, the first MiB; secrets as `****`.
+
+        What the server hasn't read as a line, such as half a one, is at their end.
+        """
+        rest = bytes(self._pending)
+        return bytes(self._raw) + (HIDDEN.encode() if rest and self._in_exchange else rest)
+
+    @property
+    def sent(self) -> bytes:
+        return bytes(self._sent)
 
     @property
     def dialogue(self) -> str:
@@ -102,7 +132,7 @@ class Recorder(Observer):
         self._by_id: dict[str, RecordedSession] = {}
         self._sessions: deque[RecordedSession] = deque(maxlen=MAX_SESSIONS)
         self.ended = 0
-        """How many sessions have ended."""
+        """How many sessions have ended since the last `clear`."""
 
     @property
     def sessions(self) -> list[RecordedSession]:
@@ -129,7 +159,18 @@ class Recorder(Observer):
 
     def line(self, session: ClientSession, line: str) -> None:
         recorded = self._of(session)
-        shown = self._shown(line)
+        raw, newline, rest = bytes(recorded._pending).partition(b"\n")
+        if newline:
+            recorded._pending = bytearray(rest)
+        else:  # a fault has changed it, or nobody listens to the wire
+            raw = b""
+        octets = raw.removesuffix(b"\r")
+        shown = self._shown(line, octets) if newline else line
+        if newline and len(recorded._raw) < MAX_RAW:
+            same = shown == printable(octets)
+            end = raw[len(octets) :] + newline
+            recorded._raw += (octets if same else shown.encode()) + end
+        recorded._in_exchange = False
         recorded.commands.append(shown)
         recorded._note("C:", shown)
         self._changed()
@@ -137,6 +178,7 @@ class Recorder(Observer):
     def reply(self, session: ClientSession, line: str) -> None:
         recorded = self._of(session)
         recorded.replies.append(line)
+        recorded._in_exchange = line.startswith("+ ") or line == "+"
         recorded._note("S:", line)
         self._changed()
 
@@ -163,6 +205,17 @@ class Recorder(Observer):
 
     # One session
 
+    def of(self, session: ClientSession | None) -> RecordedSession | None:
+        """The recording of a session that is open."""
+        return None if session is None else self._by_id.get(session.id)
+
+    def fired(self, session: ClientSession | None, fault: object) -> None:
+        """A fault has fired."""
+        if (recorded := self.of(session)) is not None:
+            recorded.faults.append(fault)
+            recorded._note("--", f"fault: {fault}")
+            self._changed()
+
     def _begin(self, session: ClientSession) -> RecordedSession:
         recorded = RecordedSession(session.id, (session.peer_ip, session.peer_port))
         recorded._client, recorded.tls = session, session.tls
@@ -183,12 +236,46 @@ class Recorder(Observer):
         self.ended += 1
         self._changed()
 
-    def _shown(self, line: str) -> str:
-        """A line without the secrets that are known."""
-        if self._secrets is not None:
-            for secret in self._secrets():
-                line = line.replace(secret, HIDDEN)
-        return line
+    def _shown(self, safe: str, raw: bytes) -> str:
+        """A line as it was sent, but for its secrets. safe: as logs show it."""
+        text = printable(raw)
+        if self._secrets is None:
+            return text
+        verb, blank, _ = text.partition(" ")
+        if safe.startswith(_UNKNOWN):
+            return self._without_secrets(masked(text))
+        if HIDDEN not in safe:
+            return text
+        if verb.upper() in OPEN_VERBS:
+            return self._without_secrets(text)
+        # Of a response in an exchange nothing is shown, of a command what logs show of it.
+        return verb + safe[len(verb) :] if blank and safe[: len(verb)] == verb.upper() else safe
+
+    def _without_secrets(self, text: str) -> str:
+        assert self._secrets is not None
+        secrets = set(self._secrets())
+        return " ".join(HIDDEN if word in secrets else word for word in text.split(" "))
+
+
+class RawTap(Tap):
+    """Gives a recorder the octets themselves."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def received(self, wire: Wire, data: bytes) -> None:
+        if (recorded := self._recorder.of(wire.session)) is not None:
+            recorded._pending += data[: MAX_RAW - len(recorded._pending)]
+
+    def sent(self, wire: Wire, data: bytes) -> None:
+        if (recorded := self._recorder.of(wire.session)) is not None:
+            recorded._sent += data[: MAX_SENT - len(recorded._sent)]
+
+
+def printable(line: bytes) -> str:
+    """A line as text: octets that aren't UTF-8, and control characters, as `\\x00`."""
+    text = line.decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _unique_ids(session: ClientSession, numbers: Sequence[MessageNumber]) -> list[str]:

@@ -21,7 +21,8 @@ from restante.server.settings import SettingsGiven
 from restante.server.tls.settings import Certificate, ClientCertificates, TlsSettings
 from restante.testing.account import TIMEOUT, Accounts, MailAccount, WatchedStore
 from restante.testing.changes import Changes
-from restante.testing.recording import RecordedSession, Recorder, report
+from restante.testing.recording import RawTap, RecordedSession, Recorder, report
+from restante.testing.wire import wiring_of
 
 if TYPE_CHECKING:  # loaded when they are used
     from restante.accounts.kerberos import Kerberos
@@ -118,6 +119,7 @@ class MailServer:
                 **_with_defaults(settings),
             )
             self._pop3.observe(self._recorder)
+            wiring_of(self._pop3).taps.append(RawTap(self._recorder))
             if smtp:
                 from restante.testing.smtp import SmtpListener  # noqa: PLC0415
 
