@@ -176,6 +176,8 @@ class Recorder(Observer):
         self._changed()
 
     def reply(self, session: ClientSession, line: str) -> None:
+        if self.of(session) is None:
+            return  # it was turned away, and the reply is known
         recorded = self._of(session)
         recorded.replies.append(line)
         recorded._in_exchange = line.startswith("+ ") or line == "+"
