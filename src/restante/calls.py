@@ -156,7 +156,7 @@ class Caller:
     probation: let blocking functions be called in place once they have proved quick.
     """
 
-    __slots__ = ("_probation", "_threads", "on_threads", "pace")
+    __slots__ = ("_probation", "_threads", "in_part", "on_threads", "pace")
 
     def __init__(
         self, threads: WorkerThreads, *, blocking: bool = True, probation: bool = False
@@ -165,7 +165,9 @@ class Caller:
         self._probation = probation
         self.pace = Pace(proven=False) if blocking else Pace(proven=True)
         self.on_threads = 0
-        """Calls that a thread did, wholly or in part. The others are `pace.calls`."""
+        """Calls that a thread did, wholly or in part."""
+        self.in_part = 0
+        """Those of them that began in place, where `pace.calls` counts them."""
 
     async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, and give its result. Raises nothing but Exceptions."""
@@ -177,6 +179,7 @@ class Caller:
             result = pace.call(function, *args)
             if type(result) is OnThread:
                 self.on_threads += 1
+                self.in_part += 1
                 result = await self._threads.run(result)
         elif self._probation:
             self.on_threads += 1
