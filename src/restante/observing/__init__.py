@@ -3,4 +3,27 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-__all__: list[str] = []
+from typing import TYPE_CHECKING, Any
+
+from restante.public import load
+
+if TYPE_CHECKING:
+    from restante.observing.metrics import Metrics
+
+_HOMES = {
+    "metrics": "Metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    found = globals()[name] = load(__name__, _HOMES, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = [
+    "Metrics",
+]
