@@ -8,9 +8,33 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
-    from restante.observing.metrics import Metrics
+    from restante.observing.history import (
+        Deletion,
+        Device,
+        History,
+        MessageStory,
+        PastDelivery,
+        PastListing,
+        PastSession,
+        Rates,
+        RefusedLogin,
+        Retrieval,
+    )
+    from restante.observing.history_file import (
+        HistoryError,
+    )
+    from restante.observing.history_writer import (
+        HistoryWriter,
+    )
+    from restante.observing.metrics import (
+        Metrics,
+    )
 
 _HOMES = {
+    "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
+    " RefusedLogin Retrieval",
+    "history_file": "HistoryError",
+    "history_writer": "HistoryWriter",
     "metrics": "Metrics",
 }
 
@@ -25,5 +49,17 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Deletion",
+    "Device",
+    "History",
+    "HistoryError",
+    "HistoryWriter",
+    "MessageStory",
     "Metrics",
+    "PastDelivery",
+    "PastListing",
+    "PastSession",
+    "Rates",
+    "RefusedLogin",
+    "Retrieval",
 ]
