@@ -29,6 +29,7 @@ from restante.app.dialogues import RecentDialogues
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
+from restante.app.history import make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
 from restante.app.processes.listen_sockets import (
@@ -41,6 +42,7 @@ from restante.app.tls import make_all_tls
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
+from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import Recipients
 from restante.server import login
 from restante.server.listen.listener import Listener
@@ -85,6 +87,12 @@ class Service:
             self._tls, self._mail_tls = given.tls, given.mail_tls
             self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
+        mail_observers: list[DeliveryObserver] = [AccessLog()]
+        self._history = make_history(settings)
+        if self._history is not None:
+            self.pop3.observe(self._history.sessions)
+            mail_observers.append(self._history.deliveries)
+        self._mail_observer = DeliveryObservers(*mail_observers)
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
@@ -224,6 +232,7 @@ class Service:
             trace=delivery.trace,
             spool=self.settings.spool_folder,
             threads=self._threads,
+            observer=self._mail_observer,
         )
         self.intakes[name] = intake
         return intake
@@ -252,6 +261,8 @@ class Service:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._threads.stop)
         await loop.run_in_executor(None, self.guard.close)
+        if self._history is not None:
+            await loop.run_in_executor(None, self._history.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from restante.contained import call_contained
 from restante.delivery.envelope import Envelope
+
+log = logging.getLogger("restante.delivery")
 
 
 class DeliveryObserver:
@@ -37,6 +41,39 @@ class DeliveryObserver:
 
     def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
         """A login by SMTP has failed, or wasn't looked at as there were too many."""
+
+
+class DeliveryObservers(DeliveryObserver):
+    """Several observers as one. What one of them raises is logged; the others are told."""
+
+    def __init__(self, *observers: DeliveryObserver) -> None:
+        self._observers = observers
+
+    def delivered(self, envelope: Envelope, recipient: str, octets: int, unique_id: str) -> None:
+        for each in self._observers:
+            tell(each.delivered, envelope, recipient, octets, unique_id)
+
+    def not_delivered(
+        self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
+    ) -> None:
+        for each in self._observers:
+            tell(each.not_delivered, envelope, recipient, octets, reason, kept)
+
+    def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
+        for each in self._observers:
+            tell(each.refused, envelope, recipient, reply)
+
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
+        for each in self._observers:
+            tell(each.login_refused, what, name, peer, mechanism)
+
+
+def tell(method: Callable[..., None], *args: object) -> None:
+    """Call a method of an observer. What it raises is logged."""
+    try:
+        call_contained(method, *args)
+    except Exception:
+        log.exception("an observer of deliveries failed")
 
 
 class AccessLog(DeliveryObserver):

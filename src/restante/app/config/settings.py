@@ -357,6 +357,13 @@ class DeliverySection:
 
 
 @dataclass(frozen=True)
+class HistorySection:
+    enabled: bool = True
+    max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
+    days: float = bounded(30.0, 0.01, 3650, unit="days")
+
+
+@dataclass(frozen=True)
 class LogSection:
     format: Literal["human", "json"] = "human"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -390,6 +397,7 @@ class Settings:
     oauth: OAuthSection = table(OAuthSection)
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
+    history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
     console: ConsoleSection = table(ConsoleSection)
 
@@ -412,6 +420,11 @@ class Settings:
     def bans_file(self) -> Path:
         """The database of bans."""
         return self.server.data / "bans.sqlite"
+
+    @property
+    def history_file(self) -> Path:
+        """The database of what sessions and deliveries did."""
+        return self.server.data / "history.sqlite"
 
     @property
     def secret_file(self) -> Path:
