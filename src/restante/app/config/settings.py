@@ -87,7 +87,7 @@ def listen_host() -> Any:
     return described("127.0.0.1", "an IP address or a host name", _check_host)
 
 
-def listen_port(default: int) -> Any:
+def listen_port(default: Port) -> Any:
     """Where something listens, or that it doesn't."""
     words = 'a port from 0 to 65535 (0: any that is free), or "off"'
     return described(default, words, _or_number("off", 0, 65535))
@@ -375,6 +375,16 @@ class LogSection:
 
 
 @dataclass(frozen=True)
+class ConsoleSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    tls: Literal["none", "implicit"] = "none"
+    names: tuple[str, ...] = described((), "host names")
+    idle_minutes: float = bounded(30.0, 1, 1440, unit="minutes")
+    session_hours: float = bounded(12.0, 0.1, 168, unit="hours")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole configuration, all paths absolute."""
 
@@ -392,6 +402,7 @@ class Settings:
     delivery: DeliverySection = table(DeliverySection)
     history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
+    console: ConsoleSection = table(ConsoleSection)
 
     @property
     def mail_folder(self) -> Path:
@@ -429,6 +440,11 @@ class Settings:
         return self.server.data / "restante.sock"
 
     @property
+    def administrators_file(self) -> Path:
+        """Who may log in to the console."""
+        return self.server.data / "administrators.json"
+
+    @property
     def debug_log_file(self) -> Path:
         """The control file of the debug log."""
         return self.server.data / "debug-log.json"
@@ -463,6 +479,8 @@ class Settings:
         ]
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
+        if self.console.port != "off" and self.console.tls != "none":
+            keys.append("console.tls")
         return keys
 
 
