@@ -26,7 +26,7 @@ from math import inf
 from time import monotonic, thread_time
 from typing import Any, Generic, TypeVar
 
-from restante.contained import as_exception, await_contained, is_interrupt
+from restante.contained import await_contained, call_contained
 from restante.threads import WorkerThreads
 
 T = TypeVar("T")
@@ -109,15 +109,7 @@ class Pace:
         cpu = 0.0 if calls % SAMPLE_EVERY else thread_time()
         begun = monotonic()
         try:
-            return function(*args)
-        except StopIteration as error:
-            raise as_exception(error) from error
-        except Exception:
-            raise
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-            raise as_exception(error) from error
+            return call_contained(function, *args)
         finally:
             seconds = monotonic() - begun
             if cpu or seconds >= HARD_SECONDS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
@@ -14,6 +13,7 @@ from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder, write_file
 from restante.app.guard import make_guard
 from restante.app.passwords import new_password
+from restante.networks import own_host_name
 
 FIRST_ACCOUNT = "me"
 
@@ -31,7 +31,7 @@ def make_development_certificate(settings: Settings) -> bool:
     certificate, key = settings.development_certificate
     if certificate.exists() and key.exists():
         return False
-    names = ["localhost", settings.server.hostname or socket.gethostname()]
+    names = ["localhost", settings.server.hostname or own_host_name()]
     make_certificate(certificate, key, names, replace=True)
     return True
 

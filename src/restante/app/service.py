@@ -41,6 +41,7 @@ from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
 from restante.delivery.recipients import Recipients
+from restante.networks import own_host_name
 from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
@@ -211,7 +212,7 @@ class Service:
         intake = Intake(
             recipients=recipients,
             store=self._store,
-            hostname=self.settings.server.hostname or socket.gethostname(),
+            hostname=self.settings.server.hostname or own_host_name(),
             max_octets=delivery.size_limit,
             max_recipients=section.max_recipients,
             max_connections=section.max_connections,

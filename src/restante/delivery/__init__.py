@@ -1,7 +1,8 @@
 """Mail coming in: by SMTP, by LMTP, from files; always for local accounts, never onwards."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from restante.public import load
 
 if TYPE_CHECKING:
     from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
@@ -25,16 +26,14 @@ _HOMES = {
 }
 """The public names, by the module that each comes from."""
 
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: `restante deliver` needs few of them."""
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module 'restante.delivery' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"restante.delivery.{home}"), name)
+    found = globals()[name] = load(__name__, _HOMES, name)
     return found
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 __all__ = [

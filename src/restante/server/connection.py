@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 from restante.calls import go_on
@@ -535,11 +534,16 @@ class Connection(asyncio.Protocol):
 
     async def stays(self, seconds: float) -> bool:
         """Wait so long, but no longer than the client does. Whether it is still there."""
-        self._gone = asyncio.Event()
-        if not self.lost:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), seconds)
-        self._gone = None
+        self._gone = over = asyncio.Event()
+        # No `asyncio.wait_for`: from Python 3.12 on it works within tasks only, and this may have
+        # been begun in place.
+        timer = asyncio.get_running_loop().call_later(seconds, over.set)
+        try:
+            if not self.lost:
+                await over.wait()
+        finally:
+            timer.cancel()
+            self._gone = None
         return not self.lost
 
     async def start_tls(self) -> None:

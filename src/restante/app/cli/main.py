@@ -33,6 +33,7 @@ COMMANDS = Group(
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },
+    example="serve",
 )
 
 

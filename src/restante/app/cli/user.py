@@ -331,6 +331,8 @@ app = Group(
                 "list": list_app_passwords,
                 "remove": remove_app_password,
             },
+            example="list joe",
         ),
     },
+    example="list",
 )

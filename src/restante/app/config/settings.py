@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
 from restante.guard.settings import GuardSettings
-from restante.networks import parse_network
+from restante.networks import check_host_name, parse_network
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.server.settings import Settings as ServerSettings
 from restante.settings_fields import bounded, described, same
@@ -53,10 +53,6 @@ def _check_host(value: str) -> None:
     """Raises ValueError for what is neither an address nor a name, such as `host:port`."""
     if not value:
         raise ValueError("it is empty")
-    _check_hostname(value)
-
-
-def _check_hostname(value: str) -> None:
     if any(character.isspace() for character in value):
         raise ValueError("there is a blank in it")
     if len(value) > 255:
@@ -66,6 +62,11 @@ def _check_hostname(value: str) -> None:
             parse_network(value.partition("%")[0])
         except ValueError:
             raise ValueError("neither a port nor brackets nor a path belong here") from None
+
+
+def _check_host_name(value: str) -> None:
+    if value:
+        check_host_name(value)
 
 
 def _check_character(value: str) -> None:
@@ -114,7 +115,7 @@ def table(kind: type[Any]) -> Any:
 
 @dataclass(frozen=True)
 class ServerSection:
-    hostname: str = described("", 'a host name; "" is the machine\'s own', _check_hostname)
+    hostname: str = described("", 'a host name; "" is the machine\'s own', _check_host_name)
     data: Path = described(Path("data"), FOLDER)
     drain_seconds: float = of_server("drain_seconds")
     workers: Workers = described(
@@ -321,7 +322,9 @@ class LoginSection:
 class KerberosSection:
     keytab: Path | None = described(None, FILE)
     service: str = described("pop", "the name of a service", _check_host)
-    hostname: str = described("", 'a host name; "" is any that the keytab has keys of')
+    hostname: str = described(
+        "", 'a host name; "" is any that the keytab has keys of', _check_host_name
+    )
     realms: tuple[str, ...] = described((), "realms; [] is the keytab's own")
 
 

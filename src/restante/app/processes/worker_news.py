@@ -32,7 +32,7 @@ class WorkerNews:
             yield {"say": "news", "logins": dict(logins)}
         for kind, said in asdict(gossip).items() if gossip else ():
             for some in batches(said):
-                yield {"say": "news", "word": {kind: some}}
+                yield {"say": "news", "gossip": {kind: some}}
 
     def _connections(self) -> dict[str, int]:
         service = self._service
@@ -52,8 +52,8 @@ class WorkerNews:
                     service.intakes[name].elsewhere = int(number)
         if logins := message.get("logins"):
             service.pop3.context.login_delay.receive(logins)
-        if word := message.get("word"):
-            service.guard.receive(Gossip(**word))
+        if gossip := message.get("gossip"):
+            service.guard.receive(Gossip(**gossip))
 
 
 def live_sessions(service: Service) -> list[dict[str, Any]]:

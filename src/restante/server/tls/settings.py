@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 from restante.server.tls.certificates import end_point, first_certificate
 from restante.server.tls.exporter import exporter
 from restante.server.transport.transport import SocketTransport
+from restante.settings_fields import suggest_settings
 
 log = logging.getLogger("restante.server")
 
@@ -27,6 +28,7 @@ A_CERTIFICATE = "give restante.Certificate(chain, key), with the names of PEM fi
 NameHook: TypeAlias = Callable[[str | None], ssl.SSLContext | None]
 
 
+@suggest_settings
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate chain and its private key, PEM files.
@@ -86,6 +88,7 @@ class Certificate:
         return named
 
 
+@suggest_settings
 class TlsSettings:
     """What a server needs to speak TLS. One set of contexts serves all its listeners.
 

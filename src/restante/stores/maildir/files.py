@@ -155,7 +155,7 @@ class Folder:
         """Give a file a name in `other` that nobody has. Raises FileExistsError, OSError."""
         here, there = self._before + name, other._before + target
         try:
-            link(here, there, src_dir_fd=self._fd, dst_dir_fd=other._fd, follow_symlinks=False)
+            link(here, there, self._fd, other._fd)
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_HARD_LINKS:
                 raise
@@ -211,7 +211,20 @@ def names_in(path: str, most: int) -> list[str]:
         os.close(fd)
 
 
-link = os.link
+def link(name: str, target: str, here: int | None, there: int | None) -> None:
+    """Give a file a second name. A symbolic link isn't followed. Raises OSError.
+
+    here, there: descriptors of the folders, or None.
+    """
+    try:
+        os.link(name, target, src_dir_fd=here, dst_dir_fd=there, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # PyPy 7.3.19 refuses the flag, and follows no links without it.
+        os.link(name, target, src_dir_fd=here, dst_dir_fd=there)
+
+
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 

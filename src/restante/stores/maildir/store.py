@@ -22,6 +22,7 @@ from typing import ClassVar, Literal
 from restante.accounts.contract import Account
 from restante.calls import OnThread
 from restante.protocol.listing import valid_unique_id
+from restante.settings_fields import suggest_settings
 from restante.stores.contract import Maildrop, Store
 from restante.stores.maildir import journal
 from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
@@ -71,6 +72,7 @@ HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 """Of an index that is saved while messages are still being read."""
 
 
+@suggest_settings
 class Maildir(Store):
     """A store of maildrops in Maildir format.
 
