@@ -25,6 +25,7 @@ COMMANDS = Group(
         ),
         "sessions": Lazy(f"{_HERE}.live:sessions", "List the live sessions of a running server."),
         "status": Lazy(f"{_HERE}.live:status", "List the processes that serve."),
+        "console": Lazy(f"{_HERE}.console:app", "Who may log in to the console."),
         "deliver": Lazy(f"{_HERE}.mail:deliver", "Deliver the message on standard input."),
         "import": Lazy(f"{_HERE}.mail:import_", "Import mail from files, which stay as they are."),
         "check-config": Lazy(
@@ -37,6 +38,7 @@ COMMANDS = Group(
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },
+    example="serve",
 )
 
 
