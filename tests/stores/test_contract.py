@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from restante.accounts.contract import Account
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
+from restante.stores.sqlite.store import SqliteStore
 from restante.testing.contracts import MaildropStoreContract, StoreContract, StoreUnderTest
 from tests.stores.stores import AsyncDictStore, DictStore, InPlaceDictStore
 
@@ -61,6 +64,23 @@ class TestMaildirOfOthers(TestMaildir):
         name = f"17000{self.count:05d}.V1I{self.count:x}M{self.count:06d}.host"
         (folder / "tmp" / name).write_bytes(message)
         (folder / "tmp" / name).rename(folder / "new" / name)
+
+
+class TestSqliteStore(LeaseOfOurs, StoreContract):
+    def make_store(self, folder: Path) -> SqliteStore:
+        return SqliteStore(folder / "mail.sqlite")
+
+    def remove(self, store: SqliteStore, account: Account, number: int) -> None:
+        with closing(sqlite3.connect(store.path)) as database:
+            rows = database.execute(
+                "SELECT unique_id FROM messages JOIN maildrops ON maildrops.id = maildrop"
+                " WHERE name = ? AND removed IS NULL ORDER BY messages.id",
+                (account.maildrop_name,),
+            ).fetchall()
+        store.remove(account, rows[number - 1][0])
+
+    def end(self, store: SqliteStore) -> None:
+        store.close()
 
 
 class TestPlainStoreOfThreeMethods(LeaseOfOurs, MaildropStoreContract):

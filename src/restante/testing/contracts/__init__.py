@@ -1,6 +1,6 @@
 """Suites that hold stores to the contract: ours pass them, and yours can. They need pytest.
 
-    from restante.testing.contracts import StoreContract
+    from restante.testing import StoreContract
 
     class TestMyStore(StoreContract):
         def make_store(self, folder):
