@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 import pytest
 
+from restante.guard.settings import GuardSettings
 from restante.settings_fields import allowed_of, bounded, check, choice, items, unknown_setting
 
 
@@ -96,6 +99,45 @@ def test_the_declarations_can_be_read() -> None:
         "true or false",
         "a list of even numbers",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "misspelt", "meant"),
+    [
+        ("restante.GuardSettings", "ban_afer", "ban_after"),
+        ("restante.Guard", "setings", "settings"),
+        ("restante.Settings", "idle_timout", "idle_timeout"),
+        ("restante.TlsSettings", "certificat", "certificate"),
+        ("restante.Certificate", "chian", "chain"),
+        ("restante.Listener", "prot", "port"),
+        ("restante.OAuth", "isuer", "issuer"),
+        ("restante.Kerberos", "hostnam", "hostname"),
+        ("restante.Account", "mail_drop", "maildrop"),
+        ("restante.AppPassword", "credentials", "credential"),
+        ("restante.StaticAccounts", "case_insensitiv", "case_insensitive"),
+        ("restante.SqliteAccounts", "case_insensitiv", "case_insensitive"),
+        ("restante.PasswdFile", "pth", "path"),
+        ("restante.accounts.LdapAccounts", "bind_dm", "bind_dn"),
+        ("restante.accounts.PostgresAccounts", "look_up", "lookup"),
+        ("restante.accounts.MysqlAccounts", "look_up", "lookup"),
+        ("restante.accounts.PamAccounts", "servise", "service"),
+        ("restante.Maildir", "fsnc", "fsync"),
+        ("restante.delivery.Intake", "hostnme", "hostname"),
+        ("restante.delivery.Recipients", "domain", "domains"),
+    ],
+)
+def test_whatever_has_settings_answers_a_misspelt_one_by_the_one_that_was_meant(
+    kind: str, misspelt: str, meant: str
+) -> None:
+    package, _, name = kind.rpartition(".")
+    with pytest.raises(TypeError) as caught:
+        getattr(import_module(package), name)(**{misspelt: 1})
+    said = f"{name}: unknown setting {misspelt!r}: did you mean {meant!r}?"
+    assert str(caught.value) == said
+
+
+def test_the_signature_of_what_has_settings_stays() -> None:
+    assert str(inspect.signature(GuardSettings)).startswith("(*, free_failures: 'int' = 5,")
 
 
 def test_a_misspelt_setting_is_answered_by_the_one_that_was_meant() -> None:

@@ -1,7 +1,9 @@
-"""IP addresses and networks as text, and a map that finds the networks an address is in."""
+"""IP addresses, networks and host names as text; a map of the networks an address is in."""
 
 from __future__ import annotations
 
+import re
+import socket
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -12,6 +14,9 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 T = TypeVar("T")
 
+A_HOST_NAME = "a host name, as mail.example.org"
+
+_STRANGE = re.compile(r"[^A-Za-z0-9._-]")
 _MAPPED = 96  # bits before the IPv4 address in an IPv4-mapped one (RFC 4291 §2.5.5.2)
 
 
@@ -36,6 +41,27 @@ def parse_network(text: str) -> Network:
         if mapped is not None:
             return IPv4Network((mapped, network.prefixlen - _MAPPED))
     return network
+
+
+def check_host_name(text: str) -> None:
+    """Raise ValueError, with the reason, for what is no host name (RFC 1123 §2.1).
+
+    The underscore is taken too: machines in containers have it in their names.
+    """
+    if strange := _STRANGE.search(text):
+        raise ValueError(
+            f"{strange[0]!r} is in it; letters, digits, hyphens and dots may be,"
+            " and other letters as A-labels (xn--…)"
+        )
+    if len(text) > 253:
+        raise ValueError("it has more than 253 characters")
+    if not all(0 < len(label) <= 63 for label in text.split(".")):
+        raise ValueError("between its dots there must be 1 to 63 characters")
+
+
+def own_host_name() -> str:
+    """This machine's name. What doesn't belong in a host name is replaced by hyphens."""
+    return _STRANGE.sub("-", socket.gethostname()) or "localhost"
 
 
 def enclosing(address: Address, length: int) -> Network:

@@ -2,17 +2,19 @@
 
 A class of settings is a dataclass whose fields are made by `bounded`, `choice` and `items`, or
 have a plain default where every value of their type is allowed. `check` holds an instance
-against its declarations. Whoever needs the same settings in another form, as the configuration
-file does, reads them from `allowed_of`.
+against its declarations; `suggest_settings` answers misspelt
+ones. Whoever needs the same settings in another form, as the configuration file does, reads
+them from `allowed_of`.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -110,6 +112,27 @@ def check(settings: Any) -> None:
             object.__setattr__(settings, name, tuple(value))
         for each in value if allowed.several else (value,):
             _check_value(name, each, allowed)
+
+
+def check_setting(name: str, value: str, words: str, check: Callable[[str], object]) -> None:
+    """Hold one text against what is allowed, as `check` does for a dataclass's."""
+    _check_value(name, value, Allowed(types=(str,), words=words, check=check))
+
+
+def suggest_settings(kind: type[T]) -> type[T]:
+    """A class decorator: a misspelt keyword is a TypeError with the one that was meant."""
+    made = kind.__init__
+    known = [*inspect.signature(made).parameters][1:]
+
+    @wraps(made)
+    def make(self: T, *args: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise TypeError(f"{type(self).__name__}: {unknown_setting(name, known)}")
+        made(self, *args, **given)
+
+    kind.__init__ = make  # type: ignore[method-assign, assignment]
+    return kind
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,30 @@ def test_a_library_that_is_missing_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("arguments", [["nothing"], ["serve", "--no-such"], ["import"]])
 def test_a_wrong_command_line_is_status_2(arguments: list[str]) -> None:
     assert run(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known", "example"),
+    [
+        ("bans --data X", "list, ban, unban", "restante bans list --data X"),
+        (
+            "bans --data 'my data' ban 10.1.2.3",
+            "list",
+            "restante bans ban --data 'my data' 10.1.2.3",
+        ),
+        ("log --data X", "on, off, show", "restante log show --data X"),
+        ("user --set a=b", "add, change, passwd", "restante user list --set a=b"),
+        ("user app-password --data X", "add, list", "restante user app-password list joe --data X"),
+        ("--config X", "serve, try, user", "restante serve --config X"),
+    ],
+)
+def test_options_without_a_command_are_answered_by_the_commands_and_an_example(
+    call: Call, arguments: str, known: str, example: str
+) -> None:
+    done = call(*shlex.split(arguments))
+    assert (done.status, done.out) == (2, "")
+    assert f"is missing: known are {known}" in done.err
+    assert done.err.endswith(f"for example: {example}\n")
 
 
 def test_check_config_without_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ MOST_BYTECODES = 5215
 
 COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)
 
-pytestmark = pytest.mark.skipif(not COUNTED, reason="the bytecodes are those of CPython 3.11")
+pytestmark = pytest.mark.skipif(not COUNTED, reason="only CPython 3.11 is counted")
 
 
 @pytest.fixture(scope="module")

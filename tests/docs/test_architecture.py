@@ -59,7 +59,12 @@ def test_a_name_is_in_its_file(path: str, name: str) -> None:
 def test_every_room_is_described() -> None:
     rooms = {each.parent.relative_to(SOURCES) for each in SOURCES.rglob("__init__.py")}
     described = {Path(folder) for folder in FOLDERS}
-    inside = {"accounts/oauth", "accounts/schemes", "stores/maildir"}  # named by their files
+    inside = {
+        "accounts/oauth",
+        "accounts/schemes",
+        "stores/maildir",
+        "stores/sqlite",
+    }  # named by their files
     assert {str(room) for room in rooms - described} <= {".", *inside}
 
 

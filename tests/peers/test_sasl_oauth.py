@@ -17,8 +17,8 @@ import pytest
 from restante import Account, ClientSession, MemoryStore, Pop3Server, StaticAccounts
 from restante.accounts.oauth import OAuth
 from restante.sasl.oauth import MAX_TOKEN
-from tests.accounts.issuer import AUDIENCE, Issuer
-from tests.accounts.issuer import NAME as ADDRESS
+from restante.testing.issuer import AUDIENCE, Issuer
+from restante.testing.issuer import NAME as ADDRESS
 from tests.conftest import Authority
 from tests.needs import need
 from tests.server.kit import Client

@@ -7,7 +7,7 @@ from array import array
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from restante.protocol.downgrade import downgrade_header
@@ -92,6 +92,7 @@ def test_the_corpus(name: str) -> None:
 
 
 @given(messages)
+@example(b"\rTo: a\xc3\xbc")
 def test_f5_octets_and_all_the_rest(message: bytes) -> None:
     assert measure([message]) == expected(message)
 

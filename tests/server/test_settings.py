@@ -6,9 +6,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from restante import Listener
+from restante import Listener, MemoryStore, StaticAccounts
+from restante.delivery import Intake, Recipients
 from restante.guard.login_delay import LoginDelay
-from restante.server.settings import Settings, SettingsGiven, settings_of
+from restante.server.settings import Settings, SettingsGiven
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,35 @@ def test_a_mistake_is_named_with_its_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "reason"),
+    [
+        ("a b", "' ' is in it; letters, digits, hyphens and dots may be"),
+        ("mail.example.org\r\n", "'.r' is in it"),
+        ("bücher.example", "'ü' is in it; .*other letters as A-labels"),
+        ("[192.0.2.1]", "'\\[' is in it"),
+        ("", "between its dots there must be 1 to 63 characters"),
+        ("mail..example", "between its dots"),
+        ("a" * 64, "between its dots"),
+        ("a." * 130 + "a", "it has more than 253 characters"),
+    ],
+)
+def test_a_host_name_is_one(hostname: str, reason: str) -> None:
+    """It goes out in greetings, challenges and trace lines."""
+    allowed = "hostname=.*: allowed is a host name, as mail.example.org"
+    with pytest.raises(ValueError, match=rf"{allowed} \({reason}"):
+        Settings(hostname=hostname)
+    with pytest.raises(ValueError, match=rf"{allowed} \({reason}"):
+        Intake(recipients=Recipients(StaticAccounts({})), store=MemoryStore(), hostname=hostname)
+
+
+@pytest.mark.parametrize(
+    "hostname", ["localhost", "mail.example.org", "my_app-1", "xn--strae-oqa.de"]
+)
+def test_a_name_that_machines_have_is_taken(hostname: str) -> None:
+    assert Settings(hostname=hostname).hostname == hostname
 
 
 def test_the_defaults_are_allowed_and_a_short_idle_time_when_it_is_meant() -> None:
@@ -71,7 +101,7 @@ def test_the_keywords_that_type_checkers_know_are_the_settings() -> None:
 
 def test_a_misspelt_setting_is_told_with_the_right_name() -> None:
     with pytest.raises(TypeError, match="did you mean 'allow_plaintext'"):
-        settings_of({"alow_plaintext": True})
+        Settings(alow_plaintext=True)  # type: ignore[call-arg]
 
 
 class Clock:

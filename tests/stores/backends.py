@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from io import BufferedReader, BytesIO, FileIO
@@ -26,6 +27,7 @@ from restante.stores.contract import (
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
 from restante.stores.simple import SimpleMaildrops
+from restante.stores.sqlite.store import SqliteStore
 from restante.threads import WorkerThreads
 
 ANNA = Account("anna")
@@ -193,6 +195,32 @@ def _delivery(path: Path) -> tuple[str, str, int]:
     return seconds, micros, int(counter or 0)
 
 
+class SqliteBackend(Backend):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.store: SqliteStore = SqliteStore(folder / "mail.sqlite")
+
+    def end(self) -> None:
+        self.store.close()
+        super().end()
+
+    def put(self, message: bytes, account: Account = ANNA) -> None:
+        incoming = self.store.receive(account)
+        for at in range(0, len(message), 40_000):
+            incoming.write(message[at : at + 40_000])
+        incoming.commit()
+
+    def remove(self, number: int, account: Account = ANNA) -> None:
+        with sqlite3.connect(self.store.path) as database:
+            rows = database.execute(
+                "SELECT unique_id FROM messages JOIN maildrops ON maildrops.id = maildrop"
+                " WHERE name = ? AND removed IS NULL ORDER BY messages.id",
+                (account.maildrop_name,),
+            ).fetchall()
+        database.close()
+        self.store.remove(account, rows[number - 1][0])
+
+
 class DictStore(MaildropStore):
     """The three methods over a dict; how a message is given differs from one to the next."""
 
@@ -293,6 +321,7 @@ BACKENDS: dict[str, Callable[[Path], Backend]] = {
     "memory": MemoryBackend,
     "maildir": MaildirBackend,
     "maildir-of-others": OthersMaildirBackend,
+    "sqlite": SqliteBackend,
     "simple-plain": plain_backend,
     "simple-in-place": in_place_backend,
     "simple-async": async_backend,

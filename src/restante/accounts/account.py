@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from restante.settings_fields import suggest_settings
+
 
 class AccountError(Exception):
     """A store of accounts can't answer now. Becomes `-ERR [SYS/TEMP]`, never a refusal."""
@@ -16,6 +18,7 @@ PasswordCheck: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 it can't be told; only True is a yes."""
 
 
+@suggest_settings
 @dataclass(frozen=True, slots=True)
 class AppPassword:
     """A further password of an account, for one device or program; may be revoked alone.
@@ -27,6 +30,7 @@ class AppPassword:
     credential: str = field(repr=False)
 
 
+@suggest_settings
 @dataclass(frozen=True, slots=True)
 class Account:
     """One account.

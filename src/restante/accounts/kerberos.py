@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from restante.extras import missing
+from restante.networks import A_HOST_NAME, check_host_name
 from restante.sasl.contract import MechanismInfo
 from restante.sasl.gssapi import gssapi
+from restante.settings_fields import check_setting, suggest_settings
 
 
+@suggest_settings
 class Kerberos:
     """Lets people in by Kerberos tickets for this service.
 
@@ -24,7 +27,7 @@ class Kerberos:
         two realms must be the same person. People of other realms are refused.
 
     Raises ImportError when the library is missing, OSError when the keytab can't be read,
-    and ValueError when it has no key for the service.
+    and ValueError when it has no key for the service or `hostname` is no host name.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class Kerberos:
     ) -> None:
         if isinstance(realms, str):
             raise TypeError("realms takes several names, not one text")
+        if hostname is not None:
+            check_setting("hostname", hostname, A_HOST_NAME, check_host_name)
         try:
             from restante.accounts.kerberos_acceptor import Acceptor, credentials  # noqa: PLC0415 - an extra
         except ImportError as error:

@@ -41,6 +41,7 @@ from restante.accounts.ldap_wire import (
 from restante.accounts.names import is_valid_name, name_key, spellings
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
+from restante.settings_fields import suggest_settings
 
 log = logging.getLogger("restante.accounts")
 
@@ -51,6 +52,7 @@ _AD_REASON = re.compile(r"\bdata (?!52e|525)([0-9a-f]{3,4})\b")
 """Active Directory's reason, other than a wrong password and an unknown name."""
 
 
+@suggest_settings
 class LdapAccounts(AccountStore):
     """Accounts in the directory at `url`: `ldap://host`, `ldaps://host` or `ldapi://%2Fsocket`.
 

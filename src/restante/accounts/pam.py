@@ -18,6 +18,7 @@ from restante.accounts import pam_helper
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import is_valid_name
 from restante.extras import missing
+from restante.settings_fields import suggest_settings
 
 log = logging.getLogger("restante.accounts")
 
@@ -37,6 +38,7 @@ _REFUSALS = {
 """PAM's codes for a refusal; with any other code PAM can't tell."""
 
 
+@suggest_settings
 class PamAccounts(AccountStore):
     """Accounts that the PAM service `service` lets in, by `/etc/pam.d/<service>`.
 

@@ -35,6 +35,7 @@ from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import Matching, is_valid_name
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 from restante.calls import OnThread
+from restante.settings_fields import suggest_settings
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ _Format: TypeAlias = Literal["%u", "%n"]
 _Signature: TypeAlias = tuple[int, ...]
 
 
+@suggest_settings
 class PasswdFile(AccountStore):
     """The accounts of one file. It is looked at for changes at each look-up.
 

@@ -23,6 +23,7 @@ from restante.accounts.schemes import default_scheme as slowest_by_default
 from restante.accounts.sql_queries import Query, compile_query, one_row_of
 from restante.accounts.sql_rows import Row, account_of
 from restante.extras import missing
+from restante.settings_fields import suggest_settings
 
 IDLE_SECONDS = 300.0
 """How long a connection is kept that nobody uses: less than firewalls and servers bear."""
@@ -31,6 +32,7 @@ Connection: TypeAlias = Any
 """A connection, as the driver has it."""
 
 
+@suggest_settings
 class SqlAccounts(AccountStore):
     """Accounts that an operator's queries find. Use `PostgresAccounts` or `MysqlAccounts`.
 

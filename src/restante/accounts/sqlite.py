@@ -30,6 +30,7 @@ from restante.accounts.schemes import SCHEMES, hash_password, slowest, split_cre
 from restante.accounts.sqlite_file import DatabaseFile, transaction
 from restante.accounts.sqlite_schema import prepare
 from restante.calls import OnThread
+from restante.settings_fields import suggest_settings
 
 APP_SCHEME = "SSHA512"
 """The scheme of app passwords: they are long and random, so a quick hash is enough."""
@@ -57,6 +58,7 @@ def _unusable(why: str) -> AccountError:
     return AccountError(f"accounts in {why}")
 
 
+@suggest_settings
 class SqliteAccounts(AccountStore):
     """Accounts in the SQLite database at `path`. Safe to use from several threads.
 

@@ -17,8 +17,10 @@ from restante.accounts.names import (
     is_valid_name,
 )
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
+from restante.settings_fields import suggest_settings
 
 
+@suggest_settings
 class StaticAccounts(AccountStore):
     """A fixed list of accounts, which a program may change while it is in use.
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import secrets
-import socket
 
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.accounts import make_sqlite_accounts
+from restante.app.administrators import Administrators
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder, write_file
 from restante.app.guard import make_guard
 from restante.app.passwords import new_password
+from restante.networks import own_host_name
 
 FIRST_ACCOUNT = "me"
+FIRST_ADMINISTRATOR = "admin"
 
 
 def make_folders(settings: Settings) -> None:
@@ -31,7 +33,7 @@ def make_development_certificate(settings: Settings) -> bool:
     certificate, key = settings.development_certificate
     if certificate.exists() and key.exists():
         return False
-    names = ["localhost", settings.server.hostname or socket.gethostname()]
+    names = ["localhost", settings.server.hostname or own_host_name()]
     make_certificate(certificate, key, names, replace=True)
     return True
 
@@ -76,4 +78,19 @@ def make_first_account(loaded: Loaded) -> str | None:
             accounts.add(FIRST_ACCOUNT, password)
     except AccountExists:  # another server was started at the same moment
         return None
+    return password
+
+
+def make_first_administrator(loaded: Loaded) -> str | None:
+    """Where nothing is configured but the console is wanted and nobody may log in to it: make one.
+
+    Gives its password, to be shown this once; None when none was made.
+    """
+    settings = loaded.settings
+    if loaded.file is not None or settings.console.port == "off":
+        return None
+    if settings.administrators_file.exists():
+        return None
+    password = new_password()
+    Administrators(settings.administrators_file).set(FIRST_ADMINISTRATOR, password, new=True)
     return password

@@ -25,6 +25,7 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.app.debug_log import Choice, describe, read_choice
+from restante.app.dialogues import RecentDialogues
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
@@ -43,6 +44,7 @@ from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
 from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import Recipients
+from restante.networks import own_host_name
 from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
@@ -99,6 +101,8 @@ class Service:
         self._choice = Choice()
         self._choice_stamp: tuple[int, int] | None = None
         self._chosen: Choice | None = None
+        self.dialogues: RecentDialogues | None = None
+        """What the debug log has written lately; None: there is no console that asks for it."""
 
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
@@ -134,6 +138,8 @@ class Service:
         except BaseException:
             await self.close()
             raise
+        if self.settings.console.port != "off":
+            self.dialogues = RecentDialogues()
         self._heed_choice()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
@@ -219,7 +225,7 @@ class Service:
         intake = Intake(
             recipients=recipients,
             store=self._store,
-            hostname=self.settings.server.hostname or socket.gethostname(),
+            hostname=self.settings.server.hostname or own_host_name(),
             max_octets=delivery.size_limit,
             max_recipients=section.max_recipients,
             max_connections=section.max_connections,
@@ -244,6 +250,9 @@ class Service:
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
+        if self.dialogues is not None:
+            self.dialogues.close()
+            self.dialogues = None
         for server in self._servers:
             server.close()
         seconds = self.settings.server.drain_seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,8 @@ from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import AccessLog, DeliveryObserver, tell
 from restante.delivery.recipients import THREADS, Recipients, Refusal
+from restante.networks import A_HOST_NAME, check_host_name, own_host_name
+from restante.settings_fields import check_setting, suggest_settings
 from restante.stores.contract import Store
 from restante.threads import WorkerThreads
 
@@ -33,6 +34,7 @@ class LiveConnection(Protocol):
         """Close at once."""
 
 
+@suggest_settings
 @dataclass(kw_only=True, eq=False)
 class Intake:
     """Where mail comes in: shared by the connections of one or several listeners.
@@ -53,7 +55,7 @@ class Intake:
 
     recipients: Recipients
     store: Store
-    hostname: str = field(default_factory=socket.gethostname)
+    hostname: str = field(default_factory=own_host_name)
     max_octets: int = 50 * 1024 * 1024
     max_recipients: int = 100
     max_connections: int = 200
@@ -68,6 +70,7 @@ class Intake:
     _gone: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
+        check_setting("hostname", self.hostname, A_HOST_NAME, check_host_name)
         self._own = WorkerThreads("delivery", 0, THREADS)
         threads = self.threads or self._own
         self.ask = Caller(threads, blocking=True)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import domain_key
 from restante.calls import Caller
+from restante.settings_fields import suggest_settings
 from restante.threads import WorkerThreads
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ FOREIGN = Refusal(550, "5.7.1", "relaying denied")
 UNCERTAIN = Refusal(451, "4.3.0", "accounts can't be looked up now, try again later")
 
 
+@suggest_settings
 class Recipients:
     """Finds the account that gets the mail for an address.
 

@@ -68,8 +68,3 @@ def by_label(numbers: Numbers) -> dict[str, dict[str, float]]:
         label, _, rest = name.partition(":")
         found.setdefault(label, {})[rest] = number
     return found
-
-
-# Old name, until the app's processes say Gossip.
-
-Word = Gossip

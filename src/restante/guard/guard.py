@@ -50,6 +50,7 @@ from restante.guard.gossip import Gossip, Numbers
 from restante.guard.known import Bans, KnownAddresses, WrongSecrets
 from restante.guard.settings import GuardSettings
 from restante.networks import parse_network, shown
+from restante.settings_fields import suggest_settings
 
 log = logging.getLogger("restante.access")
 
@@ -66,6 +67,7 @@ _IGNORED = {"Mn", "Me", "Cf"}
 """Categories of characters that don't count in names: accents, and what can't be seen."""
 
 
+@suggest_settings
 class Guard:
     """What is counted and remembered for all connections; each has an `Admission`.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from restante.networks import parse_network
-from restante.settings_fields import bounded, check, items
+from restante.settings_fields import bounded, check, items, suggest_settings
 
 _NETWORKS = "addresses and networks such as 192.0.2.0/24"
 
 
+@suggest_settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardSettings:
     """How the guard treats strangers. The defaults leave room for offices behind one address.

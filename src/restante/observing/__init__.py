@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from restante.observing.history_writer import (
         HistoryWriter,
     )
+    from restante.observing.metrics import (
+        Metrics,
+    )
 
 _HOMES = {
     "explanation": "Client Explanation Finding explain",
@@ -39,6 +42,7 @@ _HOMES = {
     " RefusedLogin Retrieval",
     "history_file": "HistoryError",
     "history_writer": "HistoryWriter",
+    "metrics": "Metrics",
 }
 
 
@@ -61,6 +65,7 @@ __all__ = [
     "HistoryError",
     "HistoryWriter",
     "MessageStory",
+    "Metrics",
     "PastDelivery",
     "PastListing",
     "PastSession",

@@ -515,7 +515,7 @@ class DeliveryHistory(DeliveryObserver):
     def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
         self._put(_delivered("refused", envelope, recipient, 0, reason=reply))
 
-    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
         reason = what.removeprefix("login ")
         self._put(
             LoginRefused(

@@ -93,7 +93,7 @@ def is_internationalized(header: bytes) -> bool:
     """
     for field in _FIELD.findall(header):
         name, _, value = field.partition(b":")
-        name = name.strip().lower().decode("ascii", "replace")
+        name = name.rstrip(b" \t").lower().decode("ascii", "replace")
         if not value.isascii() and name in _ADDRESS_FIELDS | _TRACE_ADDRESS_FIELDS:
             return True
         if name == "received" and _BY_SMTPUTF8.search(value):

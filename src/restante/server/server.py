@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import ssl
 import sys
 import time
@@ -24,6 +23,7 @@ from restante.guard.admission import Admission
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
+from restante.networks import own_host_name
 from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.states import BOTH, State
@@ -58,9 +58,10 @@ from restante.server.mechanisms import mechanisms
 from restante.server.numbering import Numbering
 from restante.server.observer import AccessLog, Observer, Observers
 from restante.server.runner import LoopThread
-from restante.server.settings import SettingsGiven, settings_of
+from restante.server.settings import Settings, SettingsGiven
 from restante.server.tls.settings import A_CERTIFICATE, Certificate, TlsSettings
 from restante.server.transport.readiness import Readiness, readiness
+from restante.server.transport.transport import MakeTransport, SocketTransport
 from restante.stores.contract import MaildropStore, Store
 from restante.stores.simple import as_store
 from restante.threads import WorkerThreads
@@ -126,7 +127,7 @@ class Pop3Server(Events):
         secret: bytes | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
-        self.settings = settings_of(dict(settings))
+        self.settings = Settings(**settings)
         if _flag("for_tests", for_tests):
             if guard is not None:
                 raise ValueError("for_tests takes the place of guard: give one or the other")
@@ -175,6 +176,8 @@ class Pop3Server(Events):
             call_soon=self._call_soon,
         )
         """What connections need of the server."""
+        self.make_transport: MakeTransport = SocketTransport
+        """Makes the transport of each connection; set before the start. The test kit's fails."""
         self._mechanisms = mechanisms(self.settings, kerberos, oauth)
         self._schemes: frozenset[str] = frozenset()
         self._listening: list[Listening] = []
@@ -188,7 +191,7 @@ class Pop3Server(Events):
 
     @property
     def _hostname(self) -> str:
-        return self.settings.hostname or socket.gethostname() or "localhost"
+        return self.settings.hostname or own_host_name()
 
     def _standard_backend(
         self,
@@ -437,6 +440,7 @@ class Pop3Server(Events):
                 self._readiness,
                 tls=context,
                 handshake_seconds=self.settings.handshake_timeout,
+                make_transport=self.make_transport,
             )
         except OSError as error:
             where = f"{listener.host or 'all addresses'} port {listener.port}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from string import ascii_letters, digits, whitespace
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from restante.defaults import (
     EXTERNAL_NAMES,
@@ -12,13 +12,15 @@ from restante.defaults import (
     REMEMBER_SECONDS,
     SCRAM_ITERATIONS,
 )
+from restante.networks import A_HOST_NAME, check_host_name
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.protocol.policy import HeaderPolicy, UseAuth
-from restante.settings_fields import bounded, check, choice, unknown_setting
+from restante.settings_fields import bounded, check, choice, described, suggest_settings
 
 _COMMON_IN_NAMES = frozenset(ascii_letters + digits + whitespace + "@.-_")
 
 
+@suggest_settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything about a server that is a number or a choice.
@@ -80,7 +82,7 @@ class Settings:
     expire_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
     utf8_headers: HeaderPolicy = "internationalized"
-    hostname: str | None = None
+    hostname: str | None = described(None, A_HOST_NAME, check_host_name)
     max_connections: int = bounded(10_000, 1)
     drain_seconds: float = bounded(10.0, 0, unit="seconds")
 
@@ -131,12 +133,3 @@ class SettingsGiven(TypedDict, total=False):
     hostname: str | None
     max_connections: int
     drain_seconds: float
-
-
-def settings_of(given: dict[str, Any]) -> Settings:
-    """The settings that were given. Raises TypeError and ValueError, also for unknown names."""
-    known = {each.name for each in fields(Settings)}
-    for name in given:
-        if name not in known:
-            raise TypeError(unknown_setting(name, known))
-    return Settings(**given)

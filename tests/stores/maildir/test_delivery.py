@@ -6,7 +6,6 @@ import errno
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,7 +79,7 @@ def test_a_delivered_message_is_not_read_again(
 ) -> None:
     for message in NASTY.values():
         deliver(store, message)
-    monkeypatch.setattr("restante.stores.maildir.scan.measure_file", None)
+    monkeypatch.setattr("restante.stores.maildir.scan.measure_open", None)
     maildrop = opened(store)
     for number, message in enumerate(NASTY.values(), 1):
         content = fetch(maildrop, number)
@@ -149,7 +148,7 @@ def test_folders_that_vanish_are_made_again(tmp_path: Path, store: Maildir) -> N
 def test_nothing_is_left_of_a_delivery_that_fails(
     tmp_path: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*names: str, **folders: object) -> None:
+    def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "link", full)
@@ -194,15 +193,15 @@ def test_a_delivery_that_is_not_durable_is_taken_back(
 def test_it_is_durable_before_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Maildir(tmp_path)
     events: list[str] = []
-    real_fsync, real_link = os.fsync, os.link
+    real_fsync, real_link = os.fsync, files.link
 
     def fsync(fd: int) -> None:
         events.append("sync " + Path(f"/proc/self/fd/{fd}").readlink().parts[-2])
         real_fsync(fd)
 
-    def link(draft: str, target: str, **folders: Any) -> None:
+    def link(name: str, target: str, here: int | None, there: int | None) -> None:
         events.append("link")
-        real_link(draft, target, **folders)
+        real_link(name, target, here, there)
 
     incoming = store.receive(ANNA)
     incoming.write(b"x")
@@ -228,7 +227,7 @@ def test_once_prepared_it_takes_no_more(store: Maildir, tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*names: str, **folders: object) -> None:
+    def no_links(*given: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
     draft, target = tmp_path / "draft", tmp_path / "target"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from restante.accounts.oauth.claims import Demands
 from restante.extras import missing
 from restante.sasl.oauth import MAX_TOKEN
+from restante.settings_fields import suggest_settings
 
 if TYPE_CHECKING:
     from restante.accounts.oauth.introspection import Introspection
@@ -28,6 +29,7 @@ ALGORITHMS = (
 _DISCOVERY = "/.well-known/openid-configuration"
 
 
+@suggest_settings
 class OAuth:
     """Vouches for the access tokens of one issuer, for OAUTHBEARER and XOAUTH2.
 

@@ -169,4 +169,5 @@ def _as_json(bans: list[Ban], throttled: list[Throttled]) -> dict[str, Any]:
 app = Group(
     "Who is turned away or slowed down, and who shall be.",
     {"list": list_, "ban": ban, "unban": unban},
+    example="list",
 )

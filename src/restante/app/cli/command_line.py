@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,7 +53,7 @@ class Option:
 
 
 class Argument(Option):
-    """A parameter that stands by itself on the command line."""
+    """A parameter that stands by itself on the command line. With a default it may be left out."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ class Lazy:
 
 @dataclass(frozen=True)
 class Group:
-    """Commands below one name. help: what they are for."""
+    """Commands below one name. help: what they are for. example: one of them as it is called."""
 
     help: str
     commands: Mapping[str, Function | Group | Lazy]
+    example: str
 
     def described(self, name: str) -> str:
         """What `--help` prints."""
@@ -82,6 +84,15 @@ class Group:
         lines = [f"  {each:{width}}  {_summary(self.commands[each])}" for each in self.commands]
         listed = "\n".join(lines)
         return f"Usage: {name} COMMAND ...\n\n{self.help}\n\nCommands:\n{listed}"
+
+    def without_command(self, name: str, options: Sequence[str]) -> str:
+        """What to say when `options` come where a command belongs."""
+        meant = next((each for each in options if each in self.commands), self.example)
+        rest = [each for each in options if each != meant]
+        return (
+            f"the command of {name} is missing: known are {', '.join(self.commands)};"
+            f" for example: {name} {meant} {shlex.join(rest)}"
+        )
 
     def find(self, name: str) -> Function | Group:
         """A command. Raises UsageError."""
@@ -102,6 +113,8 @@ def execute(command: Function | Group, arguments: Sequence[str], name: str) -> N
         if not rest or rest[0] in ("-h", "--help"):
             print(command.described(name))
             raise Exit(0 if rest else 2)
+        if rest[0].startswith("-"):
+            raise UsageError(command.without_command(name, rest))
         name, command = f"{name} {rest[0]}", command.find(rest.pop(0))
     values = _parser(command, name).parse_args(rest)
     command(**vars(values))
@@ -143,7 +156,14 @@ def _add(
     flags = option.flags or (f"--{parameter.name.replace('_', '-')}",)
     if isinstance(option, Argument):
         metavar = option.metavar or parameter.name.upper()
-        parser.add_argument(parameter.name, metavar=metavar, type=_reader(plain, option), help=text)
+        parser.add_argument(
+            parameter.name,
+            metavar=metavar,
+            type=_reader(plain, option),
+            help=text,
+            nargs=None if required else "?",
+            default=default,
+        )
     elif plain is bool:
         for flag, value in zip(flags[0].split("/"), (True, False), strict=False):
             parser.add_argument(

@@ -86,4 +86,5 @@ def show(config: ConfigOption = None, data: DataOption = None, sets: SetOption =
 app = Group(
     "Log the dialogue of an account or an address, while the server runs.",
     {"on": on, "off": off, "show": show},
+    example="show",
 )

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
 from restante.guard.settings import GuardSettings
-from restante.networks import parse_network
+from restante.networks import check_host_name, parse_network
 from restante.protocol.limits import MIN_IDLE_SECONDS
 from restante.server.settings import Settings as ServerSettings
 from restante.settings_fields import bounded, described, same
@@ -53,10 +53,6 @@ def _check_host(value: str) -> None:
     """Raises ValueError for what is neither an address nor a name, such as `host:port`."""
     if not value:
         raise ValueError("it is empty")
-    _check_hostname(value)
-
-
-def _check_hostname(value: str) -> None:
     if any(character.isspace() for character in value):
         raise ValueError("there is a blank in it")
     if len(value) > 255:
@@ -66,6 +62,11 @@ def _check_hostname(value: str) -> None:
             parse_network(value.partition("%")[0])
         except ValueError:
             raise ValueError("neither a port nor brackets nor a path belong here") from None
+
+
+def _check_host_name(value: str) -> None:
+    if value:
+        check_host_name(value)
 
 
 def _check_character(value: str) -> None:
@@ -86,7 +87,7 @@ def listen_host() -> Any:
     return described("127.0.0.1", "an IP address or a host name", _check_host)
 
 
-def listen_port(default: int) -> Any:
+def listen_port(default: Port) -> Any:
     """Where something listens, or that it doesn't."""
     words = 'a port from 0 to 65535 (0: any that is free), or "off"'
     return described(default, words, _or_number("off", 0, 65535))
@@ -114,7 +115,7 @@ def table(kind: type[Any]) -> Any:
 
 @dataclass(frozen=True)
 class ServerSection:
-    hostname: str = described("", 'a host name; "" is the machine\'s own', _check_hostname)
+    hostname: str = described("", 'a host name; "" is the machine\'s own', _check_host_name)
     data: Path = described(Path("data"), FOLDER)
     drain_seconds: float = of_server("drain_seconds")
     workers: Workers = described(
@@ -321,7 +322,9 @@ class LoginSection:
 class KerberosSection:
     keytab: Path | None = described(None, FILE)
     service: str = described("pop", "the name of a service", _check_host)
-    hostname: str = described("", 'a host name; "" is any that the keytab has keys of')
+    hostname: str = described(
+        "", 'a host name; "" is any that the keytab has keys of', _check_host_name
+    )
     realms: tuple[str, ...] = described((), "realms; [] is the keytab's own")
 
 
@@ -372,6 +375,16 @@ class LogSection:
 
 
 @dataclass(frozen=True)
+class ConsoleSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    tls: Literal["none", "implicit"] = "none"
+    names: tuple[str, ...] = described((), "host names")
+    idle_minutes: float = bounded(30.0, 1, 1440, unit="minutes")
+    session_hours: float = bounded(12.0, 0.1, 168, unit="hours")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole configuration, all paths absolute."""
 
@@ -389,6 +402,7 @@ class Settings:
     delivery: DeliverySection = table(DeliverySection)
     history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
+    console: ConsoleSection = table(ConsoleSection)
 
     @property
     def mail_folder(self) -> Path:
@@ -426,6 +440,11 @@ class Settings:
         return self.server.data / "restante.sock"
 
     @property
+    def administrators_file(self) -> Path:
+        """Who may log in to the console."""
+        return self.server.data / "administrators.json"
+
+    @property
     def debug_log_file(self) -> Path:
         """The control file of the debug log."""
         return self.server.data / "debug-log.json"
@@ -460,6 +479,8 @@ class Settings:
         ]
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
+        if self.console.port != "off" and self.console.tls != "none":
+            keys.append("console.tls")
         return keys
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.policy import Policy, TlsMode
 from restante.protocol.table import CommandTable
+from restante.settings_fields import suggest_settings
 
 _OPTIONS = (
     ("TCP_NODELAY", 1),
@@ -25,6 +26,7 @@ def _no_policy() -> Policy:
     return Policy(CommandTable())
 
 
+@suggest_settings
 @dataclass(slots=True)
 class Listener:
     """One address that a server listens on.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import time
 from itertools import count
 from secrets import token_hex
 
+from restante.networks import own_host_name
 from restante.protocol.listing import UniqueId, as_unique_id
 
 # Windows has no ":" in file names, and programs there put one of two others before the flags.
@@ -63,6 +63,5 @@ def new_name() -> str:
     Short enough to be a unique-id as it is.
     """
     micros = time.time_ns() // 1000
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost"
     parts = f"M{micros % 1_000_000:06d}P{os.getpid()}Q{next(_counter)}R{token_hex(4)}"
-    return f"{micros // 1_000_000}.{parts}.{host}"[:70]
+    return f"{micros // 1_000_000}.{parts}.{own_host_name()}"[:70]
