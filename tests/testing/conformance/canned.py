@@ -228,7 +228,7 @@ class Session:
         if "case" not in self.flags:
             name = name.upper()
         method = getattr(self, f"do_{name}", None)
-        if method is None or (name in TRANSACTION) > self.logged_in and "no-states" in self.flags:
+        if method is None or ((name in TRANSACTION) > self.logged_in and "no-states" in self.flags):
             if method is not None or "takes-unknown" in self.flags:
                 return b"+OK\r\n"
         if method is None:
