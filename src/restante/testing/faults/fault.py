@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from urllib.parse import quote, unquote_to_bytes
 
 from restante.protocol.commands import COMMANDS
@@ -67,12 +67,14 @@ class Opened(Protocol):
 class _Kinds(type):
     """The classes of faults: a misspelt field is answered by those there are."""
 
-    def __call__(cls, *args: Any, **values: Any) -> Any:
-        known = [each.name for each in fields(cls) if each.init]  # type: ignore[arg-type]
-        for name in values:
-            if name not in known:
-                raise TypeError(f"{cls.__name__}: {unknown_setting(name, known)}")
-        return super().__call__(*args, **values)
+    if not TYPE_CHECKING:  # type checkers know the fields themselves
+
+        def __call__(cls, *args, **values):
+            known = [each.name for each in fields(cls) if each.init]
+            for name in values:
+                if name not in known:
+                    raise TypeError(f"{cls.__name__}: {unknown_setting(name, known)}")
+            return super().__call__(*args, **values)
 
 
 KINDS: dict[str, type[Fault]] = {}
@@ -201,7 +203,8 @@ class Fault(metaclass=_Kinds):
         items = [_item(name, value) for name, value in parts]
         joined = f"{self.name}-{items.pop(0)}" if own else self.name
         text = ",".join([joined, *items])
-        return f"{self.when}:{text}" if hasattr(self, "when") else text
+        when = getattr(self, "when", None)
+        return text if when is None else f"{when}:{text}"
 
     @classmethod
     def from_text(cls, when: str | None, items: Sequence[str]) -> Self:
