@@ -23,6 +23,7 @@ from restante.testing.faults import (
     Reset,
     Split,
 )
+from restante.testing.wire import wiring_of
 from tests.conftest import Authority
 from tests.testing.faults.harness import FIRST, eventually, failing
 
@@ -59,6 +60,7 @@ def test_a_hanging_connection_ends_with_its_client() -> None:
             client.send("STAT")
             assert client.quiet(0.05)
         eventually(lambda: server.server.sessions == 0)
+        assert wiring_of(server.server).wires == set()
 
 
 @pytest.mark.parametrize("when", ["greeting", "USER", "RETR"])
@@ -206,6 +208,7 @@ def test_the_handshake_of_stls_is_cut(authority: Authority) -> None:
             with pytest.raises((ConnectionError, ssl.SSLError)):
                 client.encrypt(authority.client_context())
         eventually(lambda: not server.server.sessions)
+        assert wiring_of(server.server).wires == set()
 
 
 def test_stls_is_offered_and_refused(authority: Authority) -> None:
