@@ -146,7 +146,7 @@ def test_half_closed_a_connection_still_takes_commands() -> None:
 
 
 def test_a_reply_is_late() -> None:
-    with failing(Delay("STAT", seconds=0.1)) as server, server.log_in() as client:
+    with failing(Delay("STAT", seconds=0.5)) as server, server.log_in() as client:
         client.send("STAT")
         assert client.quiet(0.02)
         assert client.line() == b"+OK 2 57\r\n"
