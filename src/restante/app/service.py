@@ -25,9 +25,11 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.app.debug_log import Choice, describe, read_choice
+from restante.app.dialogues import RecentDialogues
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
+from restante.app.history import make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
 from restante.app.processes.listen_sockets import (
@@ -40,6 +42,7 @@ from restante.app.tls import make_all_tls
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
+from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import Recipients
 from restante.networks import own_host_name
 from restante.server import login
@@ -85,6 +88,12 @@ class Service:
             self._tls, self._mail_tls = given.tls, given.mail_tls
             self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
+        mail_observers: list[DeliveryObserver] = [AccessLog()]
+        self._history = make_history(settings)
+        if self._history is not None:
+            self.pop3.observe(self._history.sessions)
+            mail_observers.append(self._history.deliveries)
+        self._mail_observer = DeliveryObservers(*mail_observers)
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
@@ -92,6 +101,8 @@ class Service:
         self._choice = Choice()
         self._choice_stamp: tuple[int, int] | None = None
         self._chosen: Choice | None = None
+        self.dialogues: RecentDialogues | None = None
+        """What the debug log has written lately; None: there is no console that asks for it."""
 
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
@@ -127,6 +138,8 @@ class Service:
         except BaseException:
             await self.close()
             raise
+        if self.settings.console.port != "off":
+            self.dialogues = RecentDialogues()
         self._heed_choice()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
@@ -220,6 +233,7 @@ class Service:
             trace=delivery.trace,
             spool=self.settings.spool_folder,
             threads=self._threads,
+            observer=self._mail_observer,
         )
         self.intakes[name] = intake
         return intake
@@ -236,6 +250,9 @@ class Service:
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
+        if self.dialogues is not None:
+            self.dialogues.close()
+            self.dialogues = None
         for server in self._servers:
             server.close()
         seconds = self.settings.server.drain_seconds
@@ -245,6 +262,8 @@ class Service:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._threads.stop)
         await loop.run_in_executor(None, self.guard.close)
+        if self._history is not None:
+            await loop.run_in_executor(None, self._history.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

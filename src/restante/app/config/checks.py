@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +29,7 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import Problem
 from restante.app.config.settings import (
     AccountsSection,
+    ConsoleSection,
     Kind,
     LmtpSection,
     Pop3Section,
@@ -73,7 +75,12 @@ def _value(settings: Settings, key: str) -> str:
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     """All that is listened on: key, host, port."""
     found = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
-    for key, section in (("smtp.port", settings.smtp), ("lmtp.port", settings.lmtp)):
+    sections: tuple[tuple[str, SmtpSection | LmtpSection | ConsoleSection], ...] = (
+        ("smtp.port", settings.smtp),
+        ("lmtp.port", settings.lmtp),
+        ("console.port", settings.console),
+    )
+    for key, section in sections:
         if section.port != "off":
             found.append((key, section.host, section.port))
     return found
@@ -81,7 +88,8 @@ def addresses(settings: Settings) -> list[tuple[str, str, int]]:
 
 def _ports(settings: Settings) -> Iterator[Finding]:
     found = addresses(settings)
-    if not found and settings.lmtp.socket is None:
+    mail = [key for key, _, _ in found if key != "console.port"]
+    if not mail and settings.lmtp.socket is None:
         yield "pop3.port", "nothing to listen on: every port is off"
     for i, (key, host, port) in enumerate(found):
         for other_key, other_host, other_port in found[:i]:
@@ -432,6 +440,8 @@ def _idle_mail(settings: Settings) -> Iterator[Finding]:
             differs = getattr(section, each.name) != getattr(default, each.name)
             if is_off and differs and each.name not in ("host", "port"):
                 yield f"{name}.{each.name}", f'has no effect while {name}.port is "off"'
+    if settings.console.port == "off" and _is_set(settings.console):
+        yield "console", 'has no effect while console.port is "off"'
     if pop3.login_burst > 1 and not pop3.login_delay:
         yield "pop3.login_burst", "has no effect without pop3.login_delay"
 
@@ -448,6 +458,27 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
         yield "delivery.catch_all", "there is no such account, or it is disabled"
     if settings.smtp.auth and settings.smtp.tls == "none":
         yield "smtp.auth", 'needs smtp.tls: "starttls" or "starttls_required"'
+
+
+def _console(settings: Settings) -> Iterator[Finding]:
+    console = settings.console
+    if console.port == "off":
+        return
+    if console.tls == "none" and not is_local(console.host):
+        yield "console.host", 'needs console.tls = "implicit", or an address such as 127.0.0.1'
+    missing_library = _why_no_console()
+    if missing_library:
+        yield "console.port", missing_library
+
+
+def _why_no_console() -> str:
+    """Why the console can't run; "" if it can."""
+    if not hasattr(socket, "AF_UNIX") or not hasattr(os, "fork"):
+        return 'not on this system; allowed: "off"'
+    for name in ("starlette", "jinja2", "uvicorn"):
+        if find_spec(name) is None:
+            return f"the console needs {name}: pip install 'restante[console]'"
+    return ""
 
 
 def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
@@ -513,6 +544,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_login, False),
     (_idle, False),
     (_delivery, False),
+    (_console, False),
     (_idle_mail, True),
     (_expired, True),
     (_exposed, True),

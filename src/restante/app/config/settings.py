@@ -87,7 +87,7 @@ def listen_host() -> Any:
     return described("127.0.0.1", "an IP address or a host name", _check_host)
 
 
-def listen_port(default: int) -> Any:
+def listen_port(default: Port) -> Any:
     """Where something listens, or that it doesn't."""
     words = 'a port from 0 to 65535 (0: any that is free), or "off"'
     return described(default, words, _or_number("off", 0, 65535))
@@ -360,11 +360,28 @@ class DeliverySection:
 
 
 @dataclass(frozen=True)
+class HistorySection:
+    enabled: bool = True
+    max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
+    days: float = bounded(30.0, 0.01, 3650, unit="days")
+
+
+@dataclass(frozen=True)
 class LogSection:
     format: Literal["human", "json"] = "human"
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: Path | None = described(None, FILE)
     protocol: bool = False
+
+
+@dataclass(frozen=True)
+class ConsoleSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    tls: Literal["none", "implicit"] = "none"
+    names: tuple[str, ...] = described((), "host names")
+    idle_minutes: float = bounded(30.0, 1, 1440, unit="minutes")
+    session_hours: float = bounded(12.0, 0.1, 168, unit="hours")
 
 
 @dataclass(frozen=True)
@@ -383,7 +400,9 @@ class Settings:
     oauth: OAuthSection = table(OAuthSection)
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
+    history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
+    console: ConsoleSection = table(ConsoleSection)
 
     @property
     def mail_folder(self) -> Path:
@@ -406,6 +425,11 @@ class Settings:
         return self.server.data / "bans.sqlite"
 
     @property
+    def history_file(self) -> Path:
+        """The database of what sessions and deliveries did."""
+        return self.server.data / "history.sqlite"
+
+    @property
     def secret_file(self) -> Path:
         """What keys for names without an account are made up from."""
         return self.server.data / "secret.key"
@@ -414,6 +438,11 @@ class Settings:
     def admin_socket(self) -> Path:
         """Where a running server answers questions."""
         return self.server.data / "restante.sock"
+
+    @property
+    def administrators_file(self) -> Path:
+        """Who may log in to the console."""
+        return self.server.data / "administrators.json"
 
     @property
     def debug_log_file(self) -> Path:
@@ -450,6 +479,8 @@ class Settings:
         ]
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
+        if self.console.port != "off" and self.console.tls != "none":
+            keys.append("console.tls")
         return keys
 
 

@@ -20,7 +20,7 @@ from restante.server.listen.proxied import Proxied
 from restante.server.listen.proxy_protocol import Address
 from restante.server.listen.sockets import sockets_of
 from restante.server.transport.readiness import READ, Readiness
-from restante.server.transport.transport import SocketTransport
+from restante.server.transport.transport import MakeTransport, SocketTransport
 
 log = logging.getLogger("restante.server")
 
@@ -49,6 +49,7 @@ class AcceptingListener:
     tls: the context, when TLS begins at once. handshake_seconds: how long a client may take.
 
     readiness: watches the sockets.
+    make_transport: makes the transport of each connection.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class AcceptingListener:
         make_connection: MakeConnection,
         *,
         readiness: Readiness,
+        make_transport: MakeTransport = SocketTransport,
         arrive: Arrive | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_seconds: float = 60.0,
@@ -65,6 +67,7 @@ class AcceptingListener:
         self._listener = listener
         self._make_connection = make_connection
         self._readiness = readiness
+        self._make_transport = make_transport
         self._arrive = arrive
         self._tls = tls
         self._handshake_seconds = handshake_seconds
@@ -151,7 +154,7 @@ class AcceptingListener:
         """Hand a client's socket over to a connection, after the handshake if there is one."""
         peer = client if proxied is None else proxied.peer
         try:
-            transport = SocketTransport(self._readiness, accepted, peer)
+            transport = self._make_transport(self._readiness, accepted, peer)
         except OSError as error:  # the system watches no more sockets
             accepted.close()
             self._complain("no connection can be watched: %s", error)

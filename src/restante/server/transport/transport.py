@@ -424,3 +424,8 @@ class SocketTransport(asyncio.Transport):
         free, self._free = self._free, None
         if free is not None:
             free()
+
+
+MakeTransport = Callable[[Readiness, socket.socket, tuple[str, int]], SocketTransport]
+"""Makes the transport of a connected, non-blocking socket, which `Readiness` watches; the last
+is its other end. Raises OSError when no more sockets can be watched."""

@@ -40,7 +40,7 @@ from restante.stores.maildir.index import (
     load,
     save,
 )
-from restante.stores.maildir.lease import FolderLease
+from restante.stores.maildir.lease import FolderLease, Unleased
 from restante.stores.maildir.location import Place, refuse_if_case_is_ignored
 from restante.stores.maildir.open_maildir import OpenedMaildir
 from restante.stores.maildir.pins import pins_stamp, read_pins, write_pins
@@ -48,6 +48,7 @@ from restante.stores.maildir.scan import (
     READ_IN_PLACE,
     Subfolders,
     clean_tmp,
+    folder_times,
     look,
     made_folder_times,
     make_maildir,
@@ -61,6 +62,9 @@ REMEMBERED = 200_000
 
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""
+
+LOOKED_AT = 4
+"""Maildrops that somebody has looked at whose messages are kept in memory."""
 
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
@@ -105,6 +109,7 @@ class Maildir(Store):
         self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
         self.fsync = fsync
         self._recent: OrderedDict[str, Snapshot] = OrderedDict()  # by the maildrop's name
+        self._looked: dict[str, Snapshot] = {}
         self._remembered = 0
         self._lock = Lock()
 
@@ -249,6 +254,61 @@ class Maildir(Store):
         snapshot = self._recent.pop(name, None)
         if snapshot is not None:
             self._remembered -= _weight(snapshot)
+
+    # Looking without a lease
+
+    def look(self, account: Account) -> Maildrop:
+        """The maildrop as it is now, without its lease: no session waits for whoever looks.
+
+        Nothing is written, and `commit` raises LeaseLost. It may read all messages that no session
+        has seen yet, so it is called on a thread. The unique-ids of new messages that must be
+        pinned are those that the next session will pin, unless others come before it.
+        Raises StoreError.
+        """
+        name = account.maildrop or account.name
+        folder = str(self._place.folder(name))
+        with as_store_error("looking"):
+            try:
+                times = folder_times(folder)
+            except FileNotFoundError:
+                snapshot = Snapshot(folder, HALF, EMPTY, None)
+            else:
+                snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
+        return OpenedMaildir(snapshot, Unleased(), self)
+
+    def _seen(self, folder: str, stamp: Stamp) -> Snapshot:
+        before = time.time_ns() - TICK
+        with self._lock:
+            recent = self._looked.get(folder)
+        if recent is not None and recent.stamp == stamp:
+            return recent
+        then, old = load(folder) or (HALF, EMPTY)
+        if recent is not None and len(recent.rows) > len(old):
+            then, old = recent.stamp, recent.rows
+        rows = old
+        if then != stamp:
+            trusted = then[2:] == stamp[2:] and then.new != REVIEW
+            seen = to_the_end(look(folder, old, then[:2] if trusted else None))
+            if then.ids != self._ids:
+                seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
+            foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+
+            def digest(at: int) -> str:
+                return _digest(folder, seen.draft, at)
+
+            same = then[2:] == stamp[2:]
+            name_new(seen.draft, old, read_pins(folder), foreign, digest, trusted=same)
+            rows = seen.draft.rows()
+            complete = not (seen.moved or seen.unreadable)
+            new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
+            stamp = Stamp(new, cur, *stamp[2:])
+        snapshot = Snapshot(folder, stamp, rows, None)
+        with self._lock:
+            self._looked.pop(folder, None)
+            self._looked[folder] = snapshot
+            while len(self._looked) > LOOKED_AT:
+                self._looked.pop(next(iter(self._looked)))
+        return snapshot
 
     # Taking mail in
 
