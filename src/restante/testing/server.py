@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from restante.server.settings import SettingsGiven
 from restante.server.tls.settings import Certificate, ClientCertificates, TlsSettings
 from restante.testing.account import TIMEOUT, Accounts, MailAccount, WatchedStore
 from restante.testing.changes import Changes
+from restante.testing.faults import Fault, Faults
 from restante.testing.recording import RawTap, RecordedSession, Recorder, report
 from restante.testing.wire import wiring_of
 
@@ -66,6 +67,7 @@ class MailServer:
         Or a `restante.OAuth`.
     kerberos: a `restante.Kerberos`, for GSSAPI.
     record_secrets: show passwords in the recordings, too.
+    faults: what goes wrong from the beginning; see `fault`.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
     settings: of `restante.Settings`, such as `mechanisms`, `ntlm`, `use_auth`.
 
@@ -87,6 +89,7 @@ class MailServer:
         oauth: OAuth | bool = False,
         kerberos: Kerberos | None = None,
         record_secrets: bool = False,
+        faults: Sequence[Fault | str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         tls_port: int = 0,
@@ -103,6 +106,8 @@ class MailServer:
         self._smtp: SmtpListener | None = None
         secrets = None if record_secrets else partial(_passwords, self._handles)
         self._recorder = Recorder(self._changes.tell, secrets)
+        self._faults = Faults(*faults, on_fired=self._recorder.fired)
+        self._fails = False
         self._running = _Running()
         self._addresses: list[tuple[str, int]] = []
         listeners = _listeners(host, port, tls_port, tls, secure=certificate is not None)
@@ -110,7 +115,7 @@ class MailServer:
             tls_settings = self._tls_settings(certificate, client_certificates, stack)
             self._pop3 = Pop3Server(
                 accounts=self._accounts,
-                store=self._store,
+                store=self._faults.wrap_store(self._store),
                 listeners=listeners,
                 tls_settings=tls_settings,
                 oauth=self._oauth(oauth, stack),
@@ -120,6 +125,8 @@ class MailServer:
             )
             self._pop3.observe(self._recorder)
             wiring_of(self._pop3).taps.append(RawTap(self._recorder))
+            if faults:
+                self._fail()
             if smtp:
                 from restante.testing.smtp import SmtpListener  # noqa: PLC0415
 
@@ -194,6 +201,28 @@ class MailServer:
     def accounts(self) -> dict[str, MailAccount]:
         """The accounts by name."""
         return dict(self._handles)
+
+    # What goes wrong
+
+    def fault(self, *faults: Fault | str) -> None:
+        """Have faults of `restante.testing.faults` happen from now on, in connections to come.
+
+        Each is a fault, or its text. What has happened is in the recordings.
+        Raises FaultError for one that can't be, or that excludes another; then none is added.
+        """
+        self.faults.add(*faults)
+
+    @property
+    def faults(self) -> Faults:
+        """The server's faults, to be removed or counted."""
+        self._fail()
+        return self._faults
+
+    def _fail(self) -> None:
+        """Let faults take part. Where there are none, nobody is asked."""
+        if not self._fails:
+            self._fails = True
+            self._faults.attach(self._pop3)
 
     # Where it is
 
