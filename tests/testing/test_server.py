@@ -308,11 +308,13 @@ def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
         assert isinstance(own, Certificate)
         with MailServer(certificate=own) as server:
             assert problem_of(server, authority) == ""
+            with pytest.raises(RuntimeError, match="ca: the server has no authority of its own"):
+                _ = server.ca
 
 
 def test_a_server_without_tls_says_how_to_get_it() -> None:
     with MailServer() as server:
-        with pytest.raises(RuntimeError, match='ca: the server has no TLS: give certificate="va'):
+        with pytest.raises(RuntimeError, match="ca: the server has no authority of its own: give"):
             _ = server.ca
         with pytest.raises(RuntimeError, match="tls_port: the server has no TLS"):
             _ = server.tls_port

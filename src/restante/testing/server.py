@@ -159,6 +159,8 @@ class MailServer:
                     ' server: give certificate="valid"'
                 )
             return None
+        if isinstance(given, Certificate) and client_certificates == "none":
+            return TlsSettings(given)
         from restante.testing.authority import Authority  # noqa: PLC0415 - needs an extra
 
         self._ca = stack.enter_context(Authority())
@@ -267,7 +269,9 @@ class MailServer:
         """The authority of the certificate: `path` of its PEM file, `ssl_context()` for a client,
         `client_certificate(name)` for EXTERNAL."""
         if self._ca is None:
-            raise RuntimeError(f"ca: {_WITHOUT_TLS}")
+            raise RuntimeError(
+                'ca: the server has no authority of its own: give certificate="valid"'
+            )
         return self._ca
 
     @property
