@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
 from weakref import finalize
@@ -19,6 +20,7 @@ from restante.server.runner import LoopThread
 from restante.server.server import Pop3Server
 from restante.server.settings import SettingsGiven
 from restante.server.tls.settings import Certificate, ClientCertificates, TlsSettings
+from restante.stores.contract import Store
 from restante.testing.account import TIMEOUT, Accounts, MailAccount, WatchedStore
 from restante.testing.changes import Changes
 from restante.testing.recording import RawTap, RecordedSession, Recorder, report
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # loaded when they are used
     from restante.accounts.kerberos import Kerberos
     from restante.accounts.oauth import OAuth
     from restante.testing.authority import Authority, CertificateKind
+    from restante.testing.faults import Fault, Faults
     from restante.testing.issuer import Issuer
     from restante.testing.smtp import Delivered, SmtpListener
 
@@ -65,6 +68,11 @@ class MailServer:
     oauth: offer OAUTHBEARER and XOAUTH2 for the tokens of `issuer`; it needs the extra `oauth`.
         Or a `restante.OAuth`.
     kerberos: a `restante.Kerberos`, for GSSAPI.
+    any_login: every name is an account's, with any password, and gets mail. What is before an
+        "@" says whose maildrop it is. Or a function, which is called with each account that is
+        made so, before it is used.
+    faults: have the server fail on purpose, see `restante.testing.faults`; more by the attribute
+        `faults`, which is None where none were given.
     record_secrets: show passwords in the recordings, too.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
     settings: of `restante.Settings`, such as `mechanisms`, `ntlm`, `use_auth`.
@@ -86,6 +94,8 @@ class MailServer:
         smtp: bool = False,
         oauth: OAuth | bool = False,
         kerberos: Kerberos | None = None,
+        any_login: bool | Callable[[MailAccount], object] = False,
+        faults: Sequence[Fault | str] | None = None,
         record_secrets: bool = False,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -103,6 +113,15 @@ class MailServer:
         self._smtp: SmtpListener | None = None
         secrets = None if record_secrets else partial(_passwords, self._handles)
         self._recorder = Recorder(self._changes.tell, secrets)
+        self.faults: Faults | None = None
+        store: Store = self._store
+        if faults is not None:
+            from restante.testing.faults import Faults  # noqa: PLC0415 - few servers have some
+
+            self.faults = Faults(*faults, on_fired=self._recorder.fired)
+            store = self.faults.wrap_store(store)
+        if any_login:
+            self._accounts.make = partial(self._make_account, any_login)
         self._running = _Running()
         self._addresses: list[tuple[str, int]] = []
         listeners = _listeners(host, port, tls_port, tls, secure=certificate is not None)
@@ -110,7 +129,7 @@ class MailServer:
             tls_settings = self._tls_settings(certificate, client_certificates, stack)
             self._pop3 = Pop3Server(
                 accounts=self._accounts,
-                store=self._store,
+                store=store,
                 listeners=listeners,
                 tls_settings=tls_settings,
                 oauth=self._oauth(oauth, stack),
@@ -119,6 +138,8 @@ class MailServer:
                 **_with_defaults(settings),
             )
             self._pop3.observe(self._recorder)
+            if self.faults is not None:
+                self.faults.attach(self._pop3)
             wiring_of(self._pop3).taps.append(RawTap(self._recorder))
             if smtp:
                 from restante.testing.smtp import SmtpListener  # noqa: PLC0415
@@ -189,6 +210,12 @@ class MailServer:
         made = MailAccount(account, password, self._store, self._changes)
         self._handles[name] = made
         return made
+
+    def _make_account(self, told: bool | Callable[[MailAccount], object], name: str) -> None:
+        maildrop = (name.partition("@")[0] or name).lower()
+        made = self.account(name, token_hex(16), maildrop=maildrop, check_password=_is_right)
+        if callable(told):
+            told(made)
 
     @property
     def accounts(self) -> dict[str, MailAccount]:
@@ -441,6 +468,10 @@ async def _close(pop3: Pop3Server, smtp: SmtpListener | None) -> None:
     if smtp is not None:
         await smtp.close(DRAIN_SECONDS)
     await pop3.close()
+
+
+def _is_right(password: str) -> bool:
+    return True
 
 
 def _passwords(accounts: Mapping[str, MailAccount]) -> list[str]:
