@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.observing.explanation import (
+        Client,
+        Explanation,
+        Finding,
+        explain,
+    )
     from restante.observing.history import (
         Deletion,
         Device,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "explanation": "Client Explanation Finding explain",
     "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
     " RefusedLogin Retrieval",
     "history_file": "HistoryError",
@@ -49,8 +56,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Client",
     "Deletion",
     "Device",
+    "Explanation",
+    "Finding",
     "History",
     "HistoryError",
     "HistoryWriter",
@@ -62,4 +72,5 @@ __all__ = [
     "Rates",
     "RefusedLogin",
     "Retrieval",
+    "explain",
 ]

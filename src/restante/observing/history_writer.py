@@ -173,9 +173,9 @@ class HistoryWriter:
             return
         self._queue.append(record)
         self._given += 1
+        if self._thread is None:
+            self._begin()
         if not self._awake.is_set():
-            if self._thread is None:
-                self._begin()
             self._awake.set()
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> bool:

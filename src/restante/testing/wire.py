@@ -344,15 +344,24 @@ class Wire(SocketTransport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._silent or self._lost:
             return
+        untouched: list[bytes] = []  # what nobody changes goes out as the server writes it
         for occasion, part, octets in self._framer.feed(bytes(data)):
             held = list(self._held)
             shapers = occasion.shapers if occasion is not None else ()
+            if not shapers and not held:
+                untouched.append(octets)
+                continue
+            if untouched:
+                self.put([b"".join(untouched)])
+                untouched.clear()
             self.put(shaped(shapers, part, octets) if shapers else [octets])
             if part == "end":
                 for each in held:
                     self._release(*each)
             if self._silent:
                 return
+        if untouched:
+            self.put([b"".join(untouched)])
 
     def put(self, acts: Iterable[Act]) -> None:
         """Do these steps after those that wait."""
