@@ -474,8 +474,11 @@ def test_a_port_that_is_taken_leaves_nothing_behind() -> None:
         other.close()
 
 
-def test_a_server_that_nobody_closes_is_closed_with_a_warning_that_names_the_line() -> None:
-    server = MailServer().start()
+@pytest.mark.parametrize("options", [{}, {"any_login": True, "faults": ["RETR:reset-after=1"]}])
+def test_a_server_that_nobody_closes_is_closed_with_a_warning_that_names_the_line(
+    options: dict[str, Any],
+) -> None:
+    server = MailServer(**options).start()
     line = sys._getframe().f_lineno - 1
     port = server.port
     with warnings.catch_warnings(record=True) as caught:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
-from weakref import finalize
+from weakref import WeakMethod, finalize
 
 from restante.accounts.account import Account
 from restante.server.listen.listener import Listener
@@ -66,6 +67,9 @@ class MailServer:
     oauth: offer OAUTHBEARER and XOAUTH2 for the tokens of `issuer`; it needs the extra `oauth`.
         Or a `restante.OAuth`.
     kerberos: a `restante.Kerberos`, for GSSAPI.
+    any_login: every name is an account's, with any password, and gets mail. What is before an
+        "@" says whose maildrop it is. Or a function, which is called with each account that is
+        made so, before it is used.
     record_secrets: show passwords in the recordings, too.
     faults: what goes wrong from the beginning; see `fault`.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
@@ -88,6 +92,7 @@ class MailServer:
         smtp: bool = False,
         oauth: OAuth | bool = False,
         kerberos: Kerberos | None = None,
+        any_login: bool | Callable[[MailAccount], object] = False,
         record_secrets: bool = False,
         faults: Sequence[Fault | str] = (),
         host: str = "127.0.0.1",
@@ -108,6 +113,8 @@ class MailServer:
         self._recorder = Recorder(self._changes.tell, secrets)
         self._faults = Faults(*faults, on_fired=self._recorder.fired)
         self._fails = False
+        if any_login:
+            self._accounts.make = _unless_gone(WeakMethod(self._make_account), any_login)
         self._running = _Running()
         self._addresses: list[tuple[str, int]] = []
         listeners = _listeners(host, port, tls_port, tls, secure=certificate is not None)
@@ -198,6 +205,12 @@ class MailServer:
         made = MailAccount(account, password, self._store, self._changes)
         self._handles[name] = made
         return made
+
+    def _make_account(self, told: bool | Callable[[MailAccount], object], name: str) -> None:
+        maildrop = (name.partition("@")[0] or name).lower()
+        made = self.account(name, token_hex(16), maildrop=maildrop, check_password=_is_right)
+        if callable(told):
+            told(made)
 
     @property
     def accounts(self) -> dict[str, MailAccount]:
@@ -457,6 +470,19 @@ def _abandoned(running: _Running, where: tuple[str, int]) -> None:
         warnings.warn_explicit(text, ResourceWarning, file, line)
 
 
+def _unless_gone(
+    make: WeakMethod[Callable[[bool | Callable[[MailAccount], object], str], None]],
+    told: bool | Callable[[MailAccount], object],
+) -> Callable[[str], None]:
+    """Makes accounts, without keeping the server from its end."""
+
+    def make_account(name: str) -> None:
+        if (method := make()) is not None:
+            method(told, name)
+
+    return make_account
+
+
 def _caller() -> tuple[str, int]:
     """File and line from which this package was called."""
     frame = sys._getframe(1)
@@ -474,6 +500,10 @@ async def _close(pop3: Pop3Server, smtp: SmtpListener | None) -> None:
     if smtp is not None:
         await smtp.close(DRAIN_SECONDS)
     await pop3.close()
+
+
+def _is_right(password: str) -> bool:
+    return True
 
 
 def _passwords(accounts: Mapping[str, MailAccount]) -> list[str]:
