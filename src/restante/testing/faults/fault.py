@@ -207,6 +207,7 @@ class Fault(metaclass=_Kinds):
     def from_text(cls, when: str | None, items: Sequence[str]) -> Self:
         """A fault of this kind from the items of its text form. Raises FaultError."""
         allowed = allowed_of(cls)
+        defaults = {each.name: each.default for each in fields(cls)}
         values: dict[str, Any] = {}
         if when is not None:
             if "when" not in allowed:
@@ -220,6 +221,9 @@ class Fault(metaclass=_Kinds):
                 raise FaultError(f"{cls.name}: {unknown_setting(name, known)}")
             if name in values:
                 raise FaultError(f"{cls.name}: {name} is given twice")
+            if equals and not text and allowed[name].optional and defaults[name] is not None:
+                values[name] = None
+                continue
             values[name] = _value(cls.name, name, text if equals else None, allowed[name].types)
         missing = [
             each.name for each in fields(cls) if each.default is MISSING and each.name not in values
@@ -241,6 +245,8 @@ def _item(name: str, value: object) -> str:
     name = name.replace("_", "-")
     if isinstance(value, bool):
         return name if value else f"{name}=no"
+    if value is None:
+        return f"{name}="
     return f"{name}={quote(value if isinstance(value, bytes) else str(value), safe=SAFE)}"
 
 
