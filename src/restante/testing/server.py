@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from threading import main_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
 from weakref import WeakMethod, finalize
@@ -462,8 +463,10 @@ class _Running:
 def _abandoned(running: _Running, where: tuple[str, int]) -> None:
     """A server has come to nothing that nobody closed."""
     was_open = running.loop is not None
-    with suppress(RuntimeError):  # the program ends, and has no threads to end it in order
+    if main_thread().is_alive():
         running.close()
+    else:  # the program ends, and with it the thread: there is only this to be tidied up
+        running.held.close()
     if was_open:
         file, line = where
         text = f"a MailServer made at {file}:{line} was not closed: use `with`, or call close()"
