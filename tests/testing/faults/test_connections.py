@@ -41,7 +41,7 @@ def test_a_connection_is_refused_before_the_greeting() -> None:
 def test_a_connection_is_refused_before_tls(authority: Authority) -> None:
     with failing(ConnectionRefused(), tls="implicit", certificate=authority.certificate) as server:
         with pytest.raises(ConnectionResetError), server.connect() as client:
-            client.encrypt(authority.client_context())
+            client.rest()
         assert server.fired == [ConnectionRefused()]
 
 
@@ -175,10 +175,9 @@ def test_replies_are_split_at_every_octet() -> None:
 
 
 def test_replies_leave_together() -> None:
-    with failing(Coalesce("NOOP")) as server, server.log_in() as client:
+    with failing(Coalesce("NOOP", seconds=0.5)) as server, server.log_in() as client:
         before = len(server.sends.pieces)
-        client.send("NOOP")
-        client.send("STAT")
+        client.send("NOOP", "STAT")
         assert [client.line(), client.line()] == [b"+OK\r\n", b"+OK 2 57\r\n"]
         assert server.sends.pieces[before:] == [b"+OK\r\n+OK 2 57\r\n"]
 

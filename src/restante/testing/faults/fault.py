@@ -299,9 +299,10 @@ def occasion(allowed: Sequence[str] = ()) -> Any:
 class CommandFault(Fault):
     """Base of faults that happen at a command, or at the greeting.
 
-    when: the command, in upper case: `RETR` at each RETR, `RETR 2` at that of message 2;
-        `greeting` at what the server says first. A response inside of an AUTH exchange counts
-        as AUTH. Arguments are compared as logs show them: passwords are `****`.
+    when: the command, in upper case: `RETR` at each RETR, `RETR 2` at that of message 2, and
+        `TOP 2` at that of message 2 with however many lines; `greeting` at what the server says
+        first. A response inside of an AUTH exchange counts as AUTH. Arguments are compared as
+        logs show them: passwords are `****`.
     """
 
     abstract: ClassVar[bool] = True
@@ -311,10 +312,15 @@ class CommandFault(Fault):
     def concerns(self, occasion: Occasion) -> bool:
         """Whether it is about this command."""
         verb, _, argument = self.when.partition(" ")
-        return occasion.verb == verb and (not argument or occasion.argument == argument)
+        return occasion.verb == verb and _begins(occasion.argument, argument)
 
     def _concerns_same(self, other: Fault) -> bool:
         if not isinstance(other, CommandFault):
             return True
         (one, _, first), (two, _, second) = self.when.partition(" "), other.when.partition(" ")
-        return one == two and (not first or not second or first == second)
+        return one == two and (_begins(first, second) or _begins(second, first))
+
+
+def _begins(argument: str, words: str) -> bool:
+    """Whether an argument begins with these words, or has nothing to begin with."""
+    return not words or argument == words or argument.startswith(f"{words} ")
