@@ -204,6 +204,19 @@ def test_a_mistake_is_told_with_what_is_allowed(
     assert says in done.err
 
 
+def test_without_the_library_for_certificates_it_says_what_to_do(folder: Path) -> None:
+    program = (
+        "import sys\nsys.modules['cryptography'] = None\n"
+        "from restante.app.entry import main\nsys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "fake", "--any-login"],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith("pip install 'restante[testing]'; or give --no-tls\n")
+
+
 def test_a_port_that_is_taken_is_named(folder: Path, call: Call) -> None:
     with faking(folder, "--any-login", "--no-tls") as fake:
         port = str(fake.ports["pop3"])

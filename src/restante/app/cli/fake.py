@@ -93,6 +93,8 @@ def fake(
             )
         except FaultError as error:
             raise UsageError(f"--fault {error}") from None
+        except ImportError as error:
+            raise UsageError(f"{error}; or give --no-tls") from None
         with _closing(server):
             for each in account or ():
                 letters.give(_account(server, each))
