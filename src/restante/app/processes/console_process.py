@@ -164,4 +164,3 @@ class ConsoleProcess:
         if self._life is not None:
             os.close(self._life)
             self._life = None
-

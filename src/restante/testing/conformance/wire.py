@@ -298,7 +298,7 @@ class Wire:
             return
         if not self.marked:
             with contextlib.suppress(Failed, OSError):
-                self.timeout = min(self.timeout, 1.0)
+                self.timeout = min(self.timeout, 0.5)
                 self.send(b"QUIT\r\n")
                 self.rest()
         self.close()
