@@ -41,6 +41,9 @@ MAX_QUEUED = 2000
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
 
+WRITTEN_TOGETHER = 200
+"""Records of one transaction: so much fits in once what is oldest has been removed."""
+
 GATHER_SECONDS = 0.25
 """How long records are gathered before they are written together."""
 
@@ -211,23 +214,26 @@ class HistoryWriter:
 
     def _write_all(self) -> None:
         queue = self._queue
-        records = [queue.popleft() for _ in range(len(queue))]
-        if records:
-            try:
-                self._file.write(lambda database: self._add(database, records))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
-                self._fail(error, len(records))
-            else:
-                if self._failing:
-                    log.warning("the history goes on; %d records were lost", self.lost)
-                    self._told_lost = self.lost
-                self._failing = False
+        for _ in range(-(-len(queue) // WRITTEN_TOGETHER)):
+            records = [queue.popleft() for _ in range(min(len(queue), WRITTEN_TOGETHER))]
+            self._write_some(records)
+            with self._idle:
+                self._done += len(records)
+                self._idle.notify_all()
         if self.lost > self._told_lost and not self._failing:
             log.warning("the history is too slow: %d records were lost", self.lost)
             self._told_lost = self.lost
-        with self._idle:
-            self._done += len(records)
-            self._idle.notify_all()
+
+    def _write_some(self, records: Sequence[Record]) -> None:
+        try:
+            self._file.write(lambda database: self._add(database, records))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
+            self._fail(error, len(records))
+            return
+        if self._failing:
+            log.warning("the history goes on; %d records were lost", self.lost)
+            self._told_lost = self.lost
+        self._failing = False
 
     def _fail(self, error: Exception, records: int) -> None:
         self.lost += records
