@@ -21,7 +21,7 @@ from tests.app.support import COMMAND, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 OURS = (
-    "authentication.md", "client-settings.md", "configuration.md", "operating.md",
+    "authentication.md", "client-settings.md", "configuration.md", "explaining.md", "operating.md",
     "moving-from-dovecot.md",
 )  # fmt: skip
 
