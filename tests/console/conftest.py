@@ -75,7 +75,9 @@ def admin(page: Any, site: Site) -> Any:
 def axe() -> Callable[[Any], list[str]]:
     """What axe finds wrong with a page, of what is serious."""
     folders = [NODE_MODULES, *map(Path, filter(None, [os.environ.get("NODE_PATH")]))]
-    program = next((each for f in folders if (each := f / "axe-core" / "axe.min.js").exists()), None)
+    program = next(
+        (each for f in folders if (each := f / "axe-core" / "axe.min.js").exists()), None
+    )
     if program is None:
         missing("axe-core is not installed (npm package)")
 

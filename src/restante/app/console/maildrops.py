@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import Any, BinaryIO
 
@@ -232,5 +233,5 @@ def decoded(text: str) -> str:
         return text
     try:
         return str(make_header(decode_header(text)))
-    except (ValueError, LookupError):  # broken, or a character set that nobody knows
+    except (ValueError, LookupError, HeaderParseError):  # broken, or a character set that nobody knows
         return text

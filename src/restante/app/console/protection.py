@@ -31,6 +31,7 @@ log = logging.getLogger("restante.console")
 
 MAX_BODY = 64 * 1024
 MAX_FIELDS = 100
+MAX_ADDRESS = 8192
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -90,6 +91,8 @@ class Protection:
         if host_name(headers.get("host", "")) not in self._names:
             text = "This is not the console's name. The key console.names has those it goes by.\n"
             return PlainTextResponse(text, 421)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS:
+            return PlainTextResponse(f"An address of more than {MAX_ADDRESS} octets.\n", 414)
         cookies = _cookies(headers)
         by_htmx = headers.get("hx-request") == "true"
         key = cookies.get(self._cookie, "")
