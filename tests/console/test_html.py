@@ -16,42 +16,78 @@ from restante.app.console.cleaning import clean
 from tests.console.site import Site
 
 TRICKS = (
-    '<img src="{u}/img">', "<img src={u}/bare>", '<img srcset="{u}/srcset 2x">',
-    '<picture><source srcset="{u}/source"><img></picture>', '<body background="{u}/background">',
+    '<img src="{u}/img">',
+    "<img src={u}/bare>",
+    '<img srcset="{u}/srcset 2x">',
+    '<picture><source srcset="{u}/source"><img></picture>',
+    '<body background="{u}/background">',
     '<table background="{u}/table"><tr><td background="{u}/td">x</table>',
-    '<p style="background:url({u}/style)">x', '<p style="background:u\\72l({u}/escaped)">x',
-    "<p style=\"background-image:image-set('{u}/set' 1x)\">x", "<style>@import '{u}/import';</style>",
-    "<style>body{background:url({u}/css)}</style>", '<link rel=stylesheet href="{u}/sheet">',
+    '<p style="background:url({u}/style)">x',
+    '<p style="background:u\\72l({u}/escaped)">x',
+    "<p style=\"background-image:image-set('{u}/set' 1x)\">x",
+    "<style>@import '{u}/import';</style>",
+    "<style>body{background:url({u}/css)}</style>",
+    '<link rel=stylesheet href="{u}/sheet">',
     "<style>@font-face{font-family:f;src:url({u}/font)} p{font-family:f}</style><p>x",
-    '<link rel=prefetch href="{u}/prefetch">', '<link rel=preload as=image href="{u}/preload">',
-    '<link rel=dns-prefetch href="{u}">', '<link rel=preconnect href="{u}">',
-    '<link rel=modulepreload href="{u}/module">', '<link rel=prerender href="{u}/prerender">',
-    '<link rel=icon href="{u}/icon">', '<link rel=manifest href="{u}/manifest">',
-    '<meta http-equiv=refresh content="0;url={u}/refresh">', '<base href="{u}/"><img src=base>',
-    "<script>top.hit=1;fetch('{u}/script')</script>", '<script src="{u}/script.js"></script>',
-    "<img src=x onerror=\"top.hit=1;fetch('{u}/onerror')\">", "<svg onload=\"fetch('{u}/svg')\">",
-    '<svg><image href="{u}/image"/></svg>', '<svg><use href="{u}/use#a"/></svg>',
-    "<svg><script>fetch('{u}/svgscript')</script></svg>", '<math><mi xlink:href="{u}/math">x',
-    "<svg><style>*{background:url({u}/svgstyle)}</style>", '<iframe src="{u}/frame"></iframe>',
-    "<iframe srcdoc=\"<img src='{u}/srcdoc'>\"></iframe>", '<object data="{u}/object"></object>',
-    '<embed src="{u}/embed">', '<video src="{u}/video" autoplay></video>',
-    '<video poster="{u}/poster"></video>', '<audio src="{u}/audio" autoplay></audio>',
-    '<track src="{u}/track">', '<input type=image src="{u}/input">',
+    '<link rel=prefetch href="{u}/prefetch">',
+    '<link rel=preload as=image href="{u}/preload">',
+    '<link rel=dns-prefetch href="{u}">',
+    '<link rel=preconnect href="{u}">',
+    '<link rel=modulepreload href="{u}/module">',
+    '<link rel=prerender href="{u}/prerender">',
+    '<link rel=icon href="{u}/icon">',
+    '<link rel=manifest href="{u}/manifest">',
+    '<meta http-equiv=refresh content="0;url={u}/refresh">',
+    '<base href="{u}/"><img src=base>',
+    "<script>top.hit=1;fetch('{u}/script')</script>",
+    '<script src="{u}/script.js"></script>',
+    "<img src=x onerror=\"top.hit=1;fetch('{u}/onerror')\">",
+    "<svg onload=\"fetch('{u}/svg')\">",
+    '<svg><image href="{u}/image"/></svg>',
+    '<svg><use href="{u}/use#a"/></svg>',
+    "<svg><script>fetch('{u}/svgscript')</script></svg>",
+    '<math><mi xlink:href="{u}/math">x',
+    "<svg><style>*{background:url({u}/svgstyle)}</style>",
+    '<iframe src="{u}/frame"></iframe>',
+    "<iframe srcdoc=\"<img src='{u}/srcdoc'>\"></iframe>",
+    '<object data="{u}/object"></object>',
+    '<embed src="{u}/embed">',
+    '<video src="{u}/video" autoplay></video>',
+    '<video poster="{u}/poster"></video>',
+    '<audio src="{u}/audio" autoplay></audio>',
+    '<track src="{u}/track">',
+    '<input type=image src="{u}/input">',
     '<form action="{u}/form" id=f><input autofocus onfocus="this.form.submit()"></form>',
-    '<a href="{u}/ping" ping="{u}/ping2" id=a>x</a>', '<a href="javascript:top.hit=1">x</a>',
-    "<details open ontoggle=\"fetch('{u}/toggle')\">x</details>", "<template><img src={u}/t></template>",
-    "<marquee onstart=\"fetch('{u}/marquee')\">x", '<isindex action="{u}/isindex">',
-    "<noscript><p title=\"</noscript><img src={u}/noscript>\">", "<!--><img src={u}/comment>-->",
-    "<!-- --!><img src={u}/comment2>", "<textarea><img src={u}/area></textarea><img src={u}/after>",
-    "<xmp><img src={u}/xmp></xmp>", "<plaintext><img src={u}/plain>",
-    '<p style="color:red;--x:url({u}/var);background:var(--x)">x', "<<img src={u}/double>>",
-    '<img/src="{u}/slash"/>', "<img\x0csrc={u}/formfeed>", "<IMG SRC={u}/CASE>", "<img src={u}/open",
-    "&lt;img src={u}/entity&gt;", "<p title='&lt;img src={u}/attr&gt;'>x</p>",
-    "<p title=\"x\" style='x'<img src={u}/inside>", "<bgsound src={u}/sound>", "<layer src={u}/layer>",
-    "<p style=\"behavior:url({u}/htc)\">", "<portal src={u}/portal></portal>",
-    "<script>new WebSocket('{w}/ws')</script>", "<script>navigator.sendBeacon('{u}/beacon')</script>",
-    "<frameset><frame src={u}/frameset></frameset>", "<applet code=x codebase={u}/applet></applet>",
-)  # fmt: skip
+    '<a href="{u}/ping" ping="{u}/ping2" id=a>x</a>',
+    '<a href="javascript:top.hit=1">x</a>',
+    "<details open ontoggle=\"fetch('{u}/toggle')\">x</details>",
+    "<template><img src={u}/t></template>",
+    "<marquee onstart=\"fetch('{u}/marquee')\">x",
+    '<isindex action="{u}/isindex">',
+    '<noscript><p title="</noscript><img src={u}/noscript>">',
+    "<!--><img src={u}/comment>-->",
+    "<!-- --!><img src={u}/comment2>",
+    "<textarea><img src={u}/area></textarea><img src={u}/after>",
+    "<xmp><img src={u}/xmp></xmp>",
+    "<plaintext><img src={u}/plain>",
+    '<p style="color:red;--x:url({u}/var);background:var(--x)">x',
+    "<<img src={u}/double>>",
+    '<img/src="{u}/slash"/>',
+    "<img\x0csrc={u}/formfeed>",
+    "<IMG SRC={u}/CASE>",
+    "<img src={u}/open",
+    "&lt;img src={u}/entity&gt;",
+    "<p title='&lt;img src={u}/attr&gt;'>x</p>",
+    "<p title=\"x\" style='x'<img src={u}/inside>",
+    "<bgsound src={u}/sound>",
+    "<layer src={u}/layer>",
+    '<p style="behavior:url({u}/htc)">',
+    "<portal src={u}/portal></portal>",
+    "<script>new WebSocket('{w}/ws')</script>",
+    "<script>navigator.sendBeacon('{u}/beacon')</script>",
+    "<frameset><frame src={u}/frameset></frameset>",
+    "<applet code=x codebase={u}/applet></applet>",
+)
 
 
 class Elsewhere:
@@ -113,7 +149,12 @@ def test_no_trick_leaves_the_browser_or_runs(admin: Any, site: Site, elsewhere: 
     alone = tricks[46:]
     site.deliver(_message(whole), *(_message(f"<p>begin</p>{each}") for each in alone))
     said: list[str] = []
-    admin.on("dialog", lambda dialog: said.append(dialog.message) or dialog.dismiss())
+
+    def dismiss(dialog: Any) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    admin.on("dialog", dismiss)
     for unique_id in site.unique_ids():
         admin.goto(f"/maildrop/message?account=joe&id={unique_id}&as=html")
         frame = admin.frame_locator("iframe")
@@ -141,10 +182,13 @@ def test_the_policy_alone_holds_what_the_cleaning_would_miss(
         "**/maildrop/html**",
         lambda route: route.fulfill(
             body=f"<!doctype html><p>begin</p>{body}",
-            headers={"content-type": "text/html", "content-security-policy": FRAME_POLICY,
-                     "x-dns-prefetch-control": "off"},
+            headers={
+                "content-type": "text/html",
+                "content-security-policy": FRAME_POLICY,
+                "x-dns-prefetch-control": "off",
+            },
         ),
-    )  # fmt: skip
+    )
     site.deliver(_message("<p>x"), to="ann@example.org")
     (unique_id,) = site.unique_ids("ann")
     admin.goto(f"/maildrop/message?account=ann&id={unique_id}&as=html")

@@ -16,10 +16,10 @@ def test_parts_have_type_name_and_content() -> None:
     parsed = parse(
         HEAD + b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
         b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n"
-        b"--b\r\nContent-Type: application/pdf; name=\"a\\\"b.pdf\"\r\n"
+        b'--b\r\nContent-Type: application/pdf; name="a\\"b.pdf"\r\n'
         b"Content-Disposition: attachment; filename*=utf-8''R%C3%A9sum%C3%A9.pdf\r\n"
         b"Content-Transfer-Encoding: base64\r\n\r\nJVBE\r\nRg==\r\n--b--\r\nafter"
-    )  # fmt: skip
+    )
     text, file = parsed.parts
     assert text.text() == "Grüße"
     assert (file.kind, file.name, file.octets()) == ("application/pdf", "Résumé.pdf", b"%PDF")
@@ -29,17 +29,29 @@ def test_parts_have_type_name_and_content() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\r\n", b"no header at all", b"Subject", b": x\r\n\r\n", b"\0" * 1000, HEAD,
-        HEAD + b"--b", HEAD + b"--b--", HEAD + b"--b\r\n--b\r\n--b", HEAD + b"text without parts",
-        b"Content-Type: multipart/mixed\r\n\r\nx", b"Content-Type: ;;;=;\r\n\r\nx",
+        b"",
+        b"\r\n",
+        b"no header at all",
+        b"Subject",
+        b": x\r\n\r\n",
+        b"\0" * 1000,
+        HEAD,
+        HEAD + b"--b",
+        HEAD + b"--b--",
+        HEAD + b"--b\r\n--b\r\n--b",
+        HEAD + b"text without parts",
+        b"Content-Type: multipart/mixed\r\n\r\nx",
+        b"Content-Type: ;;;=;\r\n\r\nx",
         b"Content-Type: text/plain; charset=nothing\r\n\r\n\xff\xfe",
-        b"Content-Type: text/plain; charset=\"\0\"\r\n\r\nx",
+        b'Content-Type: text/plain; charset="\0"\r\n\r\nx',
         b"Content-Type: text/plain; charset=idna\r\n\r\n\xff.",
-        b"Content-Transfer-Encoding: base64\r\n\r\n=====A", b"Subject: =?x?q?=?=\r\n\r\n",
-        b"Subject: =?utf-8?b?A?=\r\n\r\n", b"Content-Type: multipart/mixed; boundary=\"\"\r\n\r\n--\r\n",
+        b"Content-Transfer-Encoding: base64\r\n\r\n=====A",
+        b"Subject: =?x?q?=?=\r\n\r\n",
+        b"Subject: =?utf-8?b?A?=\r\n\r\n",
+        b'Content-Type: multipart/mixed; boundary=""\r\n\r\n--\r\n',
         b"Content-Type: message/rfc822\r\n\r\n" + HEAD,
     ],
-)  # fmt: skip
+)
 def test_what_is_broken_is_shown_as_far_as_it_goes(data: bytes) -> None:
     for part in parse(data).parts:
         part.text()

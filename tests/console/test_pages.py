@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.console.site import MESSAGES, PASSWORD, Site, message
+from tests.app.support import PASSWORD
+from tests.console.site import MESSAGES, Site, message
 
 PAGES = (
     "/", "/sessions", "/dialogue", "/accounts", "/accounts/one?name=joe", "/maildrop",

@@ -18,12 +18,18 @@ import pytest
 from restante.app.administrators import Administrators
 from restante.app.config.load import read
 from restante.app.processes.admin_client import ask
-from tests.app.conftest import Call
-from tests.app.conftest import call as call
-from tests.app.support import PASSWORD, Server, client_context, environment, wait_until
-from tests.console.site import Site, message, prepare
+from tests.app.conftest import Call, call
+from tests.app.support import Server, client_context, environment, wait_until
+from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, message, prepare, token_in
 
 pytest.importorskip("starlette")
+
+from starlette.testclient import TestClient
+
+from restante.app.console import live
+from restante.app.console.app import make_app
+
+__all__ = ["call"]  # a fixture
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 
@@ -194,13 +200,6 @@ def test_the_admin_socket_ends_one_session(tmp_path: Path) -> None:
 
 def test_long_lists_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """10,000 sessions, and 100,000 messages."""
-    from starlette.testclient import TestClient  # noqa: PLC0415
-
-    from restante.app.console.app import make_app  # noqa: PLC0415
-    from restante.app.console.live import Answer  # noqa: PLC0415
-    from restante.app.console.live import Server as Live
-    from tests.console.site import ADMIN, ADMIN_PASSWORD, token_in  # noqa: PLC0415
-
     prepare(tmp_path)
     rows: list[dict[str, Any]] = [
         {"session": f"s-{n}", "account": f"user{n}", "peer": "192.0.2.1", "tls": True,
@@ -208,16 +207,18 @@ def test_long_lists_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
          "pid": 1, "worker": 1, "sessions": 1, "uptime": 1, "restarts": 0}
         for n in range(10_000)
     ]  # fmt: skip
-    monkeypatch.setattr(Live, "_sample", lambda self: None)
-    monkeypatch.setattr(Live, "ask", lambda self, question: Answer(rows))
+    monkeypatch.setattr(live.Server, "_sample", lambda self: None)
+    monkeypatch.setattr(live.Server, "ask", lambda self, question: live.Answer(rows))
     folder = tmp_path / "data" / "mail" / "joe"
     for sub in ("new", "cur", "tmp"):
         (folder / sub).mkdir(parents=True, mode=0o700)
     (folder / "new" / "0").write_bytes(message("a@example.org", "the oldest", "text"))
     for number in range(1, 100_000):
-        os.link(folder / "new" / "0", folder / "new" / f"{number}") if number % 60_000 else (
-            folder / "new" / f"{number}"
-        ).write_bytes(message("a@example.org", "another", "text"))
+        path = folder / "new" / f"{number}"
+        if number % 50_000:
+            os.link(folder / "new" / f"{number // 50_000 * 50_000}", path)
+        else:  # a file has no more names than some 65,000
+            path.write_bytes(message("a@example.org", "another", "text"))
     loaded = read(overrides=(), environ={"RESTANTE_SERVER__DATA": str(tmp_path / "data")})
     client = TestClient(make_app(loaded), base_url="http://localhost")
     form = {"token": token_in(client.get("/login").text), "name": ADMIN, "password": ADMIN_PASSWORD}
@@ -247,4 +248,3 @@ def test_a_message_of_50_mb_is_looked_at_and_downloaded(tmp_path: Path) -> None:
         assert len(shown.body) < 1 << 20
         whole = site.ask("GET", "/maildrop/download?account=joe&id=large", cookie=cookie)
         assert whole.body.encode() == text
-    assert PASSWORD

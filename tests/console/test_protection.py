@@ -21,15 +21,33 @@ from restante.app.console.logins import Logins, Refused
 from restante.app.console.protection import allowed_names, host_name
 
 PATHS = (
-    "/", "/sessions", "/dialogue", "/dialogue/save?session=x", "/accounts", "/accounts/one?name=joe",
-    "/maildrop", "/maildrop?account=joe", "/maildrop/message?account=joe&id=x",
-    "/maildrop/html?account=joe&id=x&part=1", "/maildrop/part?account=joe&id=x&part=1",
-    "/maildrop/download?account=joe&id=x", "/mail-in", "/bans", "/settings", "/nowhere",
-)  # fmt: skip
+    "/",
+    "/sessions",
+    "/dialogue",
+    "/dialogue/save?session=x",
+    "/accounts",
+    "/accounts/one?name=joe",
+    "/maildrop",
+    "/maildrop?account=joe",
+    "/maildrop/message?account=joe&id=x",
+    "/maildrop/html?account=joe&id=x&part=1",
+    "/maildrop/part?account=joe&id=x&part=1",
+    "/maildrop/download?account=joe&id=x",
+    "/mail-in",
+    "/bans",
+    "/settings",
+    "/nowhere",
+)
 CHANGES = (
-    "/logout", "/sessions/end", "/dialogue/on", "/dialogue/off", "/accounts/add",
-    "/accounts/change", "/bans/add", "/bans/lift",
-)  # fmt: skip
+    "/logout",
+    "/sessions/end",
+    "/dialogue/on",
+    "/dialogue/off",
+    "/accounts/add",
+    "/accounts/change",
+    "/bans/add",
+    "/bans/lift",
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +91,19 @@ def test_a_form_from_elsewhere_is_refused(plain: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80", "", "[::2]", "a@localhost",
-             "localhost/x", "[", "\xff"],
-)  # fmt: skip
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "evil.example:80",
+        "",
+        "[::2]",
+        "a@localhost",
+        "localhost/x",
+        "[",
+        "\xff",
+    ],
+)
 def test_a_host_from_elsewhere_is_misdirected(plain: Site, host: str) -> None:
     answer = plain.ask("GET", "/login", host=host)
     assert answer.status in (400, 421)
@@ -193,14 +221,24 @@ def test_what_is_too_much_is_refused(plain: Site) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/maildrop?account=nobody", "/maildrop?account=joe&page=2", "/maildrop?account=joe&page=0",
-        "/maildrop?account=joe&page=x", "/maildrop?account=joe&page=99999999999999999999",
-        "/maildrop/message?account=joe&id=nothing", "/maildrop/download?account=joe&id=nothing",
-        "/maildrop/message?account=../../etc&id=x", "/maildrop?account=" + "x" * 3000,
-        "/accounts/one?name=nobody", "/accounts/one", "/sessions?page=-1", "/mail-in?before=x",
-        "/static/../app.py", "/static/nothing.js", "/nowhere",
+        "/maildrop?account=nobody",
+        "/maildrop?account=joe&page=2",
+        "/maildrop?account=joe&page=0",
+        "/maildrop?account=joe&page=x",
+        "/maildrop?account=joe&page=99999999999999999999",
+        "/maildrop/message?account=joe&id=nothing",
+        "/maildrop/download?account=joe&id=nothing",
+        "/maildrop/message?account=../../etc&id=x",
+        "/maildrop?account=" + "x" * 3000,
+        "/accounts/one?name=nobody",
+        "/accounts/one",
+        "/sessions?page=-1",
+        "/mail-in?before=x",
+        "/static/../app.py",
+        "/static/nothing.js",
+        "/nowhere",
     ],
-)  # fmt: skip
+)
 def test_what_is_not_there_is_not_found(plain: Site, path: str) -> None:
     cookie, _ = plain.session()
     answer = plain.ask("GET", path, cookie=cookie)

@@ -233,5 +233,5 @@ def decoded(text: str) -> str:
         return text
     try:
         return str(make_header(decode_header(text)))
-    except (ValueError, LookupError, HeaderParseError):  # broken, or a character set that nobody knows
+    except (ValueError, LookupError, HeaderParseError):  # broken, or unknown
         return text
