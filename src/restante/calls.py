@@ -21,6 +21,7 @@ import asyncio
 import inspect
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import copy_context
 from inspect import CO_COROUTINE
 from math import inf
 from time import monotonic, thread_time
@@ -99,6 +100,11 @@ class Pace:
         self._waiting = 0.0  # the share of sampled calls that waited
         self._cpu = 0.0
 
+    @property
+    def calls(self) -> int:
+        """Calls in place so far, those included whose rest a thread did."""
+        return self._calls
+
     def is_quick(self) -> bool:
         """Whether functions may be called in place now."""
         return monotonic() >= self.resumes
@@ -142,7 +148,7 @@ class Caller:
     probation: let blocking functions be called in place once they have proved quick.
     """
 
-    __slots__ = ("_probation", "_threads", "pace")
+    __slots__ = ("_probation", "_threads", "in_part", "on_threads", "pace")
 
     def __init__(
         self, threads: WorkerThreads, *, blocking: bool = True, probation: bool = False
@@ -150,6 +156,10 @@ class Caller:
         self._threads = threads
         self._probation = probation
         self.pace = Pace(proven=False) if blocking else Pace(proven=True)
+        self.on_threads = 0
+        """Calls that a thread did, wholly or in part."""
+        self.in_part = 0
+        """Those of them that began in place, where `pace.calls` counts them."""
 
     async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, and give its result. Raises nothing but Exceptions."""
@@ -160,10 +170,14 @@ class Caller:
         if monotonic() >= pace.resumes:
             result = pace.call(function, *args)
             if type(result) is OnThread:
+                self.on_threads += 1
+                self.in_part += 1
                 result = await self._threads.run(result)
         elif self._probation:
+            self.on_threads += 1
             result = await self._threads.run(pace.prove, function, *args)
         else:
+            self.on_threads += 1
             result = await self._threads.run(_call_through, function, args)
         return await in_task(result) if hasattr(result, "__await__") else result
 
@@ -214,6 +228,32 @@ async def go_on(work: Coroutine[Any, Any, T], waits_for: Any) -> T:
     ended without waiting, and no task is needed.
     """
     return await _rest(work, waits_for)
+
+
+@types.coroutine
+def in_own_context(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a coroutine within a copy of the current context (`contextvars`).
+
+    A coroutine that is begun in place runs in the context of whoever began it, and later in
+    that of a task: what it sets would stay in the one and be missing in the other.
+    """
+    context = copy_context()
+    step: Callable[[Any], Any] = work.send
+    value: Any = None
+    while True:
+        try:
+            waits_for = context.run(step, value)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        try:
+            value = yield waits_for
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:
+            step, value = work.throw, error
+        else:
+            step = work.send
 
 
 @types.coroutine

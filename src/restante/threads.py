@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
@@ -123,16 +123,19 @@ class WorkerThreads:
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` on a thread and wait for its result. Raises RuntimeError after `stop`.
 
+        It sees the context (`contextvars`) of the caller.
+
         Under `call_and_lend` it runs on the thread that waits there instead.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        context = copy_context()
 
         def job() -> None:
             if future.cancelled():
                 return
             try:
-                result = function(*args, **kwargs)
+                result = context.run(function, *args, **kwargs)
             except BaseException as error:
                 _tell(loop, _fail, future, as_exception(error))
             else:

@@ -18,7 +18,9 @@ from restante.delivery.observer import AccessLog
 from tests.delivery.helpers import SECRET_FAULT, FakeStore, Peer, intake_for, listening
 
 WAY = r"peer=127\.0\.0\.1 protocol=ESMTP tls=no"
-QUEUE = r"queue=[0-9a-f]{10}"
+SESSION = r"session=[0-9a-f]+-m[0-9a-f]+"
+THERE = f"{WAY} {SESSION}"
+QUEUE = rf"queue=[0-9a-f]{{10}} {SESSION}"
 
 
 @pytest.fixture
@@ -53,10 +55,10 @@ async def test_smtp(lines: Callable[[], list[str]]) -> None:
         await peer.close()
     assert matching(
         lines(),
-        rf"INFO refused: recipient='' sender='a@b' {WAY} reply='552 5.3.4 message too big'",
+        rf"INFO refused: recipient='' sender='a@b' {THERE} reply='552 5.3.4 message too big'",
         r"INFO refused: recipient='who@example.org' sender='a@b' "
-        rf"{WAY} reply='550 5.1.1 no such user here'",
-        rf"INFO refused: recipient='<\\udcff' sender='a@b' {WAY} reply='553 5.1.3 bad address'",
+        rf"{THERE} reply='550 5.1.1 no such user here'",
+        rf"INFO refused: recipient='<\\udcff' sender='a@b' {THERE} reply='553 5.1.3 bad address'",
         r"INFO delivered: recipient='joe\+tag@example.org' sender='a@b' octets=7 unique_id=\S+ "
         rf"{WAY} {QUEUE}",
         r"ERROR not delivered: recipient='joe@example.org' sender='' octets=7 "
@@ -65,7 +67,7 @@ async def test_smtp(lines: Callable[[], list[str]]) -> None:
         rf"{WAY} {QUEUE} reason='disk /dev/secret is full'",
         rf"INFO refused: recipient='' sender='a@b' {WAY} {QUEUE} "
         r"reply='552 5.3.4 message too big'",
-        rf"INFO refused: recipient='' sender='' {WAY} reply='421 4.7.0 this is no HTTP server'",
+        rf"INFO refused: recipient='' sender='' {THERE} reply='421 4.7.0 this is no HTTP server'",
     )
 
 
@@ -106,7 +108,7 @@ async def test_tls_and_logins(lines: Callable[[], list[str]]) -> None:
         await peer.close()
     assert matching(
         lines(),
-        r"WARNING login failed: account='ann' peer=127\.0\.0\.1 mechanism=SMTP-LOGIN",
+        rf"WARNING login failed: account='ann' peer=127\.0\.0\.1 mechanism=SMTP-LOGIN {SESSION}",
         r"INFO delivered: recipient='joe@example.org' .* protocol=ESMTPSA tls=TLSv1\.3 " + QUEUE,
     )
 
@@ -124,7 +126,7 @@ async def test_lmtp_on_a_unix_socket(lines: Callable[[], list[str]], tmp_path: P
     await peer.close()
     server.close()
     await intake.stop(1)
-    assert [re.sub("queue=.*? ", "", line) for line in lines()][:1] == [
+    assert [re.sub("(queue|session)=.*? ", "", line) for line in lines()][:1] == [
         "ERROR not delivered: recipient='joe' sender='a@b' octets=7 "
         "peer=local protocol=LMTP tls=no reason='disk /dev/secret is full'"
     ]
@@ -139,7 +141,7 @@ def test_an_import(lines: Callable[[], list[str]], tmp_path: Path) -> None:
     assert matching(
         lines(),
         r"INFO delivered: recipient='joe' sender='' octets=18 unique_id=\S+ "
-        rf"peer=local protocol=import tls=no {QUEUE}",
+        r"peer=local protocol=import tls=no queue=[0-9a-f]{10}",
     )
 
 

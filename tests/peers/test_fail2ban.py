@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.show import SHIPPED
-from restante.app.logs import HumanFormatter, JsonFormatter
+from restante.app.logs import HumanFormatter, JournalFormatter, JsonFormatter
 from tests.needs import need
 from tests.server.kit import Client, serving
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.peer
 EXAMPLES = SHIPPED / "fail2ban"
 FILTER = EXAMPLES / "filter.d" / "restante.conf"
 FORMATS = {"human": HumanFormatter(), "json": JsonFormatter()}
+JOURNAL = ("%s: account=%r peer=%s mechanism=%s session=%s", "login failed", "joe")
 
 NAMES = (
     "joe",
@@ -98,6 +99,18 @@ def test_lines_as_they_come_from_the_journal(tmp_path: Path, format: str) -> Non
             "%s: account=%r peer=%s mechanism=%s", "login failed", "joe", "192.0.2.1", "USER"
         )
     log.write_text(f"1795370400 mail restante[123]: {log.read_text()}")
+    assert found(log, "-d", "^EPOCH") == ["192.0.2.1"]
+
+
+def test_entries_of_the_journal_that_has_our_fields(tmp_path: Path) -> None:
+    """Their text is without time and level."""
+    record = logging.makeLogRecord(
+        {"name": "restante.access", "msg": JOURNAL[0], "levelno": logging.WARNING,
+         "args": (*JOURNAL[1:], "192.0.2.1", "USER", "1a2b-7")}
+    )  # fmt: skip
+    entry = dict(line.split("=", 1) for line in JournalFormatter().format(record).splitlines())
+    log = tmp_path / "restante.log"
+    log.write_text(f"1795370400 mail restante[123]: {entry['MESSAGE']}\n")
     assert found(log, "-d", "^EPOCH") == ["192.0.2.1"]
 
 

@@ -62,6 +62,16 @@ class Hashing:
         self._first: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
+    @property
+    def running(self) -> int:
+        """Checks that run now."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Checks that wait for their turn."""
+        return len(self._first) + len(self._others)
+
     def expected_wait(self, *, first: bool) -> float:
         """Seconds until a check that comes now would begin, 0.0 if at once."""
         waiting = len(self._first) + (0 if first else len(self._others))

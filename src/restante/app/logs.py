@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 from restante.app.buffered_log import GatheringHandler
-
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+from restante.app.log_fields import fields_of
 
 
 def one_line(text: str) -> str:
@@ -47,7 +46,10 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: time, level, logger, message, and each extra attribute as a field."""
+    """An object a line: time, level, logger, message, then the line's fields.
+
+    See `restante.app.log_fields`. The names of the first four are never a field's.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -56,13 +58,45 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name, value in vars(record).items():
-            if name not in _STANDARD:
-                fields[name] = value
+        fields |= {n: value for n, value in fields_of(record).items() if n not in fields}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         # ASCII only: JSON's own escapes keep control characters off the line.
         return json.dumps(fields, default=str)
+
+
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+
+class JournalFormatter(logging.Formatter):
+    """An entry of systemd's journal: MESSAGE, PRIORITY, LOGGER, and each field as RESTANTE_NAME.
+
+    MESSAGE begins with the logger's name, so that nothing that a client says can look like
+    another logger's line.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = f"{record.name}: {record.getMessage()}"
+        if record.exc_info:
+            message += " | " + self.formatException(record.exc_info)
+        priority = next((given for level, given in _PRIORITIES if record.levelno >= level), 7)
+        fields = {
+            "MESSAGE": message,
+            "PRIORITY": priority,
+            "SYSLOG_IDENTIFIER": "restante",
+            "LOGGER": record.name,
+        }
+        fields |= {f"RESTANTE_{name.upper()}": value for name, value in fields_of(record).items()}
+        return "".join(f"{name}={one_line(str(value))}\n" for name, value in fields.items())
+
+
+def _journal() -> TextIO | None:
+    """The journal, if standard error leads there."""
+    if sys.platform != "linux":
+        return None
+    from restante.app.journal import JournalStream  # noqa: PLC0415 - only there
+
+    return cast("TextIO | None", JournalStream.of_standard_error())
 
 
 def spare_what_no_record_shows() -> None:
@@ -82,16 +116,24 @@ def configure(
 ) -> logging.Handler:
     """Send the log to `file`, else to standard error. Raises OSError.
 
+    Where standard error is systemd's journal and the format is for people, records go to the
+    journal itself, with their fields.
+
     The file is opened anew when it has been renamed or removed, as logrotate does. Lines
     that tell of logins are written a little later, together.
     """
     target: logging.StreamHandler[TextIO] | WatchedFileHandler
-    if file is None:
+    formatter: logging.Formatter = JsonFormatter() if format == "json" else HumanFormatter()
+    journal = _journal() if file is None and format == "human" else None
+    if journal is not None:
+        target = logging.StreamHandler(journal)
+        formatter = JournalFormatter()
+    elif file is None:
         target = logging.StreamHandler(sys.stderr)
     else:
         target = WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
     handler = GatheringHandler(target)
-    handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

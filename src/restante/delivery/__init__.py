@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from restante.delivery.envelope import Envelope
     from restante.delivery.importer import ImportResult, import_messages
     from restante.delivery.intake import Intake
-    from restante.delivery.observer import AccessLog, DeliveryObserver
+    from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
     from restante.delivery.recipients import Recipients, Refusal
     from restante.delivery.sources import Messages, SourceError, SourceMessage, iter_messages
 
@@ -20,7 +20,7 @@ _HOMES = {
     "envelope": "Envelope",
     "importer": "ImportResult import_messages",
     "intake": "Intake",
-    "observer": "AccessLog DeliveryObserver",
+    "observer": "AccessLog DeliveryObserver DeliveryObservers",
     "recipients": "Recipients Refusal",
     "sources": "Messages SourceError SourceMessage iter_messages",
 }
@@ -40,6 +40,7 @@ __all__ = [
     "AccessLog",
     "Delivery",
     "DeliveryObserver",
+    "DeliveryObservers",
     "Envelope",
     "HeldOff",
     "ImportResult",

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 from typing import TypeAlias, cast
 
 from restante.accounts.contract import AccountError
@@ -66,6 +68,10 @@ HANDSHAKE_SECONDS = 60.0
 
 _HELD_OFF = Refusal(454, "4.7.0", "too many login attempts: try again later")
 _CANT_TELL = Refusal(454, "4.7.0", "temporary authentication failure")
+
+
+_NUMBERS = count(1)
+"""Of this process's connections: each has a name in the logs, as POP3 sessions have."""
 
 
 class HeldOff(Exception):
@@ -143,6 +149,7 @@ class MailConnection(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._over = self._eof = self._finishing = False
         self._peer = self._tls_version = ""
+        self._identity = f"{os.getpid():x}-m{next(_NUMBERS):x}"
         self._progress = 0
         self._delivery: Delivery | None = None
         self._envelope: Envelope | None = None
@@ -316,6 +323,7 @@ class MailConnection(asyncio.Protocol):
             tls=self._tls_version,
             hostname=self._intake.hostname,
             queue_id=queue_id,
+            session=self._identity,
         )
 
     async def _forget(self) -> None:
@@ -363,6 +371,7 @@ class MailConnection(asyncio.Protocol):
         try:
             intake, check = self._intake, self._login_check
             if await intake.ask(check, claim.name, claim.password, self._peer) is True:
+                intake.tell("logged_in", claim.name, self._peer, claim.mechanism, self._identity)
                 return None
             what, refusal = "login failed", INVALID
         except HeldOff:
@@ -374,5 +383,6 @@ class MailConnection(asyncio.Protocol):
             reference = new_queue_id()
             log.exception("a login failed by a fault of ours (ref %s)", reference)
             return Refusal(451, "4.3.0", f"internal error (ref {reference})")
-        self._intake.tell("login_refused", what, claim.name, self._peer, claim.mechanism)
+        said = what, claim.name, self._peer, claim.mechanism, self._identity
+        self._intake.tell("login_refused", *said)
         return refusal

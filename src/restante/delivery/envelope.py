@@ -22,6 +22,8 @@ class Envelope:
     peer: the client's IP address, empty on a Unix socket and for commands.
     tls: the version of TLS, empty without it.
     hostname: of this server.
+    session: the connection's name in the logs; empty for commands.
+    begun: when the message began to come in, by `time.monotonic`.
     """
 
     protocol: str
@@ -31,6 +33,8 @@ class Envelope:
     tls: str = ""
     hostname: str = "localhost"
     queue_id: str = field(default_factory=new_queue_id)
+    session: str = ""
+    begun: float = field(default_factory=time.monotonic)
 
     def trace(self, address: str) -> bytes:
         """Return-Path, Delivered-To and Received for the copy that goes to `address`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from restante.contained import call_contained
 from restante.delivery.envelope import Envelope
@@ -39,8 +40,14 @@ class DeliveryObserver:
         recipient: empty when it is about no one recipient. reply: what the client was told.
         """
 
-    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
-        """A login by SMTP has failed, or wasn't looked at as there were too many."""
+    def logged_in(self, name: str, peer: str, mechanism: str, session: str) -> None:
+        """A client has logged in by SMTP. session: its name in the logs, as `Envelope.session`."""
+
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
+        """A login by SMTP has failed, or wasn't looked at as there were too many.
+
+        what: `login failed` or `login held off`.
+        """
 
 
 class DeliveryObservers(DeliveryObserver):
@@ -49,23 +56,24 @@ class DeliveryObservers(DeliveryObserver):
     def __init__(self, *observers: DeliveryObserver) -> None:
         self._observers = observers
 
-    def delivered(self, envelope: Envelope, recipient: str, octets: int, unique_id: str) -> None:
-        for each in self._observers:
-            tell(each.delivered, envelope, recipient, octets, unique_id)
+    def delivered(self, *said: Any) -> None:
+        self._tell("delivered", said)
 
-    def not_delivered(
-        self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
-    ) -> None:
-        for each in self._observers:
-            tell(each.not_delivered, envelope, recipient, octets, reason, kept)
+    def not_delivered(self, *said: Any) -> None:
+        self._tell("not_delivered", said)
 
-    def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
-        for each in self._observers:
-            tell(each.refused, envelope, recipient, reply)
+    def refused(self, *said: Any) -> None:
+        self._tell("refused", said)
 
-    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
+    def logged_in(self, *said: Any) -> None:
+        self._tell("logged_in", said)
+
+    def login_refused(self, *said: Any) -> None:
+        self._tell("login_refused", said)
+
+    def _tell(self, event: str, said: tuple[Any, ...]) -> None:
         for each in self._observers:
-            tell(each.login_refused, what, name, peer, mechanism)
+            tell(getattr(each, event), *said)
 
 
 def tell(method: Callable[..., None], *args: object) -> None:
@@ -84,47 +92,59 @@ class AccessLog(DeliveryObserver):
 
         delivered: recipient='joe@example.org' sender='ann@example.com' octets=1234
             unique_id=<unique-id> peer=192.0.2.1 protocol=ESMTPS tls=TLSv1.3 queue=<queue-id>
-        not delivered: recipient=… sender=… octets=… peer=… protocol=… tls=… queue=… reason='…'
+            session=<session>
+        not delivered: recipient=… sender=… octets=… peer=… protocol=… tls=… queue=… session=…
+            reason='…'
         not delivered: … kept='<path>' reason='…'
-        refused: recipient=… sender=… peer=… protocol=… tls=… queue=… reply='550 5.1.1 …'
-        login failed: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN
-        login held off: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN
+        refused: recipient=… sender=… peer=… protocol=… tls=… queue=… session=…
+            reply='550 5.1.1 …'
+        login failed: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN session=<session>
+        login held off: account='joe' peer=192.0.2.1 mechanism=SMTP-PLAIN session=<session>
 
     (one line each). Levels: delivered and refused INFO, logins WARNING, not delivered ERROR.
-    A sender who is refused at RCPT has no queue-id yet: then there is no `queue`.
+    A sender who is refused at RCPT has no queue-id yet: then there is no `queue`. What a
+    command brings has no `session`.
     """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("restante.access")
 
     def delivered(self, envelope: Envelope, recipient: str, octets: int, unique_id: str) -> None:
+        form, way = _way(envelope)
         self._log.info(
-            "delivered: recipient=%r sender=%r octets=%d unique_id=%s %s",
-            *(recipient, envelope.sender, octets, unique_id, _way(envelope)),
+            f"delivered: recipient=%r sender=%r octets=%d unique_id=%s {form}",
+            *(recipient, envelope.sender, octets, unique_id, *way),
         )
 
     def not_delivered(
         self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
     ) -> None:
+        form, way = _way(envelope)
         self._log.error(
-            "not delivered: recipient=%r sender=%r octets=%d %s%s reason=%r",
-            *(recipient, envelope.sender, octets, _way(envelope)),
-            *(f" kept={kept!r}" if kept else "", reason),
+            f"not delivered: recipient=%r sender=%r octets=%d {form}"
+            f"{' kept=%r' if kept else ''} reason=%r",
+            *(recipient, envelope.sender, octets, *way, *((kept,) if kept else ()), reason),
         )
 
     def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
+        form, way = _way(envelope)
         self._log.info(
-            "refused: recipient=%r sender=%r %s reply=%r",
-            *(recipient, envelope.sender, _way(envelope), reply),
+            f"refused: recipient=%r sender=%r {form} reply=%r",
+            *(recipient, envelope.sender, *way, reply),
         )
 
-    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
         self._log.warning(
-            "%s: account=%r peer=%s mechanism=SMTP-%s", what, name, peer or "unix", mechanism
+            "%s: account=%r peer=%s mechanism=SMTP-%s session=%s",
+            *(what, name, peer or "unix", mechanism, session),
         )
 
 
-def _way(envelope: Envelope) -> str:
-    queue = f" queue={envelope.queue_id}" if envelope.queue_id else ""
-    peer, tls = envelope.peer or "local", envelope.tls or "no"
-    return f"peer={peer} protocol={envelope.protocol} tls={tls}{queue}"
+def _way(envelope: Envelope) -> tuple[str, tuple[str, ...]]:
+    """How a message came in: a part of the line with places, and what belongs there."""
+    form = "peer=%s protocol=%s tls=%s"
+    values: tuple[str, ...] = envelope.peer or "local", envelope.protocol, envelope.tls or "no"
+    for name, value in (("queue", envelope.queue_id), ("session", envelope.session)):
+        if value:
+            form, values = f"{form} {name}=%s", (*values, value)
+    return form, values

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.observing.explanation import (
+        Client,
+        Explanation,
+        Finding,
+        explain,
+    )
     from restante.observing.history import (
         Deletion,
         Device,
@@ -26,12 +32,17 @@ if TYPE_CHECKING:
     from restante.observing.history_writer import (
         HistoryWriter,
     )
+    from restante.observing.metrics import (
+        Metrics,
+    )
 
 _HOMES = {
+    "explanation": "Client Explanation Finding explain",
     "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
     " RefusedLogin Retrieval",
     "history_file": "HistoryError",
     "history_writer": "HistoryWriter",
+    "metrics": "Metrics",
 }
 
 
@@ -45,16 +56,21 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Client",
     "Deletion",
     "Device",
+    "Explanation",
+    "Finding",
     "History",
     "HistoryError",
     "HistoryWriter",
     "MessageStory",
+    "Metrics",
     "PastDelivery",
     "PastListing",
     "PastSession",
     "Rates",
     "RefusedLogin",
     "Retrieval",
+    "explain",
 ]

@@ -173,9 +173,9 @@ class HistoryWriter:
             return
         self._queue.append(record)
         self._given += 1
+        if self._thread is None:
+            self._begin()
         if not self._awake.is_set():
-            if self._thread is None:
-                self._begin()
             self._awake.set()
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> bool:
@@ -515,7 +515,7 @@ class DeliveryHistory(DeliveryObserver):
     def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
         self._put(_delivered("refused", envelope, recipient, 0, reason=reply))
 
-    def login_refused(self, what: str, name: str, peer: str, mechanism: str) -> None:
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
         reason = what.removeprefix("login ")
         self._put(
             LoginRefused(

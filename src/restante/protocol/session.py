@@ -41,6 +41,9 @@ Steps: TypeAlias = Generator[Effect | Continue, Any, Reply]
 _GREETING = "Restante ready"
 READY = fixed(Ok(_GREETING))
 
+NO_COMMAND = Command("", frozenset())
+"""What a line that is no command was taken for."""
+
 _NO_LISTING = Listing((), ())
 NOTHING: frozenset[MessageNumber] = frozenset()
 """No message is marked as deleted."""
@@ -62,13 +65,15 @@ class Session:
 
     __slots__ = (
         "_asked", "_scanned", "_steps", "_tls_needed", "account", "bad_commands", "buffer",
-        "channel", "claimed", "closing", "deleted", "failed_logins", "introduced", "listing",
-        "policy", "proxy", "read_only", "secure", "state", "timestamp", "tls", "user", "wording",
+        "channel", "claimed", "closing", "command", "deleted", "failed_logins", "introduced",
+        "listing", "policy", "proxy", "read_only", "secure", "state", "timestamp", "tls", "user",
+        "wording",
     )  # fmt: skip
 
     account: Any
     claimed: str | None
     user: str | None
+    command: Command | None
     deleted: Set[MessageNumber]
     _steps: Steps  # while an effect is performed or a response is awaited
 
@@ -100,8 +105,8 @@ class Session:
         self._scanned = 0  # octets of it that hold no line end
         self._asked = False  # the steps wait for a line of the client's
         # claimed: the name of the last attempt to log in, which proves nothing.
-        # user: that of USER, waiting for PASS.
-        self.account = self.claimed = self.user = None
+        # user: that of USER, waiting for PASS. command: the last one that came.
+        self.account = self.claimed = self.user = self.command = None
         self.bad_commands = self.failed_logins = 0
 
     # What others may ask
@@ -212,6 +217,7 @@ class Session:
 
     def give_up(self, error: LineTooLong) -> Reply:
         """The last reply to a client whose lines have no end."""
+        self.command = NO_COMMAND
         self.closing = True
         return Err(error.text, values=error.values)
 
@@ -228,6 +234,7 @@ class Session:
                 act, argument = self._read(line)
             else:
                 command, argument = known
+                self.command = command
                 if self.state not in command.states or self._tls_needed:
                     self._check_allowed(command)
                 act = command.act
@@ -275,6 +282,7 @@ class Session:
         """What is to be done for a line, and with which argument. Raises ProtocolError."""
         verb, _, argument = line.partition(b" ")
         command = self.policy.commands.by_verb.get(verb.upper())
+        self.command = command or NO_COMMAND
         if command is None or (command.exists is not None and not command.exists(self)):
             if self.state is State.AUTHORIZATION and is_http(line):
                 self.closing = True  # a browser was sent here, and what follows isn't its user's

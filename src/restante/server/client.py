@@ -121,6 +121,16 @@ class ClientSession:
         """Whether the connection is inside TLS."""
         return self._session.tls
 
+    @property
+    def tls_version(self) -> str:
+        """Of the TLS that is with us, as `TLSv1.3`; "" without it, and where a proxy ended it."""
+        return self._peer.tls_version
+
+    @property
+    def tls_resumed(self) -> bool:
+        """Whether that TLS session goes on from an earlier one."""
+        return self._peer.tls_resumed
+
     def close(self) -> None:
         """End the connection after the reply in hand. From any thread."""
         self._close()

@@ -25,7 +25,7 @@ from restante.protocol.replies import (
     Reply,
     Silent,
 )
-from restante.protocol.session import Outcome, Session
+from restante.protocol.session import NO_COMMAND, Outcome, Session
 from restante.protocol.states import State
 from restante.server.client import ClientSession
 from restante.server.context import Context
@@ -365,6 +365,7 @@ class Connection(asyncio.Protocol):
             if self.session.in_exchange:
                 line = b"*"  # RFC 5034 §4: cancels it
             else:
+                self.session.command = NO_COMMAND  # who may refuse a line isn't told which it is
                 await self._answer(Err(error.text, error.code))
                 return
         await self._answer(self.session.receive(line))
@@ -400,8 +401,8 @@ class Connection(asyncio.Protocol):
             wire = wording.encode(reply)
             if not wire:
                 return True
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
+        if self._context.observers.replied:
+            self._tell_reply(reply, len(wire))
         self._replies.append(wire)
         self._gathered += len(wire)
         if self._gathered >= FLUSH_AT:
@@ -421,8 +422,9 @@ class Connection(asyncio.Protocol):
             pieces = [wording.encode(reply), *body]
             octets = len(reply.content.source)
             self._sent(reply, octets)
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
+        if self._context.observers.replied:
+            shown = len(pieces[0]) + (octets if isinstance(reply, Prepared) else 0)
+            self._tell_reply(reply, shown)
         self._replies += pieces
         self._gathered += octets + len(pieces[0])
         if self._gathered >= FLUSH_AT:
@@ -431,15 +433,25 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, reply: Reply) -> None:
         assert isinstance(reply, Body)
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
-        self._replies.append(self.session.wording.encode(reply))
+        status = self.session.wording.encode(reply)
+        if self._context.observers.replied:
+            self._tell_reply(reply, len(status))
+        self._replies.append(status)
         self._flush()
         context = self._context
         octets = await send_body(
             reply, self, context.settings.batch_size, context.call_blocking, context.call_quick
         )
         self._sent(reply, octets)
+
+    def _tell_reply(self, reply: Reply, octets: int) -> None:
+        """Tell who watches replies. octets: of this one, without a message's."""
+        observers, command = self._context.observers, self.session.command
+        tell_all = observers.answered
+        if tell_all is not None and command is not None and type(reply) is not Continue:
+            tell_all(self.client, command.verb, type(reply) is not Err, octets)
+        if (tell := observers.reply) is not None:
+            tell(self.client, self._status(reply))
 
     def _sent(self, body: Body, octets: int) -> None:
         """Count a message that was sent."""
@@ -571,6 +583,8 @@ class Connection(asyncio.Protocol):
         self._peer.inside_tls(transport.get_extra_info("ssl_object"))
         self.session.channel = context.channel_of(self._peer)
         self._set_limit()
+        if (tell := context.observers.secured) is not None:
+            tell(self.client)
 
     def introduce(self, attributes: str) -> Err | None:
         """Take a proxy's word, given by XCLIENT, for who its client is; or why not."""

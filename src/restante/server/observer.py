@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from restante.access_log import write
 from restante.protocol.claims import Claim
@@ -18,6 +18,15 @@ from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
 
 log = logging.getLogger("restante.server")
+
+
+Step: TypeAlias = Literal["login", "open", "fetch", "commit"]
+"""What takes time in a session.
+
+login: a claim is checked, the wait after a refusal included. open: the maildrop is opened for
+the account that was proven. fetch: a message is found, and its first block read. commit: QUIT
+removes messages and closes the maildrop.
+"""
 
 
 class Observer:
@@ -33,11 +42,24 @@ class Observer:
     def turned_away(self, session: ClientSession, reply: str) -> None:
         """A client was not let in. reply: what it is told."""
 
+    def secured(self, session: ClientSession) -> None:
+        """STLS has put the session inside TLS. `connected` tells of one that began there."""
+
     def line(self, session: ClientSession, line: str) -> None:
         """A line came from the client, without its end. Secrets are shown as `****`."""
 
     def reply(self, session: ClientSession, line: str) -> None:
         """A reply goes to the client: its first line, without its end."""
+
+    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
+        """A command was answered, whoever asked for it.
+
+        verb: as the command table has it; "" for what is no command. ok: whether the reply is
+        `+OK`. octets: of the reply, without the message that follows RETR's and TOP's.
+        """
+
+    def delayed(self, session: ClientSession, seconds: float) -> None:
+        """An attempt to log in has to wait, because of failures before it."""
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         """A login was refused. reason: `failed`; `held off`, when it wasn't looked at."""
@@ -47,6 +69,18 @@ class Observer:
 
     def opened(self, session: ClientSession, mechanism: str) -> None:
         """A login succeeded, and its maildrop is open. mechanism: `USER`, `APOP` or SASL's."""
+
+    def step_begun(self, session: ClientSession, step: Step) -> None:
+        """A step of a session begins. Told within a context (`contextvars`) of the step's own.
+
+        What is set there is seen by the accounts and the store that are called, also on
+        worker threads, and it ends with the step.
+        """
+
+    def step_done(
+        self, session: ClientSession, step: Step, seconds: float, error: Exception | None
+    ) -> None:
+        """A step has ended. error: why it failed; a refused login is `Refused`."""
 
     def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
         """A message was sent, or the top of one. lines: TOP's, None for RETR."""
@@ -58,6 +92,10 @@ class Observer:
         """A connection of a client that was let in has ended; `session.ended` says how."""
 
 
+class Refused(Exception):
+    """The error of a step that ended in a refusal: nothing was wrong with the server."""
+
+
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 
 Told: TypeAlias = Callable[..., None] | None
@@ -67,12 +105,22 @@ Told: TypeAlias = Callable[..., None] | None
 class Observers:
     """The observers of one server, as one: an attribute for each event."""
 
-    __slots__ = (*EVENTS, "_observers")
+    __slots__ = (*EVENTS, "_observers", "replied", "steps")
+
+    replied: bool
+    """Whether anybody watches `reply` or `answered`."""
+    steps: bool
+    """Whether anybody watches `step_begun` or `step_done`."""
 
     connected: Told
     turned_away: Told
+    secured: Told
     line: Told
     reply: Told
+    answered: Told
+    delayed: Told
+    step_begun: Told
+    step_done: Told
     refused: Told
     broken_off: Told
     opened: Told
@@ -106,6 +154,8 @@ class Observers:
                 if getattr(type(observer), event) is not getattr(Observer, event)
             ]
             setattr(self, event, _all(methods) if methods else None)
+        self.replied = self.reply is not None or self.answered is not None
+        self.steps = self.step_begun is not None or self.step_done is not None
 
 
 def _all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
@@ -116,7 +166,16 @@ def _all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
             except Exception:
                 log.exception("an observer failed: %s", method.__qualname__)
 
-    return tell
+    def tell_one(*args: Any) -> None:
+        try:
+            method(*args)
+        except Exception:
+            log.exception("an observer failed: %s", method.__qualname__)
+
+    if len(methods) > 1:
+        return tell
+    method = methods[0]
+    return tell_one
 
 
 class AccessLog(Observer):
@@ -125,9 +184,9 @@ class AccessLog(Observer):
     The lines go to the logger `restante.access`. Their formats are promised:
 
     - `login: account='joe' peer=192.0.2.1 tls=yes messages=3 octets=512 session=1a2b-7`
-    - `login failed: account='joe' peer=192.0.2.1 mechanism=USER`. It is `login held off: …` when
-      the password wasn't looked at, because of too many failures before.
-    - `login broken off: peer=192.0.2.1 mechanism=PLAIN: the reason`
+    - `login failed: account='joe' peer=192.0.2.1 mechanism=USER session=1a2b-7`. It is
+      `login held off: …` when the password wasn't looked at, because of too many failures before.
+    - `login broken off: peer=192.0.2.1 mechanism=PLAIN session=1a2b-7: the reason`
     - `deleted: account='joe' messages=2 session=1a2b-7`
     - `session: account='joe' peer=192.0.2.1 retrieved=3 deleted=2 octets=12345 seconds=1.2
       ended='QUIT' session=1a2b-7`, on one line, for each session that had logged in. octets: of
@@ -139,15 +198,15 @@ class AccessLog(Observer):
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         write(
             logging.WARNING,
-            "login %s: account=%r peer=%s mechanism=%s",
-            reason, safe_name(claim.name), session.peer_ip or "unix", claim.mechanism,
+            "login %s: account=%r peer=%s mechanism=%s session=%s",
+            reason, safe_name(claim.name), session.peer_ip or "unix", claim.mechanism, session.id,
         )  # fmt: skip
 
     def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
         write(
             logging.INFO,
-            "login broken off: peer=%s mechanism=%s: %s",
-            session.peer_ip or "unix", mechanism, reason,
+            "login broken off: peer=%s mechanism=%s session=%s: %s",
+            session.peer_ip or "unix", mechanism, session.id, reason,
         )  # fmt: skip
 
     def opened(self, session: ClientSession, mechanism: str) -> None:

@@ -62,6 +62,16 @@ class Peer:
             with suppress(ValueError, OSError):  # Python can't read it, or the client has left
                 self.certificate = tls.getpeercert() or None
 
+    @property
+    def tls_version(self) -> str:
+        """Of the TLS that is with us; "" without it."""
+        return (self._tls.version() or "") if self._tls is not None else ""
+
+    @property
+    def tls_resumed(self) -> bool:
+        """Whether that TLS session goes on from an earlier one."""
+        return self._tls is not None and bool(self._tls.session_reused)
+
     def behind(self, proxied: Proxied) -> None:
         """A proxy passes its connection on, by the PROXY protocol."""
         self._proxied = proxied

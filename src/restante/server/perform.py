@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import acts_as_itself
-from restante.calls import Caller
+from restante.calls import Caller, in_own_context
 from restante.guard.admission import TOO_MANY_TRIES, Admission
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
@@ -43,6 +43,7 @@ from restante.server.client import ClientSession
 from restante.server.context import Context
 from restante.server.hooks import account_of, default_for
 from restante.server.login import refuse, take_turn
+from restante.server.observer import Refused, Step
 from restante.server.peer import Peer
 from restante.server.sending import begun as first_block_read
 from restante.stores.contract import (
@@ -112,6 +113,8 @@ class Performer:
         "_peer",
         "_renew_at",
         "_session",
+        "_step",
+        "_step_began",
         "_wire",
         "admission",
         "fetched",
@@ -137,15 +140,49 @@ class Performer:
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
         self._login = ""  # whose login it is; "" for ANONYMOUS
+        self._step: Step | None = None  # the last one that was watched
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
         try:
+            if self._context.observers.steps and (step := STEPS.get(type(effect))) is not None:
+                return await self._watched(step, effect)
             return await PERFORM[type(effect)](self, effect)
         except Exception as error:
             if isinstance(error, ConnectionError) and self._wire.has_left:
                 raise
             return await self.failure(error)
+
+    async def _watched(self, step: Step, effect: Effect) -> object:
+        """Perform an effect that is a step, or two: after the login, the maildrop is opened."""
+        observers = self._context.observers
+        work = PERFORM[type(effect)](self, effect)
+        if observers.step_begun is None:
+            return await self._timed(step, work)
+        return await in_own_context(self._timed(step, work))
+
+    async def _timed(self, step: Step, work: Coroutine[Any, Any, object]) -> object:
+        failure: Exception | None = None
+        self._begin_step(step)
+        try:
+            result = await work
+            if isinstance(result, Err):
+                failure = Refused(result.text)
+            return result
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self._end_step(failure)
+
+    def _begin_step(self, step: Step) -> None:
+        self._step, self._step_began = step, monotonic()
+        if (tell := self._context.observers.step_begun) is not None:
+            tell(self._client, step)
+
+    def _end_step(self, error: Exception | None) -> None:
+        if (tell := self._context.observers.step_done) is not None:
+            tell(self._client, self._step, monotonic() - self._step_began, error)
 
     async def failure(self, error: Exception) -> Err:
         """What the client is told of an exception, after those who should know were told."""
@@ -181,10 +218,13 @@ class Performer:
         context, claim = self._context, effect.claim
         login = context.backend.login_name(claim.name)
         wait = self.admission.ask(login)
-        if wait != 0 and not await take_turn(context, wait, self._wire.stays):
-            if (tell := context.observers.refused) is not None:
-                tell(self._client, claim, "held off")
-            return TOO_MANY_TRIES
+        if wait != 0:
+            if wait is not None and (tell := context.observers.delayed) is not None:
+                tell(self._client, wait)
+            if not await take_turn(context, wait, self._wire.stays):
+                if (tell := context.observers.refused) is not None:
+                    tell(self._client, claim, "held off")
+                return TOO_MANY_TRIES
         begun = monotonic()
         refusal = LOGIN_FAILED
         self._account = None
@@ -256,6 +296,9 @@ class Performer:
         if self._account is not None:
             return
         self._account = account
+        if self._step == "login":
+            self._end_step(None)
+            self._begin_step("open")
         if self._login:
             self.admission.proven(self._login)
         else:
@@ -453,6 +496,10 @@ PERFORM: dict[type[Effect], Way] = {
     Introduce: Performer._introduce,
     CallHandler: Performer._call_handler,
 }
+
+
+STEPS: dict[type[Effect], Step] = {LogIn: "login", Fetch: "fetch", Commit: "commit"}
+"""What observers are told of, by effect."""
 
 
 def _too_late(account: Account) -> None:

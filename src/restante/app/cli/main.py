@@ -31,6 +31,10 @@ COMMANDS = Group(
         "check-config": Lazy(
             f"{_HERE}.check:check_config", "Say everything that is wrong with the configuration."
         ),
+        "conformance": Lazy(
+            f"{_HERE}.conformance:conformance",
+            "Check any POP3 server: what it does right and wrong.",
+        ),
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },

@@ -6,10 +6,12 @@ import hashlib
 import re
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 _PEM = re.compile(r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----.+?-----END \1-----", re.DOTALL)
 
 _SEQUENCE, _OCTETS, _OID, _UTF8 = 0x30, 0x04, 0x06, 0x0C
+_UTC_TIME = 0x17
 _TAGGED_0, _TAGGED_3 = 0xA0, 0xA3
 
 # Object identifiers, as their octets.
@@ -65,6 +67,20 @@ def end_point(certificate: bytes) -> bytes | None:
     except ValueError:
         return None
     return hashlib.new(name, certificate).digest() if name is not None else None
+
+
+def expires(certificate: bytes) -> float:
+    """When a certificate, DER, expires, in seconds since 1970; 0.0 if that can't be read."""
+    try:
+        signed = _first(_content(certificate, _SEQUENCE), _SEQUENCE)
+        # RFC 5280 §4.1: version (which may be missing), number, algorithm, issuer, validity
+        parts = [each for each in _elements(signed) if each[0] != _TAGGED_0]
+        tag, text = list(_elements(parts[3][1]))[1]
+        form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+        at = datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC)
+    except (ValueError, IndexError):
+        return 0.0
+    return at.timestamp()
 
 
 def principal_names(certificate: bytes) -> list[str]:

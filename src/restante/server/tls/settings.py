@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from restante.server.tls.certificates import end_point, first_certificate
+from restante.server.tls.certificates import end_point, expires, first_certificate
 from restante.server.tls.exporter import exporter
 from restante.server.transport.transport import SocketTransport
 from restante.settings_fields import suggest_settings
@@ -57,6 +57,11 @@ class Certificate:
         """What clients bind to that are shown it (`tls-server-end-point`, RFC 5929 §4)."""
         own = first_certificate(Path(self.chain).read_text("latin-1"))
         return end_point(own) if own is not None else None
+
+    def expires(self) -> float:
+        """When it expires, in seconds since 1970; 0.0 if that can't be read. Raises OSError."""
+        own = first_certificate(Path(self.chain).read_text("latin-1"))
+        return expires(own) if own is not None else 0.0
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Read the files. Raises OSError or ssl.SSLError; the context is then as before."""
@@ -130,6 +135,8 @@ class TlsSettings:
         self.context = self._context(certificate)
         self.context.sni_callback = self._choose
         self._end_points = self._read_end_points()
+        self.expires = self._read_expiry()
+        """When the first of the certificates expires, in seconds since 1970; 0.0 if none says."""
         self._seen = self._stamps()
         exporter()  # tried out now, and not while a client waits
 
@@ -186,6 +193,7 @@ class TlsSettings:
         for name, certificate in self._by_name.items():
             certificate.load_into(self._contexts[name])
         self._end_points = self._read_end_points()
+        self.expires = self._read_expiry()
 
     def end_point(self, context: ssl.SSLContext) -> bytes | None:
         """The channel binding `tls-server-end-point` of what `context`, one of ours, shows.
@@ -198,6 +206,10 @@ class TlsSettings:
         named = {self._contexts[name]: each for name, each in self._by_name.items()}
         shown = {self.context: self._default, **named}
         return {context: certificate.end_point() for context, certificate in shown.items()}
+
+    def _read_expiry(self) -> float:
+        each = (self._default, *self._by_name.values())
+        return min(filter(None, (certificate.expires() for certificate in each)), default=0.0)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -1,0 +1,275 @@
+"""Metrics of a POP3 server, counted by an observer.
+
+Each count is an addition to a place in an array, so it costs little, and another process can
+read it where the array is shared memory. Nothing here needs a library but what makes
+Prometheus' text of it.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, MutableSequence, Sequence
+from typing import TYPE_CHECKING, Any
+
+from restante.delivery.envelope import Envelope
+from restante.delivery.observer import DeliveryObserver
+from restante.extras import missing
+from restante.guard.admission import BANNED, CROWDED, FULL, REFUSED
+from restante.observing.families import (
+    ENDS,
+    LONG,
+    MECHANISMS,
+    OTHER,
+    PLACES,
+    QUICK,
+    SIZE,
+    STEP_OUTCOMES,
+    TLS_VERSIONS,
+    VERBS,
+)
+from restante.protocol.claims import Claim
+from restante.protocol.errors import Pop3Error
+from restante.protocol.listing import MessageNumber
+from restante.server.backend import StandardBackend
+from restante.server.client import ClientSession
+from restante.server.live import STOPPING
+from restante.server.observer import Observer, Refused, Step
+from restante.server.server import Pop3Server
+from restante.stores.contract import MaildropInUse
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_CONNECTIONS = PLACES["restante_connections",]
+_SESSIONS_OPEN = PLACES["restante_sessions_open",]
+_DURATION = PLACES["restante_session_duration_seconds",]
+_DURATION_SUM = _DURATION + len(LONG) + 1
+_OCTETS = PLACES["restante_reply_octets",]
+_MESSAGE_OCTETS = PLACES["restante_message_octets",]
+_REMOVED = PLACES["restante_messages_removed",]
+_RETR, _TOP = (PLACES["restante_messages_sent", by] for by in ("RETR", "TOP"))
+_DELAYS = PLACES["restante_login_delays",]
+_DELAY_SECONDS = PLACES["restante_login_delay_seconds",]
+_LEASES_REFUSED = PLACES["restante_leases_refused",]
+_OK, _ERR = (
+    {verb: PLACES["restante_commands", verb, outcome] for verb in VERBS}
+    for outcome in ("ok", "err")
+)
+_OTHER_OK, _OTHER_ERR = _OK[OTHER], _ERR[OTHER]
+_STEPS: dict[Step, tuple[int, ...]] = {
+    step: tuple(PLACES[f"restante_{step}_duration_seconds", outcome] for outcome in STEP_OUTCOMES)
+    for step in ("login", "open", "fetch", "commit")
+}
+_QUICK_SUM = len(QUICK) + 1
+_TURNED_AWAY = {
+    BANNED.text: "banned",
+    REFUSED.text: "denied",
+    CROWDED.text: "address_limit",
+    FULL.text: "full",
+    STOPPING.text: "stopping",
+}
+_ENDS = {
+    "QUIT": "quit",
+    "client left": "client_left",
+    "the client does not read": "stalled",
+    "too many errors": "too_many_errors",
+}
+_REASONS = {"failed": "failed", "held off": "held_off"}
+
+
+class Metrics(Observer):
+    """Counts what happens in the sessions of one server.
+
+    server: is watched from now on. registry: of prometheus_client; what is counted is shown
+    there. Give `prometheus_client.REGISTRY` for what `prometheus_client.start_http_server`
+    shows. None: nothing is registered. values: where the numbers are, at least
+    `restante.observing.families.SIZE` of them; an array of its own by default. Counters go on
+    from what is there.
+
+    docs/observing.md lists the metrics. Raises ImportError, which names the extra, where there
+    is a registry and no prometheus_client.
+    """
+
+    def __init__(
+        self,
+        server: Pop3Server,
+        *,
+        registry: CollectorRegistry | None = None,
+        values: MutableSequence[float] | None = None,
+    ) -> None:
+        self.values: MutableSequence[float] = array("d", bytes(8 * SIZE))
+        if values is not None:
+            self.values = values
+        self._server = server
+        self.deliveries: DeliveryObserver = _Deliveries(self.values)
+        """Counts deliveries: for the observer of an `Intake`."""
+        self._counters: list[tuple[int, float, Callable[[], float]]] = []
+        self._gauges: list[tuple[int, Callable[[], float]]] = []
+        self._pull_from(server)
+        if registry is not None:
+            registry.register(self._collector())
+        server.observe(self)
+
+    def _collector(self) -> Any:
+        try:
+            from restante.observing.exposition import Collector  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            text = missing("metrics", "Metrics", "prometheus-client", error)
+            raise ImportError(text) from error
+
+        def arrays() -> Sequence[Sequence[float]]:
+            self.pull()
+            return (self.values,)
+
+        return Collector(arrays)
+
+    # What the server is asked
+
+    def _pull_from(self, server: Pop3Server) -> None:
+        context = server.context
+        quick, blocking = context.call_quick, context.call_blocking
+        self.gauge("restante_connections_open", lambda: server.sessions)
+        self.gauge("restante_bans", lambda: len(context.guard.bans()))
+        self.gauge("restante_certificate_expiry_timestamp_seconds", self._expiry)
+        self._counter(
+            ("restante_storage_calls", "in_place"),
+            lambda: quick.pace.calls - quick.in_part + blocking.pace.calls - blocking.in_part,
+        )
+        self._counter(
+            ("restante_storage_calls", "thread"), lambda: quick.on_threads + blocking.on_threads
+        )
+        if isinstance(context.backend, StandardBackend):
+            hashing = context.backend.hashing
+            self.gauge("restante_hashing_running", lambda: hashing.running)
+            self.gauge("restante_hashing_waiting", lambda: hashing.waiting)
+            self._counter(("restante_hashing_refused",), lambda: hashing.refused)
+
+    def _expiry(self) -> float:
+        tls = self._server.context.tls
+        return tls.expires if tls is not None else 0.0
+
+    def gauge(self, name: str, read: Callable[[], float], *labels: str) -> None:
+        """Have `pull` set a gauge to what `read` gives."""
+        self._gauges.append((PLACES[name, *labels], read))
+
+    def _counter(self, sample: tuple[str, ...], read: Callable[[], float]) -> None:
+        place = PLACES[sample]
+        self._counters.append((place, self.values[place] - read(), read))
+
+    def pull(self) -> None:
+        """Take over what the server counts itself. From any thread."""
+        for place, read in self._gauges:
+            self.values[place] = read()
+        for place, base, read in self._counters:
+            self.values[place] = base + read()
+
+    # What the server tells
+
+    def connected(self, session: ClientSession) -> None:
+        self.values[_CONNECTIONS] += 1
+        if session.tls:
+            self.secured(session)
+
+    def secured(self, session: ClientSession) -> None:
+        if version := session.tls_version:
+            known = version if version in TLS_VERSIONS else OTHER
+            resumed = "yes" if session.tls_resumed else "no"
+            self.values[PLACES["restante_tls_sessions", known, resumed]] += 1
+
+    def turned_away(self, session: ClientSession, reply: str) -> None:
+        text = reply.partition("] ")[2] or reply.partition(" ")[2]
+        reason = _TURNED_AWAY.get(text, OTHER)
+        self.values[PLACES["restante_connections_turned_away", reason]] += 1
+
+    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
+        values = self.values
+        values[_OK.get(verb, _OTHER_OK) if ok else _ERR.get(verb, _OTHER_ERR)] += 1
+        values[_OCTETS] += octets
+
+    def delayed(self, session: ClientSession, seconds: float) -> None:
+        self.values[_DELAYS] += 1
+        self.values[_DELAY_SECONDS] += seconds
+
+    def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
+        _count_login(self.values, claim.mechanism, _REASONS.get(reason, "failed"))
+
+    def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
+        _count_login(self.values, mechanism, "broken_off")
+
+    def opened(self, session: ClientSession, mechanism: str) -> None:
+        _count_login(self.values, mechanism, "ok")
+        self.values[_SESSIONS_OPEN] += 1
+
+    def step_done(
+        self, session: ClientSession, step: Step, seconds: float, error: Exception | None
+    ) -> None:
+        outcome = 0
+        if error is not None:
+            expected = isinstance(error, Refused | Pop3Error | MaildropInUse)
+            outcome = 1 if expected else 2
+            if isinstance(error, MaildropInUse):
+                self.values[_LEASES_REFUSED] += 1
+        values, place = self.values, _STEPS[step][outcome]
+        values[place + bisect_left(QUICK, seconds)] += 1
+        values[place + _QUICK_SUM] += seconds
+
+    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
+        self.values[_RETR if lines is None else _TOP] += 1
+
+    def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
+        self.values[_REMOVED] += len(numbers)
+
+    def closed(self, session: ClientSession) -> None:
+        if session.account is None:
+            return
+        values, ended = self.values, session.ended
+        seconds = max(0.0, time.time() - session.since)
+        values[_SESSIONS_OPEN] -= 1
+        values[_DURATION + bisect_left(LONG, seconds)] += 1
+        values[_DURATION_SUM] += seconds
+        values[_MESSAGE_OCTETS] += session.octets
+        end = _ENDS.get(ended, ended)
+        values[PLACES["restante_sessions", end if end in ENDS else OTHER]] += 1
+
+
+class _Deliveries(DeliveryObserver):
+    """Counts what comes in by SMTP and LMTP."""
+
+    def __init__(self, values: MutableSequence[float]) -> None:
+        self._values = values
+
+    def delivered(self, envelope: Envelope, recipient: str, octets: int, unique_id: str) -> None:
+        self._count(envelope, "delivered", timed=True)
+        self._values[PLACES["restante_delivery_octets",]] += octets
+
+    def not_delivered(
+        self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
+    ) -> None:
+        self._count(envelope, "kept" if kept else "not_delivered", timed=True)
+
+    def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
+        self._count(envelope, "refused", timed=False)
+
+    def logged_in(self, name: str, peer: str, mechanism: str, session: str) -> None:
+        _count_login(self._values, f"SMTP-{mechanism}", "ok")
+
+    def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
+        outcome = _REASONS.get(what.removeprefix("login "), "failed")
+        _count_login(self._values, f"SMTP-{mechanism}", outcome)
+
+    def _count(self, envelope: Envelope, outcome: str, *, timed: bool) -> None:
+        name = envelope.protocol
+        protocol = "smtp" if "SMTP" in name else "lmtp" if "LMTP" in name else OTHER
+        self._values[PLACES["restante_deliveries", protocol, outcome]] += 1
+        if timed:
+            seconds = time.monotonic() - envelope.begun
+            place = PLACES["restante_delivery_duration_seconds", protocol]
+            self._values[place + bisect_left(QUICK, seconds)] += 1
+            self._values[place + _QUICK_SUM] += seconds
+
+
+def _count_login(values: MutableSequence[float], mechanism: str, outcome: str) -> None:
+    known = mechanism if mechanism in MECHANISMS else OTHER
+    values[PLACES["restante_logins", known, outcome]] += 1
