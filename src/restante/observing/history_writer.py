@@ -41,9 +41,6 @@ MAX_QUEUED = 2000
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
 
-MAX_VERBS = 32
-"""Different commands of one session that are counted apart."""
-
 GATHER_SECONDS = 0.25
 """How long records are gathered before they are written together."""
 
@@ -71,13 +68,14 @@ class _Notes:
     """What is noted of a session while it goes on."""
 
     __slots__ = (
-        "commands", "committed", "committed_at", "greeting", "listing", "mechanism", "opened",
-        "sent",
+        "began", "commands", "committed", "committed_at", "greeting", "listing", "mechanism",
+        "opened", "sent",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.commands: dict[str, int] = {}
         self.greeting: list[str] = []
+        self.began = False
         self.opened = 0.0
         self.mechanism = ""
         self.listing: Listing | None = None
@@ -430,20 +428,17 @@ class SessionHistory(Observer):
         self._put = writer.put
         self._notes: dict[ClientSession, _Notes] = {}
 
-    def line(self, session: ClientSession, line: str) -> None:
+    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
         notes = self._notes.get(session)
         if notes is None:
             notes = self._notes[session] = _Notes()
-        verb, _, rest = line.partition(" ")
-        verb = _shown_verb(verb)
+        verb = verb or "unknown"
         commands = notes.commands
-        if verb not in commands and len(commands) >= MAX_VERBS:
-            verb = "other"
         commands[verb] = commands.get(verb, 0) + 1
-        if not notes.opened:
-            step = f"AUTH={rest.partition(' ')[0]}" if verb == "AUTH" and rest else verb
-            if step not in notes.greeting and len(notes.greeting) < MAX_VERBS:
-                notes.greeting.append(step)
+        if not notes.began:
+            notes.began = notes.opened > 0  # this was the command that logged in
+            if verb not in notes.greeting:
+                notes.greeting.append(verb)
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         name = safe_name(claim.name)[:MAX_TEXT]
@@ -489,12 +484,6 @@ class SessionHistory(Observer):
                 notes,
             )
         )
-
-
-def _shown_verb(verb: str) -> str:
-    """A command's name; what can't be one may be anything, a secret too."""
-    verb = verb.upper()
-    return verb if verb.isascii() and verb.isalnum() and len(verb) <= 12 else "other"
 
 
 class DeliveryHistory(DeliveryObserver):
