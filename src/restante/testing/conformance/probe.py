@@ -64,7 +64,7 @@ class State:
         self.capa_known = False
         self.has_user: bool | None = None
         self.seeded = False
-        self.has_mail: bool | None = None
+        self.has_mail = False
 
 
 @dataclass(frozen=True)
@@ -302,9 +302,8 @@ class Probe:
         """Which message of the corpus is where."""
         found = {}
         for number in self.listing(wire).octets:
-            reply = wire.command(b"RETR %d" % number)
-            if not reply.ok:
-                raise Failed(f"RETR {number} is refused: {reply}")
+            if not wire.command(b"TOP %d 0" % number).ok:
+                wire.ok(b"RETR %d" % number)
             header = wire.body().partition(b"\r\n\r\n")[0] + b"\r\n"
             name = re.search(rb"^%b: ([\w-]+)\r?$" % MARK, header, re.M)
             if name:

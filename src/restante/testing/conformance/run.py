@@ -145,7 +145,7 @@ def _look(probe: Probe, need: str) -> None:
     target = probe.target
     if need == LOGIN and target.user is None:
         raise NotApplicable("no account was given")
-    if need == MAIL and probe.state.has_mail is not True:
+    if need == MAIL and not probe.state.has_mail:
         _look_for_mail(probe)
     if need == WRITE and target.seed is None:
         raise NotApplicable("the account may not be emptied (--write)")
@@ -171,6 +171,7 @@ def _look_for_mail(probe: Probe) -> None:
     else:
         wire = probe.login()
         probe.need_message(wire)
+    probe.state.has_mail = True
     wire.leave()
 
 

@@ -18,6 +18,9 @@ from restante.testing.conformance.failures import Failed
 SHOWN_OCTETS = 400
 """Of a piece that is sent or received in one go, how many octets a report shows."""
 
+OCTET_SECONDS = 0.02
+"""Between octets that shall come in segments of their own."""
+
 MAX_REPLY = 64 * 1024 * 1024
 """Octets of one reply. A server that never ends must not fill the memory."""
 
@@ -138,6 +141,7 @@ class Wire:
         """Send each octet in a segment of its own."""
         for at in range(len(data)):
             self.send(data[at : at + 1])
+            time.sleep(OCTET_SECONDS)
         self.sent = data.rstrip(b"\r\n")
 
     def receive(self) -> bytes:

@@ -142,7 +142,7 @@ def next_session(p: Probe) -> None:
     p.changed()
     p.bring("plain")
     wire.quit()
-    until = time.monotonic() + 10
+    until = time.monotonic() + p.target.timeout
     while True:
         wire = p.login()
         count, _ = p.count(wire)
