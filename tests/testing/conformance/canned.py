@@ -304,6 +304,8 @@ class Session:
             return b"-ERR [AUTH] wrong\r\n"
         with self.server.lock:
             if self.server.holder not in (None, self) and "shared" not in self.flags:
+                if "waits" in self.flags:
+                    return b""
                 if "closes-busy" in self.flags:
                     return b"CLOSE"
                 if "evicts" in self.flags:

@@ -347,6 +347,7 @@ PROOFS: dict[str, Proof] = {
     "lang.not-announced": silent("LANG"),
     # Two sessions
     "lease.exclusive": flag("shared"),
+    "lease.answered": flag("waits"),
     "lease.code": replaced("PASS", b"[IN-USE] ", b""),
     "lease.first-goes-on": flag("evicts"),
     "lease.second-tries-again": flag("closes-busy"),

@@ -90,7 +90,7 @@ def outcome_of(id: str, proof: Proof, faults: Faults, contexts: Contexts, contex
             idle=0.2,
         )
         state = State()
-        state.seeded = state.has_mail = True
+        state.seeded = state.has_mail = state.top_works = True
         return run_one(target, state, CHECKS[id])
 
 

@@ -18,6 +18,9 @@ CHECK_SECONDS = 120.0
 
 SLOW_SECONDS = 660.0
 
+MAX_REASON = 300
+"""Characters of a reason: a server may have said anything."""
+
 
 class Outcome(Enum):
     """How a check ended."""
@@ -137,7 +140,7 @@ def run_one(target: Target, state: State, check: Check) -> Result:
     finally:
         probe.leave()
     seconds = time.monotonic() - began
-    return Result(check, outcome, reason, tuple(probe.recording.lines), seconds)
+    return Result(check, outcome, reason[:MAX_REASON], tuple(probe.recording.lines), seconds)
 
 
 def _look(probe: Probe, need: str) -> None:

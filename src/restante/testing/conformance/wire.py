@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from restante.testing.conformance.failures import Failed
+from restante.testing.conformance.failures import Closed, Failed, Silent
 
 SHOWN_OCTETS = 400
 """Of a piece that is sent or received in one go, how many octets a report shows."""
@@ -167,12 +167,12 @@ class Wire:
         try:
             data = self.receive()
         except TimeoutError:
-            raise Failed(
+            raise Silent(
                 f"no reply to {shown(self.sent)} within {self.timeout:g} s"
                 + (f"; the beginning was {shown(bytes(self._buffer))}" if self._buffer else "")
             ) from None
         if not data:
-            raise Failed(
+            raise Closed(
                 f"the server closed the connection instead of answering {shown(self.sent)}"
             )
         self._buffer += data
