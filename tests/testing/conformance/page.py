@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from restante import Certificate
 from restante.testing.conformance.check import CHECKS
 from restante.testing.conformance.levels import Level
 from restante.testing.conformance.report import LEVELS, shortened
-from restante.testing.conformance.run import Report, choose, run
+from restante.testing.conformance.run import Report, Unusable, choose, run
 from tests.conftest import Authority
 from tests.testing.conformance.servers import PEERS, Peer
 
@@ -144,13 +145,14 @@ def main(names: Iterable[str]) -> None:
     choose()
     wanted = set(names)
     known: Results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for peer in PEERS:
-        if wanted and peer.name not in wanted:
-            continue
-        try:
-            known[peer.name] = checked(peer)
-        except pytest.skip.Exception as error:
-            print(f"{peer.name}: {error}", file=sys.stderr)
+    peers = [peer for peer in PEERS if not wanted or peer.name in wanted]
+    with ThreadPoolExecutor(len(PEERS)) as pool:  # they mostly wait
+        futures = {peer.name: pool.submit(checked, peer) for peer in peers}
+        for name, future in futures.items():
+            try:
+                known[name] = future.result()
+            except (pytest.skip.Exception, Unusable) as error:
+                print(f"{name}: {error}", file=sys.stderr)
     results = {peer.name: known[peer.name] for peer in PEERS if peer.name in known}
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     PAGE.write_text(written(PAGE.read_text(), results))

@@ -59,7 +59,7 @@ def restante(folder: Path, authority: Authority) -> Iterator[Target]:
 
 
 def _target(
-    port: int, authority: Authority, tls: str, seed: MaildirSeed | MboxSeed, wait: float = 3.0
+    port: int, authority: Authority, tls: str, seed: MaildirSeed | MboxSeed, wait: float = 5.0
 ) -> Target:
     return Target(
         "127.0.0.1", port, tls=tls, ca=authority.file, user=NAME, password=PASSWORD, seed=seed,
@@ -85,9 +85,19 @@ def dovecot_version() -> str:
     return said.stdout.split()[0]
 
 
+OCTETS = """
+from benchmarks import twisted_server
+twisted_server.Mailbox.getMessage = lambda self, index: open(self.list[index], "rb")
+twisted_server.main()
+"""
+
+
 @contextmanager
 def twisted(folder: Path, authority: Authority) -> Iterator[Target]:
-    """twisted.mail.pop3 over its own Maildir, as benchmarks/twisted_server.py has it."""
+    """twisted.mail.pop3 over its own Maildir, as benchmarks/twisted_server.py has it.
+
+    But messages are read as octets: as it is, RETR sends nothing after its status line.
+    """
     if importlib.util.find_spec("twisted") is None:
         pytest.skip("only with Twisted (pip install -r benchmarks/requirements.txt)")
     maildir = folder / "mail" / NAME
@@ -96,7 +106,7 @@ def twisted(folder: Path, authority: Authority) -> Iterator[Target]:
     about, ready = folder / "about.json", folder / "ready"
     about.write_text(json.dumps({"maildrops": str(folder / "mail"), "accounts": {NAME: PASSWORD}}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.twisted_server", about, ready],
+        [sys.executable, "-c", OCTETS, about, ready],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -160,7 +170,10 @@ def by_inetd(folder: Path, authority: Authority, command: Sequence[str]) -> Iter
                 with conn:
                     processes.append(
                         subprocess.Popen(
-                            whole, stdin=conn.fileno(), stdout=conn.fileno(), stderr=subprocess.DEVNULL,
+                            whole,
+                            stdin=conn.fileno(),
+                            stdout=conn.fileno(),
+                            stderr=subprocess.DEVNULL,
                             env=environment,
                         )
                     )  # fmt: skip
@@ -187,11 +200,11 @@ def _users(folder: Path) -> None:
         ["openssl", "passwd", "-6", PASSWORD], capture_output=True, text=True, check=True
     ).stdout.strip()
     users = [f"{NAME}:x:{UID}:{GID}::{folder}/home:/bin/sh"]
-    users += [f"{each}:x:{UID - 1}:65534::/nonexistent:/bin/false" for each in ("popa3d", "spop3d")]
+    users.append(f"popa3d:x:{UID - 1}:65534::/nonexistent:/bin/false")
     known = Path("/etc/passwd").read_text().rstrip("\n")
     (folder / "passwd").write_text("\n".join([known, *users, ""]))
     (folder / "shadow").write_text(f"root:*:19000::::::\n{NAME}:{hashed}:19000:0:99999:7:::\n")
-    for service in ("popa3d", "solid-pop3d", "pop3d", "mailutils", "other"):
+    for service in ("popa3d", "pop3d", "mailutils", "other"):
         (folder / "pam.d" / service).write_text(
             "auth required pam_unix.so\naccount required pam_unix.so\n"
         )
@@ -219,6 +232,5 @@ PEERS = [
     Peer("Dovecot", dovecot_version, debians_dovecot),
     _inetd_peer("GNU mailutils", "mailutils-pop3d", "usr/sbin/pop3d", "--inetd"),
     _inetd_peer("popa3d", "popa3d", "usr/sbin/popa3d"),
-    _inetd_peer("solid-pop3d", "solid-pop3d", "usr/sbin/solid-pop3d"),
     Peer("Twisted", lambda: version("twisted"), twisted),
 ]

@@ -82,7 +82,11 @@ class Probe:
 
     def __init__(self, target: Target, state: State, seconds: float) -> None:
         self.target, self.state = target, state
-        self.recording = Recording(self.password)
+        self.recording = Recording(
+            self.password,
+            base64.b64encode(self.password),
+            self.plain(self.user, self.password),
+        )
         self.end = time.monotonic() + seconds
         self._wires: list[Wire] = []
 
@@ -296,17 +300,22 @@ class Probe:
             seed.put(CORPUS[name].octets)
             self.recording.add("-", "*", f"message {name!r} was brought in".encode())
 
-    def session(self, *names: str) -> tuple[Wire, dict[str, int]]:
-        """A session with the corpus in the maildrop: the numbers of these messages.
-
-        names: all that this way of seeding can bring in, if none are given.
-        """
+    def fill(self) -> Sequence[str]:
+        """See to it that the corpus is in the maildrop, and nothing else; the names of it."""
         assert self.target.seed is not None
         usual = [name for name, each in CORPUS.items() if self.target.seed.raw or not each.raw]
         if not self.state.seeded:
             self.empty()
             self.put(*usual)
             self.state.seeded = True
+        return usual
+
+    def session(self, *names: str) -> tuple[Wire, dict[str, int]]:
+        """A session with the corpus in the maildrop: the numbers of these messages.
+
+        names: all that this way of seeding can bring in, if none are given.
+        """
+        usual = self.fill()
         if self.state.top_works is None:
             self.state.top_works = self._does_top_work()
         wire = self.login()

@@ -140,6 +140,7 @@ def run_one(target: Target, state: State, check: Check) -> Result:
     finally:
         probe.leave()
     seconds = time.monotonic() - began
+    reason = probe.recording.masked(reason)
     return Result(check, outcome, reason[:MAX_REASON], tuple(probe.recording.lines), seconds)
 
 
@@ -170,12 +171,12 @@ def _look(probe: Probe, need: str) -> None:
 def _look_for_mail(probe: Probe) -> None:
     """Where the account may be emptied the corpus is brought in; else there must be some mail."""
     if probe.target.seed is not None:
-        wire, _ = probe.session()
+        probe.fill()
     else:
         wire = probe.login()
         probe.need_message(wire)
+        wire.leave()
     probe.state.has_mail = True
-    wire.leave()
 
 
 def _offers_stls(probe: Probe) -> bool:

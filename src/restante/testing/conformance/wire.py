@@ -42,6 +42,12 @@ class Recording:
         self._connections += 1
         return str(self._connections)
 
+    def masked(self, text: str) -> str:
+        """A text without the secrets: a server may have repeated them."""
+        for secret in self._secrets:
+            text = text.replace(secret.decode("utf-8", "replace"), "****")
+        return text
+
     def add(self, name: str, what: str, data: bytes) -> None:
         """what: "C" the client sent, "S" the server sent, "*" something else happened."""
         for secret in self._secrets:
