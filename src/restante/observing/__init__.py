@@ -9,9 +9,11 @@ from restante.public import load
 
 if TYPE_CHECKING:
     from restante.observing.metrics import Metrics
+    from restante.observing.tracing import Tracing
 
 _HOMES = {
     "metrics": "Metrics",
+    "tracing": "Tracing",
 }
 
 
@@ -26,4 +28,5 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Metrics",
+    "Tracing",
 ]

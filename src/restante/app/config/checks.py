@@ -16,7 +16,7 @@ from typing import Any, get_args
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import needs_rehash, split_credential, verify
-from restante.app import build
+from restante.app import build, tracing
 from restante.app.accounts import (
     ReplaceableAccounts,
     find_account,
@@ -39,6 +39,7 @@ from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
 from restante.app.guard import make_guard
 from restante.app.maildrops import make_store
+from restante.app.metrics import library_problem
 from restante.app.tls import certificates
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
@@ -79,10 +80,29 @@ def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     return found
 
 
+def _all_addresses(settings: Settings) -> list[tuple[str, str, int]]:
+    """Those of mail, and those where others look in."""
+    found, metrics = addresses(settings), settings.metrics
+    if metrics.port != "off":
+        found.append(("metrics.port", metrics.host, metrics.port))
+    return found
+
+
+def _observing(settings: Settings) -> Iterator[Finding]:
+    """What metrics and traces need beside the server."""
+    metrics = settings.metrics
+    if metrics.is_wanted and (problem := library_problem()):
+        yield "metrics.port" if metrics.port != "off" else "metrics.socket", problem
+    if settings.tracing.enabled and (problem := tracing.library_problem()):
+        yield "tracing.enabled", problem
+    if metrics.names and not metrics.is_wanted:
+        yield "metrics.names", "has no effect; allowed: with metrics.port or metrics.socket"
+
+
 def _ports(settings: Settings) -> Iterator[Finding]:
-    found = addresses(settings)
-    if not found and settings.lmtp.socket is None:
+    if not addresses(settings) and settings.lmtp.socket is None:
         yield "pop3.port", "nothing to listen on: every port is off"
+    found = _all_addresses(settings)
     for i, (key, host, port) in enumerate(found):
         for other_key, other_host, other_port in found[:i]:
             if port and port == other_port and _overlap(host, other_host):
@@ -93,7 +113,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 def _hosts(settings: Settings) -> Iterator[Finding]:
     """Hosts that nothing can listen on: names that don't resolve, other machines' addresses."""
     tried: dict[str, str] = {}
-    for key, host, _ in addresses(settings):
+    for key, host, _ in _all_addresses(settings):
         if host not in tried:
             tried[host] = _why_not_here(host)
         if tried[host]:
@@ -256,7 +276,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 def _files(settings: Settings) -> Iterator[Finding]:
     """Files that the server makes, in folders that it doesn't make."""
     made = {settings.server.data, settings.mail_folder}
-    for key, file in (("log.file", settings.log.file), ("lmtp.socket", settings.lmtp.socket)):
+    sockets = {"lmtp.socket": settings.lmtp.socket, "metrics.socket": settings.metrics.socket}
+    for key, file in {"log.file": settings.log.file, **sockets}.items():
         if file is None:
             continue
         if not file.parent.is_dir() and file.parent not in made:
@@ -265,12 +286,13 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield key, f"{file.parent} isn't a folder that this user can write to"
         elif file.is_dir():
             yield key, "is a folder; allowed: the path of a file"
-        elif key == "lmtp.socket" and file.exists() and not file.is_socket():
+        elif key in sockets and file.exists() and not file.is_socket():
             yield key, "there is a file that isn't a socket"
         elif key == "log.file" and file.exists() and not os.access(file, os.W_OK):
             yield key, "can't be written to by this user"
-    if settings.lmtp.socket is not None and _is_too_long(settings.lmtp.socket):
-        yield "lmtp.socket", f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
+    for key, path in sockets.items():
+        if path is not None and _is_too_long(path):
+            yield key, f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
 
 
 def _is_too_long(path: Path) -> bool:
@@ -511,6 +533,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_maildrops, False),
     (_accounts, False),
     (_login, False),
+    (_observing, False),
     (_idle, False),
     (_delivery, False),
     (_idle_mail, True),

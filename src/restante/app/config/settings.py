@@ -87,7 +87,7 @@ def listen_host() -> Any:
     return described("127.0.0.1", "an IP address or a host name", _check_host)
 
 
-def listen_port(default: int) -> Any:
+def listen_port(default: Port) -> Any:
     """Where something listens, or that it doesn't."""
     words = 'a port from 0 to 65535 (0: any that is free), or "off"'
     return described(default, words, _or_number("off", 0, 65535))
@@ -368,6 +368,24 @@ class LogSection:
 
 
 @dataclass(frozen=True)
+class MetricsSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    socket: Path | None = described(None, "the path of a Unix socket")
+    names: tuple[str, ...] = described((), "host names")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to count for."""
+        return self.port != "off" or self.socket is not None
+
+
+@dataclass(frozen=True)
+class TracingSection:
+    enabled: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole configuration, all paths absolute."""
 
@@ -384,6 +402,8 @@ class Settings:
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
     log: LogSection = table(LogSection)
+    metrics: MetricsSection = table(MetricsSection)
+    tracing: TracingSection = table(TracingSection)
 
     @property
     def mail_folder(self) -> Path:
