@@ -16,6 +16,8 @@ from hypothesis import settings
 
 from restante import Certificate
 
+pytest_plugins = ["restante.testing.plugin"]
+
 GRACE_SECONDS = 20.0
 
 # A busy machine must not fail a property for being slow.

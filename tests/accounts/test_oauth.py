@@ -31,7 +31,7 @@ from restante.accounts.oauth.introspection import REMEMBER_SECONDS
 from restante.accounts.oauth.issuer import MAX_ANSWER
 from restante.accounts.oauth.keys import FETCH_INTERVAL, KEYS_LIFETIME, KEYS_MAX_AGE
 from restante.sasl.oauth import MAX_TOKEN
-from tests.accounts.issuer import AUDIENCE, KINDS, NAME, Issuer, jwk, key_of
+from restante.testing.issuer import AUDIENCE, KINDS, NAME, Issuer, jwk, key_of
 from tests.conftest import Authority
 
 

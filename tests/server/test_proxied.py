@@ -332,7 +332,7 @@ def test_a_system_out_of_descriptors_is_not_asked_all_the_time(
 ) -> None:
     monkeypatch.setattr(accepting, "RETRY_SECONDS", 0.05)
     asked = 0
-    accept = socket.socket.accept
+    accept = socket.socket._accept  # type: ignore[attr-defined]
 
     def out_of_files(self: socket.socket) -> Any:
         nonlocal asked
@@ -342,7 +342,7 @@ def test_a_system_out_of_descriptors_is_not_asked_all_the_time(
         return accept(self)
 
     with echoing() as echoes:
-        monkeypatch.setattr(socket.socket, "accept", out_of_files)
+        monkeypatch.setattr(socket.socket, "_accept", out_of_files)
         begun = time.monotonic()
         with knock(echoes.port, V1) as client:
             assert client.line() == b"hello"

@@ -33,6 +33,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Seconds since the loop was made."""
         return self._virtual.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for its threads as long as they take: their time isn't this loop's."""
+        await super().shutdown_default_executor()
+
 
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Run to its end, by virtual time."""

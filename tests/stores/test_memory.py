@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from restante.accounts.contract import Account
@@ -43,3 +45,11 @@ def test_the_maildrop_may_have_another_name() -> None:
     maildrop = store.open(Account("anna", maildrop="shared"))
     assert len(maildrop.listing) == 1
     maildrop.close()
+
+
+def test_a_maildrop_that_was_forgotten_holds_no_lease() -> None:
+    store = MemoryStore()
+    forgotten = store.open(Account("anna"))
+    del forgotten
+    gc.collect()
+    store.open(Account("anna")).close()

@@ -7,6 +7,7 @@ import secrets
 from restante.accounts.names import AccountExists
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.accounts import make_sqlite_accounts
+from restante.app.administrators import Administrators
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
@@ -16,6 +17,7 @@ from restante.app.passwords import new_password
 from restante.networks import own_host_name
 
 FIRST_ACCOUNT = "me"
+FIRST_ADMINISTRATOR = "admin"
 
 
 def make_folders(settings: Settings) -> None:
@@ -76,4 +78,19 @@ def make_first_account(loaded: Loaded) -> str | None:
             accounts.add(FIRST_ACCOUNT, password)
     except AccountExists:  # another server was started at the same moment
         return None
+    return password
+
+
+def make_first_administrator(loaded: Loaded) -> str | None:
+    """Where nothing is configured but the console is wanted and nobody may log in to it: make one.
+
+    Gives its password, to be shown this once; None when none was made.
+    """
+    settings = loaded.settings
+    if loaded.file is not None or settings.console.port == "off":
+        return None
+    if settings.administrators_file.exists():
+        return None
+    password = new_password()
+    Administrators(settings.administrators_file).set(FIRST_ADMINISTRATOR, password, new=True)
     return password

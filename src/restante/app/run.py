@@ -25,6 +25,7 @@ from restante.app.files import allow_open_files, write_file
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
+from restante.app.processes.console_process import ConsoleProcess
 from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
@@ -61,8 +62,14 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
     password = first_start.make_first_account(loaded)
     if password is not None:
         print(_first_account(loaded, password), flush=True)
+    password = first_start.make_first_administrator(loaded)
+    if password is not None:
+        print(_first_administrator(loaded, password), flush=True)
+    console = ConsoleProcess(loaded) if settings.console.port != "off" else None
 
     def announce(endpoints: Sequence[Endpoint]) -> None:
+        if console is not None:
+            endpoints = [*endpoints, console.endpoint]
         print(_welcome(loaded, endpoints), flush=True)
         if ready_file is not None:
             write_file(ready_file, _ready(endpoints))
@@ -70,10 +77,10 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
 
     try:
         if (workers := worker_count(settings.server.workers)) > 1:
-            _supervise(loaded, reread, workers, announce)
+            _supervise(loaded, reread, workers, announce, console)
         else:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_serve(loaded, reread, announce))
+                runner.run(_serve(loaded, reread, announce, console))
     except StartError as error:
         if error.taken is not None and _listens_already(settings, error.taken):
             raise StartError(
@@ -82,6 +89,8 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
             ) from error
         raise
     finally:
+        if console is not None:
+            console.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
 
@@ -108,11 +117,12 @@ def _supervise(
     reread: Callable[[], Loaded],
     workers: int,
     announce: Callable[[Sequence[Endpoint]], None],
+    console: ConsoleProcess | None,
 ) -> None:
     first_start.make_databases(loaded.settings)
     bound = bind_all(loaded.settings, workers)
     try:
-        supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory())
+        supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory(), console)
         supervisor.run(lambda: announce(supervisor.endpoints), lambda: _tell_systemd("STOPPING=1"))
     finally:
         close_all(bound)
@@ -131,6 +141,7 @@ async def _serve(
     loaded: Loaded,
     reread: Callable[[], Loaded],
     announce: Callable[[Sequence[Endpoint]], None],
+    console: ConsoleProcess | None,
 ) -> None:
     """Run the server in this process alone."""
     bound = metrics.bind(loaded.settings)
@@ -138,21 +149,27 @@ async def _serve(
         service = Service(loaded, reread)
         answers = SingleProcessAdmin(service)
         stopping = asyncio.Event()
-        _heed_signals(service, stopping)
+        _heed_signals(service, stopping, console)
         await service.open()
     except BaseException:
         metrics.close(bound)
         raise
     tune_collector()
     thread: metrics.EndpointThread | None = None
+    watching: asyncio.Task[None] | None = None
     try:
         if service.metrics is not None:
             thread = metrics.of_one_process(loaded.settings, bound, service)
             service.endpoints += [endpoint for endpoint, _ in bound]
         await answers.open()
         announce(service.endpoints)
+        if console is not None:
+            watching = asyncio.get_running_loop().create_task(console.watch())
         await stopping.wait()
     finally:
+        if watching is not None and console is not None:
+            watching.cancel()
+            console.stop()
         _tell_systemd("STOPPING=1")
         await service.close()
         await answers.close()
@@ -162,7 +179,9 @@ async def _serve(
     log.info("stopped")
 
 
-def _heed_signals(service: Service, stopping: asyncio.Event) -> None:
+def _heed_signals(
+    service: Service, stopping: asyncio.Event, console: ConsoleProcess | None
+) -> None:
     def stop(number: int) -> None:
         if stopping.is_set():
             log.warning("second signal: ending at once")
@@ -171,11 +190,16 @@ def _heed_signals(service: Service, stopping: asyncio.Event) -> None:
         log.info("%s: stopping", signal.Signals(number).name)
         stopping.set()
 
+    def reload(_: int) -> None:
+        service.reload()
+        if console is not None:
+            console.restart()
+
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             _on_signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP"):
-        _on_signal(signal.SIGHUP, lambda _: service.reload())
+        _on_signal(signal.SIGHUP, reload)
 
 
 def _on_signal(number: signal.Signals, function: Callable[[int], None]) -> None:
@@ -236,12 +260,28 @@ def _first_account(loaded: Loaded, password: str) -> str:
     )
 
 
+def _first_administrator(loaded: Loaded, password: str) -> str:
+    name = first_start.FIRST_ADMINISTRATOR
+    return (
+        f"The console's first login: {name}, password {password}\n"
+        f"It is shown this once. To change it: {command_name()} console passwd {name}"
+        f" {_options(loaded)}\n"
+    )
+
+
 def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint]) -> str:
     lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
+    console = []
     for each in endpoints:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
+        if each.protocol == "HTTP":
+            scheme = "http" if each.tls == "none" else "https"
+            console.append(f"The console: {scheme}://{each.address}/")
+            continue
         lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
     if loaded.file is None:  # with one there are many accounts, and nobody at the screen
         lines += ["", f"Try it, from another terminal: {command_name()} try {_options(loaded)}"]
+    if console:
+        lines += ["", *console]
     return "\n".join([*lines, "", "Ctrl-C stops it."]) + "\n"

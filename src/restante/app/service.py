@@ -26,10 +26,12 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
 from restante.app.debug_log import Choice, describe, read_choice
+from restante.app.dialogues import RecentDialogues
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
 from restante.app.health import Health
+from restante.app.history import make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
 from restante.app.metrics import PULL_SECONDS
@@ -101,6 +103,15 @@ class Service:
             self.tracing = Tracing(self.pop3, provider=self._provider)
         self.reloads = 0
         """How often the configuration was read again."""
+        mail_observers: list[DeliveryObserver] = [AccessLog()]
+        mail_observers += [
+            each.deliveries for each in (self.metrics, self.tracing) if each is not None
+        ]
+        self._history = make_history(settings)
+        if self._history is not None:
+            self.pop3.observe(self._history.sessions)
+            mail_observers.append(self._history.deliveries)
+        self._mail_observer = DeliveryObservers(*mail_observers)
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
@@ -108,6 +119,8 @@ class Service:
         self._choice = Choice()
         self._choice_stamp: tuple[int, int] | None = None
         self._chosen: Choice | None = None
+        self.dialogues: RecentDialogues | None = None
+        """What the debug log has written lately; None: there is no console that asks for it."""
 
     def _make_pop3(self) -> Pop3Server:
         """The POP3 server, which also decides logins for SMTP; perhaps without a listener."""
@@ -157,6 +170,8 @@ class Service:
         except BaseException:
             await self.close()
             raise
+        if self.settings.console.port != "off":
+            self.dialogues = RecentDialogues()
         self._heed_choice()
         loop = asyncio.get_running_loop()
         self._watchers.append(loop.create_task(self._watch()))
@@ -256,14 +271,10 @@ class Service:
             trace=delivery.trace,
             spool=self.settings.spool_folder,
             threads=self._threads,
-            observer=self._delivery_observer(),
+            observer=self._mail_observer,
         )
         self.intakes[name] = intake
         return intake
-
-    def _delivery_observer(self) -> DeliveryObserver:
-        further = [each.deliveries for each in (self.metrics, self.tracing) if each is not None]
-        return DeliveryObservers(AccessLog(), *further) if further else AccessLog()
 
     async def _authenticate(self, name: str, password: str, address: str) -> bool:
         """A login by SMTP: the same accounts, and the same guard."""
@@ -277,6 +288,9 @@ class Service:
         for task in self._watchers:
             task.cancel()
         self._watchers.clear()
+        if self.dialogues is not None:
+            self.dialogues.close()
+            self.dialogues = None
         for server in self._servers:
             server.close()
         seconds = self.settings.server.drain_seconds
@@ -286,6 +300,8 @@ class Service:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._threads.stop)
         await loop.run_in_executor(None, self.guard.close)
+        if self._history is not None:
+            await loop.run_in_executor(None, self._history.close)
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

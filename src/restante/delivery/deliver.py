@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 from restante.accounts.contract import Account
 from restante.calls import Caller, OnThread
-from restante.contained import call_contained
 from restante.delivery.envelope import Envelope
-from restante.delivery.observer import DeliveryObserver
+from restante.delivery.observer import DeliveryObserver, tell
 from restante.protocol.listing import UniqueId
 from restante.stores.contract import Incoming, Store, StoreError
 
@@ -238,11 +237,3 @@ class Delivery:
             reason, kept = outcome.reason or "another recipient's copy failed", outcome.kept
             kept_at = "" if kept is None else str(kept)
             tell(observer.not_delivered, self._envelope, address, self._octets, reason, kept_at)
-
-
-def tell(method: Callable[..., None], *args: object) -> None:
-    """Call a method of an observer. What it raises is logged."""
-    try:
-        call_contained(method, *args)
-    except Exception:
-        log.exception("an observer of deliveries failed")

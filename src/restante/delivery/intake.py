@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from restante.calls import Caller
-from restante.delivery.deliver import Delivery, Recipient, tell
+from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
-from restante.delivery.observer import AccessLog, DeliveryObserver
+from restante.delivery.observer import AccessLog, DeliveryObserver, tell
 from restante.delivery.recipients import THREADS, Recipients, Refusal
 from restante.networks import A_HOST_NAME, check_host_name, own_host_name
 from restante.settings_fields import check_setting, suggest_settings

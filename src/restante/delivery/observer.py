@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from restante.contained import call_contained
@@ -50,7 +51,7 @@ class DeliveryObserver:
 
 
 class DeliveryObservers(DeliveryObserver):
-    """Several observers as one, told in their order."""
+    """Several observers as one. What one of them raises is logged; the others are told."""
 
     def __init__(self, *observers: DeliveryObserver) -> None:
         self._observers = observers
@@ -72,10 +73,15 @@ class DeliveryObservers(DeliveryObserver):
 
     def _tell(self, event: str, said: tuple[Any, ...]) -> None:
         for each in self._observers:
-            try:
-                call_contained(getattr(each, event), *said)
-            except Exception:
-                log.exception("an observer of deliveries failed")
+            tell(getattr(each, event), *said)
+
+
+def tell(method: Callable[..., None], *args: object) -> None:
+    """Call a method of an observer. What it raises is logged."""
+    try:
+        call_contained(method, *args)
+    except Exception:
+        log.exception("an observer of deliveries failed")
 
 
 class AccessLog(DeliveryObserver):

@@ -8,10 +8,43 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
-    from restante.observing.metrics import Metrics
-    from restante.observing.tracing import Tracing
+    from restante.observing.explanation import (
+        Client,
+        Explanation,
+        Finding,
+        explain,
+    )
+    from restante.observing.history import (
+        Deletion,
+        Device,
+        History,
+        MessageStory,
+        PastDelivery,
+        PastListing,
+        PastSession,
+        Rates,
+        RefusedLogin,
+        Retrieval,
+    )
+    from restante.observing.history_file import (
+        HistoryError,
+    )
+    from restante.observing.history_writer import (
+        HistoryWriter,
+    )
+    from restante.observing.metrics import (
+        Metrics,
+    )
+    from restante.observing.tracing import (
+        Tracing,
+    )
 
 _HOMES = {
+    "explanation": "Client Explanation Finding explain",
+    "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
+    " RefusedLogin Retrieval",
+    "history_file": "HistoryError",
+    "history_writer": "HistoryWriter",
     "metrics": "Metrics",
     "tracing": "Tracing",
 }
@@ -27,6 +60,22 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Client",
+    "Deletion",
+    "Device",
+    "Explanation",
+    "Finding",
+    "History",
+    "HistoryError",
+    "HistoryWriter",
+    "MessageStory",
     "Metrics",
+    "PastDelivery",
+    "PastListing",
+    "PastSession",
+    "Rates",
+    "RefusedLogin",
+    "Retrieval",
     "Tracing",
+    "explain",
 ]

@@ -36,12 +36,13 @@ class LoopThread:
         """Whether this is called on the loop's own thread."""
         return threading.current_thread() is self._thread
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run `work` on the loop; wait for it and give its result.
 
         Not for the loop's own thread, which would wait for itself.
+        Raises TimeoutError when it takes more than `timeout` seconds; it goes on then.
         """
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
     def end(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` on the loop, then end the loop. From any thread; waits for nothing.

@@ -61,6 +61,7 @@ from restante.server.runner import LoopThread
 from restante.server.settings import Settings, SettingsGiven
 from restante.server.tls.settings import A_CERTIFICATE, Certificate, TlsSettings
 from restante.server.transport.readiness import Readiness, readiness
+from restante.server.transport.transport import MakeTransport, SocketTransport
 from restante.stores.contract import MaildropStore, Store
 from restante.stores.simple import as_store
 from restante.threads import WorkerThreads
@@ -175,6 +176,8 @@ class Pop3Server(Events):
             call_soon=self._call_soon,
         )
         """What connections need of the server."""
+        self.make_transport: MakeTransport = SocketTransport
+        """Makes the transport of each connection; set before the start. The test kit's fails."""
         self._mechanisms = mechanisms(self.settings, kerberos, oauth)
         self._schemes: frozenset[str] = frozenset()
         self._listening: list[Listening] = []
@@ -437,6 +440,7 @@ class Pop3Server(Events):
                 self._readiness,
                 tls=context,
                 handshake_seconds=self.settings.handshake_timeout,
+                make_transport=self.make_transport,
             )
         except OSError as error:
             where = f"{listener.host or 'all addresses'} port {listener.port}"

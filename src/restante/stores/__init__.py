@@ -22,6 +22,7 @@ from restante.stores.contract import (
 )
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
+from restante.stores.sqlite.store import SqliteStore
 
 __all__ = [
     "Answer",
@@ -39,6 +40,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "Source",
+    "SqliteStore",
     "Store",
     "StoreError",
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from threading import Lock
+from weakref import ref
 
 from restante.stores.contract import Lease, MaildropInUse
 
-_held: set[tuple[int, str]] = set()
+# Weak: a lease that was forgotten mustn't hold a maildrop, least of all one of another store that
+# has got the same id.
+_held: dict[tuple[int, str], ref[ProcessLease]] = {}
 _lock = Lock()
 
 
@@ -21,10 +24,11 @@ class ProcessLease(Lease):
         self._owner: object = owner  # while it is referred to, no other object has its id
         self._key = (id(owner), maildrop_name)
         with _lock:
-            if self._key in _held:
+            held = _held.get(self._key)
+            if held is not None and held() is not None:
                 self._owner = None
                 raise MaildropInUse(f"maildrop {maildrop_name!r} is in use")
-            _held.add(self._key)
+            _held[self._key] = ref(self)
         self.holder = f"pid {os.getpid()}"
 
     @property
@@ -37,4 +41,4 @@ class ProcessLease(Lease):
         with _lock:
             if self._owner is not None:
                 self._owner = None
-                _held.discard(self._key)
+                del _held[self._key]

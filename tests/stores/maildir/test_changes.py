@@ -122,10 +122,10 @@ def test_a_message_that_cannot_be_read_is_left_out_for_once(
     put(tmp_path, "2000.x", b"x\n")
     settle(tmp_path)
 
-    def failing(folder: Folder, name: str) -> None:
+    def failing(fd: int, about: os.stat_result, name: str) -> None:
         raise PermissionError(13, "no")
 
-    monkeypatch.setattr(scan, "measure_file", failing)
+    monkeypatch.setattr(scan, "measure_open", failing)
     assert ids(store) == before
     monkeypatch.undo()
     assert ids(store) == [*before, "2000.x"]
@@ -196,7 +196,7 @@ class TestFirstSight:
         fill(tmp_path)
         maildrop = opened(Maildir(tmp_path))
         assert (tmp_path / "anna" / INDEX_FILE).exists()
-        monkeypatch.setattr(scan, "measure_file", None)
+        monkeypatch.setattr(scan, "measure_open", None)
         assert maildrop.close() is None
         assert len(ids(Maildir(tmp_path))) == COUNT
 
@@ -207,13 +207,13 @@ class TestFirstSight:
         fill(tmp_path)
         names: list[str] = []
 
-        def dying(folder: Folder, name: str) -> measured.Measured:
+        def dying(fd: int, about: os.stat_result, name: str) -> measured.Measured:
             names.append(name)
             if len(names) == 70:
                 raise KeyboardInterrupt
-            return measured.measure_file(folder, name)
+            return measured.measure_open(fd, about, name)
 
-        monkeypatch.setattr(scan, "measure_file", dying)
+        monkeypatch.setattr(scan, "measure_open", dying)
         with pytest.raises(KeyboardInterrupt):
             opened(Maildir(tmp_path))
         assert ids(Maildir(tmp_path)) == [f"{1000 + number}.x" for number in range(COUNT)]

@@ -79,7 +79,7 @@ def test_a_delivered_message_is_not_read_again(
 ) -> None:
     for message in NASTY.values():
         deliver(store, message)
-    monkeypatch.setattr("restante.stores.maildir.scan.measure_file", None)
+    monkeypatch.setattr("restante.stores.maildir.scan.measure_open", None)
     maildrop = opened(store)
     for number, message in enumerate(NASTY.values(), 1):
         content = fetch(maildrop, number)

@@ -25,8 +25,8 @@ from restante.stores.maildir import store as maildir
 from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
-from tests.stores.backends import drained
 from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put, read, settle
+from tests.stores.stores import drained
 
 POSTFIX = "1700000003.V801I2a3b4M000007.mx.example.org"
 DOVECOT = "1700000001.M5P42.mail,S=4,W=5"
@@ -346,6 +346,28 @@ class TestUnchanged:
         assert ids(Maildir(root)) == ["0.x", "1.x", "2.x", "3.x", "4.x", "9.x"]
         assert [path for path in opens if path.endswith(".x")] == ["9.x"]
 
+    def test_a_folder_that_changed_a_moment_ago_is_listed_until_its_time_can_be_trusted(
+        self, root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Listing tells what its time can't yet. Nothing is read or saved for it."""
+        put(root, "1.x", b"x\n")
+        put(root, "2.x:2,S", b"y\n", "cur")
+        assert ids(store) == ["1.x", "2.x"]
+        index = (root / "anna/restante.index").stat()
+        listed = count_calls(monkeypatch, "scandir")
+        reads = count_calls(monkeypatch, "read")
+        assert ids(store) == ["1.x", "2.x"]
+        assert len(listed) == 2
+        monkeypatch.setattr(
+            "restante.stores.maildir.snapshot.TICK", -(10**9)
+        )  # long ago, as it were
+        assert ids(store) == ["1.x", "2.x"]
+        assert len(listed) == 4
+        assert ids(store) == ["1.x", "2.x"]
+        assert len(listed) == 4
+        assert reads == []
+        assert (root / "anna/restante.index").stat() == index
+
     def test_a_folder_that_changed_a_moment_ago_is_not_believed(
         self, root: Path, store: Maildir
     ) -> None:
@@ -385,14 +407,14 @@ def test_a_message_moved_while_the_maildrop_is_opened_is_not_missed(
 ) -> None:
     path = put(root, "1.x", b"x\n")
     put(root, "2.x", b"y\n")
-    real = measured.measure_file
+    real = measured.measure_open
 
-    def moving(folder: files.Folder, name: str) -> measured.Measured:
+    def moving(fd: int, about: os.stat_result, name: str) -> measured.Measured:
         if path.exists():
             path.rename(root / "anna/cur/1.x:2,S")
-        return real(folder, name)
+        return real(fd, about, name)
 
-    monkeypatch.setattr(scan, "measure_file", moving)
+    monkeypatch.setattr(scan, "measure_open", moving)
     assert ids(store) == ["1.x", "2.x"]
 
 
@@ -402,14 +424,14 @@ def test_a_file_that_cannot_be_read_hides_no_other(
     put(root, "1.x", b"x\n")
     put(root, "2.x", b"y\n")
     settle(root)
-    real = measured.measure_file
+    real = measured.measure_open
 
-    def failing(folder: files.Folder, name: str) -> measured.Measured:
+    def failing(fd: int, about: os.stat_result, name: str) -> measured.Measured:
         if name.endswith("1.x"):
             raise PermissionError(13, "no")
-        return real(folder, name)
+        return real(fd, about, name)
 
-    monkeypatch.setattr(scan, "measure_file", failing)
+    monkeypatch.setattr(scan, "measure_open", failing)
     assert ids(store) == ["2.x"]
     monkeypatch.undo()
     assert ids(store) == ["1.x", "2.x"]

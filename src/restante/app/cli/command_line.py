@@ -53,7 +53,7 @@ class Option:
 
 
 class Argument(Option):
-    """A parameter that stands by itself on the command line."""
+    """A parameter that stands by itself on the command line. With a default it may be left out."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,14 @@ def _add(
     flags = option.flags or (f"--{parameter.name.replace('_', '-')}",)
     if isinstance(option, Argument):
         metavar = option.metavar or parameter.name.upper()
-        parser.add_argument(parameter.name, metavar=metavar, type=_reader(plain, option), help=text)
+        parser.add_argument(
+            parameter.name,
+            metavar=metavar,
+            type=_reader(plain, option),
+            help=text,
+            nargs=None if required else "?",
+            default=default,
+        )
     elif plain is bool:
         for flag, value in zip(flags[0].split("/"), (True, False), strict=False):
             parser.add_argument(

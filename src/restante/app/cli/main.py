@@ -25,10 +25,15 @@ COMMANDS = Group(
         ),
         "sessions": Lazy(f"{_HERE}.live:sessions", "List the live sessions of a running server."),
         "status": Lazy(f"{_HERE}.live:status", "List the processes that serve."),
+        "console": Lazy(f"{_HERE}.console:app", "Who may log in to the console."),
         "deliver": Lazy(f"{_HERE}.mail:deliver", "Deliver the message on standard input."),
         "import": Lazy(f"{_HERE}.mail:import_", "Import mail from files, which stay as they are."),
         "check-config": Lazy(
             f"{_HERE}.check:check_config", "Say everything that is wrong with the configuration."
+        ),
+        "conformance": Lazy(
+            f"{_HERE}.conformance:conformance",
+            "Check any POP3 server: what it does right and wrong.",
         ),
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),

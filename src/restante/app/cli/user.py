@@ -67,7 +67,8 @@ def _accounts(loaded: Loaded) -> Iterator[SqliteAccounts]:
         yield accounts
 
 
-def _password(from_stdin: bool, generate: bool) -> str:
+def chosen_password(from_stdin: bool, generate: bool) -> str:
+    """A password that is typed, read from standard input, or made up. Raises UsageError."""
     if from_stdin and generate:
         raise UsageError("--password-stdin and --generate exclude each other")
     if generate:
@@ -127,7 +128,7 @@ def add(
 ) -> None:
     """Add an account."""
     with _accounts(load_for(config, data, sets)) as accounts:
-        password = None if credential_stdin else _password(password_stdin, generate)
+        password = None if credential_stdin else chosen_password(password_stdin, generate)
         accounts.add(
             name,
             password,
@@ -201,7 +202,7 @@ def passwd(
 ) -> None:
     """Give an account a new password."""
     with _accounts(load_for(config, data, sets)) as accounts:
-        password = _password(password_stdin, generate)
+        password = chosen_password(password_stdin, generate)
         accounts.set_password(name, password, keep_secret=keep_secret)
     _show_generated(generate, password)
 

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,8 +29,10 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import Problem
 from restante.app.config.settings import (
     AccountsSection,
+    ConsoleSection,
     Kind,
     LmtpSection,
+    MetricsSection,
     Pop3Section,
     Secret,
     Settings,
@@ -46,6 +49,8 @@ from restante.server.tls.settings import Certificate
 
 Finding = tuple[str, str]
 """A key, and what is wrong with it."""
+
+_Listens = SmtpSection | LmtpSection | ConsoleSection | MetricsSection
 
 
 def check(loaded: Loaded) -> list[Problem]:
@@ -74,17 +79,17 @@ def _value(settings: Settings, key: str) -> str:
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     """All that is listened on: key, host, port."""
     found = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
-    for key, section in (("smtp.port", settings.smtp), ("lmtp.port", settings.lmtp)):
+    sections: tuple[
+        tuple[str, SmtpSection | LmtpSection | ConsoleSection | MetricsSection], ...
+    ] = (
+        ("smtp.port", settings.smtp),
+        ("lmtp.port", settings.lmtp),
+        ("console.port", settings.console),
+        ("metrics.port", settings.metrics),
+    )
+    for key, section in sections:
         if section.port != "off":
             found.append((key, section.host, section.port))
-    return found
-
-
-def _all_addresses(settings: Settings) -> list[tuple[str, str, int]]:
-    """Those of mail, and those where others look in."""
-    found, metrics = addresses(settings), settings.metrics
-    if metrics.port != "off":
-        found.append(("metrics.port", metrics.host, metrics.port))
     return found
 
 
@@ -100,9 +105,10 @@ def _observing(settings: Settings) -> Iterator[Finding]:
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:
-    if not addresses(settings) and settings.lmtp.socket is None:
+    found = addresses(settings)
+    mail = [key for key, _, _ in found if key not in ("console.port", "metrics.port")]
+    if not mail and settings.lmtp.socket is None:
         yield "pop3.port", "nothing to listen on: every port is off"
-    found = _all_addresses(settings)
     for i, (key, host, port) in enumerate(found):
         for other_key, other_host, other_port in found[:i]:
             if port and port == other_port and _overlap(host, other_host):
@@ -113,7 +119,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 def _hosts(settings: Settings) -> Iterator[Finding]:
     """Hosts that nothing can listen on: names that don't resolve, other machines' addresses."""
     tried: dict[str, str] = {}
-    for key, host, _ in _all_addresses(settings):
+    for key, host, _ in addresses(settings):
         if host not in tried:
             tried[host] = _why_not_here(host)
         if tried[host]:
@@ -454,6 +460,8 @@ def _idle_mail(settings: Settings) -> Iterator[Finding]:
             differs = getattr(section, each.name) != getattr(default, each.name)
             if is_off and differs and each.name not in ("host", "port"):
                 yield f"{name}.{each.name}", f'has no effect while {name}.port is "off"'
+    if settings.console.port == "off" and _is_set(settings.console):
+        yield "console", 'has no effect while console.port is "off"'
     if pop3.login_burst > 1 and not pop3.login_delay:
         yield "pop3.login_burst", "has no effect without pop3.login_delay"
 
@@ -470,6 +478,27 @@ def _delivery(settings: Settings) -> Iterator[Finding]:
         yield "delivery.catch_all", "there is no such account, or it is disabled"
     if settings.smtp.auth and settings.smtp.tls == "none":
         yield "smtp.auth", 'needs smtp.tls: "starttls" or "starttls_required"'
+
+
+def _console(settings: Settings) -> Iterator[Finding]:
+    console = settings.console
+    if console.port == "off":
+        return
+    if console.tls == "none" and not is_local(console.host):
+        yield "console.host", 'needs console.tls = "implicit", or an address such as 127.0.0.1'
+    missing_library = _why_no_console()
+    if missing_library:
+        yield "console.port", missing_library
+
+
+def _why_no_console() -> str:
+    """Why the console can't run; "" if it can."""
+    if not hasattr(socket, "AF_UNIX") or not hasattr(os, "fork"):
+        return 'not on this system; allowed: "off"'
+    for name in ("starlette", "jinja2", "uvicorn"):
+        if find_spec(name) is None:
+            return f"the console needs {name}: pip install 'restante[console]'"
+    return ""
 
 
 def _exists(settings: Settings, name: str, *, by_address: bool = False) -> bool:
@@ -536,6 +565,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_observing, False),
     (_idle, False),
     (_delivery, False),
+    (_console, False),
     (_idle_mail, True),
     (_expired, True),
     (_exposed, True),

@@ -360,6 +360,13 @@ class DeliverySection:
 
 
 @dataclass(frozen=True)
+class HistorySection:
+    enabled: bool = True
+    max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
+    days: float = bounded(30.0, 0.01, 3650, unit="days")
+
+
+@dataclass(frozen=True)
 class LogSection:
     format: Literal["human", "json"] = "human"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -386,6 +393,16 @@ class TracingSection:
 
 
 @dataclass(frozen=True)
+class ConsoleSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    tls: Literal["none", "implicit"] = "none"
+    names: tuple[str, ...] = described((), "host names")
+    idle_minutes: float = bounded(30.0, 1, 1440, unit="minutes")
+    session_hours: float = bounded(12.0, 0.1, 168, unit="hours")
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole configuration, all paths absolute."""
 
@@ -401,9 +418,11 @@ class Settings:
     oauth: OAuthSection = table(OAuthSection)
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
+    history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
     metrics: MetricsSection = table(MetricsSection)
     tracing: TracingSection = table(TracingSection)
+    console: ConsoleSection = table(ConsoleSection)
 
     @property
     def mail_folder(self) -> Path:
@@ -426,6 +445,11 @@ class Settings:
         return self.server.data / "bans.sqlite"
 
     @property
+    def history_file(self) -> Path:
+        """The database of what sessions and deliveries did."""
+        return self.server.data / "history.sqlite"
+
+    @property
     def secret_file(self) -> Path:
         """What keys for names without an account are made up from."""
         return self.server.data / "secret.key"
@@ -434,6 +458,11 @@ class Settings:
     def admin_socket(self) -> Path:
         """Where a running server answers questions."""
         return self.server.data / "restante.sock"
+
+    @property
+    def administrators_file(self) -> Path:
+        """Who may log in to the console."""
+        return self.server.data / "administrators.json"
 
     @property
     def debug_log_file(self) -> Path:
@@ -470,6 +499,8 @@ class Settings:
         ]
         if self.smtp.port != "off" and self.smtp.tls != "none":
             keys.append("smtp.tls")
+        if self.console.port != "off" and self.console.tls != "none":
+            keys.append("console.tls")
         return keys
 
 

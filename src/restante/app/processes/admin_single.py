@@ -15,7 +15,7 @@ from restante.app.processes.admin_client import (
     status_row,
 )
 from restante.app.processes.admin_socket import address_rows, listen_at
-from restante.app.processes.worker_news import live_sessions
+from restante.app.processes.worker_news import SESSION_QUESTIONS, answer
 from restante.app.service import Service
 
 
@@ -46,7 +46,8 @@ class SingleProcessAdmin:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 question = await reader.readuntil()
-                writer.writelines(line(row) for row in self._rows(question.strip()))
+                rows = self._rows(question.decode("ascii", "replace").strip())
+                writer.writelines(map(line, rows))
                 writer.write(line(END))
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
@@ -54,14 +55,14 @@ class SingleProcessAdmin:
         finally:
             writer.close()
 
-    def _rows(self, question: bytes) -> list[Row]:
+    def _rows(self, question: str) -> list[Row]:
         pid = os.getpid()
-        match question:
-            case b"sessions":
-                return [{**row, "worker": pid} for row in live_sessions(self._service)]
-            case b"addresses":
+        match question.partition(" ")[0]:
+            case word if word in SESSION_QUESTIONS:
+                return [{**row, "worker": pid} for row in answer(self._service, question)]
+            case "addresses":
                 return address_rows(self._service.endpoints)
-            case b"status":
+            case "status":
                 sessions = self._service.pop3.sessions
                 return [status_row(pid, self._since, sessions, restarts=0, state="ready")]
         return []

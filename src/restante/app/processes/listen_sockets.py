@@ -143,6 +143,7 @@ _FLAGS = {
     "pop3.tls_port": "--pop3s-port",
     "smtp.port": "--smtp-port",
     "lmtp.port": "--lmtp-port",
+    "console.port": "--console-port",
 }
 
 

@@ -23,10 +23,12 @@ from restante.app.errors import StartError
 from restante.app.http_endpoint import HttpEndpoint
 from restante.app.processes import admin_client, worker
 from restante.app.processes.admin_socket import AdminSocket, address_rows
+from restante.app.processes.console_process import ConsoleProcess
 from restante.app.processes.control import ControlError, Link, Message, batches
 from restante.app.processes.counters import Counters
 from restante.app.processes.listen_sockets import Bound, Endpoint, Given, close_all
 from restante.app.processes.memory import freeze_objects
+from restante.app.processes.worker_news import SESSION_QUESTIONS
 from restante.app.processes.worker_slots import WorkerSlot
 from restante.app.service import read_again, renew_certificates, with_static_accounts
 from restante.app.tls import make_all_tls
@@ -51,7 +53,10 @@ MAX_BACKLOG = 1 << 20
 
 
 class Supervisor:
-    """Starts workers and replaces them. bound: what they listen on, with sockets for each."""
+    """Starts workers and replaces them. bound: what they listen on, with sockets for each.
+
+    console: started once all workers are ready, and again whenever it ends.
+    """
 
     def __init__(
         self,
@@ -60,8 +65,10 @@ class Supervisor:
         bound: list[Bound],
         workers: int,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+        console: ConsoleProcess | None = None,
     ) -> None:
         self._loaded = loaded
+        self._console = console
         self._reread = reread
         self._bound = bound
         self._loop_factory = loop_factory
@@ -156,6 +163,8 @@ class Supervisor:
             log.warning("second signal: ending at once")
             self._kill_all()
             self._admin.close()
+            if self._console is not None:
+                self._console.close()
             worker.end_process(128 + number)
         else:
             log.info("%s: stopping", signal.Signals(number).name)
@@ -167,6 +176,8 @@ class Supervisor:
         self._stopping = time.monotonic() + self._loaded.settings.server.drain_seconds
         self._stopping += GRACE_SECONDS
         close_all(self._bound)
+        if self._console is not None:
+            self._console.stop()
         for slot in self._slots:
             slot.due = None
             if slot.link is not None:
@@ -179,6 +190,8 @@ class Supervisor:
         if fresh is not None:
             self._loaded = with_static_accounts(self._loaded, fresh.settings)
         renew_certificates(self._tls, always=True)
+        if self._console is not None:
+            self._console.restart()
         for slot in self._slots:
             if slot.link is not None:
                 slot.reloading = True
@@ -208,6 +221,8 @@ class Supervisor:
         self._admin.check_timeouts(now)
         if self._scraped is not None:
             self._scraped.check_timeouts(now)
+        if self._console is not None and self._announced and self._stopping is None:
+            self._console.check(now)
 
     def _seconds_to_wait(self) -> float:
         """How long the loop may wait for the next event."""
@@ -254,6 +269,8 @@ class Supervisor:
         self._admin.close_sockets()
         if self._scraped is not None:
             self._scraped.close()
+        if self._console is not None:
+            self._console.close_sockets()
         for each in (self._woken, self._wake):
             each.close()
         own = {each for _, sockets in slot.given.listening for each in sockets}
@@ -269,6 +286,8 @@ class Supervisor:
         """Wait for all children that have ended: where we are process 1, also for others'."""
         with suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if self._console is not None and self._console.pid == found[0]:
+                    self._console.ended(os.waitstatus_to_exitcode(found[1]))
                 for slot in self._slots:
                     if slot.pid == found[0]:
                         self._on_worker_end(slot, os.waitstatus_to_exitcode(found[1]))
@@ -322,6 +341,8 @@ class Supervisor:
         if self._scraped is not None:
             self._scraped.close()
         metrics.close(self._metrics)
+        if self._console is not None:
+            self._console.close()
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._woken.close()
@@ -392,7 +413,7 @@ class Supervisor:
                 self._fail(message["text"])
             case "failed":
                 log.error("worker %d can't start: %s", slot.pid, message["text"])
-            case "sessions":
+            case "answer":
                 self._admin.add(message["question"], slot.pid, message)
 
     def _pass_on(self, slot: WorkerSlot, message: Message) -> None:
@@ -431,11 +452,11 @@ class Supervisor:
         self, question: str, question_number: int
     ) -> tuple[list[admin_client.Row], set[int]]:
         """The rows that are known here, and the workers that were asked for more."""
-        if question == "sessions":
+        if question.partition(" ")[0] in SESSION_QUESTIONS:
             asked = [slot for slot in self._slots if slot.link is not None and slot.ready]
             for slot in asked:
                 assert slot.link is not None
-                slot.link.send({"say": "sessions", "question": question_number})
+                slot.link.send({"say": "ask", "question": question_number, "text": question})
                 self._select(slot)
             return [], {slot.pid for slot in asked}
         if question == "addresses":

@@ -26,7 +26,7 @@ from restante.app.processes.control import (
 )
 from restante.app.processes.listen_sockets import Given
 from restante.app.processes.memory import tune_collector
-from restante.app.processes.worker_news import WorkerNews, live_sessions
+from restante.app.processes.worker_news import WorkerNews, answer
 from restante.app.service import Service
 from restante.stores.contract import StoreError
 
@@ -127,19 +127,19 @@ class Worker:
             match message.get("say"):
                 case "news":
                     news.apply(message)
-                case "sessions":
-                    await self._list_sessions(message["question"])
+                case "ask":
+                    await self._answer(message["question"], message["text"])
                 case "reload":
                     self._reload(accounts=message["accounts"])
                 case "drain":
                     return True
         return False
 
-    async def _list_sessions(self, question: int) -> None:
-        for rows in batches(live_sessions(self._service)):
-            self._send({"say": "sessions", "question": question, "list": rows})
+    async def _answer(self, question: int, text: str) -> None:
+        for rows in batches(answer(self._service, text)):
+            self._send({"say": "answer", "question": question, "list": rows})
             await self._writer.drain()
-        self._send({"say": "sessions", "question": question, "list": [], "end": True})
+        self._send({"say": "answer", "question": question, "list": [], "end": True})
 
     def _reload(self, *, accounts: bool) -> None:
         fresh = None

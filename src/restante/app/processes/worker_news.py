@@ -56,8 +56,36 @@ class WorkerNews:
             service.guard.receive(Gossip(**gossip))
 
 
+SESSION_QUESTIONS = frozenset({"sessions", "end", "dialogue"})
+"""Questions of the admin socket that workers answer. After `end` and `dialogue` a session's id
+follows; without one `dialogue` is about all."""
+
+
+def answer(service: Service, question: str) -> list[dict[str, Any]]:
+    """What this process knows of live sessions, or the sessions that it has told to end."""
+    word, _, which = question.partition(" ")
+    match word:
+        case "sessions":
+            return live_sessions(service)
+        case "end":
+            return _end(service, which)
+        case "dialogue" if service.dialogues is not None:
+            return service.dialogues.lines(which)
+    return []
+
+
+def _end(service: Service, which: str) -> list[dict[str, Any]]:
+    found = [client for client in service.pop3.clients if which and client.id == which]
+    for client in found:
+        client.close()
+    return [{"session": client.id} for client in found]
+
+
 def live_sessions(service: Service) -> list[dict[str, Any]]:
-    """Connections to the POP3 server. since: seconds since 1970; account: None before login."""
+    """Connections to the POP3 server. since: seconds since 1970; account: None before login.
+
+    octets: of messages sent so far. messages: in the maildrop, of which `retrieved` were sent.
+    """
     return [
         {
             "session": client.id,
@@ -66,6 +94,10 @@ def live_sessions(service: Service) -> list[dict[str, Any]]:
             "port": client.peer_port,
             "tls": client.tls,
             "since": client.since,
+            "state": client.state.value,
+            "octets": client.octets,
+            "retrieved": client.retrieved,
+            "messages": client.mailbox.listing.count,
         }
         for client in service.pop3.clients
     ]

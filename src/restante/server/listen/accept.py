@@ -20,7 +20,7 @@ from restante.server.listen.proxied import Proxied
 from restante.server.listen.proxy_protocol import Address
 from restante.server.listen.sockets import sockets_of
 from restante.server.transport.readiness import READ, Readiness
-from restante.server.transport.transport import SocketTransport
+from restante.server.transport.transport import MakeTransport, SocketTransport
 
 log = logging.getLogger("restante.server")
 
@@ -49,6 +49,7 @@ class AcceptingListener:
     tls: the context, when TLS begins at once. handshake_seconds: how long a client may take.
 
     readiness: watches the sockets.
+    make_transport: makes the transport of each connection.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class AcceptingListener:
         make_connection: MakeConnection,
         *,
         readiness: Readiness,
+        make_transport: MakeTransport = SocketTransport,
         arrive: Arrive | None = None,
         tls: ssl.SSLContext | None = None,
         handshake_seconds: float = 60.0,
@@ -65,6 +67,7 @@ class AcceptingListener:
         self._listener = listener
         self._make_connection = make_connection
         self._readiness = readiness
+        self._make_transport = make_transport
         self._arrive = arrive
         self._tls = tls
         self._handshake_seconds = handshake_seconds
@@ -96,7 +99,7 @@ class AcceptingListener:
     def _watch(self) -> None:
         self._retry = None
         for each in self.sockets:
-            self._readiness.watch(each.fileno(), _ListeningSocket(self, each), READ)
+            self._readiness.watch(each.fileno(), ListeningSocket(self, each), READ)
 
     def _unwatch(self) -> None:
         for each in self.sockets:
@@ -107,7 +110,7 @@ class AcceptingListener:
             self._unwatch()
             self._retry = self._loop.call_later(RETRY_SECONDS, self._watch)
 
-    def accept(self, listening: socket.socket) -> None:
+    def accept(self, listening: ListeningSocket) -> None:
         """Take in those who wait: twice as many as the last time at most."""
         for _ in range(self._at_once):
             if not self._accept_one(listening):
@@ -115,12 +118,11 @@ class AcceptingListener:
                 return
         self._at_once = min(ACCEPT_AT_ONCE, 2 * self._at_once)
 
-    def _accept_one(self, listening: socket.socket) -> bool:
-        if not self._has_room():
-            self._rest()
-            return False
+    def _accept_one(self, listening: ListeningSocket) -> bool:
         try:
-            accepted, peer = listening.accept()
+            # `socket.accept`, but for asking of which kind the socket is: of the listening one's.
+            fd, peer = listening.socket._accept()  # type: ignore[attr-defined]
+            accepted = socket.socket(*listening.kind, fd)
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -130,13 +132,6 @@ class AcceptingListener:
         accepted.setblocking(False)
         self._admit(accepted, (str(peer[0]), int(peer[1])))
         return True
-
-    def _has_room(self) -> bool:
-        """Whether one more may be accepted."""
-        return True
-
-    def _admit(self, accepted: socket.socket, peer: Address) -> None:
-        self._connect(accepted, peer)
 
     def _complain(self, text: str, *values: object) -> None:
         now = time.monotonic()
@@ -153,13 +148,13 @@ class AcceptingListener:
         address = self._listener.address
         return address[1] if address is not None else self._listener.port
 
-    def _connect(
+    def _admit(
         self, accepted: socket.socket, client: Address, proxied: Proxied | None = None
     ) -> None:
         """Hand a client's socket over to a connection, after the handshake if there is one."""
         peer = client if proxied is None else proxied.peer
         try:
-            transport = SocketTransport(self._readiness, accepted, peer)
+            transport = self._make_transport(self._readiness, accepted, peer)
         except OSError as error:  # the system watches no more sockets
             accepted.close()
             self._complain("no connection can be watched: %s", error)
@@ -205,21 +200,22 @@ class AcceptingListener:
             log.error("no connection for %s", transport.peer[0], exc_info=error)
 
 
-class _ListeningSocket:
+class ListeningSocket:
     """A listening socket, as readiness sees it."""
 
     def __init__(self, listener: AcceptingListener, listening: socket.socket) -> None:
         self._listener = listener
-        self._socket = listening
+        self.socket = listening
+        self.kind = (int(listening.family), int(listening.type), listening.proto)
 
     def ready(self, events: int) -> None:
         """Connections wait to be accepted."""
-        self._listener.accept(self._socket)
+        self._listener.accept(self)
 
     def broke(self, error: Exception) -> None:
         """One of them could not be accepted."""
         log.error(
             "port %d: a connection could not be accepted",
-            self._socket.getsockname()[1],
+            self.socket.getsockname()[1],
             exc_info=error,
         )

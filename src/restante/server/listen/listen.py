@@ -11,6 +11,7 @@ from restante.server.listen.listener import Listener, watch_peers
 from restante.server.listen.proxy_listener import ProxiedListener
 from restante.server.tls.settings import GOODBYE_SECONDS
 from restante.server.transport.readiness import Readiness
+from restante.server.transport.transport import MakeTransport
 
 Listening: TypeAlias = asyncio.Server | AcceptingListener
 
@@ -23,12 +24,14 @@ async def listen(
     *,
     tls: ssl.SSLContext | None,
     handshake_seconds: float,
+    make_transport: MakeTransport,
 ) -> Listening:
     """Listen, in the running loop, and note at which address. Raises OSError.
 
     arrive: asked for each client before its handshake. readiness: watches the sockets; None
         where the loop can't, as on Windows: handshakes in hand aren't counted there. tls: the
-        context, when TLS begins at once.
+        context, when TLS begins at once. make_transport: makes the transport of each connection,
+        where `readiness` watches it.
     """
     server: Listening
     if readiness is not None:
@@ -40,6 +43,7 @@ async def listen(
             arrive=arrive,
             tls=tls,
             handshake_seconds=handshake_seconds,
+            make_transport=make_transport,
         )
         await server.start()
     elif listener.proxy_protocol:

@@ -10,7 +10,7 @@ import asyncio
 import socket
 from typing import Any
 
-from restante.server.listen.accept import AcceptingListener, MakeConnection
+from restante.server.listen.accept import AcceptingListener, ListeningSocket, MakeConnection
 from restante.server.listen.listener import Listener
 from restante.server.listen.proxied import Proxied
 from restante.server.listen.proxy_protocol import Address, ProxyError, missing, parse
@@ -39,17 +39,23 @@ class ProxiedListener(AcceptingListener):
         for waiting in list(self._waiting):
             waiting.end()
 
-    def _has_room(self) -> bool:
+    def _accept_one(self, listening: ListeningSocket) -> bool:
         if len(self._waiting) < MAX_WAITING:
-            return True
+            return super()._accept_one(listening)
         self._complain("%d connections wait for a proxy's header", MAX_WAITING)
+        self._rest()
         return False
 
-    def _admit(self, accepted: socket.socket, peer: Address) -> None:
-        if self._listener.is_proxy(peer[0]):
-            _Waiting(self, self._loop, accepted, peer).read()
+    def _admit(
+        self, accepted: socket.socket, client: Address, proxied: Proxied | None = None
+    ) -> None:
+        if proxied is not None:
+            super()._admit(accepted, client, proxied)
             return
-        self._complain("cut off %s, which is not in proxy_networks", peer[0])
+        if self._listener.is_proxy(client[0]):
+            _Waiting(self, self._loop, accepted, client).read()
+            return
+        self._complain("cut off %s, which is not in proxy_networks", client[0])
         accepted.close()
 
     # What waiting connections say
@@ -68,7 +74,7 @@ class ProxiedListener(AcceptingListener):
 
     def connect(self, accepted: socket.socket, proxied: Proxied) -> None:
         """A header has come."""
-        self._connect(accepted, proxied.client, proxied)
+        self._admit(accepted, proxied.client, proxied)
 
 
 class _Waiting:

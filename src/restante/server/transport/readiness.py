@@ -92,23 +92,21 @@ class EpollReadiness:
 
     def _turn(self) -> None:
         self._gives_way = False
+        epoll, new, all_watched = self._epoll, self._new, self._watched
         for _ in range(ROUNDS):
-            if not self._look_after(self._epoll.poll(0, AT_A_TURN)) or self._gives_way:
+            found = epoll.poll(0, AT_A_TURN)
+            new.clear()
+            for fd, events in found:
+                watched = all_watched.get(fd)
+                # Not for a socket that has got the number of one closed in this very turn.
+                if watched is None or fd in new:
+                    continue
+                try:
+                    watched.ready(events)
+                except Exception as error:
+                    watched.broke(error)
+            if not found or self._gives_way or epoll.closed:
                 return
-
-    def _look_after(self, found: list[tuple[int, int]]) -> bool:
-        new, all_watched = self._new, self._watched
-        new.clear()
-        for fd, events in found:
-            watched = all_watched.get(fd)
-            # Not for a socket that has got the number of one closed in this very turn.
-            if watched is None or fd in new:
-                continue
-            try:
-                watched.ready(events)
-            except Exception as error:
-                watched.broke(error)
-        return bool(found) and not self._epoll.closed
 
 
 class LoopReadiness:

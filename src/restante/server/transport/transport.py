@@ -94,26 +94,16 @@ class SocketTransport(asyncio.Transport):
     def ready(self, events: int) -> None:
         """Go on with whatever waited for the socket."""
         if events & WRITE:
-            if self._out:
-                self._flush()
-            elif self._closing:
-                self._finish()
+            self._flush()
             if self._lost:
                 return
         if self._handshake is not None:
             self._shake()
-        elif events & READ & self._events:
-            self._receive()
-        elif events & ENDED:
-            self._fail(ConnectionResetError("connection reset by peer"))
-
-    def broke(self, error: Exception) -> None:
-        """The protocol has raised an exception: that costs this connection."""
-        context = {"message": "a protocol failed", "exception": error, "protocol": self._protocol}
-        asyncio.get_running_loop().call_exception_handler(context)
-        self.abort()
-
-    def _receive(self) -> None:
+            return
+        if not events & READ & self._events:
+            if events & ENDED:
+                self._fail(ConnectionResetError("connection reset by peer"))
+            return
         protocol = self._protocol
         assert protocol is not None
         try:
@@ -121,18 +111,23 @@ class SocketTransport(asyncio.Transport):
         except ssl.SSLWantWriteError as error:
             # A key update asks for an answer (RFC 8446 §4.6.3) that the peer doesn't take.
             self._fail(error)
-            return
         except NOT_NOW:
-            return
+            pass
         except OSError as error:
             self._fail(error)
-            return
-        if data:
-            protocol.data_received(data)
-            return
-        self._watch(self._events & ~READ)
-        if not protocol.eof_received():
-            self.close()
+        else:
+            if data:
+                protocol.data_received(data)
+                return
+            self._watch(self._events & ~READ)
+            if not protocol.eof_received():
+                self.close()
+
+    def broke(self, error: Exception) -> None:
+        """The protocol has raised an exception: that costs this connection."""
+        context = {"message": "a protocol failed", "exception": error, "protocol": self._protocol}
+        asyncio.get_running_loop().call_exception_handler(context)
+        self.abort()
 
     # asyncio.Transport
 
@@ -306,7 +301,10 @@ class SocketTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         out = self._out
-        assert out is not None
+        if not out:
+            if self._closing:
+                self._finish()
+            return
         try:
             while out:
                 part = out[0]
@@ -426,3 +424,8 @@ class SocketTransport(asyncio.Transport):
         free, self._free = self._free, None
         if free is not None:
             free()
+
+
+MakeTransport = Callable[[Readiness, socket.socket, tuple[str, int]], SocketTransport]
+"""Makes the transport of a connected, non-blocking socket, which `Readiness` watches; the last
+is its other end. Raises OSError when no more sockets can be watched."""

@@ -11,9 +11,8 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from restante.stores.contract import StoreError
 
@@ -134,15 +133,7 @@ class Folder:
     def names(self, most: int | None = None) -> list[str]:
         """The names of what is in it, in any order; of the first `most` or a few more."""
         where = self.path if self._fd is None else self._fd
-        if most is None:
-            return os.listdir(where)
-        names = []
-        with os.scandir(where) as entries:
-            for entry in entries:
-                names.append(entry.name)
-                if len(names) > most:
-                    break
-        return names
+        return os.listdir(where) if most is None else _first_names(where, most)
 
     def stat(self, name: str) -> os.stat_result:
         """About one entry; of a link about the link."""
@@ -197,6 +188,27 @@ class Folder:
         """Make the names in it last through a loss of power. Raises OSError."""
         if self._fd is not None:
             os.fsync(self._fd)
+
+
+def _first_names(where: str | int, most: int) -> list[str]:
+    names = []
+    with os.scandir(where) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) > most:
+                break
+    return names
+
+
+def names_in(path: str, most: int) -> list[str]:
+    """`Folder.names` of a folder that needn't stay open. Raises OSError, for a link too."""
+    if not _HAS_DESCRIPTORS:
+        return _first_names(path, most)
+    fd = os.open(path, _FOLDER)
+    try:
+        return _first_names(fd, most)
+    finally:
+        os.close(fd)
 
 
 def link(name: str, target: str, here: int | None, there: int | None) -> None:
@@ -258,12 +270,24 @@ def make_folder(folder: Path, fsync: bool) -> None:
         sync_folder(str(folder.parent))
 
 
-@contextmanager
-def as_store_error(doing: str) -> Iterator[None]:
+class as_store_error:
     """OSErrors become StoreErrors: temporary, for a person may mend most things in time, and
     mail on its way in is then tried again instead of being refused."""
-    try:
-        yield
-    except OSError as error:
-        temporary = error.errno != errno.ENAMETOOLONG
-        raise StoreError(f"{doing}: {error}", temporary=temporary) from error
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            temporary = error.errno != errno.ENAMETOOLONG
+            raise StoreError(f"{self._doing}: {error}", temporary=temporary) from error

@@ -175,6 +175,26 @@ class FolderLease(Lease):
                 _keep(self._path, fd, key)
 
 
+class Unleased(FolderLease):
+    """No lease, of somebody who only looks."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:  # nothing is taken, so nothing is to be released
+        pass
+
+    @property
+    def holder(self) -> str:  # type: ignore[override]
+        return ""
+
+    @property
+    def lost(self) -> bool:
+        return True
+
+    def release(self, *, keep: bool = True) -> None:
+        pass
+
+
 def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o600)

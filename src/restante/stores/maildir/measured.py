@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from operator import ge
 from typing import NamedTuple
 
 from restante.protocol.facts import Facts, Measure, measure
 from restante.stores.maildir.compressed import MAGIC, Damaged, Decompressed, form_told
-from restante.stores.maildir.files import BLOCK, Folder
+from restante.stores.maildir.files import BLOCK
 
 log = logging.getLogger("restante.stores")
 
@@ -28,8 +29,11 @@ class Measured(NamedTuple):
 def is_possible(facts: Facts, size: int, *, compressed: bool = False) -> bool:
     """Whether a file of so many octets can have these facts. What was noted may be forged."""
     dots = facts.dots
-    if dots is not None and not (facts.needs_stuffing and (compressed or dots[-1] < size)):
-        return False
+    if dots is not None:
+        if not (facts.needs_stuffing and (compressed or dots[-1] < size)):
+            return False
+        if len(dots) > 1 and any(map(ge, dots, dots[1:])):
+            return False
     if compressed:
         return True
     octets = facts.octets
@@ -38,17 +42,8 @@ def is_possible(facts: Facts, size: int, *, compressed: bool = False) -> bool:
     )
 
 
-def measure_file(folder: Folder, name: str) -> Measured:
-    """Read a message file to its end. Raises FileNotFoundError if it is none, OSError."""
-    fd, about = folder.open(name)
-    try:
-        return measure_open(fd, about, name)
-    finally:
-        os.close(fd)
-
-
 def measure_open(fd: int, about: os.stat_result, name: str) -> Measured:
-    """The same for one that is open, at its beginning. Raises OSError."""
+    """Read a message file to its end. It is open, at its beginning. Raises OSError."""
     size, mtime = about.st_size, about.st_mtime_ns
     wanted = min(BLOCK, size + 1)  # no more: memory that isn't filled costs as much
     block = os.read(fd, wanted)

@@ -78,8 +78,7 @@ class OpenedMaildir(Maildrop):
 
     def _folders(self) -> Subfolders:
         if self._subs is None:
-            with as_store_error("opening"):
-                self._subs = Subfolders(self._snapshot.folder)
+            self._subs = Subfolders(self._snapshot.folder)
         return self._subs
 
     # Fetching
@@ -93,9 +92,9 @@ class OpenedMaildir(Maildrop):
         rows = self._snapshot.rows
         marks, size = rows.marks[row], rows.sizes[row]
         if lines is None and size <= SMALL and not marks & COMPRESSED:
-            folder = (self._subs or self._folders()).open[marks & IN_CUR]
             try:
-                data = folder and folder.read_unchanged(rows.names[row], size, rows.mtimes[row])
+                folder = (self._subs or self._folders()).here(marks & IN_CUR)
+                data = folder.read_unchanged(rows.names[row], size, rows.mtimes[row])
             except OSError:
                 data = None
             if data is not None:
@@ -174,8 +173,8 @@ class OpenedMaildir(Maildrop):
                 yield
                 changed = {0, 1} if missing else {marks[row] & IN_CUR for row in rows}
                 for in_cur in changed:
-                    if (folder := subs.open[in_cur]) is not None:
-                        folder.sync()
+                    with suppress(FileNotFoundError):
+                        subs.here(in_cur).sync()
         except OSError as error:
             raise CommitFailed(f"removal is not durable: {error}", len(failures)) from error
         except StoreError as error:
@@ -329,7 +328,7 @@ class _Moved:
     def scan(self) -> None:
         """Look where all files lie now; in new/ first, as that is the way they are moved."""
         self._by_base = {}
-        for in_cur, folder in enumerate(self._subs.open):
-            for name in [] if folder is None else folder.names():
+        for in_cur in (0, 1):
+            for name in self._subs.names(in_cur):
                 if not name.startswith("."):
                     self._by_base.setdefault(base_name(name), []).append((in_cur, name))

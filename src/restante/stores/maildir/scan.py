@@ -14,7 +14,7 @@ import stat
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
@@ -25,7 +25,7 @@ from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows, m
 from restante.stores.maildir.file_names import SUBFOLDERS, base_name, delivery_order, moment
 from restante.stores.maildir.files import Folder, NotAFile, folder_time, make_folder
 from restante.stores.maildir.journal import journal_size, read_journal
-from restante.stores.maildir.measured import Measured, measure_file
+from restante.stores.maildir.measured import Measured, measure_open
 from restante.stores.maildir.steps import Steps
 
 FEW = 64
@@ -90,32 +90,58 @@ def made_folder_times(folder: str, fsync: bool) -> Steps[tuple[int, int]]:
     return folder_times(folder)
 
 
-class Subfolders(ExitStack):
-    """new/ and cur/, open. One that is missing is None."""
+class Subfolders:
+    """new/ and cur/, each opened when it is needed. Closed as a context manager.
+
+    Raises OSError, and StoreError when one of them is no folder.
+    """
+
+    __slots__ = ("_folder", "_open")
 
     def __init__(self, folder: str) -> None:
-        super().__init__()
-        self.open: list[Folder | None] = [None, None]
-        with ExitStack() as stack:
-            for in_cur, sub in enumerate(SUBFOLDERS):
-                with suppress(FileNotFoundError):
-                    self.open[in_cur] = stack.enter_context(Folder(f"{folder}/{sub}"))
-            self.push(stack.pop_all())
+        self._folder = folder
+        self._open: list[Folder | None] = [None, None]
+
+    def __enter__(self) -> Subfolders:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Harmless when repeated."""
+        for folder in self._open:
+            if folder is not None:
+                folder.close()
+
+    def here(self, in_cur: int) -> Folder:
+        """One of both, the same from its first use on. Raises FileNotFoundError."""
+        folder = self._open[in_cur]
+        if folder is None:
+            folder = self._open[in_cur] = Folder(f"{self._folder}/{SUBFOLDERS[in_cur]}")
+        return folder
 
     def times(self) -> tuple[int, int]:
-        """Modification times, as in a `Stamp`."""
-        new, cur = (0 if folder is None else folder.time() for folder in self.open)
-        return new, cur
+        """Modification times, as in a `Stamp`; 0 of one that is missing."""
+        return self._time(0), self._time(1)
+
+    def _time(self, in_cur: int) -> int:
+        folder = self._open[in_cur]
+        if folder is not None:
+            return folder.time()
+        with suppress(FileNotFoundError):
+            return folder_time(f"{self._folder}/{SUBFOLDERS[in_cur]}")
+        return 0
+
+    def names(self, in_cur: int, most: int | None = None) -> list[str]:
+        """See `Folder.names`; none of one that is missing."""
+        with suppress(FileNotFoundError):
+            return self.here(in_cur).names(most)
+        return []
 
     def stat(self, in_cur: int, name: str) -> os.stat_result:
         """About one entry; of a link about the link. Raises FileNotFoundError, OSError."""
         return self.here(in_cur).stat(name)
-
-    def here(self, in_cur: int) -> Folder:
-        """One of both. Raises FileNotFoundError."""
-        if (folder := self.open[in_cur]) is None:
-            raise FileNotFoundError(errno.ENOENT, "there is no such folder", SUBFOLDERS[in_cur])
-        return folder
 
 
 # Looking
@@ -195,17 +221,20 @@ def look(
     folder: str,
     rows: Rows,
     then: Sequence[int] | None,
+    times: tuple[int, int],
     save_half: Callable[[Rows], None] = lambda rows: None,
 ) -> Steps[Seen]:
     """The messages there are now.
 
     rows: as they were found before. then: the times of new/ and cur/ at which they were so;
-    None if each message is to be held against its file. save_half: called with what there
-    is so far, again and again, while many are read. Raises StoreError, OSError.
+    None if each message is to be held against its file. times: theirs of just now. save_half:
+    called with what there is so far, again and again, while many are read. Raises StoreError,
+    OSError.
     """
-    if journal_size(folder) > READ_IN_PLACE or len(rows) > FEW:
+    size = journal_size(folder)
+    if size > READ_IN_PLACE or len(rows) > FEW:
         yield
-    notes = Notes(read_journal(folder))
+    notes = Notes(read_journal(folder) if size else {})
     old = EMPTY
     if then is None:
         notes.add(rows)
@@ -214,13 +243,14 @@ def look(
     tries = TRIES
     with Subfolders(folder) as subs:
         while True:
-            seen = yield from _look(subs, old, then, notes, save_half)
+            seen = yield from _look(subs, old, then, times, notes, save_half=save_half)
             if seen is None:  # two files with one base name: looking at each one tells
                 notes.add(old)
                 old, then = EMPTY, None
                 continue
             tries -= 1
-            if not tries or (not seen.moved and subs.times() == seen.times):
+            times = subs.times()
+            if not tries or (not seen.moved and times == seen.times):
                 return seen
             notes.add(seen.draft.rows())
 
@@ -229,13 +259,14 @@ def _look(
     subs: Subfolders,
     old: Rows,
     then: Sequence[int] | None,
+    times: tuple[int, int],
     notes: Notes,
+    *,
     save_half: Callable[[Rows], None],
 ) -> Steps[Seen | None]:
     """One look; None when there are two files with one base name and `old` isn't empty."""
     if _SEEN_TWICE.search(old.marks):
         return None
-    times = subs.times()
     changed = [then is None or at != then[in_cur] for in_cur, at in enumerate(times)]
     changes = yield from _find_changes(subs, old, changed)
     if changes is None:
@@ -281,17 +312,21 @@ class _Reader:
         """See `Notes.find`; nothing is found of what is no message, can't be read, or is gone."""
         found, unique_id, other = None, "", False
         try:
-            # The size of one that is read on a thread is nobody's concern.
-            if self._octets <= READ_IN_PLACE or self._notes.know(file.base):
+            if self._notes.know(file.base):
                 about = self._subs.stat(file.in_cur, file.name)
                 if not stat.S_ISREG(about.st_mode):
                     return None, "", False
                 found, unique_id, other = self._notes.find(file, about)
-                self._octets += 0 if found else about.st_size
-                if self._octets > READ_IN_PLACE:
-                    yield
             if found is None:
-                found = measure_file(self._subs.here(file.in_cur), file.name)
+                fd, about = self._subs.here(file.in_cur).open(file.name)
+                try:
+                    if self._octets <= READ_IN_PLACE:
+                        self._octets += about.st_size
+                        if self._octets > READ_IN_PLACE:
+                            yield
+                    found = measure_open(fd, about, file.name)
+                finally:
+                    os.close(fd)
                 self.count += 1
         except NotAFile:
             pass
@@ -347,13 +382,13 @@ def _find_changes(
     missing: dict[str, Place] = {}
     come: list[str] = []
     names = old.names.all() if len(old) else []
-    for in_cur, folder in enumerate(subs.open):
+    for in_cur in (0, 1):
         if not changed[in_cur]:
             continue
-        there = [] if folder is None else folder.names(FEW)
-        if folder is not None and len(there) > FEW:
+        there = subs.names(in_cur, FEW)
+        if len(there) > FEW:
             yield
-            there = folder.names()
+            there = subs.names(in_cur)
         if not names:
             come += [f"{in_cur}{name}" for name in there if not name.startswith(".")]
             continue
@@ -368,7 +403,7 @@ def _find_changes(
             if base in missing:
                 return None
             missing[base] = in_cur, name
-    if not names:
+    if not names or not (missing or come):
         return {}, set(), come
     return _renamed(subs, old, names, missing, come)
 
@@ -378,14 +413,11 @@ def _renamed(
 ) -> tuple[dict[int, Place], set[int], list[str]] | None:
     strange: dict[str, Place] = {}
     for file in come:
-        in_cur, name = int(file[0]), file[1:]
-        with suppress(FileNotFoundError):  # moved since: the folder's time tells
-            if not stat.S_ISREG(subs.stat(in_cur, name).st_mode):
-                continue
-            base = base_name(name)
-            if base in strange:
-                return None
-            strange[base] = in_cur, name
+        name = file[1:]
+        base = base_name(name)
+        if base in strange:
+            return None
+        strange[base] = int(file[0]), name
     wanted = {place: base for base, place in missing.items()}
     rows = {
         wanted[old.marks[row] & IN_CUR, name]: row
@@ -395,9 +427,16 @@ def _renamed(
     renamed: dict[int, Place] = {}
     for base in missing.keys() & strange.keys():
         in_cur, name = strange[base]
-        with suppress(FileNotFoundError):
-            if is_another(old, rows[base], subs.stat(in_cur, name), in_cur, name):
-                return None
+        try:
+            about = subs.stat(in_cur, name)
+        except FileNotFoundError:  # moved since: the folder's time tells
+            del strange[base]
+            continue
+        if not stat.S_ISREG(about.st_mode):
+            del strange[base]
+            continue
+        if is_another(old, rows[base], about, in_cur, name):
+            return None
         renamed[rows.pop(base)] = strange.pop(base)
     gone = set(rows.values())
     once = [base_name(names[row]) for row in renamed]

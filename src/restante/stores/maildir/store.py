@@ -40,7 +40,7 @@ from restante.stores.maildir.index import (
     load,
     save,
 )
-from restante.stores.maildir.lease import FolderLease
+from restante.stores.maildir.lease import FolderLease, Unleased
 from restante.stores.maildir.location import Place, refuse_if_case_is_ignored
 from restante.stores.maildir.open_maildir import OpenedMaildir
 from restante.stores.maildir.pins import pins_stamp, read_pins, write_pins
@@ -48,6 +48,7 @@ from restante.stores.maildir.scan import (
     READ_IN_PLACE,
     Subfolders,
     clean_tmp,
+    folder_times,
     look,
     made_folder_times,
     make_maildir,
@@ -61,6 +62,9 @@ REMEMBERED = 200_000
 
 MANY = 1000
 """Messages read after which the index is saved at once, not when the session ends."""
+
+LOOKED_AT = 4
+"""Maildrops that somebody has looked at whose messages are kept in memory."""
 
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
@@ -105,6 +109,7 @@ class Maildir(Store):
         self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
         self.fsync = fsync
         self._recent: OrderedDict[str, Snapshot] = OrderedDict()  # by the maildrop's name
+        self._looked: dict[str, Snapshot] = {}
         self._remembered = 0
         self._lock = Lock()
 
@@ -121,33 +126,34 @@ class Maildir(Store):
         """
         name = account.maildrop or account.name
         recent = self._recent.get(name)
+        lease = None
         if recent is not None:
-            lease = None
             try:
                 lease = FolderLease(recent.folder)
-                if recent.is_current():
+                if recent.is_current(lease):
                     self._recent.move_to_end(name)
                     return OpenedMaildir(recent, lease, self)
             except (OSError, KeyError):
                 pass  # dropped by another thread; or opening it anew tells what is wrong
-            if lease is not None:
-                lease.release()
-        return begun(self._opened(name))
+        return begun(self._opened(name, lease))
 
-    def _opened(self, name: str) -> Steps[Maildrop]:
-        folder = str(self._place.folder(name))
+    def _opened(self, name: str, lease: FolderLease | None) -> Steps[Maildrop]:
+        """Look at the maildrop. lease: if it was taken already."""
         with as_store_error("opening"):
             try:
-                lease = FolderLease(folder)
-            except FileNotFoundError:
-                yield
-                make_maildir(folder, self.fsync)
-                lease = FolderLease(folder)
-            try:
+                folder = str(self._place.folder(name))
+                if lease is None:
+                    try:
+                        lease = FolderLease(folder)
+                    except FileNotFoundError:
+                        yield
+                        make_maildir(folder, self.fsync)
+                        lease = FolderLease(folder)
                 refuse_if_case_is_ignored(folder, name)
                 snapshot = yield from self._current(name, folder, lease)
             except BaseException:
-                lease.release()
+                if lease is not None:
+                    lease.release()
                 raise
         self._remember(name, snapshot)
         return OpenedMaildir(snapshot, lease, self)
@@ -157,8 +163,6 @@ class Maildir(Store):
         times = yield from made_folder_times(folder, self.fsync)
         stamp = Stamp(*times, *pins_stamp(folder), self._ids)
         recent = self._recent.get(name)
-        if recent is not None and recent.stamp == stamp:
-            return recent
         version = index_version(folder)
         known = None if recent is None else (recent.stamp, recent.rows)
         if version is not None and (recent is None or recent.version != version):
@@ -166,7 +170,7 @@ class Maildir(Store):
                 yield
             known = load(folder) or known
             if known is not None and known[0] == stamp:
-                return Snapshot(folder, stamp, known[1], version)
+                return Snapshot(folder, stamp, known[1], version, times)
         cleaned = 0.0 if recent is None else recent.cleaned
         if not 0 <= time.time() - cleaned < CLEAN_SECONDS:
             yield from clean_tmp(folder)
@@ -185,22 +189,32 @@ class Maildir(Store):
 
         then, old = known or (HALF, EMPTY)
         trusted = then[2:] == stamp[2:] and then.new != REVIEW  # unique-ids and facts alike
-        seen = yield from look(folder, old, then[:2] if trusted else None, save_half)
+        since = then[:2] if trusted else None
+        seen = yield from look(folder, old, since, stamp[:2], save_half)
         if then.ids != self._ids:
             seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
-        yield from self._name(folder, seen.draft, old, trusted=then[2:] == stamp[2:])
+        pinned = stamp[2:4]
+        if (yield from self._name(folder, seen.draft, old, pinned, trusted=then[2:] == stamp[2:])):
+            pinned = pins_stamp(folder)
         complete = not (seen.moved or seen.unreadable)
-        new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
-        stamp = Stamp(new, cur, *pins_stamp(folder), self._ids)
+        times = seen.times if complete else (UNTRUSTED, UNTRUSTED)
+        new, cur = (at if at < before else UNTRUSTED for at in times)
+        stamp = Stamp(new, cur, *pinned, self._ids)
         rows = seen.draft.rows()
         version = _save(folder, lease, stamp, rows) if seen.come >= MANY else None
-        return Snapshot(folder, stamp, rows, version)
+        return Snapshot(folder, stamp, rows, version, times)
 
-    def _name(self, folder: str, draft: Draft, old: Rows, *, trusted: bool) -> Steps[None]:
-        """Give the messages their unique-ids; those that must be pinned are, durably."""
-        if pins_stamp(folder)[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
+    def _name(
+        self, folder: str, draft: Draft, old: Rows, pinned: tuple[int, int], *, trusted: bool
+    ) -> Steps[bool]:
+        """Give the messages their unique-ids; those that must be pinned are, durably.
+
+        pinned: what `pins_stamp` said; only the lease's holder changes it. Gives whether the
+        pins have been written.
+        """
+        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
             yield
-        pins = read_pins(folder)
+        pins = read_pins(folder) if pinned[1] else {}
         if any("/" in key for key in pins):  # messages may have to be read to be told apart
             yield
         foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
@@ -208,15 +222,18 @@ class Maildir(Store):
         def digest(at: int) -> str:
             return _digest(folder, draft, at)
 
-        if to_pin := name_new(draft, old, pins, foreign, digest, trusted=trusted):
-            yield
-            crowded = not draft.keep and len(pins) > 2 * len(draft) + 1000
-            alive = [base_name(name) for name in draft.names] if crowded else None
-            try:
-                write_pins(folder, to_pin, alive)
-            except OSError as error:
-                if error.errno != errno.EROFS:  # what can't change keeps its ids
-                    raise
+        to_pin = name_new(draft, old, pins, foreign, digest, trusted=trusted)
+        if not to_pin:
+            return False
+        yield
+        crowded = not draft.keep and len(pins) > 2 * len(draft) + 1000
+        alive = [base_name(name) for name in draft.names] if crowded else None
+        try:
+            write_pins(folder, to_pin, alive)
+        except OSError as error:
+            if error.errno != errno.EROFS:  # what can't change keeps its ids
+                raise
+        return True
 
     def _remember(self, name: str, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
@@ -237,6 +254,61 @@ class Maildir(Store):
         snapshot = self._recent.pop(name, None)
         if snapshot is not None:
             self._remembered -= _weight(snapshot)
+
+    # Looking without a lease
+
+    def look(self, account: Account) -> Maildrop:
+        """The maildrop as it is now, without its lease: no session waits for whoever looks.
+
+        Nothing is written, and `commit` raises LeaseLost. It may read all messages that no session
+        has seen yet, so it is called on a thread. The unique-ids of new messages that must be
+        pinned are those that the next session will pin, unless others come before it.
+        Raises StoreError.
+        """
+        name = account.maildrop or account.name
+        folder = str(self._place.folder(name))
+        with as_store_error("looking"):
+            try:
+                times = folder_times(folder)
+            except FileNotFoundError:
+                snapshot = Snapshot(folder, HALF, EMPTY, None)
+            else:
+                snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
+        return OpenedMaildir(snapshot, Unleased(), self)
+
+    def _seen(self, folder: str, stamp: Stamp) -> Snapshot:
+        before = time.time_ns() - TICK
+        with self._lock:
+            recent = self._looked.get(folder)
+        if recent is not None and recent.stamp == stamp:
+            return recent
+        then, old = load(folder) or (HALF, EMPTY)
+        if recent is not None and len(recent.rows) > len(old):
+            then, old = recent.stamp, recent.rows
+        rows = old
+        if then != stamp:
+            trusted = then[2:] == stamp[2:] and then.new != REVIEW
+            seen = to_the_end(look(folder, old, then[:2] if trusted else None))
+            if then.ids != self._ids:
+                seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
+            foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+
+            def digest(at: int) -> str:
+                return _digest(folder, seen.draft, at)
+
+            same = then[2:] == stamp[2:]
+            name_new(seen.draft, old, read_pins(folder), foreign, digest, trusted=same)
+            rows = seen.draft.rows()
+            complete = not (seen.moved or seen.unreadable)
+            new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
+            stamp = Stamp(new, cur, *stamp[2:])
+        snapshot = Snapshot(folder, stamp, rows, None)
+        with self._lock:
+            self._looked.pop(folder, None)
+            self._looked[folder] = snapshot
+            while len(self._looked) > LOOKED_AT:
+                self._looked.pop(next(iter(self._looked)))
+        return snapshot
 
     # Taking mail in
 

@@ -1,0 +1,71 @@
+"""What the running server says, asked by its admin socket; and what was counted of it lately."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from restante.app.errors import NoAnswer
+from restante.app.processes.admin_client import Row, ask
+
+SAMPLE_SECONDS = 10.0
+SAMPLES = 360
+"""An hour of them."""
+
+
+class Sample(NamedTuple):
+    """at: seconds since 1970. sessions: open then. octets: of messages, sent in these."""
+
+    at: float
+    sessions: int
+
+
+@dataclass
+class Answer:
+    """rows: what was said. problem: why nothing was, or not all of it; "" if all is well."""
+
+    rows: list[Row] = field(default_factory=list)
+    problem: str = ""
+
+
+class Server:
+    """The running server. Its methods wait for it: they are called on threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._stopping = threading.Event()
+        threading.Thread(target=self._sample, name="samples", daemon=True).start()
+
+    def ask(self, question: str) -> Answer:
+        """The rows of an answer; what is wrong is told in it."""
+        found = Answer()
+        try:
+            for row in ask(self._path, question):
+                if row.get("end"):
+                    silent = row.get("silent", ())
+                    if silent:
+                        pids = ", ".join(map(str, silent))
+                        found.problem = f"Worker {pids} doesn't answer."
+                else:
+                    found.rows.append(row)
+        except NoAnswer as error:
+            found.problem = f"The server doesn't answer: {error}"
+        return found
+
+    def _sample(self) -> None:
+        while True:
+            rows = self.ask("status").rows
+            if rows:
+                sessions = sum(int(row["sessions"]) for row in rows)
+                self.samples.append(Sample(time.time(), sessions))
+            if self._stopping.wait(SAMPLE_SECONDS):
+                return
+
+    def close(self) -> None:
+        """Sample no more."""
+        self._stopping.set()

@@ -1,0 +1,1 @@
+"""Mail in one SQLite file: messages, their bodies, leases."""

@@ -1,0 +1,420 @@
+"""A store that keeps all mail in one SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from tempfile import SpooledTemporaryFile
+from typing import ClassVar, NamedTuple
+
+from restante.accounts.contract import Account
+from restante.accounts.sqlite_file import DatabaseFile, transaction
+from restante.networks import own_host_name
+from restante.protocol.facts import INTERNATIONALIZED, UTF8_HEADER, Facts, Measure
+from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
+from restante.protocol.stuffing import TERMINATOR, WireEncoder
+from restante.stores.contract import (
+    Content,
+    Incoming,
+    Lease,
+    LeaseLost,
+    Maildrop,
+    MaildropInUse,
+    MessageGone,
+    Store,
+    StoreError,
+)
+from restante.stores.sqlite.schema import prepare
+
+BLOCK = 256 * 1024
+"""Octets of a body in one row: what is read into memory at a time."""
+
+LEASE_SECONDS = 60.0
+"""How long a maildrop stays leased when its session's process has died on another machine."""
+
+ORPHAN_SECONDS = 3600.0
+"""How long a body without messages stays: its delivery may not have come to its end."""
+
+DAY = 86_400.0
+
+_LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False, ascii_octets=0)
+
+
+class SqliteStore(Store):
+    """Keeps all mail in the SQLite file at `path`, which is made when it isn't there.
+
+    For appliances and tests: one file to copy, no folder of a user's own. Several processes of
+    one machine may use it; it must lie on a local disk, as SQLite's locks need one. Bodies that
+    are equal are stored once.
+
+    undelete_days: how long a removed message can still be had back by `undelete`. `collect`
+        frees the room of those that were removed before that.
+
+    Every method that uses the file raises StoreError when it can't be used.
+    """
+
+    blocking: ClassVar[bool] = True
+
+    def __init__(self, path: str | os.PathLike[str], *, undelete_days: float = 7.0) -> None:
+        if not undelete_days >= 0:
+            raise ValueError(f"undelete_days={undelete_days!r}: allowed is days, 0 or more")
+        self.path = Path(path)
+        self.undelete_days = undelete_days
+        self._file = DatabaseFile(self.path, prepare, StoreError)
+
+    def open(self, account: Account) -> SqliteMaildrop:
+        """Lease and open the account's maildrop. Raises MaildropInUse, StoreError."""
+        now = time.time()
+        with self._writing(durable=False) as database:
+            maildrop = _maildrop_id(database, account.maildrop_name)
+            [(lease, holder, expires)] = database.execute(
+                "SELECT lease, holder, expires FROM maildrops WHERE id = ?", (maildrop,)
+            ).fetchall()
+            if holder is not None and expires > now and not _has_died(holder):
+                raise MaildropInUse(f"maildrop {account.maildrop_name!r} is in use by {holder}")
+            held = SqliteLease(self, maildrop, lease + 1, now + LEASE_SECONDS)
+            database.execute(
+                "UPDATE maildrops SET lease = ?, holder = ?, expires = ? WHERE id = ?",
+                (held.number, held.holder, held.expires, maildrop),
+            )
+            rows = database.execute(
+                "SELECT id, unique_id, octets, ascii_octets, utf8 FROM messages"
+                " WHERE maildrop = ? AND removed IS NULL ORDER BY id",
+                (maildrop,),
+            ).fetchall()
+        return SqliteMaildrop(self, held, rows)
+
+    def receive(self, account: Account) -> SqliteIncoming:
+        """Begin a message for the account's maildrop."""
+        return SqliteIncoming(self, account.maildrop_name)
+
+    def remove(self, account: Account, unique_id: str) -> None:
+        """Remove a message, even while a session reads it. One that is gone is no error."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE messages SET removed = ? WHERE unique_id = ? AND removed IS NULL AND"
+                " maildrop = (SELECT id FROM maildrops WHERE name = ?)",
+                (time.time(), unique_id, account.maildrop_name),
+            )
+
+    def undelete(self, account: Account, seconds: float) -> int:
+        """Put back what was removed from the maildrop within the last `seconds`.
+
+        Gives the number of messages, which have their unique-ids and places as before.
+        """
+        with self._writing() as database:
+            return database.execute(
+                "UPDATE messages SET removed = NULL WHERE removed >= ? AND"
+                " maildrop = (SELECT id FROM maildrops WHERE name = ?)",
+                (time.time() - seconds, account.maildrop_name),
+            ).rowcount
+
+    def collect(self) -> int:
+        """Forget messages that were removed more than `undelete_days` ago, and unused bodies.
+
+        May be called while sessions run. Gives the number of messages.
+        """
+        now = time.time()
+        with self._writing() as database:
+            forgotten = database.execute(
+                "DELETE FROM messages WHERE removed < ?", (now - self.undelete_days * DAY,)
+            ).rowcount
+            database.execute(
+                "DELETE FROM bodies WHERE used < ? AND NOT EXISTS"
+                " (SELECT 1 FROM messages WHERE messages.body = bodies.id)",
+                (now - ORPHAN_SECONDS,),
+            )
+        return forgotten
+
+    def close(self) -> None:
+        """Close the file. The next use opens it again."""
+        self._file.close()
+
+    # For maildrops and messages of this store
+
+    @contextmanager
+    def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction. durable: it outlasts a loss of power, all before it included."""
+        with self._file.use() as database:
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with transaction(database):
+                yield database
+
+    def _renew(self, lease: SqliteLease) -> None:
+        expires = time.time() + LEASE_SECONDS
+        with self._writing(durable=False) as database:
+            held = database.execute(
+                "UPDATE maildrops SET expires = ?"
+                " WHERE id = ? AND lease = ? AND holder IS NOT NULL",
+                (expires, lease.maildrop, lease.number),
+            ).rowcount
+        if not held:
+            lease.end()
+            raise LeaseLost("another session has taken the maildrop over")
+        lease.expires = expires
+
+    def _release(self, lease: SqliteLease) -> None:
+        with self._writing(durable=False) as database:
+            database.execute(
+                "UPDATE maildrops SET holder = NULL WHERE id = ? AND lease = ?",
+                (lease.maildrop, lease.number),
+            )
+
+    def _commit(self, lease: SqliteLease, messages: Sequence[int]) -> None:
+        now = time.time()
+        with self._writing() as database:
+            held = database.execute(
+                "SELECT 1 FROM maildrops WHERE id = ? AND lease = ? AND holder IS NOT NULL",
+                (lease.maildrop, lease.number),
+            ).fetchall()
+            if not held:
+                lease.end()
+                raise LeaseLost("another session has taken the maildrop over: nothing is removed")
+            database.executemany(
+                "UPDATE messages SET removed = ? WHERE id = ? AND removed IS NULL",
+                [(now, message) for message in messages],
+            )
+
+    def _fetch(self, message: int) -> Content:
+        with self._file.use() as database:
+            rows = database.execute(
+                "SELECT messages.body, bodies.octets, messages.octets, header_end,"
+                " needs_stuffing, ascii_octets, dots, utf8"
+                " FROM messages JOIN bodies ON bodies.id = messages.body"
+                " WHERE messages.id = ? AND removed IS NULL",
+                (message,),
+            ).fetchall()
+        if not rows:
+            raise MessageGone("the message was removed")
+        [(body, stored, octets, header_end, stuffing, ascii_octets, dots, utf8)] = rows
+        places = None
+        if dots is not None:
+            places = array("I")
+            places.frombytes(dots)
+        facts = Facts(octets, header_end, True, bool(stuffing), ascii_octets, places, utf8)
+        if stored <= BLOCK:
+            return Content(self._block(body, 0), facts)
+        return Content(self._blocks(body, stored), facts)
+
+    def _blocks(self, body: int, octets: int) -> Iterator[bytes]:
+        for number in range(-(-octets // BLOCK)):
+            yield self._block(body, number)
+
+    def _block(self, body: int, number: int) -> bytes:
+        with self._file.use() as database:
+            rows = database.execute(
+                "SELECT octets FROM blocks WHERE body = ? AND number = ?", (body, number)
+            ).fetchall()
+        if not rows:
+            raise StoreError(f"{self.path}: block {number} of body {body} is missing")
+        [(octets,)] = rows
+        return bytes(octets)
+
+    def _keep_body(self, database: sqlite3.Connection, draft: _Draft) -> int:
+        """Have a body in the file, and give its number."""
+        now = time.time()
+        rows = database.execute(
+            "UPDATE bodies SET used = ? WHERE digest = ? RETURNING id", (now, draft.digest)
+        ).fetchall()
+        if rows:
+            return int(rows[0][0])
+        [(body,)] = database.execute(
+            "INSERT INTO bodies (digest, octets, used) VALUES (?, ?, ?) RETURNING id",
+            (draft.digest, draft.facts.octets, now),
+        ).fetchall()
+        draft.octets.seek(0)
+        number = 0
+        while block := draft.octets.read(BLOCK):
+            database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (body, number, block))
+            number += 1
+        return int(body)
+
+    def _deliver(self, name: str, unique_id: UniqueId, draft: _Draft) -> None:
+        facts = draft.facts
+        with self._writing() as database:
+            body = self._keep_body(database, draft)
+            database.execute(
+                "INSERT INTO messages (maildrop, unique_id, body, octets, header_end,"
+                " needs_stuffing, ascii_octets, dots, utf8, arrived)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _maildrop_id(database, name),
+                    unique_id,
+                    body,
+                    facts.octets,
+                    facts.header_end,
+                    facts.needs_stuffing,
+                    facts.ascii_octets,
+                    facts.dots.tobytes() if facts.dots is not None else None,
+                    facts.utf8,
+                    time.time(),
+                ),
+            )
+
+
+class SqliteLease(Lease):
+    """A session's hold of a maildrop; it ends after `LEASE_SECONDS` unless it is renewed.
+
+    number: this session's number among those of the maildrop. A session can't commit when
+        another has a higher one.
+    """
+
+    __slots__ = ("_ended", "_store", "expires", "holder", "maildrop", "number")
+
+    def __init__(self, store: SqliteStore, maildrop: int, number: int, expires: float) -> None:
+        self._store = store
+        self.maildrop = maildrop
+        self.number = number
+        self.holder = f"pid {os.getpid()} on {own_host_name()}"
+        self.expires: float = expires
+        self._ended = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether it was given back, or another session is known to have taken it over."""
+        return self._ended
+
+    def end(self) -> None:
+        """It holds nothing from now on."""
+        self._ended = True
+
+    def renew(self) -> None:
+        """Put off the end. Raises LeaseLost, StoreError."""
+        self._store._renew(self)
+
+
+class SqliteMaildrop(Maildrop):
+    """One session's maildrop of an SQLite file."""
+
+    blocking: ClassVar[bool] = True
+
+    def __init__(
+        self, store: SqliteStore, lease: SqliteLease, rows: Sequence[tuple[int, str, int, int, int]]
+    ) -> None:
+        self._store = store
+        self._hold = self.lease = lease
+        self._messages = [row[0] for row in rows]
+        self.listing = Listing(
+            [UniqueId(row[1]) for row in rows],
+            [row[2] for row in rows],
+            {number: row[3] for number, row in enumerate(rows, 1) if row[4] >= UTF8_HEADER},
+            [number for number, row in enumerate(rows, 1) if row[4] == INTERNATIONALIZED],
+        )
+
+    def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
+        """The message; a large one in blocks. Raises MessageGone, StoreError."""
+        return self._store._fetch(self._messages[number - 1])
+
+    def commit(self, numbers: Sequence[MessageNumber]) -> None:
+        """Remove these messages. Raises LeaseLost, StoreError."""
+        if self._hold.lost:
+            raise LeaseLost("the lease has ended")
+        self._store._commit(self._hold, [self._messages[number - 1] for number in numbers])
+
+    def close(self) -> None:
+        """Give the lease back."""
+        if not self._hold.lost:
+            self._hold.end()
+            self._store._release(self._hold)
+
+
+class _Draft(NamedTuple):
+    """A message that is complete. digest: SHA-256 of its octets."""
+
+    octets: SpooledTemporaryFile[bytes]
+    digest: bytes
+    facts: Facts
+
+
+class SqliteIncoming(Incoming):
+    """A message on its way into a maildrop of an SQLite file.
+
+    It is stored in wire form (CRLF line ends, the last included), so that RETR sends it as it
+    lies. Until it is complete it is kept in memory, or in a temporary file if it is large.
+    """
+
+    def __init__(self, store: SqliteStore, maildrop_name: str) -> None:
+        self._store = store
+        self._name = maildrop_name
+        self._octets = SpooledTemporaryFile[bytes](BLOCK)
+        self._encoder = WireEncoder(_LINE_ENDS_ONLY)
+        self._meter = Measure()
+        self._hash = sha256()
+        self._empty = True
+        self._draft: _Draft | None = None
+        self._done = False
+
+    def write(self, block: bytes) -> None:
+        """Take the message's next octets, with line ends of any kind. Raises StoreError."""
+        if self._done or self._draft is not None:
+            raise StoreError("the message is finished")
+        if block:
+            self._empty = False
+            self._take(self._encoder.feed(block))
+
+    def _take(self, wire: bytes) -> None:
+        self._meter.feed(wire)
+        self._hash.update(wire)
+        try:
+            self._octets.write(wire)
+        except OSError as error:
+            self.abort()
+            raise StoreError(f"delivery: {error}") from error
+
+    def prepare(self) -> None:
+        """Have the body in the file, durably. Raises StoreError."""
+        draft = self._finished()
+        with self._store._writing() as database:
+            self._store._keep_body(database, draft)
+
+    def _finished(self) -> _Draft:
+        if self._done:
+            raise StoreError("the message is finished")
+        if self._draft is None:
+            self._take(self._encoder.finish(self._empty)[: -len(TERMINATOR)])
+            self._draft = _Draft(self._octets, self._hash.digest(), self._meter.finish())
+        return self._draft
+
+    def commit(self) -> UniqueId:
+        """Put the message into the maildrop, durably. Raises StoreError."""
+        draft = self._finished()
+        unique_id = UniqueId(token_hex(16))
+        assert valid_unique_id(unique_id)
+        try:
+            self._store._deliver(self._name, unique_id, draft)
+        finally:
+            self.abort()
+        return unique_id
+
+    def abort(self) -> None:
+        """Forget the message. Its body, if it is in the file already, is collected later."""
+        if not self._done:
+            self._done = True
+            self._octets.close()
+
+
+def _maildrop_id(database: sqlite3.Connection, name: str) -> int:
+    database.execute("INSERT INTO maildrops (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+    [(maildrop,)] = database.execute("SELECT id FROM maildrops WHERE name = ?", (name,)).fetchall()
+    return int(maildrop)
+
+
+def _has_died(holder: str) -> bool:
+    """Whether a lease's holder was a process of this machine that isn't there any more."""
+    words = holder.split()
+    if os.name != "posix" or words[0] != "pid" or words[2:] != ["on", own_host_name()]:
+        return False
+    try:
+        os.kill(int(words[1]), 0)  # sends nothing: it only looks
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's process
+        return False
+    return False

@@ -1,0 +1,65 @@
+"""Waiting for something to change, from a thread or from a coroutine, without asking in a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Condition
+from time import monotonic
+
+
+class Changes:
+    """Wakes those who wait whenever something has changed. From any thread."""
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._count = 0
+        self._wakers: set[Callable[[], object]] = set()
+
+    def tell(self) -> None:
+        """Something has changed."""
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
+            for wake in self._wakers:
+                with suppress(RuntimeError):  # that event loop has ended
+                    wake()
+
+    def wait(self, condition: Callable[[], object], seconds: float) -> bool:
+        """Wait until `condition()` is true, for `seconds` at most. Whether it is.
+
+        The condition is asked on this thread, at first and after each change.
+        """
+        deadline = monotonic() + seconds
+        while True:
+            seen = self._count
+            if condition():
+                return True
+            with self._condition:
+                left = deadline - monotonic()
+                if not self._condition.wait_for(lambda: self._count != seen, max(0.0, left)):  # noqa: B023
+                    break
+        return bool(condition())
+
+    async def wait_async(self, condition: Callable[[], object], seconds: float) -> bool:
+        """The same for a coroutine: the event loop goes on meanwhile."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._condition:
+            self._wakers.add(wake)
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            pass
+        finally:
+            with self._condition:
+                self._wakers.discard(wake)
+        return bool(condition())

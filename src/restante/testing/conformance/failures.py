@@ -1,0 +1,17 @@
+"""How a check ends, other than well."""
+
+from __future__ import annotations
+
+
+class Failed(Exception):
+    """The server doesn't do what the check asks for; the text says what it did."""
+
+
+class NotApplicable(Exception):
+    """The check says nothing about this server; the text says why."""
+
+
+def hold(condition: object, text: str) -> None:
+    """Raises Failed unless the condition is true."""
+    if not condition:
+        raise Failed(text)
