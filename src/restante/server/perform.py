@@ -148,27 +148,26 @@ class Performer:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
         try:
             if self._context.observers.steps and (step := STEPS.get(type(effect))) is not None:
-                return await self._watched(step, effect)
+                work = self._timed(step, PERFORM[type(effect)](self, effect))
+                if self._context.observers.step_begun is None:
+                    return await work
+                return await in_own_context(work)
             return await PERFORM[type(effect)](self, effect)
         except Exception as error:
             if isinstance(error, ConnectionError) and self._wire.has_left:
                 raise
             return await self.failure(error)
 
-    async def _watched(self, step: Step, effect: Effect) -> object:
-        """Perform an effect that is a step, or two: after the login, the maildrop is opened."""
-        observers = self._context.observers
-        work = PERFORM[type(effect)](self, effect)
-        if observers.step_begun is None:
-            return await self._timed(step, work)
-        return await in_own_context(self._timed(step, work))
-
     async def _timed(self, step: Step, work: Coroutine[Any, Any, object]) -> object:
+        """Do a step's work, and tell who watches steps.
+
+        A login is two steps: once it was proven, the maildrop is opened.
+        """
         failure: Exception | None = None
         self._begin_step(step)
         try:
             result = await work
-            if isinstance(result, Err):
+            if type(result) is Err:
                 failure = Refused(result.text)
             return result
         except Exception as error:
