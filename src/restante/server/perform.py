@@ -219,13 +219,8 @@ class Performer:
         context, claim = self._context, effect.claim
         login = context.backend.login_name(claim.name)
         wait = self.admission.ask(login)
-        if wait != 0:
-            if wait is not None and (tell := context.observers.delayed) is not None:
-                tell(self._client, wait)
-            if not await take_turn(context, wait, self._wire.stays):
-                if (tell := context.observers.refused) is not None:
-                    tell(self._client, claim, "held off")
-                return TOO_MANY_TRIES
+        if wait != 0 and not await self._waited(claim, wait):
+            return TOO_MANY_TRIES
         begun = monotonic()
         refusal = LOGIN_FAILED
         self._account = None
@@ -254,6 +249,17 @@ class Performer:
             tell(self._client, claim, "failed")
         await refuse(context, self.admission, claim, begun)
         return refusal
+
+    async def _waited(self, claim: Claim, wait: float | None) -> bool:
+        """Wait until a login may be looked at. False: it is held off."""
+        observers = self._context.observers
+        if wait is not None and (tell := observers.delayed) is not None:
+            tell(self._client, wait)
+        if await take_turn(self._context, wait, self._wire.stays):
+            return True
+        if (tell := observers.refused) is not None:
+            tell(self._client, claim, "held off")
+        return False
 
     async def _opened_by_handlers(self, claim: Claim) -> Maildrop | None:
         """The maildrop that the handlers of `authenticate` open; None when they refuse."""

@@ -254,8 +254,8 @@ class _Events:
                 unique_id=each.unique_id, octets=each.octets,
             )  # fmt: skip
         faults = self._server.faults
-        for fired in faults.fired[self._fired :] if faults is not None else ():
-            self._fired += 1
+        new, self._fired = faults.count - self._fired, faults.count
+        for fired in [*faults.fired][-new:] if new else ():
             session = fired.session.id if fired.session is not None else None
             self.tell("fault", session=session, fault=str(fired.fault))
         return False
