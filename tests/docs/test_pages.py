@@ -161,6 +161,7 @@ PUBLIC = (
     "restante",
     "restante.accounts",
     "restante.delivery",
+    "restante.observing",
     "restante.server",
     "restante.stores",
     "restante.testing",

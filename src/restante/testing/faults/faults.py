@@ -62,6 +62,9 @@ class Faults(Control):
         self.on_fired = on_fired
         self.on_missed = on_missed
         self.fired: deque[Fired] = deque(maxlen=MOST_KEPT)
+        """The last that happened."""
+        self.count = 0
+        """How many happened in all."""
         """What has happened, in order: the last 10,000."""
         self.missed: deque[Missed] = deque(maxlen=MOST_KEPT)
         """What was due and could not happen, in order: the last 10,000."""
@@ -275,6 +278,7 @@ class Faults(Control):
 
     def tell_fired(self, session: ClientSession | None, fault: Fault) -> None:
         self.fired.append(Fired(fault, session))
+        self.count += 1
         if self.on_fired is not None:
             self.on_fired(session, fault)
 
