@@ -49,7 +49,7 @@ def checked(peer: Peer) -> dict[str, Any]:
         rows[one.check.id] = {
             "outcome": one.outcome.value if same else "not twice",
             "reason": one.reason,
-            "dialogue": shortened(two.dialogue, 12) if same and two in second.failed() else [],
+            "dialogue": shortened(two.dialogue, 30) if same and two in second.failed() else [],
         }
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     return {"version": peer.version(), "date": day, "checks": rows}
