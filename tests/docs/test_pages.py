@@ -53,7 +53,7 @@ def connect(port: int) -> poplib.POP3:
 
 def test_the_readme_example_serves_a_client(tmp_path: Path) -> None:
     port = free_port()
-    code = python_of(ROOT / "README.md").replace("1110", str(port))
+    code = BLOCK.findall((ROOT / "README.md").read_text())[0].replace("1110", str(port))
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -161,9 +161,11 @@ PUBLIC = (
     "restante",
     "restante.accounts",
     "restante.delivery",
+    "restante.observing",
     "restante.server",
     "restante.stores",
     "restante.testing",
+    "restante.testing.faults",
 )
 CODE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
 

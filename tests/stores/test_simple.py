@@ -25,7 +25,7 @@ from restante.stores.contract import (
 from restante.stores.memory import MemoryStore
 from restante.stores.simple import MOST_UNREADABLE, SimpleMaildrops, as_store
 from restante.threads import WorkerThreads
-from tests.stores.backends import ANNA, BEN, AsyncDictStore, DictStore, drained
+from tests.stores.stores import ANNA, BEN, AsyncDictStore, DictStore, drained
 
 ONE, TWO = MessageNumber(1), MessageNumber(2)
 

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.observing.explanation import (
+        Client,
+        Explanation,
+        Finding,
+        explain,
+    )
     from restante.observing.history import (
         Deletion,
         Device,
@@ -29,13 +35,18 @@ if TYPE_CHECKING:
     from restante.observing.metrics import (
         Metrics,
     )
+    from restante.observing.tracing import (
+        Tracing,
+    )
 
 _HOMES = {
+    "explanation": "Client Explanation Finding explain",
     "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
     " RefusedLogin Retrieval",
     "history_file": "HistoryError",
     "history_writer": "HistoryWriter",
     "metrics": "Metrics",
+    "tracing": "Tracing",
 }
 
 
@@ -49,8 +60,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Client",
     "Deletion",
     "Device",
+    "Explanation",
+    "Finding",
     "History",
     "HistoryError",
     "HistoryWriter",
@@ -62,4 +76,6 @@ __all__ = [
     "Rates",
     "RefusedLogin",
     "Retrieval",
+    "Tracing",
+    "explain",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -304,20 +304,20 @@ class History:
 
     def retrieved(self, number: int) -> list[Retrieval]:
         """What a session was sent, in order. number: see `PastSession.number`."""
-        return self._retrievals("session = ?", [number], "retrievals.rowid")
+        return self._retrievals("retrievals.session = ?", [number], "retrievals.rowid")
 
-    def fetched(self, account: str, unique_id: str) -> list[Retrieval]:
-        """Who has fetched a message, and when."""
-        values = [self.maildrop(account), unique_id]
-        where = "retrievals.maildrop = ? AND unique_id = ?"
-        return self._retrievals(where, values, "at DESC")
+    def fetched(self, account: str, unique_id: str | None = None) -> list[Retrieval]:
+        """Who has fetched a message of an account's, or any of them, and when."""
+        where, values = _where(
+            ("retrievals.maildrop = ?", self.maildrop(account)), ("unique_id = ?", unique_id)
+        )
+        return self._retrievals(where, values, "at DESC, retrievals.rowid DESC")
 
     def _retrievals(self, where: str, values: Sequence[Any], order: str) -> list[Retrieval]:
         rows = self._rows(
             "SELECT unique_id, at, lines, retrievals.octets, number, sessions.session, account,"  # noqa: S608
             " address FROM retrievals JOIN sessions ON number = retrievals.session"
-            f" WHERE {where.replace('session =', 'retrievals.session =')}"
-            f" ORDER BY {order} LIMIT {MAX_ROWS * 20}",
+            f" WHERE {where} ORDER BY {order} LIMIT {MAX_ROWS * 20}",
             values,
         )
         return [Retrieval(*row) for row in rows]
@@ -414,6 +414,21 @@ class History:
             [*values, _bounded(limit)],
         )
         return [PastDelivery(*row) for row in rows]
+
+    def delivered_among(self, unique_ids: Iterable[str]) -> set[str]:
+        """Those of some unique-ids that mail got which came in by this server."""
+        found: set[str] = set()
+        wanted = list(unique_ids)
+        with self._read() as database:
+            for at in range(0, len(wanted) if database else 0, 500):
+                some = wanted[at : at + 500]
+                marks = ", ".join("?" * len(some))
+                rows = database.execute(  # type: ignore[union-attr]
+                    f"SELECT unique_id FROM deliveries WHERE unique_id IN ({marks})",  # noqa: S608
+                    some,
+                )
+                found.update(unique_id for (unique_id,) in rows.fetchall())
+        return found
 
     def refusals(
         self,

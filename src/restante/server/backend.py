@@ -363,7 +363,7 @@ class StandardBackend(Backend):
             return None
         if self._tokens is None:
             return None
-        found = await self._tokens.identify(claim.token)
+        found = await in_task(self._tokens.identify(claim.token))
         if not found:
             return None
         account = await self._existing(found)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from restante.testing.authority import (
         Authority,
     )
+    from restante.testing.contracts import (
+        AccountStoreContract,
+        MaildropStoreContract,
+        StoreContract,
+        StoreUnderTest,
+    )
     from restante.testing.issuer import (
         Issuer,
     )
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "account": "MailAccount StoredMessage",
     "authority": "Authority",
+    "contracts": "AccountStoreContract MaildropStoreContract StoreContract StoreUnderTest",
     "issuer": "Issuer",
     "recording": "RecordedSession",
     "server": "MailServer",
@@ -54,11 +61,15 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AccountStoreContract",
     "Authority",
     "Delivered",
     "Issuer",
     "MailAccount",
     "MailServer",
+    "MaildropStoreContract",
     "RecordedSession",
+    "StoreContract",
+    "StoreUnderTest",
     "StoredMessage",
 ]

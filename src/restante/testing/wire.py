@@ -15,13 +15,15 @@ import asyncio
 import socket
 import ssl
 import struct
+import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
+from restante.protocol.errors import Pop3Error
 from restante.server.client import ClientSession
 from restante.server.observer import Observer
 from restante.server.server import Pop3Server
@@ -73,7 +75,7 @@ class Hold:
 
     data: bytes
     seconds: float
-    alone: Any = None
+    alone: Callable[[], None] | None = None
 
 
 Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold
@@ -110,6 +112,9 @@ class Occasion:
     session: None for as long as the connection has none.
     number: how many of this verb there were before in this connection, this one included.
     shapers: applied to the reply, one after the other.
+    refusal: for a control that handles the hook `receive_command`: what the client is told in
+        place of having its command obeyed.
+    work: for the same: called and awaited before the command is obeyed.
     """
 
     wire: Wire
@@ -117,6 +122,12 @@ class Occasion:
     argument: str
     number: int
     shapers: list[Shaper] = field(default_factory=list)
+    refusal: Pop3Error | None = None
+    work: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def refuse(self, text: str = "refused", code: str | None = None) -> None:
+        """Have the command not obeyed. What is said first holds."""
+        self.refusal = self.refusal or Pop3Error(text, code)
 
     @property
     def session(self) -> ClientSession | None:
@@ -154,10 +165,6 @@ class Control:
 
     def handshake(self, wire: Wire) -> None:
         """A TLS handshake is about to begin. May set `Wire.cuts_handshake`."""
-
-    def shake(self, wire: Wire, context: ssl.SSLContext) -> AbstractContextManager[object]:
-        """A context manager for the time in which `context` is given to the handshake."""
-        return nullcontext()
 
     def begun(self, occasion: Occasion) -> None:
         """A command is about to be obeyed, or the greeting to be sent: add its shapers."""
@@ -240,6 +247,8 @@ class Wire(SocketTransport):
 
     cuts_handshake: how a TLS handshake is ended when the client has begun it; None: it isn't.
     closes_politely: whether the end of TLS is announced (close_notify).
+    speaks_old_tls: TLS 1.0 and 1.1 are all that it speaks.
+    refuses: it is reset before anything is sent.
     """
 
     def __init__(
@@ -252,6 +261,10 @@ class Wire(SocketTransport):
         super().__init__(readiness, connected, peer)
         self.cuts_handshake: Reset | Close | None = None
         self.closes_politely = True
+        self.speaks_old_tls = False
+        self.refuses = False
+        self.last: Occasion | None = None
+        """The command that came last, or the greeting."""
         self.data: dict[str, Any] = {}
         """For the use of taps and controls."""
         self._wiring = wiring
@@ -295,8 +308,13 @@ class Wire(SocketTransport):
         self._between = _Between(self, protocol)
         self._wiring.begins(self)
         try:
-            self.expect(GREETING, "")
+            if self.refuses:
+                self._silent = True
+            else:
+                self.expect(GREETING, "")
             super().begin(self._between)
+            if self.refuses:
+                self.reset()
         finally:
             self._wiring.begun(self)
 
@@ -309,6 +327,7 @@ class Wire(SocketTransport):
         if self._wiring.control is not None:
             self._wiring.control.begun(occasion)
         self._framer.due.append(occasion)
+        self.last = occasion
         return occasion
 
     def expect_line(self, line: str) -> Occasion:
@@ -325,15 +344,24 @@ class Wire(SocketTransport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._silent or self._lost:
             return
+        untouched: list[bytes] = []  # what nobody changes goes out as the server writes it
         for occasion, part, octets in self._framer.feed(bytes(data)):
             held = list(self._held)
             shapers = occasion.shapers if occasion is not None else ()
+            if not shapers and not held:
+                untouched.append(octets)
+                continue
+            if untouched:
+                self.put([b"".join(untouched)])
+                untouched.clear()
             self.put(shaped(shapers, part, octets) if shapers else [octets])
             if part == "end":
                 for each in held:
                     self._release(*each)
             if self._silent:
                 return
+        if untouched:
+            self.put([b"".join(untouched)])
 
     def put(self, acts: Iterable[Act]) -> None:
         """Do these steps after those that wait."""
@@ -500,6 +528,8 @@ class Wire(SocketTransport):
         if self._wiring.control is not None:
             self._wiring.control.handshake(self)
         super().start_tls(context, seconds, done)
+        if self.refuses:
+            self.reset()
 
     def ready(self, events: int) -> None:
         if self._handshake is not None and self.cuts_handshake is not None and events & READ:
@@ -511,11 +541,10 @@ class Wire(SocketTransport):
         super().ready(events)
 
     def _shake(self) -> None:
-        control = self._wiring.control
-        if self._tls is not None or control is None or self._handshake is None:
+        if not self.speaks_old_tls or self._tls is not None or self._handshake is None:
             super()._shake()
             return
-        with control.shake(self, self._handshake[0]):
+        with _only_old_tls(self._handshake[0]):  # which this handshake goes on with
             super()._shake()
 
     # What the client sends
@@ -526,6 +555,24 @@ class Wire(SocketTransport):
             tap.received(self, data)
         control = self._wiring.control
         return data if control is None else control.arrived(self, data)
+
+
+@contextmanager
+def _only_old_tls(context: ssl.SSLContext) -> Iterator[None]:
+    """Have `context` speak TLS 1.0 and 1.1 alone for handshakes that begin meanwhile."""
+    least, most = context.minimum_version, context.maximum_version
+    names = [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
+    level = context.security_level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL 3 allows the old versions nowhere else
+    try:
+        yield
+    finally:
+        context.maximum_version, context.minimum_version = most, least
+        context.set_ciphers(f"{':'.join(names)}:@SECLEVEL={level}")
 
 
 class _Between(asyncio.Protocol):

@@ -14,7 +14,7 @@ from restante.calls import finished
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import Content, Maildrop
 from restante.stores.maildir.store import Maildir
-from tests.stores.backends import drained
+from tests.stores.stores import drained
 
 ANNA = Account("anna")
 HERE = Path(__file__).resolve().parents[3]

@@ -18,8 +18,8 @@ from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY
 from tests.needs import missing, only_cpython
-from tests.stores.backends import drained
 from tests.stores.maildir.kit import close, fetch, ids, opened, put, read, settle
+from tests.stores.stores import drained
 
 FORMS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,

@@ -22,8 +22,8 @@ from restante.stores.maildir.pins import PINS_FILE
 from restante.stores.maildir.scan import FEW, READ_IN_PLACE
 from restante.stores.maildir.store import Maildir
 from tests.needs import only_cpython
-from tests.stores.backends import drained
 from tests.stores.maildir.kit import ANNA, close, ids, opened, put, read, settle
+from tests.stores.stores import drained
 
 ONE, TWO = MessageNumber(1), MessageNumber(2)
 

@@ -25,8 +25,8 @@ from restante.stores.maildir import store as maildir
 from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
-from tests.stores.backends import drained
 from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put, read, settle
+from tests.stores.stores import drained
 
 POSTFIX = "1700000003.V801I2a3b4M000007.mx.example.org"
 DOVECOT = "1700000001.M5P42.mail,S=4,W=5"

@@ -21,7 +21,7 @@ from restante.stores import LeaseLost, MaildropInUse, MessageGone, SqliteStore, 
 from restante.stores.sqlite import store as module
 from restante.stores.sqlite.store import BLOCK, DAY, ORPHAN_SECONDS, SqliteMaildrop
 from tests.server.kit import Client
-from tests.stores.backends import drained
+from tests.stores.stores import drained
 
 ANNA, BEN = Account("anna"), Account("ben")
 

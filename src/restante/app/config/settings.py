@@ -360,6 +360,15 @@ class DeliverySection:
 
 
 @dataclass(frozen=True)
+class ClientsSection:
+    hostname: str = described("", 'a host name; "" is server.hostname', _check_host_name)
+    login: Literal["local-part", "address"] = "local-part"
+    submission_host: str = described("", 'a host name; "" is none', _check_host_name)
+    submission_port: int = bounded(465, 1, 65535)
+    submission_tls: Literal["implicit", "starttls"] = "implicit"
+
+
+@dataclass(frozen=True)
 class HistorySection:
     enabled: bool = True
     max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
@@ -372,6 +381,24 @@ class LogSection:
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: Path | None = described(None, FILE)
     protocol: bool = False
+
+
+@dataclass(frozen=True)
+class MetricsSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    socket: Path | None = described(None, "the path of a Unix socket")
+    names: tuple[str, ...] = described((), "host names")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to count for."""
+        return self.port != "off" or self.socket is not None
+
+
+@dataclass(frozen=True)
+class TracingSection:
+    enabled: bool = False
 
 
 @dataclass(frozen=True)
@@ -400,8 +427,11 @@ class Settings:
     oauth: OAuthSection = table(OAuthSection)
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
+    clients: ClientsSection = table(ClientsSection)
     history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
+    metrics: MetricsSection = table(MetricsSection)
+    tracing: TracingSection = table(TracingSection)
     console: ConsoleSection = table(ConsoleSection)
 
     @property

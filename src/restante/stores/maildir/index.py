@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
-from operator import le
 from typing import NamedTuple, TypeAlias
 
 from restante.stores.maildir.columns import COMPRESSED, NUMBERS, Rows, marked
@@ -196,7 +195,6 @@ def _is_possible(rows: Rows) -> bool:
         and all(row < count for row in rows.ascii_octets)
         and (ends[-1] if ends else 0) == len(rows.dots)
         and ends == sorted(ends)
-        and _dots_increase(rows)
     )
 
 
@@ -206,14 +204,19 @@ def _octets_are_possible(rows: Rows) -> bool:
         return True
     if _COMPRESSED.search(rows.marks):
         return max(rows.octets) <= max(2 * MAX_DECOMPRESSED, 2 * max(rows.sizes)) + 2
-    return max(rows.octets) <= 2 * max(rows.sizes) + 2 and all(map(le, rows.sizes, rows.octets))
+    # All at once: each column is one long number, whose digits are the messages'. A loop over
+    # 100,000 messages takes longer than all the rest.
+    sizes, octets = _as_number(rows.sizes), _as_number(rows.octets)
+    ones = _as_number(array("Q", [1]) * len(rows))
+    if (sizes | octets) & 7 * ones << 61:
+        return False  # doubled, they would carry into the next digit
+    most, high = 2 * (sizes + ones), ones << 63
+    # A digit keeps its highest bit where nothing larger is taken from what is below that.
+    return ((octets | high) - sizes) & ((most | high) - octets) & high == high
 
 
-def _dots_increase(rows: Rows) -> bool:
-    """Whether those of each message do."""
-    pairs = zip(rows.dots, islice(rows.dots, 1, None), strict=False)
-    falls = {at for at, (one, other) in enumerate(pairs, 1) if one >= other}
-    return not falls or falls.issubset(rows.dot_ends)
+def _as_number(digits: array[int]) -> int:
+    return int.from_bytes(digits.tobytes(), sys.byteorder)
 
 
 def _starts_are_right(texts: Texts, end: bytes) -> bool:

@@ -12,7 +12,6 @@ import stat
 import zlib
 from array import array
 from contextlib import suppress
-from operator import ge
 
 from restante.protocol.facts import INTERNATIONALIZED, Facts
 from restante.stores.maildir.files import NO_LINKS, read_lines
@@ -85,8 +84,6 @@ def _read(text: bytes) -> tuple[str, Measured]:
     dots = None if places == b"-" else array("I", map(int, places.split(b",")))
     if min(size, octets, header_end, ascii_octets) < 0 or max(size, octets, ascii_octets) >> 62:
         raise ValueError("a number that is none of a message")
-    if dots is not None and any(map(ge, dots, dots[1:])):
-        raise ValueError("dots that aren't one after the other")
     if not 0 <= utf8 <= INTERNATIONALIZED:
         raise ValueError("no kind of header")
     if not -(2**63) <= mtime < 2**63:

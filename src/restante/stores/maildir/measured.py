@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from operator import ge
 from typing import NamedTuple
 
 from restante.protocol.facts import Facts, Measure, measure
@@ -28,8 +29,11 @@ class Measured(NamedTuple):
 def is_possible(facts: Facts, size: int, *, compressed: bool = False) -> bool:
     """Whether a file of so many octets can have these facts. What was noted may be forged."""
     dots = facts.dots
-    if dots is not None and not (facts.needs_stuffing and (compressed or dots[-1] < size)):
-        return False
+    if dots is not None:
+        if not (facts.needs_stuffing and (compressed or dots[-1] < size)):
+            return False
+        if len(dots) > 1 and any(map(ge, dots, dots[1:])):
+            return False
     if compressed:
         return True
     octets = facts.octets

@@ -1,0 +1,179 @@
+"""Maildrops of which the server says what isn't so."""
+
+from __future__ import annotations
+
+from restante.testing.faults import (
+    ChangedUniqueId,
+    DeletionForgotten,
+    Gone,
+    HugeMessage,
+    LongUniqueId,
+    ManyMessages,
+    NewMail,
+    NoFinalCrlf,
+    NoUniqueId,
+    NumberGap,
+    QuitFails,
+    SameUniqueId,
+    Unstuffed,
+    WrongOctets,
+    WrongStat,
+)
+from tests.testing.faults.harness import FIRST, eventually, failing
+
+
+def test_octets_are_wrong_in_list() -> None:
+    with failing(WrongOctets(by=7)) as server, server.log_in() as client:
+        assert client.ask_lines("LIST")[1:] == [b"1 30\r\n", b"2 41\r\n"]
+        assert client.ask("LIST 2") == b"+OK 2 41\r\n"
+        assert client.ask("STAT") == b"+OK 2 57\r\n"
+        assert client.ask("LIST 3").startswith(b"-ERR")
+        assert server.fired == [WrongOctets(by=7)]
+    with failing(WrongOctets(by=-1000, message=1)) as server, server.log_in() as client:
+        assert client.ask_lines("LIST")[1:] == [b"1 0\r\n", b"2 34\r\n"]
+
+
+def test_stat_is_unlike_list() -> None:
+    with failing(WrongStat(messages=-1, octets=5)) as server, server.log_in() as client:
+        assert client.ask("STAT") == b"+OK 1 62\r\n"
+        assert len(client.ask_lines("LIST")) == 3
+        assert server.fired == [WrongStat(messages=-1, octets=5)]
+
+
+def test_numbers_have_a_gap() -> None:
+    with failing(NumberGap(message=2)) as server, server.log_in() as client:
+        assert client.ask("STAT") == b"+OK 2 57\r\n"
+        assert client.ask_lines("LIST")[1:] == [b"1 23\r\n", b"3 34\r\n"]
+        assert client.ask_lines("UIDL")[1:] == [b"1 a1\r\n", b"3 a2\r\n"]
+        assert client.ask("RETR 2") == b"-ERR no such message\r\n"
+        assert client.ask_lines("RETR 3")[0] == b"+OK 34 octets\r\n"
+        assert client.ask("DELE 3").startswith(b"+OK")
+        assert client.quit().startswith(b"+OK")
+        assert list(server.mail.messages("joe")) == ["a1"]
+        assert server.fired == [NumberGap(message=2)]
+
+
+def test_a_gap_beyond_the_maildrop_is_none() -> None:
+    with failing(NumberGap(message=3)) as server, server.log_in() as client:
+        assert client.ask_lines("LIST")[1:] == [b"1 23\r\n", b"2 34\r\n"]
+        assert server.missed == ["the maildrop has too few messages for a gap at 3"]
+
+
+def test_unique_ids_are_missing() -> None:
+    with failing(NoUniqueId(message=1)) as server, server.log_in() as client:
+        assert client.ask_lines("UIDL")[1:] == [b"2 a2\r\n"]
+        assert client.ask("UIDL 1").startswith(b"-ERR")
+        assert server.fired == [NoUniqueId(message=1)]
+
+
+def test_unique_ids_are_not_unique() -> None:
+    with failing(SameUniqueId()) as server, server.log_in() as client:
+        assert client.ask_lines("UIDL")[1:] == [b"1 a1\r\n", b"2 a1\r\n"]
+        assert client.ask("UIDL 2") == b"+OK 2 a1\r\n"
+
+
+def test_unique_ids_change_from_session_to_session() -> None:
+    with failing(ChangedUniqueId(message=2)) as server:
+        seen = []
+        for _ in range(2):
+            with server.log_in() as client:
+                first, second = client.ask_lines("UIDL")[1:]
+                assert first == b"1 a1\r\n"
+                assert client.ask_lines("UIDL")[2] == second
+                seen.append(second)
+                client.quit()
+        assert len(set(seen)) == 2
+
+
+def test_unique_ids_are_too_long() -> None:
+    with failing(LongUniqueId()) as server, server.log_in() as client:
+        lines = client.ask_lines("UIDL")[1:]
+        assert [len(line.split()[1]) for line in lines] == [71, 71]
+
+
+def test_dots_are_not_doubled() -> None:
+    with failing(Unstuffed("RETR")) as server, server.log_in() as client:
+        assert client.ask_lines("RETR 2")[-2:] == [b".a dot\r\n", b"..two\r\n"]
+        assert server.fired == [Unstuffed("RETR")]
+        assert b"".join(client.ask_lines("RETR 1")[1:]) == FIRST
+        assert server.missed == ["no line begins with a dot"]
+
+
+def test_the_last_line_has_no_end() -> None:
+    with failing(NoFinalCrlf("RETR")) as server, server.log_in() as client:
+        client.send("RETR 1")
+        eventually(lambda: server.sends.pieces[-1].endswith(b".\r\n"))
+        assert b"".join(server.sends.pieces).endswith(FIRST[:-2] + b".\r\n")
+        assert server.fired == [NoFinalCrlf("RETR")]
+
+
+def test_a_message_is_gone_when_it_is_fetched() -> None:
+    with failing(Gone(message=1)) as server, server.log_in() as client:
+        assert len(client.ask_lines("LIST")) == 3
+        assert client.ask("RETR 1") == b"-ERR message was removed from elsewhere\r\n"
+        assert client.ask("RETR 2").startswith(b"+OK")
+        assert list(server.mail.messages("joe")) == ["a2"]
+        assert server.fired == [Gone(message=1)]
+
+
+def test_mail_comes_in_meanwhile() -> None:
+    with failing(NewMail("RETR", messages=2, once=True)) as server:
+        with server.log_in() as client:
+            client.ask_lines("RETR 1")
+            assert client.ask("STAT") == b"+OK 2 57\r\n"
+            assert len(server.mail.messages("joe")) == 4
+            client.quit()
+        with server.log_in() as client:
+            assert client.ask("STAT").startswith(b"+OK 4 ")
+
+
+def test_a_hundred_thousand_messages() -> None:
+    with failing(ManyMessages(octets=100)) as server, server.log_in() as client:
+        assert client.ask("STAT") == b"+OK 100002 10000057\r\n"
+        assert len(client.ask_lines("LIST")) == 100_003
+        assert client.ask_lines("UIDL")[-1] == b"100002 made.100000\r\n"
+        assert len(b"".join(client.ask_lines("RETR 100002")[1:])) == 100
+        client.ask("DELE 100002")
+        client.quit()
+        with server.log_in() as again:
+            assert again.ask("STAT") == b"+OK 100001 9999957\r\n"
+
+
+def test_a_message_of_four_gibibytes_is_made_while_it_is_sent() -> None:
+    with failing(HugeMessage(), account_limit()) as server, server.log_in() as client:
+        assert client.ask("LIST 3") == b"+OK 3 4294967296\r\n"
+        assert client.ask("RETR 3") == b"+OK 4294967296 octets\r\n"
+        assert client.line() == b"Subject: made.huge\r\n"
+        assert client.line() == b"\r\n"
+        assert len(client.line()) == 78
+    with failing(HugeMessage(octets=5_000_001)) as server, server.log_in() as client:
+        assert len(b"".join(client.ask_lines("RETR 3")[1:])) == 5_000_001
+        assert server.fired == [HugeMessage(octets=5_000_001)]
+
+
+def account_limit() -> WrongStat:
+    """Something else at the same time, as faults are combined."""
+    return WrongStat(octets=1, account="ann")
+
+
+def test_a_deletion_is_forgotten() -> None:
+    with failing(DeletionForgotten()) as server, server.log_in() as client:
+        client.ask("DELE 1")
+        assert client.quit() == b"+OK bye\r\n"
+        assert len(server.mail.messages("joe")) == 2
+        assert server.fired == [DeletionForgotten()]
+
+
+def test_quit_fails_and_nothing_was_removed() -> None:
+    with failing(QuitFails()) as server, server.log_in() as client:
+        client.ask("DELE 1")
+        assert client.quit().startswith(b"-ERR [SYS/TEMP] 1 deleted messages not removed")
+        assert len(server.mail.messages("joe")) == 2
+
+
+def test_quit_fails_and_the_messages_were_removed() -> None:
+    with failing(QuitFails(code="SYS/PERM", removed=True)) as server, server.log_in() as client:
+        client.ask("DELE 1")
+        assert client.quit().startswith(b"-ERR [SYS/PERM]")
+        assert list(server.mail.messages("joe")) == ["a2"]
+        assert server.fired == [QuitFails(code="SYS/PERM", removed=True)]
