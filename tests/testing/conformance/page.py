@@ -9,6 +9,7 @@ can't be started here keeps the results that the page has.
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -48,11 +49,18 @@ def checked(peer: Peer) -> dict[str, Any]:
         same = one.outcome is two.outcome
         rows[one.check.id] = {
             "outcome": one.outcome.value if same else "not twice",
-            "reason": one.reason,
-            "dialogue": shortened(two.dialogue, 12) if same and two in second.failed() else [],
+            "reason": _nameless(one.reason),
+            "dialogue": [_nameless(line) for line in shortened(two.dialogue, 30)]
+            if same and two in second.failed()
+            else [],
         }
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     return {"version": peer.version(), "date": day, "checks": rows}
+
+
+def _nameless(text: str) -> str:
+    """Without this machine's name, which servers put into timestamps."""
+    return text.replace(f"@{socket.gethostname()}", "@host")
 
 
 def _run(peer: Peer) -> Report:

@@ -59,10 +59,11 @@ def test_by_smtp_and_lmtp(kind: str, taken: bool) -> None:
             elif line.upper().startswith(b"DATA"):
                 data = True
                 conn.sendall(b"354 go on\r\n")
+            elif line.upper().startswith(b"QUIT"):
+                conn.sendall(b"221 bye\r\n")
+                return
             else:
                 conn.sendall(b"250 ok\r\n")
-                if line.upper().startswith(b"QUIT"):
-                    return
 
     with scripted(speak) as address:
         way = parse_seed(f"{kind}:{address}:joe@example.org", "joe", "secret")

@@ -51,6 +51,7 @@ def restante(
         certificate=None if tls == "none" else authority.certificate,
         accounts={NAME: PASSWORD},
         store=Maildir(tmp_path),
+        for_tests=True,
     ) as server:
         yield Target(
             "127.0.0.1",

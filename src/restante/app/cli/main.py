@@ -40,7 +40,7 @@ COMMANDS = Group(
         ),
         "conformance": Lazy(
             f"{_HERE}.conformance:conformance",
-            "Check any POP3 server: what it does right and wrong.",
+            "Check a POP3 server: what it does right and wrong, and by which sentence.",
         ),
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
         "fake": Lazy(

@@ -43,7 +43,7 @@ def exclusive(p: Probe) -> None:
 
 @check("lease.answered", BREAKS, "RFC 1939 §4", LOGIN)
 def answered(p: Probe) -> None:
-    """The second login is answered and not left waiting: clients wait no longer than a minute."""
+    """The second login is answered in time (--timeout) and not left waiting."""
     _, _, reply = _two(p)
     hold(reply, f"no answer within {p.target.timeout:g} s")
 

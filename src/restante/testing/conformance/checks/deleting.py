@@ -28,7 +28,9 @@ def _ids(p: Probe, wire: Wire) -> dict[int, bytes]:
 @check("dele.works", MUST, "RFC 1939 §5 DELE", LOGIN, WRITE)
 def works(p: Probe) -> None:
     """DELE is answered +OK."""
-    _marked(p)
+    p.changed()
+    p.put("plain")
+    p.login().ok(b"DELE 1")
 
 
 @check("dele.stat", MUST, "twisted#9094", LOGIN, WRITE)
