@@ -43,6 +43,9 @@ COMMANDS = Group(
             "Check any POP3 server: what it does right and wrong.",
         ),
         "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
+        "fake": Lazy(
+            f"{_HERE}.fake:fake", "Run a throw-away server for tests, which may fail on purpose."
+        ),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },
     example="serve",
