@@ -336,6 +336,22 @@ def test_a_file_that_was_cut_short_is_set_aside(watched: Watched, octets: int) -
     assert watched.history.sessions()
 
 
+def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) -> None:
+    watched.put(A)
+    watched.session()
+    watched.put(B)
+    watched.session()
+    with sqlite3.connect(watched.file) as database:
+        database.execute("UPDATE listings SET come = x'00', whole = x'00'")
+    database.close()
+    with pytest.raises(HistoryError, match="malformed listing"):
+        watched.history.listings("joe")
+    watched.put(C)
+    watched.session()
+    (listing,) = watched.history.listings("joe")
+    assert listing.messages == 3
+
+
 def test_another_versions_file_is_set_aside(watched: Watched) -> None:
     with sqlite3.connect(watched.file) as database:
         database.execute("PRAGMA user_version = 99")

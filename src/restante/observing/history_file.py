@@ -129,7 +129,8 @@ _SCHEMA = (
     f"PRAGMA user_version = {VERSION}",
 )
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (11, 26)
+"""SQLITE_CORRUPT and SQLITE_NOTADB; not every Python's sqlite3 has these names."""
 _CUT_SHORT = 522
 """SQLITE_IOERR_SHORT_READ: the file ends before it should."""
 _DAMAGED_TEXTS = ("malformed", "not a database", "no such table", "no such column")
@@ -327,12 +328,15 @@ def packed(messages: Iterable[tuple[str, int]]) -> bytes:
 
 
 def unpacked(block: bytes | None) -> list[tuple[str, int]]:
-    """The same again."""
+    """The same again. Raises sqlite3.DatabaseError for what can't be that."""
     if not block:
         return []
-    lines = zlib.decompress(block).decode().splitlines()
-    found = (line.partition(" ") for line in lines)
-    return [(unique_id, int(octets)) for octets, _, unique_id in found]
+    try:
+        lines = zlib.decompress(block).decode().splitlines()
+        found = (line.partition(" ") for line in lines)
+        return [(unique_id, int(octets)) for octets, _, unique_id in found]
+    except (zlib.error, ValueError) as error:
+        raise sqlite3.DatabaseError(f"a malformed listing: {error}") from error
 
 
 def digest_of(unique_ids: Sequence[str]) -> bytes:
