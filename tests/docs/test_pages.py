@@ -165,6 +165,7 @@ PUBLIC = (
     "restante.server",
     "restante.stores",
     "restante.testing",
+    "restante.testing.faults",
 )
 CODE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
 

@@ -224,6 +224,7 @@ def test_a_client_that_leaves_without_quit_deletes_nothing(watched: Watched) -> 
     client.retr(1)
     client.dele(1)
     client.close()
+    watched.written()
     watched.session()
 
     found = only(watched.explained(), "not deleted")

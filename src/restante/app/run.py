@@ -122,7 +122,7 @@ def _supervise(
     first_start.make_databases(loaded.settings)
     bound = bind_all(loaded.settings, workers)
     try:
-        supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory(), console)
+        supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory(), console=console)
         supervisor.run(lambda: announce(supervisor.endpoints), lambda: _tell_systemd("STOPPING=1"))
     finally:
         close_all(bound)

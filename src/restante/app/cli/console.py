@@ -67,4 +67,5 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
 app = Group(
     "Who may log in to the console.",
     {"add": add, "passwd": passwd, "remove": remove, "list": list_},
+    example="add",
 )

@@ -24,6 +24,13 @@ COMMANDS = Group(
             "Log the dialogue of an account or an address, while the server runs.",
         ),
         "sessions": Lazy(f"{_HERE}.live:sessions", "List the live sessions of a running server."),
+        "explain": Lazy(
+            f"{_HERE}.explain:explain",
+            "Say what an account's clients did, and what happened to its messages.",
+        ),
+        "client-settings": Lazy(
+            f"{_HERE}.client_settings:client_settings", "Print what to type into mail programs."
+        ),
         "status": Lazy(f"{_HERE}.live:status", "List the processes that serve."),
         "console": Lazy(f"{_HERE}.console:app", "Who may log in to the console."),
         "deliver": Lazy(f"{_HERE}.mail:deliver", "Deliver the message on standard input."),
@@ -35,7 +42,13 @@ COMMANDS = Group(
             f"{_HERE}.conformance:conformance",
             "Check any POP3 server: what it does right and wrong.",
         ),
-        "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
+        "show": Lazy(
+            f"{_HERE}.show:show",
+            "Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.",
+        ),
+        "fake": Lazy(
+            f"{_HERE}.fake:fake", "Run a throw-away server for tests, which may fail on purpose."
+        ),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },
     example="serve",

@@ -71,7 +71,8 @@ def serve(
     given = {
         "--host": host, "--pop3-port": pop3_port, "--pop3s-port": pop3s_port,
         "--smtp-port": smtp_port, "--lmtp-port": lmtp_port,
-        "--console-port": console_port, "--workers": workers, "--log-level": log_level, "--log-format": log_format,
+        "--console-port": console_port, "--workers": workers,
+        "--log-level": log_level, "--log-format": log_format,
     }  # fmt: skip
     flags = [Override(flag, key, text) for flag, key in _FLAGS if (text := given[flag]) is not None]
     if debug:

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,7 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import Problem
 from restante.app.config.settings import (
     AccountsSection,
+    ClientsSection,
     ConsoleSection,
     Kind,
     LmtpSection,
@@ -303,6 +304,17 @@ def _is_too_long(path: Path) -> bool:
     return len(os.fsencode(path)) > MAX_SOCKET_PATH
 
 
+def _history(settings: Settings) -> Iterator[Finding]:
+    """What stands where the history is to be."""
+    file = settings.history_file
+    if settings.history.enabled and file.is_dir():
+        yield "history.enabled", f"{file} is a folder, so no history can be kept"
+    elif settings.history.enabled and file.exists() and not os.access(file, os.W_OK):
+        yield "history.enabled", f"{file} can't be written to by this user: no history is kept"
+    if not settings.history.enabled and _is_set(replace(settings.history, enabled=True)):
+        yield "history", "has no effect while history.enabled = false"
+
+
 def _readable(settings: Settings) -> Iterator[Finding]:
     """Files that are only read once somebody logs in."""
     for key, file in (
@@ -425,6 +437,15 @@ def _idle(settings: Settings) -> Iterator[Finding]:
     if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
         yield "kerberos", "has no effect; allowed: with kerberos.keytab"
     yield from _idle_proxies(settings)
+    yield from _idle_clients(settings)
+
+
+def _idle_clients(settings: Settings) -> Iterator[Finding]:
+    """What is told to clients only with a server for sending."""
+    given, default = settings.clients, ClientsSection()
+    for name in ("submission_port", "submission_tls"):
+        if not given.submission_host and getattr(given, name) != getattr(default, name):
+            yield f"clients.{name}", "has no effect; allowed: with clients.submission_host"
 
 
 def _is_set(section: Any) -> bool:
@@ -565,6 +586,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_delivery, False),
     (_console, False),
     (_idle_mail, True),
+    (_history, True),
     (_expired, True),
     (_exposed, True),
 )

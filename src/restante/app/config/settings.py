@@ -360,6 +360,15 @@ class DeliverySection:
 
 
 @dataclass(frozen=True)
+class ClientsSection:
+    hostname: str = described("", 'a host name; "" is server.hostname', _check_host_name)
+    login: Literal["local-part", "address"] = "local-part"
+    submission_host: str = described("", 'a host name; "" is none', _check_host_name)
+    submission_port: int = bounded(465, 1, 65535)
+    submission_tls: Literal["implicit", "starttls"] = "implicit"
+
+
+@dataclass(frozen=True)
 class HistorySection:
     enabled: bool = True
     max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
@@ -418,6 +427,7 @@ class Settings:
     oauth: OAuthSection = table(OAuthSection)
     guard: GuardSettings = table(GuardSettings)
     delivery: DeliverySection = table(DeliverySection)
+    clients: ClientsSection = table(ClientsSection)
     history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
     metrics: MetricsSection = table(MetricsSection)

@@ -41,8 +41,9 @@ async def _serve(loaded: Loaded, life: int, sockets: list[socket.socket]) -> Non
 
 def _config(loaded: Loaded) -> uvicorn.Config:
     certificate, _ = certificates(loaded.settings)
-    with_tls = loaded.settings.console.tls != "none" and certificate is not None
-    chain, key = (certificate.files()[0], certificate.files()[-1]) if with_tls else (None, None)
+    if loaded.settings.console.tls == "none":
+        certificate = None
+    files = [] if certificate is None else certificate.files()
     return uvicorn.Config(
         make_app(loaded),
         loop="asyncio",
@@ -57,9 +58,9 @@ def _config(loaded: Loaded) -> uvicorn.Config:
         h11_max_incomplete_event_size=MAX_HEADER,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=1,
-        ssl_certfile=chain,
-        ssl_keyfile=key,
-        ssl_keyfile_password=certificate.password if with_tls and certificate else None,
+        ssl_certfile=files[0] if files else None,
+        ssl_keyfile=files[-1] if files else None,
+        ssl_keyfile_password=None if certificate is None else certificate.password,
     )
 
 

@@ -32,6 +32,7 @@ MENU = (
     ("dialogue", "/dialogue", "Dialogue"),
     ("accounts", "/accounts", "Accounts"),
     ("maildrop", "/maildrop", "Maildrops"),
+    ("mail_in", "/mail-in", "Mail in"),
     ("bans", "/bans", "Bans"),
     ("settings", "/settings", "Settings"),
 )

@@ -31,6 +31,7 @@ log = logging.getLogger("restante.console")
 
 MAX_BODY = 64 * 1024
 MAX_FIELDS = 100
+MAX_ADDRESS = 8192
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -40,7 +41,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -90,6 +91,8 @@ class Protection:
         if host_name(headers.get("host", "")) not in self._names:
             text = "This is not the console's name. The key console.names has those it goes by.\n"
             return PlainTextResponse(text, 421)
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_ADDRESS:
+            return PlainTextResponse(f"An address of more than {MAX_ADDRESS} octets.\n", 414)
         cookies = _cookies(headers)
         by_htmx = headers.get("hx-request") == "true"
         key = cookies.get(self._cookie, "")
@@ -194,7 +197,7 @@ async def _body(receive: Receive) -> bytes | None:
         message: Any = await receive()
         if message["type"] != "http.request":
             return None
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if len(body) > MAX_BODY:
             return None
         if not message.get("more_body"):

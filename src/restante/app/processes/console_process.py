@@ -89,7 +89,7 @@ class ConsoleProcess:
                 pickle.dump(self._loaded, given)
                 given.seek(0)
                 listening = [each.fileno() for each in self._listening]
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603 - ourselves
                     [sys.executable, "-P", "-m", "restante.app.console", str(theirs),
                      *map(str, listening)],
                     stdin=given, pass_fds=(theirs, *listening),

@@ -65,6 +65,7 @@ class Supervisor:
         bound: list[Bound],
         workers: int,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
+        *,
         console: ConsoleProcess | None = None,
     ) -> None:
         self._loaded = loaded

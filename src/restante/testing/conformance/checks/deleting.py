@@ -191,7 +191,7 @@ def not_reused(p: Probe) -> None:
     old = set(_ids(p, wire).values())
     wire.quit()
     p.empty()
-    p.put("plain", "dots")
+    p.put_other(2)
     new = set(_ids(p, p.login()).values())
     hold(not old & new, f"again: {sorted(old & new)!r}")
 

@@ -1,0 +1,91 @@
+"""`restante explain`: what an account's clients did, and what happened to its messages."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+from restante.accounts.contract import Account
+from restante.app.accounts import find_account
+from restante.app.cli.bans import parse_duration
+from restante.app.cli.command_line import Argument, Exit, Option, UsageError
+from restante.app.cli.options import (
+    FAILED,
+    ConfigOption,
+    DataOption,
+    SetOption,
+    complain,
+    load_for,
+)
+from restante.app.config.settings import Settings
+from restante.app.history import read_history
+from restante.app.logs import one_line
+from restante.app.maildrops import make_store
+from restante.observing.explanation import explain as explain_account
+from restante.observing.history import History
+from restante.observing.history_file import HistoryError
+from restante.stores.contract import StoreError
+from restante.stores.maildir.pins import read_pins
+from restante.stores.maildir.store import Maildir
+
+
+def explain(
+    *,
+    account: Annotated[str, Argument(help="The account's name.")],
+    since: Annotated[
+        str | None, Option(help="How far back, such as 90m, 12h, 7d.  [all there is]")
+    ] = None,
+    as_json: Annotated[bool, Option("--json", help="As one JSON object.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+) -> None:
+    """Say what an account's clients did, and what happened to its messages.
+
+    Which unique-ids changed or vanished, and why; what each client left, deleted, and fetched
+    again. Below each sentence are the lines that prove it. The history is in the data folder,
+    whether the server runs or not.
+    """
+    try:
+        begin = None if since is None else time.time() - parse_duration(since)
+    except ValueError as error:
+        raise UsageError(f"--since {error}") from None
+    settings = load_for(config, data, sets).settings
+    history = read_history(settings)
+    try:
+        name = _known_name(settings, history, account)
+        pins = pins_of(settings, history.maildrop(name))
+        found = explain_account(history, name, since=begin, pins=pins)
+    except HistoryError as error:
+        complain(str(error))
+        raise Exit(FAILED) from None
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+        return
+    print("\n".join(one_line(line) for line in found.text().splitlines()))
+    if not settings.history.enabled:
+        complain("history.enabled = false: nothing more is noted")
+
+
+def _known_name(settings: Settings, history: History, name: str) -> str:
+    """An account's name as its store has it. Exits when there is none."""
+    known = history.accounts()
+    if name in known:
+        return name
+    found = find_account(settings, name)
+    if found is not None:
+        return found.name
+    complain(f"there is no account {name!r}, and no session of it in the history")
+    raise Exit(FAILED)
+
+
+def pins_of(settings: Settings, maildrop: str) -> dict[str, str] | None:
+    """Unique-ids that are pinned in a Maildir, by key; None if they can't be read."""
+    try:
+        store = make_store(settings)
+        if isinstance(store, Maildir):
+            return read_pins(str(store.folder(Account(maildrop))))
+    except (StoreError, OSError, ValueError):
+        pass
+    return None

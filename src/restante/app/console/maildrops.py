@@ -1,0 +1,237 @@
+"""Looking into maildrops, without taking their leases."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import Any, BinaryIO
+
+from restante.accounts.contract import Account, AccountError
+from restante.app.accounts import find_account
+from restante.app.config.settings import Settings
+from restante.app.maildrops import make_store
+from restante.calls import finished
+from restante.protocol.listing import MessageNumber
+from restante.stores.contract import Content, Maildrop, MessageGone, StoreError
+from restante.stores.maildir.store import Maildir
+
+PAGE = 50
+"""Messages of a page."""
+
+HEADER = 64 * 1024
+"""Octets of a header that are looked at."""
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Octets of a message that are looked at; its file has all of them."""
+
+MAX_TEXT = 200
+"""Characters of a subject or sender that are shown in a list."""
+
+
+class NotThere(Exception):
+    """There is no such account, message or page; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A message in a list. sender, subject, date: "" where the header has none."""
+
+    number: int
+    unique_id: str
+    octets: int
+    sender: str
+    subject: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a maildrop, newest first. octets: of all its messages."""
+
+    lines: list[Line]
+    messages: int
+    octets: int
+    page: int
+    pages: int
+
+
+class Maildrops:
+    """What lies in the maildrops. Its methods wait for files: they are called on threads.
+
+    They raise NotThere, StoreError, AccountError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = make_store(settings)
+        self._large = threading.Semaphore(2)
+
+    def account(self, name: str) -> Account:
+        """The account of that name."""
+        try:
+            found = find_account(self._settings, name) if 0 < len(name) <= 512 else None
+        except ValueError as error:
+            raise AccountError(str(error)) from error
+        if found is None:
+            raise NotThere(f"There is no account {name!r}.")
+        return found
+
+    @contextmanager
+    def _opened(self, account: Account) -> Iterator[Maildrop]:
+        """The maildrop. A store that can't be looked at without a lease is opened for a moment."""
+        maildrop = (
+            self._store.look(account)
+            if isinstance(self._store, Maildir)
+            else _result(self._store.open(account))
+        )
+        try:
+            yield maildrop
+        finally:
+            _result(maildrop.close())
+
+    def listed(self, account: Account, page: int) -> Listed:
+        """A page; the first one has the newest messages."""
+        with self._opened(account) as maildrop:
+            listing = maildrop.listing
+            pages = max(1, -(-listing.count // PAGE))
+            if not 1 <= page <= pages:
+                raise NotThere(f"There is no page {page}: the maildrop has {pages}.")
+            last = listing.count - (page - 1) * PAGE
+            numbers = range(last, max(0, last - PAGE), -1)
+            lines = [_line(maildrop, number) for number in numbers]
+            return Listed(lines, listing.count, sum(listing.octets), page, pages)
+
+    @contextmanager
+    def content(self, account: Account, unique_id: str) -> Iterator[Content]:
+        """A message."""
+        with self._opened(account) as maildrop:
+            try:
+                number = list(maildrop.listing.unique_ids).index(unique_id) + 1
+            except ValueError:
+                raise NotThere("There is no such message in the maildrop any more.") from None
+            try:
+                content = _result(maildrop.fetch(MessageNumber(number)))
+            except MessageGone:
+                raise NotThere("The message has been removed.") from None
+            try:
+                yield content
+            finally:
+                close = getattr(content.source, "close", None)
+                if close is not None:
+                    close()
+
+    def message(self, account: Account, unique_id: str) -> tuple[bytes, bool]:
+        """A message as it lies there, and whether that is all of it."""
+        with self._large, self.content(account, unique_id) as content:
+            data = read(content.source, MAX_MESSAGE + 1)
+            return data[:MAX_MESSAGE], len(data) <= MAX_MESSAGE
+
+    def blocks(self, account: Account, unique_id: str) -> Iterator[bytes]:
+        """A message as it lies there, in blocks."""
+        with self.content(account, unique_id) as content:
+            source: Any = content.source
+            if isinstance(source, bytes):
+                yield source
+            elif hasattr(source, "read"):
+                while block := source.read(256 * 1024):
+                    yield block
+            else:
+                yield from source
+
+
+def _result(given: Any) -> Any:
+    """What a store's method gives, whichever way it gives it."""
+    given = finished(given)
+    if inspect.isawaitable(given):
+
+        async def wait() -> Any:
+            return await given
+
+        return asyncio.run(wait())
+    return given
+
+
+def read(source: bytes | BinaryIO | Any, most: int) -> bytes:
+    """The beginning of a message."""
+    if isinstance(source, bytes):
+        return source[:most]
+    if hasattr(source, "read"):
+        found: bytes = source.read(most)
+        return found
+    data = bytearray()
+    for block in source:
+        data += block
+        if len(data) >= most:
+            break
+    return bytes(data[:most])
+
+
+def _line(maildrop: Maildrop, number: int) -> Line:
+    listing = maildrop.listing
+    header: dict[str, str] = {}
+    try:
+        content = _result(maildrop.fetch(MessageNumber(number), 0))
+        data = read(content.source, HEADER)
+        close = getattr(content.source, "close", None)
+        if close is not None:
+            close()
+        header = fields(data, ("from", "subject", "date"))
+    except StoreError:  # it was removed meanwhile
+        pass
+    shown = {name: decoded(text)[:MAX_TEXT] for name, text in header.items()}
+    return Line(
+        number,
+        str(listing.unique_ids[number - 1]),
+        listing.octets[number - 1],
+        shown.get("from", ""),
+        shown.get("subject", ""),
+        shown.get("date", ""),
+    )
+
+
+def fields(data: bytes, wanted: tuple[str, ...]) -> dict[str, str]:
+    """Some fields of a header, by their names in lower case; of several the first."""
+    found: dict[str, str] = {}
+    for name, value in header_fields(data):
+        if name.lower() in wanted:
+            found.setdefault(name.lower(), value)
+    return found
+
+
+def header_fields(data: bytes, most: int = 500) -> list[tuple[str, str]]:
+    """The fields of a header, unfolded, at most so many. Lines that are none are left out."""
+    found: list[tuple[str, str]] = []
+    for line in data.split(b"\n"):
+        text = line.removesuffix(b"\r").decode("utf-8", "replace")
+        if not text:
+            break
+        if text[0] in " \t":
+            if found:
+                name, value = found[-1]
+                if len(value) < HEADER:
+                    found[-1] = name, f"{value} {text.strip()}"
+            continue
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip() or " " in name.strip():
+            continue
+        if len(found) >= most:
+            break
+        found.append((name.strip(), value.strip()))
+    return found
+
+
+def decoded(text: str) -> str:
+    """A field's text for people: words in other character sets are decoded (RFC 2047)."""
+    text = text[:4000]
+    if "=?" not in text:
+        return text
+    try:
+        return str(make_header(decode_header(text)))
+    except (ValueError, LookupError, HeaderParseError):  # broken, or unknown
+        return text

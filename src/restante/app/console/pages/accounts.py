@@ -1,0 +1,198 @@
+"""Accounts: find, add and change them, where the store can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restante.accounts.contract import Account, AccountError
+from restante.accounts.rights import PROTOCOLS, Rights
+from restante.accounts.schemes import split_credential
+from restante.accounts.sqlite import SqliteAccounts
+from restante.app.accounts import make_sqlite_accounts, make_static_accounts
+from restante.app.console.app import Console, console_of, form_of
+from restante.app.console.maildrops import NotThere
+from restante.app.console.paging import Page, page_number
+from restante.app.history import read_history
+from restante.app.passwords import new_password
+from restante.observing.history_file import HistoryError
+
+PAGE = 100
+MAX_PASSWORD = 1024
+
+
+def known_accounts(console: Console, find: str) -> tuple[list[Account], str]:
+    """The accounts that can be listed and have this in name or address; and what went wrong."""
+    settings = console.settings
+    found: list[Account] = []
+    try:
+        if "static" in settings.accounts.kinds:
+            found += make_static_accounts(settings).list()
+        if "sqlite" in settings.accounts.kinds:
+            with make_sqlite_accounts(settings) as accounts:
+                found += accounts.list()
+    except (AccountError, ValueError, OSError) as error:
+        return [], f"The accounts can't be read: {error}"
+    others = [kind for kind in settings.accounts.kinds if kind not in ("static", "sqlite")]
+    problem = f"Accounts of kind {', '.join(others)} can't be listed from here." if others else ""
+    wanted = find.casefold()
+    kept = [
+        each
+        for each in found
+        if wanted in f"{each.name}\n{each.email}\n{each.display_name}".casefold()
+    ]
+    return sorted(kept, key=lambda each: each.name), problem
+
+
+@contextmanager
+def _changing(console: Console) -> Iterator[SqliteAccounts]:
+    """The accounts that can be changed here. Raises AccountError."""
+    if "sqlite" not in console.settings.accounts.kinds:
+        raise AccountError('only accounts of kind "sqlite" are changed here')
+    with make_sqlite_accounts(console.settings) as accounts:
+        yield accounts
+
+
+def show(request: Request) -> Response:
+    """The list; `find` is a part of a name or an address."""
+    console = console_of(request)
+    find = request.query_params.get("find", "")[:200].strip()
+    found, problem = known_accounts(console, find)
+    page = Page.of(found, page_number(request), PAGE)
+    return console.page(
+        request, "accounts.html", "accounts",
+        page=page, find=find, problem=problem, can_add="sqlite" in console.settings.accounts.kinds,
+    )  # fmt: skip
+
+
+def one(request: Request) -> Response:
+    """One account."""
+    return _one(request, request.query_params.get("name", ""))
+
+
+def _one(request: Request, name: str, *, password: str = "", what: str = "") -> Response:
+    console = console_of(request)
+    try:
+        account = console.maildrops.account(name)
+    except NotThere as error:
+        raise HTTPException(404, str(error)) from error
+    except AccountError as error:
+        raise HTTPException(503, f"The accounts can't be asked: {error}") from error
+    app_passwords: list[Any] = []
+    changeable = False
+    try:
+        with _changing(console) as accounts:
+            changeable = accounts.lookup(account.name) is not None
+            if changeable:
+                app_passwords = list(accounts.app_passwords(account.name))
+    except AccountError:
+        pass
+    devices, problem = [], ""
+    try:
+        devices = read_history(console.settings).devices(account.name)[:50]
+    except HistoryError as error:
+        problem = f"The history can't be read: {error}"
+    expires = account.expires
+    return console.page(
+        request, "account.html", "accounts",
+        account=account, changeable=changeable, app_passwords=app_passwords, devices=devices,
+        schemes=[split_credential(each)[0] for each in account.credentials],
+        expires="" if expires is None else f"{datetime.fromtimestamp(expires):%Y-%m-%d}",
+        expired=expires is not None and expires < time.time(),
+        protocols=PROTOCOLS, password=password, what=what, problem=problem,
+    )  # fmt: skip
+
+
+def _path(name: str) -> str:
+    return f"/accounts/one?{urlencode({'name': name})}"
+
+
+def _password(form: dict[str, str]) -> tuple[str, bool]:
+    """The password that was typed, or one that is made up. Raises ValueError."""
+    given = form.get("password", "")
+    if len(given) > MAX_PASSWORD:
+        raise ValueError(f"A password has at most {MAX_PASSWORD} characters.")
+    return (given, False) if given else (new_password(), True)
+
+
+def add(request: Request) -> Response:
+    """Add an account."""
+    console, form = console_of(request), form_of(request)
+    name = form.get("name", "").strip()
+    try:
+        password, made = _password(form)
+        with _changing(console) as accounts:
+            accounts.add(name, password, email=form.get("email", "").strip(),
+                         display_name=form.get("display_name", "").strip())  # fmt: skip
+    except (AccountError, ValueError) as error:
+        return console.refused(request, str(error), "/accounts")
+    console.done(request, f"added account {name!r}", "")
+    return _one(request, name, password=password if made else "", what="The account's password")
+
+
+def change(request: Request) -> Response:
+    """Change one account; `do` says what."""
+    console, form = console_of(request), form_of(request)
+    name, do = form.get("name", ""), form.get("do", "")
+    app = form.get("app", "").strip()
+    shown, what = "", ""
+    try:
+        with _changing(console) as accounts:
+            match do:
+                case "passwd":
+                    password, made = _password(form)
+                    accounts.set_password(name, password)
+                    shown, what = password if made else "", "The account's new password"
+                    done = f"gave account {name!r} a new password"
+                case "add-app":
+                    shown, what = new_password(), f"The password for {app}"
+                    accounts.add_app_password(name, app, shown)
+                    done = f"made an app password {app!r} of account {name!r}"
+                case "remove-app":
+                    accounts.remove_app_password(name, app)
+                    done = f"revoked the app password {app!r} of account {name!r}"
+                case "disable":
+                    accounts.disable(name)
+                    done = f"disabled account {name!r}"
+                case "enable":
+                    accounts.enable(name)
+                    done = f"enabled account {name!r}"
+                case "rights":
+                    accounts.set_rights(name, _rights(form))
+                    done = f"changed the rights of account {name!r}"
+                case _:
+                    return console.refused(request, "That can't be done here.", _path(name))
+    except (AccountError, ValueError) as error:
+        return console.refused(request, str(error), _path(name))
+    answer = console.done(request, done, _path(name))
+    return _one(request, name, password=shown, what=what) if shown else answer
+
+
+def _rights(form: dict[str, str]) -> Rights:
+    """Raises ValueError."""
+    chosen = frozenset(each for each in PROTOCOLS if form.get(each))
+    until = form.get("expires", "").strip()
+    expires = datetime.strptime(until, "%Y-%m-%d").timestamp() if until else None
+    return Rights(
+        None if len(chosen) == len(PROTOCOLS) else chosen,
+        tuple(form.get("networks", "").replace(",", " ").split()),
+        expires,
+        bool(form.get("master")),
+    )
+
+
+ROUTES = [
+    Route("/accounts", show),
+    Route("/accounts/one", one),
+    Route("/accounts/add", add, methods=["POST"]),
+    Route("/accounts/change", change, methods=["POST"]),
+]

@@ -1,0 +1,173 @@
+"""Maildrops: what lies there, looked at safely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from restante.accounts.contract import AccountError
+from restante.app.console import mime
+from restante.app.console.app import console_of
+from restante.app.console.cleaning import clean
+from restante.app.console.maildrops import NotThere
+from restante.app.console.pages.accounts import known_accounts
+from restante.app.console.paging import Page, page_number
+from restante.app.history import read_history
+from restante.observing.history_file import HistoryError
+from restante.stores.contract import MaildropInUse, StoreError
+
+T = TypeVar("T")
+
+FRAME_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none';"
+    " frame-ancestors 'self'; sandbox"
+)
+"""Of HTML of strangers: nothing is loaded, no script runs, and it has no origin."""
+
+FILE_POLICY = "default-src 'none'; sandbox"
+ACCOUNTS = 100
+
+
+def _tried(do: Callable[[], T]) -> T:
+    """What a look gives. Raises HTTPException with what went wrong, in words."""
+    try:
+        return do()
+    except NotThere as error:
+        raise HTTPException(404, str(error)) from error
+    except MaildropInUse as error:
+        text = "A session has the maildrop now, and this store shows it to one at a time."
+        raise HTTPException(409, text) from error
+    except (StoreError, AccountError, OSError) as error:
+        raise HTTPException(503, f"The maildrop can't be read: {error}") from error
+
+
+def show(request: Request) -> Response:
+    """The messages of an account; without one, the accounts."""
+    console = console_of(request)
+    name = request.query_params.get("account", "").strip()
+    if not name:
+        find = request.query_params.get("find", "")[:200].strip()
+        found, problem = known_accounts(console, find)
+        page = Page.of(found, page_number(request), ACCOUNTS)
+        return console.page(
+            request, "maildrops.html", "maildrop", page=page, find=find, problem=problem
+        )
+    account = _tried(lambda: console.maildrops.account(name))
+    number = page_number(request)
+    listed = _tried(lambda: console.maildrops.listed(account, number))
+    holders = [row for row in console.server.ask("sessions").rows if row["account"] == account.name]
+    return console.page(
+        request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
+    )
+
+
+def _which(request: Request) -> tuple[Any, str]:
+    """The account and the unique-id that are asked for."""
+    console, query = console_of(request), request.query_params
+    account = _tried(lambda: console.maildrops.account(query.get("account", "")))
+    return account, query.get("id", "")
+
+
+def message(request: Request) -> Response:
+    """One message: header, text, parts."""
+    console = console_of(request)
+    account, unique_id = _which(request)
+    data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    parsed = mime.parse(data)
+    text, html = parsed.first("text/plain"), parsed.first("text/html")
+    shown = "text" if text is not None or html is None else "html"
+    wanted = request.query_params.get("as", shown)
+    if wanted not in ("text", "html", "headers") or (wanted == "html" and html is None):
+        wanted = shown
+    fetched, problem = [], ""
+    try:
+        fetched = read_history(console.settings).fetched(account.name, unique_id)[:50]
+    except HistoryError as error:
+        problem = str(error)
+    first: dict[str, str] = {}
+    for name, value in parsed.fields:
+        first.setdefault(name.lower(), value)
+    return console.page(
+        request, "message_view.html", "maildrop",
+        account=account.name, unique_id=unique_id, octets=len(data), whole=whole, parsed=parsed,
+        first=first, text=text.text() if text is not None else "", html=html, wanted=wanted,
+        fetched=fetched, problem=problem,
+        has_text=text is not None,
+        link=urlencode({"account": account.name, "id": unique_id}),
+    )  # fmt: skip
+
+
+def _part(request: Request) -> mime.Part:
+    account, unique_id = _which(request)
+    data, _ = _tried(lambda: console_of(request).maildrops.message(account, unique_id))
+    number = request.query_params.get("part", "")
+    for part in mime.parse(data).parts:
+        if str(part.number) == number:
+            return part
+    raise HTTPException(404, "The message has no such part.")
+
+
+def html(request: Request) -> Response:
+    """A part that is HTML, made harmless, for a frame."""
+    part = _part(request)
+    if part.kind != "text/html":
+        raise HTTPException(404, "That part is no HTML.")
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Message</title>"
+        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:16px;background:#fff;color:#1c2024;"
+        "overflow-wrap:anywhere}</style><body>" + clean(part.text())
+    )
+    headers = {"content-security-policy": FRAME_POLICY, "x-frame-options": "SAMEORIGIN"}
+    return HTMLResponse(page, headers=headers)
+
+
+def part(request: Request) -> Response:
+    """A part as a file."""
+    found = _part(request)
+    return _file(found.octets(), found.name or f"part-{found.number}")
+
+
+def _file(data: bytes, name: str) -> Response:
+    headers = {
+        "content-disposition": f'attachment; filename="{_file_name(name)}"',
+        "content-security-policy": FILE_POLICY,
+    }
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")[:100] or "file"
+
+
+def download(request: Request) -> Response:
+    """A message as a file, as it lies there."""
+    console = console_of(request)
+    account, unique_id = _which(request)
+    blocks = console.maildrops.blocks(account, unique_id)
+    first = _tried(lambda: next(blocks, b""))
+
+    def all_of_it() -> Any:
+        yield first
+        yield from blocks
+
+    headers = {
+        "content-disposition": f'attachment; filename="{_file_name(unique_id)}.eml"',
+        "content-security-policy": FILE_POLICY,
+    }
+    return StreamingResponse(all_of_it(), media_type="message/rfc822", headers=headers)
+
+
+ROUTES = [
+    Route("/maildrop", show),
+    Route("/maildrop/message", message),
+    Route("/maildrop/html", html),
+    Route("/maildrop/part", part),
+    Route("/maildrop/download", download),
+]

@@ -1,0 +1,179 @@
+"""Overview: is it well, and what needs somebody's attention?"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restante.app.config.checks import check
+from restante.app.console import charts
+from restante.app.console.app import Console, console_of
+from restante.app.history import read_history
+from restante.app.tls import certificates
+from restante.observing.history_file import HistoryError
+
+EXPIRES_SOON = 21
+"""Days of a certificate that are left when somebody should look after it."""
+
+MIN_FREE = 0.05
+"""The part of the disk that should be free."""
+
+REFUSALS = 10
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Something that somebody should look at. serious: mail is concerned. todo: what helps."""
+
+    text: str
+    todo: str
+    serious: bool = False
+
+
+def show(request: Request) -> Response:
+    """The page."""
+    console = console_of(request)
+    status = console.server.ask("status")
+    listening = console.server.ask("addresses")
+    found: list[Attention] = []
+    if status.problem:
+        found.append(Attention(status.problem, "See the log, and `restante status`.", serious=True))
+    days = _days_left(console)
+    found += [*_workers(status.rows), *_certificate(days), *_disk(console), *_spool(console)]
+    found += [
+        Attention(str(problem), "See Settings.", not problem.warning)
+        for problem in check(console.loaded)
+    ]
+    history = read_history(console.settings)
+    drawn: list[dict[str, Any]] = []
+    refusals: list[Any] = []
+    history_problem = ""
+    try:
+        drawn = _charts(history.rates(60).counts)
+        refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
+    except HistoryError as error:
+        history_problem = str(error)
+    sessions = [sample.sessions for sample in console.server.samples]
+    drawn.insert(0, _chart("Open sessions", [float(number) for number in sessions]))
+    return console.page(
+        request,
+        "overview.html",
+        "overview",
+        workers=status.rows,
+        sessions=sum(int(row["sessions"]) for row in status.rows),
+        listening=listening.rows,
+        attention=found,
+        days=days,
+        charts=drawn,
+        refusals=refusals,
+        history_on=console.settings.history.enabled,
+        history_problem=history_problem,
+    )
+
+
+def _chart(title: str, numbers: list[float], unit: str = "", now: str | None = None) -> Any:
+    value = charts.shown(numbers[-1] if numbers else 0.0)
+    return {
+        "title": title, "svg": charts.line(title, numbers, unit),
+        "now": value if now is None else now, "most": charts.shown(max(numbers, default=0.0)),
+        "unit": unit,
+    }  # fmt: skip
+
+
+def _charts(counts: Any) -> list[Any]:
+    """From the history: a number for each minute. The last one isn't over."""
+    ended = list(counts["sessions"])
+    seconds = counts["seconds"]
+    took = [s / n if n else 0.0 for s, n in zip(seconds, ended, strict=True)]
+    refused = [
+        a + b + c
+        for a, b, c in zip(
+            counts["logins refused"], counts["refused"], counts["not delivered"], strict=True
+        )
+    ]
+    return [
+        _chart("Sessions ended a minute", ended),
+        _chart("A session's time", took, " s"),
+        _chart("Messages fetched a minute", list(counts["retrieved"])),
+        _chart("Mail taken in a minute", list(counts["delivered"])),
+        _chart("Refused a minute", refused),
+    ]
+
+
+def _workers(rows: list[dict[str, Any]]) -> list[Attention]:
+    found = []
+    for row in rows:
+        if row["state"] == "stuck":
+            text = f"Process {row['pid']} hasn't answered for half a minute."
+            found.append(Attention(text, "Look at its load; kill -9 has it replaced.", True))
+        elif row["restarts"]:
+            text = (
+                f"Process {row['pid']} took the place of one that died ({row['restarts']} times)."
+            )
+            found.append(Attention(text, "The log says how it died."))
+    return found
+
+
+def _days_left(console: Console) -> int | None:
+    """Days until the first certificate expires; None: there is none, or it can't be read."""
+    try:
+        from cryptography import x509  # noqa: PLC0415 - an extra
+    except ImportError:
+        return None
+    default, by_name = certificates(console.settings)
+    days = []
+    for each in (default, *by_name.values()):
+        if each is None:
+            continue
+        try:
+            found = x509.load_pem_x509_certificate(Path(each.chain).read_bytes())
+        except (OSError, ValueError):
+            continue
+        days.append((found.not_valid_after_utc - datetime.now(UTC)).days)
+    return min(days, default=None)
+
+
+def _certificate(days: int | None) -> list[Attention]:
+    if days is None or days > EXPIRES_SOON:
+        return []
+    text = (
+        "The certificate has expired." if days < 0 else f"The certificate expires in {days} days."
+    )
+    return [Attention(text, "Renew it; the server takes it by itself.", serious=days < 3)]
+
+
+def _disk(console: Console) -> list[Attention]:
+    try:
+        usage = shutil.disk_usage(console.settings.mail_folder)
+    except OSError as error:
+        return [
+            Attention(f"The folder with the mail can't be read: {error}", "See Settings.", True)
+        ]
+    if usage.free >= usage.total * MIN_FREE:
+        return []
+    text = f"The disk with the mail is {100 * usage.used // usage.total} % full."
+    return [Attention(text, "Make room: mail can't be taken in on a full disk.", True)]
+
+
+def _spool(console: Console) -> list[Attention]:
+    folder = console.settings.spool_folder
+    try:
+        number = sum(1 for each in folder.iterdir() if each.is_file())
+    except OSError:
+        return []
+    if not number:
+        return []
+    text = f"{number} copies of messages couldn't be delivered and lie in {folder}."
+    return [Attention(text, "Deliver them by `restante deliver`, then remove them.", True)]
+
+
+ROUTES = [Route("/", show)]

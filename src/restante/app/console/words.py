@@ -1,0 +1,63 @@
+"""Times and numbers, as people read them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+
+def octets(number: float) -> str:
+    """`1.2 MB`."""
+    size = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def when(seconds: float | None) -> str:
+    """`2026-01-31 12:00:00`, local time."""
+    if seconds is None:
+        return "never"
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def clock(seconds: float) -> str:
+    """`12:00:00`."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    """`3 min`, `2 h 5 min`, `4 d`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86_400:
+        hours, rest = divmod(whole // 60, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{whole // 86_400} d"
+
+
+def ago(seconds: float) -> str:
+    """`3 min ago`."""
+    return f"{duration(time.time() - seconds)} ago"
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "octets": octets,
+    "when": when,
+    "clock": clock,
+    "duration": duration,
+    "ago": ago,
+    "count": count,
+}
