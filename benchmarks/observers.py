@@ -43,10 +43,10 @@ class Cost:
     ratio: float
 
 
-def measure(rounds: int = ROUNDS, polls: int = POLLS) -> list[Cost]:
+def measure() -> list[Cost]:
     """Measure all kinds."""
     with maildrops() as root:
-        taken = processor_seconds(root, KINDS, rounds, polls)
+        taken = processor_seconds(root, KINDS, ROUNDS, POLLS)
     least = {name: min(each) for name, each in taken.items()}
     return [
         Cost(name, count(observe), least[name], least[name] / least["nobody"])

@@ -42,7 +42,10 @@ COMMANDS = Group(
             f"{_HERE}.conformance:conformance",
             "Check a POP3 server: what it does right and wrong, and by which sentence.",
         ),
-        "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
+        "show": Lazy(
+            f"{_HERE}.show:show",
+            "Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.",
+        ),
         "fake": Lazy(
             f"{_HERE}.fake:fake", "Run a throw-away server for tests, which may fail on purpose."
         ),

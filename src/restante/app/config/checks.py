@@ -80,9 +80,7 @@ def _value(settings: Settings, key: str) -> str:
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     """All that is listened on: key, host, port."""
     found = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
-    sections: tuple[
-        tuple[str, SmtpSection | LmtpSection | ConsoleSection | MetricsSection], ...
-    ] = (
+    sections: tuple[tuple[str, _Listens], ...] = (
         ("smtp.port", settings.smtp),
         ("lmtp.port", settings.lmtp),
         ("console.port", settings.console),
