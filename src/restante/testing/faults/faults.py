@@ -62,10 +62,9 @@ class Faults(Control):
         self.on_fired = on_fired
         self.on_missed = on_missed
         self.fired: deque[Fired] = deque(maxlen=MOST_KEPT)
-        """The last that happened."""
+        """What has happened, in order: the last 10,000."""
         self.count = 0
         """How many happened in all."""
-        """What has happened, in order: the last 10,000."""
         self.missed: deque[Missed] = deque(maxlen=MOST_KEPT)
         """What was due and could not happen, in order: the last 10,000."""
         self._lock = Lock()
