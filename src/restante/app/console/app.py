@@ -33,6 +33,7 @@ MENU = (
     ("accounts", "/accounts", "Accounts"),
     ("maildrop", "/maildrop", "Maildrops"),
     ("mail_in", "/mail-in", "Mail in"),
+    ("explain", "/explain", "Explain"),
     ("bans", "/bans", "Bans"),
     ("settings", "/settings", "Settings"),
 )
