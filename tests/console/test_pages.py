@@ -11,10 +11,21 @@ from tests.app.support import PASSWORD
 from tests.console.site import MESSAGES, Site, message
 
 PAGES = (
-    "/", "/sessions", "/dialogue", "/accounts", "/accounts/one?name=joe", "/maildrop",
-    "/maildrop?account=joe", "/maildrop?account=ann", "/mail-in", "/explain", "/explain?account=joe",
-    "/bans", "/settings", "/settings?all=yes",
-)  # fmt: skip
+    "/",
+    "/sessions",
+    "/dialogue",
+    "/accounts",
+    "/accounts/one?name=joe",
+    "/maildrop",
+    "/maildrop?account=joe",
+    "/maildrop?account=ann",
+    "/mail-in",
+    "/explain",
+    "/explain?account=joe",
+    "/bans",
+    "/settings",
+    "/settings?all=yes",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from restante.app.cli.explain import pins_of
 from restante.app.client_settings import ClientSettingsError, answer
-from restante.app.console.app import console_of
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import console_of
 from restante.app.history import read_history
 from restante.observing.explanation import explain
 from restante.observing.history_file import HistoryError
