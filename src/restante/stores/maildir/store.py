@@ -271,7 +271,7 @@ class Maildir(Store):
             try:
                 times = folder_times(folder)
             except FileNotFoundError:
-                snapshot = Snapshot(folder, HALF, EMPTY, None)
+                snapshot = Snapshot(folder, HALF, EMPTY, None, (0, 0))
             else:
                 snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
         return OpenedMaildir(snapshot, Unleased(), self)
@@ -285,7 +285,7 @@ class Maildir(Store):
         then, old = load(folder) or (HALF, EMPTY)
         if recent is not None and len(recent.rows) > len(old):
             then, old = recent.stamp, recent.rows
-        rows = old
+        rows, times = old, (stamp.new, stamp.cur)
         if then != stamp:
             trusted = then[2:] == stamp[2:] and then.new != REVIEW
             seen = to_the_end(look(folder, old, then[:2] if trusted else None))
@@ -298,11 +298,11 @@ class Maildir(Store):
 
             same = then[2:] == stamp[2:]
             name_new(seen.draft, old, read_pins(folder), foreign, digest, trusted=same)
-            rows = seen.draft.rows()
+            rows, times = seen.draft.rows(), seen.times
             complete = not (seen.moved or seen.unreadable)
             new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
             stamp = Stamp(new, cur, *stamp[2:])
-        snapshot = Snapshot(folder, stamp, rows, None)
+        snapshot = Snapshot(folder, stamp, rows, None, times)
         with self._lock:
             self._looked.pop(folder, None)
             self._looked[folder] = snapshot
