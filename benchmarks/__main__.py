@@ -86,6 +86,11 @@ def parser() -> argparse.ArgumentParser:
         help="only show where Restante's time goes",
     )
     add("--count", action="store_true", help="only count calls and bytecodes of a warm poll")
+    add(
+        "--observers",
+        action="store_true",
+        help="only compare polls that metrics or traces watch with polls that nobody watches",
+    )
     add("--by-function", action="store_true", help="with --count: of each function, too")
     return found
 
@@ -161,6 +166,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.count:
         print(counting.table(counting.count(), by_function=options.by_function))
+        return 0
+    if options.observers:
+        from benchmarks import observers  # noqa: PLC0415 - needs libraries of extras
+
+        print(observers.table(observers.measure()))
         return 0
     if options.profile:
         return profiling.profile(options.profile)

@@ -14,9 +14,10 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -56,6 +57,9 @@ _SWITCHES = ("logThreads", "logProcesses", "logMultiprocessing", "_srcfile")
 
 Counts: TypeAlias = Counter[CodeType]
 """Calls or bytecodes of one poll, by function."""
+
+Observe: TypeAlias = Callable[[Pop3Server], object]
+"""Adds observers to a server."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,64 @@ class Wire(asyncio.Transport):
         self.close()
 
 
-def count() -> Counted:
-    """Count it. Raises RuntimeError when a poll isn't answered as it should be."""
+def unobserved(server: Pop3Server) -> None:
+    """Nobody watches but the access log."""
+
+
+def count(observe: Observe = unobserved) -> Counted:
+    """Count it. Raises RuntimeError when a poll isn't answered as it should be.
+
+    observe: adds observers to the server first.
+    """
+    with maildrops() as root, _as_served():
+        return asyncio.run(_counted(root, observe), debug=False)
+
+
+@contextmanager
+def maildrops() -> Iterator[Path]:
+    """A folder with the maildrop that is polled."""
     with tempfile.TemporaryDirectory(prefix="restante-benchmark-") as folder:
         root = Path(folder)
         corpus.fill(root, Group(NAME, 1, (1000,)))
         (root / f"{NAME}0").rename(root / NAME)
         _settle(root / NAME)
-        with _as_served():
-            return asyncio.run(_counted(root), debug=False)
+        yield root
+
+
+def processor_seconds(
+    root: Path, kinds: Mapping[str, Observe], rounds: int, polls: int
+) -> dict[str, list[float]]:
+    """What a poll takes of the processor, without sockets, by kind and round.
+
+    The kinds take turns, `polls` at a time, so that what else the machine does meets all alike.
+    """
+    with _as_served():
+        return asyncio.run(_timed(root, kinds, rounds, polls), debug=False)
+
+
+async def _timed(
+    root: Path, kinds: Mapping[str, Observe], rounds: int, polls: int
+) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in kinds}
+    async with AsyncExitStack() as stack:
+        servers = {}
+        for name, observe in kinds.items():
+            server = Pop3Server(accounts={NAME: PASSWORD}, store=Maildir(root), port=0)
+            servers[name] = await stack.enter_async_context(server)
+            observe(server)
+            await _first(server)
+            for _ in range(WARM_UP):
+                _check(_poll(server))
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
+        for _ in range(rounds):
+            for name, server in servers.items():
+                begun = time.process_time()
+                for _ in range(polls):
+                    _poll(server)
+                found[name].append((time.process_time() - begun) / polls)
+    return found
 
 
 def _settle(maildrop: Path) -> None:
@@ -156,9 +209,10 @@ def _as_served() -> Iterator[None]:
         yield
 
 
-async def _counted(root: Path) -> Counted:
+async def _counted(root: Path, observe: Observe) -> Counted:
     accounts = {NAME: PASSWORD}
     async with Pop3Server(accounts=accounts, store=Maildir(root), port=0) as server:
+        observe(server)
         await _first(server)
         for _ in range(WARM_UP):
             _check(_poll(server))

@@ -66,6 +66,7 @@ LIGHT = [
     ("serve --help", NEVER | SERVER | NOTHING),
     ("check-config --help", NEVER | SERVER | NOTHING),
     ("cert --help", NEVER | SERVER | NOTHING),
+    ("fake --help", NEVER | SERVER | NOTHING),
     ("show systemd", NEVER | SERVER | NOTHING),
     ("status", NEVER | SERVER | {"asyncio", "ssl", "sqlite3"}),
     ("sessions", NEVER | SERVER | {"asyncio", "ssl", "sqlite3"}),

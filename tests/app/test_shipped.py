@@ -44,7 +44,7 @@ def test_what_there_is_not_is_refused(call: Call) -> None:
     done = call("show", "upstart")
     assert (done.status, done.err) == (
         2,
-        "restante: 'upstart': known are systemd, fail2ban, logrotate\n",
+        "restante: 'upstart': known are systemd, fail2ban, logrotate, grafana, alerts\n",
     )
 
 

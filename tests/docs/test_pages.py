@@ -161,9 +161,11 @@ PUBLIC = (
     "restante",
     "restante.accounts",
     "restante.delivery",
+    "restante.observing",
     "restante.server",
     "restante.stores",
     "restante.testing",
+    "restante.testing.faults",
 )
 CODE = re.compile(r"^```python[^\n]*\n(.*?)^```", re.M | re.S)
 

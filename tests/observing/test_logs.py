@@ -21,7 +21,8 @@ from restante.app.logs import JournalFormatter, JsonFormatter
 from tests.app.support import Server, write_config
 from tests.server.kit import Client, serving
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "observing.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text("utf-8")
+DOCUMENT = PAGE.partition("## Log lines")[2]
 
 
 @contextmanager

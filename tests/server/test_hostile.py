@@ -13,6 +13,7 @@ import pytest
 from restante import MemoryStore, Pop3Server
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
+from restante.server import server as server_module
 from restante.server.connection import FLUSH_AT, Connection
 from tests.server.kit import NAME, PASSWORD, Client, new_server, serving, store_of, until
 
@@ -189,13 +190,34 @@ def test_one_that_sends_an_octet_now_and_then(quick_sweep: None) -> None:
         until(lambda: server.sessions == 0)
 
 
-def test_commands_keep_a_session_alive(quick_sweep: None) -> None:
-    with serving([b"x\n"], **IDLE) as server, Client(server.port) as client:
+class GivenTime:
+    """Time as the server sees it. It passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.looked = 0
+
+    def monotonic(self) -> float:
+        self.looked += 1
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        """And the server has seen what that means for its connections."""
+        self.now += seconds
+        seen = self.looked
+        until(lambda: self.looked >= seen + 2)
+
+
+def test_commands_keep_a_session_alive(quick_sweep: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = GivenTime()
+    monkeypatch.setattr(server_module, "time", given)
+    with serving([b"x\n"]) as server, Client(server.port) as client:
         client.log_in().ask("DELE 1")
-        begun = time.monotonic()
-        while time.monotonic() - begun < 0.6:
+        for _ in range(5):
+            given.passes(500)
             assert client.ask("NOOP") == b"+OK"
-            time.sleep(0.05)
+        given.passes(500)
+        given.passes(601)
         assert client.rest() == b""
         until(lambda: server.sessions == 0)
         with Client(server.port) as again:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 import pytest
 
@@ -182,7 +183,9 @@ def test_a_reply_waits_for_nothing_but_its_own_work() -> None:
     """Nagle meeting delayed ACKs cost old servers 40 ms a reply."""
     with serving(MAIL) as server, Client(server.port) as client:
         client.log_in()
-        begun = time.monotonic()
+        took = []
         for _ in range(100):
+            begun = time.monotonic()
             client.fetch("RETR 1")
-        assert time.monotonic() - begun < 2
+            took.append(time.monotonic() - begun)
+        assert median(took) < 0.03  # a busy machine delays some of them, Nagle all

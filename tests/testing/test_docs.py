@@ -31,5 +31,5 @@ def test_all_arguments_and_all_that_is_recorded_are_described() -> None:
     given = set(inspect.signature(MailServer.__init__).parameters) - {"self", "settings"}
     recorded = {each.name for each in fields(RecordedSession) if not each.name.startswith("_")}
     properties = {n for n, v in vars(RecordedSession).items() if isinstance(v, property)}
-    for name in given | recorded - {"id", "peer", "faults"} | properties:
+    for name in given | recorded - {"id", "peer"} | properties:
         assert f"`{name}`" in PAGE, name

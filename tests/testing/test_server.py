@@ -22,6 +22,7 @@ import pytest
 
 from restante import Certificate
 from restante.testing import Authority, MailServer
+from restante.testing.faults import DeletionForgotten, FaultError, Reset
 from tests.testing.conftest import Connect
 
 ONE = b"Subject: one\r\n\r\nHello\r\n"
@@ -307,11 +308,13 @@ def test_a_certificate_of_ones_own(tmp_path: Path) -> None:
         assert isinstance(own, Certificate)
         with MailServer(certificate=own) as server:
             assert problem_of(server, authority) == ""
+            with pytest.raises(RuntimeError, match="ca: the server has no authority of its own"):
+                _ = server.ca
 
 
 def test_a_server_without_tls_says_how_to_get_it() -> None:
     with MailServer() as server:
-        with pytest.raises(RuntimeError, match='ca: the server has no TLS: give certificate="va'):
+        with pytest.raises(RuntimeError, match="ca: the server has no authority of its own: give"):
             _ = server.ca
         with pytest.raises(RuntimeError, match="tls_port: the server has no TLS"):
             _ = server.tls_port
@@ -331,6 +334,52 @@ def test_mail_that_is_sent_can_be_fetched(mail_server: MailServer, log_in: Conne
     assert (delivered.sender, delivered.recipient) == ("ann@example.com", "joe@example.org")
     assert delivered.unique_id == joe.unique_ids[0]
     assert b"\r\n".join(log_in(mail_server).retr(1)[1]) + b"\r\n" == ONE
+
+
+# Faults
+
+
+def test_faults_happen_from_when_they_are_given_and_are_recorded(
+    server: MailServer, log_in: Connect
+) -> None:
+    server.accounts["joe"].add(ONE, "a1")
+    client = log_in(server)
+    assert client.retr(1)[1][-1] == b"Hello"
+    client.quit()
+    server.fault(Reset("RETR", after=10))
+    with pytest.raises(ConnectionError):
+        log_in(server).retr(1)
+    before, after = server.wait_for(2)
+    assert (before.faults, after.faults) == ([], [Reset("RETR", after=10)])
+    assert "-- fault: RETR:reset-after=10" in after.dialogue
+    assert list(server.faults) == [Reset("RETR", after=10)]
+    server.faults.clear()
+    assert log_in(server).retr(1)[1][-1] == b"Hello"
+
+
+def test_faults_may_be_there_from_the_beginning(log_in: Connect) -> None:
+    with MailServer(accounts={"joe": "secret"}, faults=["RETR:reset-after=10"]) as server:
+        server.accounts["joe"].add(ONE, "a1")
+        with pytest.raises(ConnectionError):
+            log_in(server).retr(1)
+
+
+def test_faults_of_the_maildrop(server: MailServer, log_in: Connect) -> None:
+    server.accounts["joe"].add(ONE, "a1")
+    server.fault(DeletionForgotten())
+    client = log_in(server)
+    client.dele(1)
+    client.quit()
+    assert server.accounts["joe"].unique_ids == ["a1"]
+    assert server.sessions[-1].faults == [DeletionForgotten()]
+
+
+def test_what_is_no_fault_is_refused(server: MailServer) -> None:
+    with pytest.raises(FaultError):
+        server.fault("RETR:rest-after=10")
+    with pytest.raises(FaultError):
+        MailServer(faults=["RERT:reset-after=10"])
+    gc.collect()  # the one that wasn't made
 
 
 # What can't be used
@@ -425,8 +474,11 @@ def test_a_port_that_is_taken_leaves_nothing_behind() -> None:
         other.close()
 
 
-def test_a_server_that_nobody_closes_is_closed_with_a_warning_that_names_the_line() -> None:
-    server = MailServer().start()
+@pytest.mark.parametrize("options", [{}, {"any_login": True, "faults": ["RETR:reset-after=1"]}])
+def test_a_server_that_nobody_closes_is_closed_with_a_warning_that_names_the_line(
+    options: dict[str, Any],
+) -> None:
+    server = MailServer(**options).start()
     line = sys._getframe().f_lineno - 1
     port = server.port
     with warnings.catch_warnings(record=True) as caught:

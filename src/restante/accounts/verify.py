@@ -167,7 +167,10 @@ def _make_room(remembered: dict[Any, Any]) -> None:
 
 def _fitting(held: _Held, claim: PasswordClaim) -> Proof | None:
     """The first of the credentials that the claim's password fits."""
-    return next((each for each in held.proofs if verify(each.credential, claim.password)), None)
+    for each in held.proofs:
+        if verify(each.credential, claim.password):
+            return each
+    return None
 
 
 def _check_decoy(scheme: str, claim: PasswordClaim) -> None:

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from restante import __version__
 from restante.app.config.settings import Settings
@@ -27,6 +27,7 @@ from restante.app.processes.listen_sockets import (
 )
 from restante.extras import missing
 from restante.observing.families import FAMILIES, PLACES, READY_PARTS, SIZE
+from restante.observing.metrics import Metrics
 from restante.server.listen.sockets import bind_shared
 
 PULL_SECONDS = 1.0
@@ -166,6 +167,24 @@ def names(settings: Settings) -> list[str]:
     """What a request's Host may be."""
     given = settings.server.hostname or socket.gethostname()
     return [given, settings.metrics.host, *settings.metrics.names]
+
+
+class Counted(Protocol):
+    """A service that counts; it is the whole server."""
+
+    metrics: Metrics | None
+    reloads: int
+
+
+def of_one_process(
+    settings: Settings, bound: Sequence[tuple[Endpoint, socket.socket]], service: Counted
+) -> EndpointThread:
+    """Answer for a server that is one process."""
+    assert service.metrics is not None
+    scrapes = Scrapes(
+        [service.metrics.values], lambda: ["ready"], lambda: 0, lambda: service.reloads
+    )
+    return EndpointThread(settings, bound, scrapes)
 
 
 class EndpointThread:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from restante import __version__
-from restante.app import first_start, logs
+from restante.app import first_start, logs, metrics
 from restante.app.config.checks import check
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
@@ -123,8 +123,7 @@ def _supervise(
     bound = bind_all(loaded.settings, workers)
     try:
         supervisor = Supervisor(loaded, reread, bound, workers, _loop_factory(), console=console)
-        endpoints = [each.endpoint for each in bound]
-        supervisor.run(lambda: announce(endpoints), lambda: _tell_systemd("STOPPING=1"))
+        supervisor.run(lambda: announce(supervisor.endpoints), lambda: _tell_systemd("STOPPING=1"))
     finally:
         close_all(bound)
 
@@ -145,14 +144,23 @@ async def _serve(
     console: ConsoleProcess | None,
 ) -> None:
     """Run the server in this process alone."""
-    service = Service(loaded, reread)
-    answers = SingleProcessAdmin(service)
-    stopping = asyncio.Event()
-    _heed_signals(service, stopping, console)
-    watching: asyncio.Task[None] | None = None
-    await service.open()
-    tune_collector()
+    bound = metrics.bind(loaded.settings)
     try:
+        service = Service(loaded, reread)
+        answers = SingleProcessAdmin(service)
+        stopping = asyncio.Event()
+        _heed_signals(service, stopping, console)
+        await service.open()
+    except BaseException:
+        metrics.close(bound)
+        raise
+    tune_collector()
+    thread: metrics.EndpointThread | None = None
+    watching: asyncio.Task[None] | None = None
+    try:
+        if service.metrics is not None:
+            thread = metrics.of_one_process(loaded.settings, bound, service)
+            service.endpoints += [endpoint for endpoint, _ in bound]
         await answers.open()
         announce(service.endpoints)
         if console is not None:
@@ -165,6 +173,9 @@ async def _serve(
         _tell_systemd("STOPPING=1")
         await service.close()
         await answers.close()
+        if thread is not None:
+            thread.stop()
+        metrics.close(bound)
     log.info("stopped")
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -29,9 +30,11 @@ from restante.app.dialogues import RecentDialogues
 from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
+from restante.app.health import Health
 from restante.app.history import make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
+from restante.app.metrics import PULL_SECONDS
 from restante.app.processes.listen_sockets import (
     MAIL_BACKLOG,
     Endpoint,
@@ -39,12 +42,15 @@ from restante.app.processes.listen_sockets import (
     start_error,
 )
 from restante.app.tls import make_all_tls
+from restante.app.tracing import make_provider
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
 from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import Recipients
 from restante.networks import own_host_name
+from restante.observing.metrics import Metrics
+from restante.observing.tracing import Tracing
 from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
@@ -88,7 +94,19 @@ class Service:
             self._tls, self._mail_tls = given.tls, given.mail_tls
             self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
+        self.metrics: Metrics | None = None
+        if settings.metrics.is_wanted:
+            self.metrics = self._make_metrics()
+        self.tracing: Tracing | None = None
+        if settings.tracing.enabled:
+            self._provider = make_provider()
+            self.tracing = Tracing(self.pop3, provider=self._provider)
+        self.reloads = 0
+        """How often the configuration was read again."""
         mail_observers: list[DeliveryObserver] = [AccessLog()]
+        mail_observers += [
+            each.deliveries for each in (self.metrics, self.tracing) if each is not None
+        ]
         self._history = make_history(settings)
         if self._history is not None:
             self.pop3.observe(self._history.sessions)
@@ -97,7 +115,7 @@ class Service:
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._choice = Choice()
         self._choice_stamp: tuple[int, int] | None = None
         self._chosen: Choice | None = None
@@ -129,6 +147,20 @@ class Service:
             server.listeners.clear()
         return server
 
+    def _make_metrics(self) -> Metrics:
+        metrics = Metrics(self.pop3, values=self._given.values if self._given else None)
+        for name in ("smtp", "lmtp"):
+            metrics.gauge("restante_mail_connections_open", partial(self._connections, name), name)
+        return metrics
+
+    def _connections(self, intake: str) -> int:
+        return self.intakes[intake].connections if intake in self.intakes else 0
+
+    async def _pull(self, metrics: Metrics) -> None:
+        while True:
+            metrics.pull()
+            await asyncio.sleep(PULL_SECONDS)
+
     async def open(self) -> None:
         """Listen everywhere. Raises StartError; then nothing is listened on."""
         try:
@@ -141,7 +173,13 @@ class Service:
         if self.settings.console.port != "off":
             self.dialogues = RecentDialogues()
         self._heed_choice()
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        loop = asyncio.get_running_loop()
+        self._watchers.append(loop.create_task(self._watch()))
+        if self.metrics is not None:
+            health = Health(self.settings, self.pop3, self.metrics.values)
+            await health.look()
+            self._watchers.append(loop.create_task(health.watch()))
+            self._watchers.append(loop.create_task(self._pull(self.metrics)))
 
     async def _open_pop3(self) -> None:
         listeners = self.settings.pop3_listeners()
@@ -247,9 +285,9 @@ class Service:
 
     async def close(self) -> None:
         """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
+        for task in self._watchers:
+            task.cancel()
+        self._watchers.clear()
         if self.dialogues is not None:
             self.dialogues.close()
             self.dialogues = None
@@ -268,6 +306,8 @@ class Service:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
         self.endpoints.clear()
+        if self.tracing is not None:
+            await loop.run_in_executor(None, self._provider.shutdown)
         await close_accounts(self.accounts)
 
     # While it runs
@@ -283,6 +323,7 @@ class Service:
 
     def take(self, fresh: Loaded | None) -> None:
         """The same with a configuration that was read; None: it can't be used."""
+        self.reloads += 1
         self._renew_certificates(always=True)
         if fresh is not None:
             self._take_accounts(fresh.settings)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from restante.observing.metrics import (
         Metrics,
     )
+    from restante.observing.tracing import (
+        Tracing,
+    )
 
 _HOMES = {
     "explanation": "Client Explanation Finding explain",
@@ -43,6 +46,7 @@ _HOMES = {
     "history_file": "HistoryError",
     "history_writer": "HistoryWriter",
     "metrics": "Metrics",
+    "tracing": "Tracing",
 }
 
 
@@ -72,5 +76,6 @@ __all__ = [
     "Rates",
     "RefusedLogin",
     "Retrieval",
+    "Tracing",
     "explain",
 ]

@@ -490,7 +490,10 @@ def _bounded(limit: int) -> int:
 
 
 def _messages(block: bytes | None) -> tuple[tuple[str, int], ...] | None:
-    return None if block is None else tuple(unpacked(block))
+    try:
+        return None if block is None else tuple(unpacked(block))
+    except sqlite3.DatabaseError as error:
+        raise HistoryError(str(error)) from error
 
 
 def _escaped(text: str) -> str:

@@ -129,7 +129,10 @@ _SCHEMA = (
     f"PRAGMA user_version = {VERSION}",
 )
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (11, 26)
+"""SQLITE_CORRUPT and SQLITE_NOTADB; not every Python's sqlite3 has these names."""
+_CUT_SHORT = 522
+"""SQLITE_IOERR_SHORT_READ: the file ends before it should."""
 _DAMAGED_TEXTS = ("malformed", "not a database", "no such table", "no such column")
 
 log = logging.getLogger("restante.observing")
@@ -185,17 +188,16 @@ class HistoryFile:
         with transaction(database):
             add(database)
         if _octets(database) > self._max_octets:
-            self._shrink(database, now)
+            self._shrink(database, now, self._max_octets * 4 // 5)
 
-    def _shrink(self, database: sqlite3.Connection, now: float) -> None:
-        """Remove what is oldest until a fifth of the bound is free."""
-        wanted = self._max_octets * 4 // 5
+    def _shrink(self, database: sqlite3.Connection, now: float, wanted: int) -> None:
+        """Remove what is oldest until so many octets are left."""
         for _ in range(64):
-            oldest = _oldest(database)
-            if oldest is None or _octets(database) <= wanted:
+            until = _eighth(database)
+            if until is None or _octets(database) <= wanted:
                 break
             with transaction(database):
-                _remove_before(database, oldest + max(1.0, (now - oldest) / 8))
+                _remove_before(database, until)
         database.execute("PRAGMA incremental_vacuum").fetchall()
         database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
@@ -223,8 +225,8 @@ class HistoryFile:
             return self._set_aside(error)
         if isinstance(cause, sqlite3.Error) and "full" in str(cause):
             with suppress(HistoryError), self._database.use() as database:
-                if _octets(database) > self._max_octets * 4 // 5:
-                    self._shrink(database, time.time())
+                if _octets(database) > self._max_octets // 2:
+                    self._shrink(database, time.time(), self._max_octets // 2)
                     return True
         return False
 
@@ -249,7 +251,7 @@ def _is_damage(error: BaseException | None) -> bool:
     if not isinstance(error, sqlite3.DatabaseError):
         return False
     code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _DAMAGED:
+    if code is not None and (code & 0xFF in _DAMAGED or code == _CUT_SHORT):
         return True
     return isinstance(error, OtherVersion) or any(text in str(error) for text in _DAMAGED_TEXTS)
 
@@ -261,26 +263,21 @@ def _octets(database: sqlite3.Connection) -> int:
     return int(pages - free) * int(page)
 
 
-def _oldest(database: sqlite3.Connection) -> float | None:
-    """The time of the oldest record."""
-    times = [
-        found
-        for table, column in _TIMES.items()
-        for [(found,)] in [
-            database.execute(f"SELECT min({column}) FROM {table}").fetchall()  # noqa: S608
-        ]
-        if found is not None
-    ]
-    return min(times, default=None)
+_EVENTS = (
+    "(SELECT until AS at FROM sessions UNION ALL SELECT at FROM deliveries"
+    " UNION ALL SELECT until FROM refusals)"
+)
 
 
-_TIMES = {
-    "sessions": "until",
-    "listings": "at",
-    "deliveries": "at",
-    "refusals": "until",
-    "counts": "minute * 60.0",
-}
+def _eighth(database: sqlite3.Connection) -> float | None:
+    """A time before which an eighth of all records lies, or one of them; None if there is none."""
+    [(rows,)] = database.execute(f"SELECT count(*) FROM {_EVENTS}").fetchall()  # noqa: S608
+    found = database.execute(
+        f"SELECT at FROM {_EVENTS} ORDER BY at LIMIT 1 OFFSET ?",  # noqa: S608
+        (rows // 8,),
+    ).fetchall()
+    # Whatever has that very time goes with it, so that there is an end.
+    return float(found[0][0]) + 0.001 if found else None
 
 
 def _remove_before(database: sqlite3.Connection, at: float) -> None:
@@ -331,12 +328,15 @@ def packed(messages: Iterable[tuple[str, int]]) -> bytes:
 
 
 def unpacked(block: bytes | None) -> list[tuple[str, int]]:
-    """The same again."""
+    """The same again. Raises sqlite3.DatabaseError for what can't be that."""
     if not block:
         return []
-    lines = zlib.decompress(block).decode().splitlines()
-    found = (line.partition(" ") for line in lines)
-    return [(unique_id, int(octets)) for octets, _, unique_id in found]
+    try:
+        lines = zlib.decompress(block).decode().splitlines()
+        found = (line.partition(" ") for line in lines)
+        return [(unique_id, int(octets)) for octets, _, unique_id in found]
+    except (zlib.error, ValueError) as error:
+        raise sqlite3.DatabaseError(f"a malformed listing: {error}") from error
 
 
 def digest_of(unique_ids: Sequence[str]) -> bytes:

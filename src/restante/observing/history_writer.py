@@ -41,6 +41,9 @@ MAX_QUEUED = 2000
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
 
+WRITTEN_TOGETHER = 200
+"""Records of one transaction: so much fits in once what is oldest has been removed."""
+
 GATHER_SECONDS = 0.25
 """How long records are gathered before they are written together."""
 
@@ -52,6 +55,9 @@ MAX_TEXT = 500
 
 REMEMBERED = 256
 """Maildrops whose last listing is remembered, to see without a look that nothing has changed."""
+
+POLLS_SECONDS = 600.0
+"""How long a poll is compared with one in memory, before what other processes wrote counts."""
 
 log = logging.getLogger("restante.observing")
 
@@ -125,6 +131,14 @@ class LoginRefused(NamedTuple):
     reason: str
 
 
+class _Poll(NamedTuple):
+    """A poll that found nothing new, and the rows that it and its listing have."""
+
+    number: int
+    listing: int | None
+    session: EndedSession
+
+
 Record: TypeAlias = EndedSession | Delivered | LoginRefused
 
 
@@ -163,6 +177,7 @@ class HistoryWriter:
         self._failing = False
         self._told_lost = 0
         self._listings: OrderedDict[str, tuple[int, Sequence[str]]] = OrderedDict()
+        self._polls: OrderedDict[tuple[str, str], _Poll] = OrderedDict()
 
     def put(self, record: Record) -> None:
         """Have a record written, soon. Never waits."""
@@ -211,27 +226,31 @@ class HistoryWriter:
 
     def _write_all(self) -> None:
         queue = self._queue
-        records = [queue.popleft() for _ in range(len(queue))]
-        if records:
-            try:
-                self._file.write(lambda database: self._add(database, records))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
-                self._fail(error, len(records))
-            else:
-                if self._failing:
-                    log.warning("the history goes on; %d records were lost", self.lost)
-                    self._told_lost = self.lost
-                self._failing = False
+        for _ in range(-(-len(queue) // WRITTEN_TOGETHER)):
+            records = [queue.popleft() for _ in range(min(len(queue), WRITTEN_TOGETHER))]
+            self._write_some(records)
+            with self._idle:
+                self._done += len(records)
+                self._idle.notify_all()
         if self.lost > self._told_lost and not self._failing:
             log.warning("the history is too slow: %d records were lost", self.lost)
             self._told_lost = self.lost
-        with self._idle:
-            self._done += len(records)
-            self._idle.notify_all()
+
+    def _write_some(self, records: Sequence[Record]) -> None:
+        try:
+            self._file.write(lambda database: self._add(database, records))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
+            self._fail(error, len(records))
+            return
+        if self._failing:
+            log.warning("the history goes on; %d records were lost", self.lost)
+            self._told_lost = self.lost
+        self._failing = False
 
     def _fail(self, error: Exception, records: int) -> None:
         self.lost += records
         self._listings.clear()
+        self._polls.clear()
         if self._failing:
             return
         self._failing = True
@@ -251,14 +270,20 @@ class HistoryWriter:
         delivered = [each for each in records if isinstance(each, Delivered)]
         refused = [each for each in records if isinstance(each, LoginRefused)]
         counts: Counter[tuple[int, str]] = Counter()
+        polls: dict[_Poll, list[EndedSession]] = {}
         for session in sorted(sessions, key=lambda each: each.notes.opened):
-            self._add_session(database, session)
+            if (poll := self._like_the_last(session)) is not None:
+                polls.setdefault(poll, []).append(session)
+            else:
+                self._add_session(database, session)
             minute = int(session.until // 60)
             counts[minute, "sessions"] += 1
             counts[minute, "retrieved"] += session.retrieved
             counts[minute, "deleted"] += len(session.notes.committed)
             counts[minute, "octets"] += session.octets
             counts[minute, "seconds"] += max(0.0, session.until - session.notes.opened)  # type: ignore[assignment]
+        for poll, alike in polls.items():
+            self._add_polls(database, poll, alike)
         counts.update((int(each.at // 60), each.outcome) for each in delivered)
         counts.update((int(each.at // 60), "logins refused") for each in refused)
         database.executemany(
@@ -296,7 +321,8 @@ class HistoryWriter:
         notes = session.notes
         assert notes.listing is not None
         listing = self._listing(database, session, notes.listing)
-        if not notes.sent and not notes.committed and self._merge(database, session, listing):
+        is_quiet = not notes.sent and not notes.committed
+        if is_quiet and self._merge(database, session, listing):
             return
         greeting = " ".join(notes.greeting)
         number = database.execute(
@@ -310,6 +336,10 @@ class HistoryWriter:
                 notes.listing.count, listing,
             ),
         ).lastrowid  # fmt: skip
+        if is_quiet and number is not None:
+            self._remember_poll(session, number, listing)
+        else:
+            self._polls.pop((session.account, session.address), None)
         ids, octets = notes.listing.unique_ids, notes.listing.octets
         database.executemany(
             "INSERT INTO retrievals (maildrop, unique_id, session, at, lines, octets)"
@@ -354,7 +384,54 @@ class HistoryWriter:
             " WHERE number = ?",
             (session.until, session.session, as_json(notes.commands), number),
         )
+        self._remember_poll(session, number, listing)
         return True
+
+    def _remember_poll(self, session: EndedSession, number: int, listing: int | None) -> None:
+        key = session.account, session.address
+        self._polls[key] = _Poll(number, listing, session)
+        self._polls.move_to_end(key)
+        if len(self._polls) > REMEMBERED:
+            self._polls.popitem(last=False)
+
+    def _like_the_last(self, session: EndedSession) -> _Poll | None:
+        """The poll that this one is like in all, if it isn't long ago: then they are one row."""
+        notes = session.notes
+        poll = self._polls.get((session.account, session.address))
+        if poll is None or notes.sent or notes.committed:
+            return None
+        last = poll.session
+        before = last.notes
+        assert notes.listing is not None
+        assert before.listing is not None
+        same = (
+            notes.listing.unique_ids is before.listing.unique_ids
+            and notes.greeting == before.greeting
+            and notes.mechanism == before.mechanism
+            and session.ended == last.ended
+            and session.tls == last.tls
+            and session.maildrop == last.maildrop
+            and 0 <= notes.opened - before.opened <= POLLS_SECONDS
+        )
+        return poll if same else None
+
+    def _add_polls(
+        self, database: sqlite3.Connection, poll: _Poll, alike: Sequence[EndedSession]
+    ) -> None:
+        """Count polls with the one that they are like, or anew if it was removed meanwhile."""
+        last = alike[-1]
+        done = database.execute(
+            "UPDATE sessions SET until = ?, times = times + ?, session = ?, commands = ?"
+            " WHERE number = ? AND account = ? AND address = ? AND listing IS ?",
+            (
+                last.until, len(alike), last.session, as_json(last.notes.commands), poll.number,
+                last.account, last.address, poll.listing,
+            ),
+        )  # fmt: skip
+        if not done.rowcount:
+            self._polls.pop((last.account, last.address), None)
+            for each in alike:
+                self._add_session(database, each)
 
     def _listing(
         self, database: sqlite3.Connection, session: EndedSession, listing: Listing

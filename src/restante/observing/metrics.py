@@ -92,6 +92,8 @@ class Metrics(Observer):
     is a registry and no prometheus_client.
     """
 
+    _guarded = False
+
     def __init__(
         self,
         server: Pop3Server,

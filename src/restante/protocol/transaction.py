@@ -69,7 +69,7 @@ def top(session: Session, argument: tuple[MessageNumber, int]) -> Reply | Steps:
 def _fetch(session: Session, number: MessageNumber, lines: int | None) -> Reply | Steps:
     if not _there(session, number):
         return NO_SUCH_MESSAGE
-    if session.headers == "refuse" and number in session.listing.ascii_octets:
+    if number in session.listing.ascii_octets and session.headers == "refuse":
         return Err("message has UTF-8 in its header: send UTF8 first", "UTF8")
     return _send(session, number, lines)
 
@@ -83,7 +83,7 @@ def _send(session: Session, number: MessageNumber, lines: int | None) -> Steps:
         downgrade = number in session.ascii_octets
         octets = session.size(number)
     else:  # of another message perhaps, that a hook has put in its place
-        downgrade = session.downgrades(facts)
+        downgrade = facts.utf8 > 0 and session.downgrades(facts)
         octets = facts.ascii_octets if downgrade else facts.octets
     if lines is not None:
         return Body("top of message follows", content, lines, downgrade)

@@ -223,15 +223,6 @@ class Connection(asyncio.Protocol):
             log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
         await self._performer.release()
 
-    @property
-    def _is_given_up(self) -> bool:
-        """Whether it is the session that ends itself, because of the client's errors."""
-        session, policy = self.session, self.session.policy
-        return (
-            session.failed_logins >= policy.max_failed_logins
-            or session.bad_commands >= policy.max_bad_commands
-        )
-
     def _ended(self, how: str) -> None:
         """Note how the connection ends, unless that is known already."""
         if not self.client.ended:
@@ -309,7 +300,13 @@ class Connection(asyncio.Protocol):
 
     def _end(self, *, unread: bool) -> None:
         """Close after the session's last reply. unread: the client has said more."""
-        self._ended("too many errors" if self._is_given_up else "QUIT")
+        session, policy = self.session, self.session.policy
+        if not self.client.ended:
+            given_up = (
+                session.failed_logins >= policy.max_failed_logins
+                or session.bad_commands >= policy.max_bad_commands
+            )
+            self.client.ended = "too many errors" if given_up else "QUIT"
         if unread:
             self._linger()
         else:
@@ -396,10 +393,11 @@ class Connection(asyncio.Protocol):
         wording = self.session.wording
         wire = reply.wire
         if wire is None or wording is not DEFAULT_WORDING:
-            if type(reply) is Body or type(reply) is Prepared:
+            if type(reply) is Ok or type(reply) is Err:
+                wire = wording.status(reply)
+            elif type(reply) is Body or type(reply) is Prepared:
                 return self._long_reply(reply)
-            wire = wording.encode(reply)
-            if not wire:
+            elif not (wire := wording.encode(reply)):
                 return True
         if self._context.observers.replied:
             self._tell_reply(reply, len(wire))

@@ -36,6 +36,9 @@ class Observer:
     What it raises is logged and changes nothing.
     """
 
+    _guarded = True
+    """Whether what it raises is caught. Of our own, some are sure enough to do without."""
+
     def connected(self, session: ClientSession) -> None:
         """A client was let in, and is about to be greeted."""
 
@@ -148,17 +151,22 @@ class Observers:
 
     def _resolve(self) -> None:
         for event in EVENTS:
-            methods = [
-                getattr(observer, event)
+            told = [
+                observer
                 for observer in self._observers
                 if getattr(type(observer), event) is not getattr(Observer, event)
             ]
-            setattr(self, event, _all(methods) if methods else None)
+            methods = [getattr(observer, event) for observer in told]
+            setattr(self, event, _all(methods, told) if methods else None)
         self.replied = self.reply is not None or self.answered is not None
         self.steps = self.step_begun is not None or self.step_done is not None
 
 
-def _all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
+def _all(
+    methods: Sequence[Callable[..., None]], observers: Sequence[Observer]
+) -> Callable[..., None]:
+    """One function that tells all. observers: whose methods they are."""
+
     def tell(*args: Any) -> None:
         for method in methods:
             try:
@@ -166,16 +174,9 @@ def _all(methods: Sequence[Callable[..., None]]) -> Callable[..., None]:
             except Exception:
                 log.exception("an observer failed: %s", method.__qualname__)
 
-    def tell_one(*args: Any) -> None:
-        try:
-            method(*args)
-        except Exception:
-            log.exception("an observer failed: %s", method.__qualname__)
-
-    if len(methods) > 1:
-        return tell
-    method = methods[0]
-    return tell_one
+    if len(methods) == 1 and not observers[0]._guarded:
+        return methods[0]
+    return tell
 
 
 class AccessLog(Observer):

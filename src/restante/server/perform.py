@@ -107,6 +107,7 @@ class Performer:
 
     __slots__ = (
         "_account",
+        "_call",
         "_client",
         "_context",
         "_login",
@@ -136,6 +137,7 @@ class Performer:
         self._wire = wire
         self.admission: Admission
         self.maildrop: Maildrop | None = None
+        self._call: Caller  # how the maildrop's methods are called
         self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
@@ -146,27 +148,26 @@ class Performer:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
         try:
             if self._context.observers.steps and (step := STEPS.get(type(effect))) is not None:
-                return await self._watched(step, effect)
+                work = self._timed(step, PERFORM[type(effect)](self, effect))
+                if self._context.observers.step_begun is None:
+                    return await work
+                return await in_own_context(work)
             return await PERFORM[type(effect)](self, effect)
         except Exception as error:
             if isinstance(error, ConnectionError) and self._wire.has_left:
                 raise
             return await self.failure(error)
 
-    async def _watched(self, step: Step, effect: Effect) -> object:
-        """Perform an effect that is a step, or two: after the login, the maildrop is opened."""
-        observers = self._context.observers
-        work = PERFORM[type(effect)](self, effect)
-        if observers.step_begun is None:
-            return await self._timed(step, work)
-        return await in_own_context(self._timed(step, work))
-
     async def _timed(self, step: Step, work: Coroutine[Any, Any, object]) -> object:
+        """Do a step's work, and tell who watches steps.
+
+        A login is two steps: once it was proven, the maildrop is opened.
+        """
         failure: Exception | None = None
         self._begin_step(step)
         try:
             result = await work
-            if isinstance(result, Err):
+            if type(result) is Err:
                 failure = Refused(result.text)
             return result
         except Exception as error:
@@ -218,13 +219,8 @@ class Performer:
         context, claim = self._context, effect.claim
         login = context.backend.login_name(claim.name)
         wait = self.admission.ask(login)
-        if wait != 0:
-            if wait is not None and (tell := context.observers.delayed) is not None:
-                tell(self._client, wait)
-            if not await take_turn(context, wait, self._wire.stays):
-                if (tell := context.observers.refused) is not None:
-                    tell(self._client, claim, "held off")
-                return TOO_MANY_TRIES
+        if wait != 0 and not await self._waited(claim, wait):
+            return TOO_MANY_TRIES
         begun = monotonic()
         refusal = LOGIN_FAILED
         self._account = None
@@ -232,7 +228,10 @@ class Performer:
         self._peer.admit = self._admit
         self._peer.goes_first = self.admission.goes_first
         try:
-            maildrop = await self._opened(claim)
+            if context.hooks.authenticate:
+                maildrop = await self._opened_by_handlers(claim)
+            else:
+                maildrop = await context.backend.log_in(claim, self._peer)
             if maildrop is not None:
                 return await self._welcome(claim, maildrop)
         except Pop3Error as error:
@@ -251,16 +250,24 @@ class Performer:
         await refuse(context, self.admission, claim, begun)
         return refusal
 
-    async def _opened(self, claim: Claim) -> Maildrop | None:
-        """The maildrop that a claim opens; None when it is refused."""
-        backend = self._context.backend
-        if not self._context.hooks.authenticate:
-            return await backend.log_in(claim, self._peer)
+    async def _waited(self, claim: Claim, wait: float | None) -> bool:
+        """Wait until a login may be looked at. False: it is held off."""
+        observers = self._context.observers
+        if wait is not None and (tell := observers.delayed) is not None:
+            tell(self._client, wait)
+        if await take_turn(self._context, wait, self._wire.stays):
+            return True
+        if (tell := observers.refused) is not None:
+            tell(self._client, claim, "held off")
+        return False
+
+    async def _opened_by_handlers(self, claim: Claim) -> Maildrop | None:
+        """The maildrop that the handlers of `authenticate` open; None when they refuse."""
         account = await self._authenticated(claim)
         if account is None:
             return None
         self._peer.admit(account)
-        return await backend.open(account)
+        return await self._context.backend.open(account)
 
     async def _authenticated(self, claim: Claim) -> Account | None:
         """Whom the handlers of `authenticate` let in. Every one of them must say yes."""
@@ -311,6 +318,7 @@ class Performer:
         """Begin the session that a login has opened."""
         session, context = self._session, self._context
         self.maildrop = maildrop
+        self._call = context.call_blocking if maildrop.blocking else context.call_quick
         if maildrop.lease.expires is not None:
             self._plan_renewal(maildrop.lease.expires)
         try:
@@ -383,13 +391,6 @@ class Performer:
 
     # Messages
 
-    @property
-    def _call(self) -> Caller:
-        """How the maildrop's methods are called."""
-        assert self.maildrop is not None
-        context = self._context
-        return context.call_blocking if self.maildrop.blocking else context.call_quick
-
     async def _fetch(self, effect: Fetch) -> Content:
         maildrop = self.maildrop
         assert maildrop is not None
@@ -436,9 +437,8 @@ class Performer:
         if maildrop is None:
             return
         try:
-            call = self._call
             self.maildrop = None
-            await call(maildrop.close)
+            await self._call(maildrop.close)
         except Exception as error:
             await self._context.hooks.report(error, self._client, "closing a maildrop")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 from pathlib import Path
@@ -13,6 +15,9 @@ from restante.protocol.listing import UniqueId
 from restante.stores.memory import MemoryStore
 from restante.testing.changes import Changes
 
+MAX_MADE = 10_000
+"""Accounts beyond which none is made for a name that has none."""
+
 TIMEOUT = 5.0
 """Seconds that is waited for what doesn't come."""
 
@@ -23,7 +28,24 @@ class Accounts(StaticAccounts):
     """Accounts of a test, which may be added while the server runs.
 
     Mechanisms that need the password itself are announced before there is an account.
+    make: makes an account for a name that has none; None: such a name is nobody's.
     """
+
+    make: Callable[[str], object] | None = None
+
+    def lookup(self, name: str) -> Account | None:
+        return super().lookup(name) or (self._made(name) and super().lookup(name)) or None
+
+    def lookup_address(self, address: str) -> Account | None:
+        found = super().lookup_address(address)
+        return found or (self._made(address) and super().lookup_address(address)) or None
+
+    def _made(self, name: str) -> bool:
+        if self.make is None or len(self.list()) >= MAX_MADE:
+            return False
+        with suppress(ValueError):  # it can be nobody's name, or another thread was quicker
+            self.make(name)
+        return True
 
     def held_schemes(self) -> frozenset[str]:
         return super().held_schemes() | {"PLAIN"}

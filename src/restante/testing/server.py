@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
+from threading import main_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, get_args
-from weakref import finalize
+from weakref import WeakMethod, finalize
 
 from restante.accounts.account import Account
 from restante.server.listen.listener import Listener
@@ -21,6 +23,7 @@ from restante.server.settings import SettingsGiven
 from restante.server.tls.settings import Certificate, ClientCertificates, TlsSettings
 from restante.testing.account import TIMEOUT, Accounts, MailAccount, WatchedStore
 from restante.testing.changes import Changes
+from restante.testing.faults import Fault, Faults
 from restante.testing.recording import RawTap, RecordedSession, Recorder, report
 from restante.testing.wire import wiring_of
 
@@ -65,7 +68,11 @@ class MailServer:
     oauth: offer OAUTHBEARER and XOAUTH2 for the tokens of `issuer`; it needs the extra `oauth`.
         Or a `restante.OAuth`.
     kerberos: a `restante.Kerberos`, for GSSAPI.
+    any_login: every name is an account's, with any password, and gets mail. What is before an
+        "@" says whose maildrop it is. Or a function, which is called with each account that is
+        made so, before it is used.
     record_secrets: show passwords in the recordings, too.
+    faults: what goes wrong from the beginning; see `fault`.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
     settings: of `restante.Settings`, such as `mechanisms`, `ntlm`, `use_auth`.
 
@@ -86,7 +93,9 @@ class MailServer:
         smtp: bool = False,
         oauth: OAuth | bool = False,
         kerberos: Kerberos | None = None,
+        any_login: bool | Callable[[MailAccount], object] = False,
         record_secrets: bool = False,
+        faults: Sequence[Fault | str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         tls_port: int = 0,
@@ -103,6 +112,10 @@ class MailServer:
         self._smtp: SmtpListener | None = None
         secrets = None if record_secrets else partial(_passwords, self._handles)
         self._recorder = Recorder(self._changes.tell, secrets)
+        self._faults = Faults(*faults, on_fired=self._recorder.fired)
+        self._fails = False
+        if any_login:
+            self._accounts.make = _unless_gone(WeakMethod(self._make_account), any_login)
         self._running = _Running()
         self._addresses: list[tuple[str, int]] = []
         listeners = _listeners(host, port, tls_port, tls, secure=certificate is not None)
@@ -110,7 +123,7 @@ class MailServer:
             tls_settings = self._tls_settings(certificate, client_certificates, stack)
             self._pop3 = Pop3Server(
                 accounts=self._accounts,
-                store=self._store,
+                store=self._faults.wrap_store(self._store),
                 listeners=listeners,
                 tls_settings=tls_settings,
                 oauth=self._oauth(oauth, stack),
@@ -120,6 +133,8 @@ class MailServer:
             )
             self._pop3.observe(self._recorder)
             wiring_of(self._pop3).taps.append(RawTap(self._recorder))
+            if faults:
+                self._fail()
             if smtp:
                 from restante.testing.smtp import SmtpListener  # noqa: PLC0415
 
@@ -152,6 +167,8 @@ class MailServer:
                     ' server: give certificate="valid"'
                 )
             return None
+        if isinstance(given, Certificate) and client_certificates == "none":
+            return TlsSettings(given)
         from restante.testing.authority import Authority  # noqa: PLC0415 - needs an extra
 
         self._ca = stack.enter_context(Authority())
@@ -190,10 +207,38 @@ class MailServer:
         self._handles[name] = made
         return made
 
+    def _make_account(self, told: bool | Callable[[MailAccount], object], name: str) -> None:
+        maildrop = (name.partition("@")[0] or name).lower()
+        made = self.account(name, token_hex(16), maildrop=maildrop, check_password=_is_right)
+        if callable(told):
+            told(made)
+
     @property
     def accounts(self) -> dict[str, MailAccount]:
         """The accounts by name."""
         return dict(self._handles)
+
+    # What goes wrong
+
+    def fault(self, *faults: Fault | str) -> None:
+        """Have faults of `restante.testing.faults` happen from now on, in connections to come.
+
+        Each is a fault, or its text. What has happened is in the recordings.
+        Raises FaultError for one that can't be, or that excludes another; then none is added.
+        """
+        self.faults.add(*faults)
+
+    @property
+    def faults(self) -> Faults:
+        """The server's faults, to be removed or counted."""
+        self._fail()
+        return self._faults
+
+    def _fail(self) -> None:
+        """Let faults take part. Where there are none, nobody is asked."""
+        if not self._fails:
+            self._fails = True
+            self._faults.attach(self._pop3)
 
     # Where it is
 
@@ -238,7 +283,9 @@ class MailServer:
         """The authority of the certificate: `path` of its PEM file, `ssl_context()` for a client,
         `client_certificate(name)` for EXTERNAL."""
         if self._ca is None:
-            raise RuntimeError(f"ca: {_WITHOUT_TLS}")
+            raise RuntimeError(
+                'ca: the server has no authority of its own: give certificate="valid"'
+            )
         return self._ca
 
     @property
@@ -416,12 +463,27 @@ class _Running:
 def _abandoned(running: _Running, where: tuple[str, int]) -> None:
     """A server has come to nothing that nobody closed."""
     was_open = running.loop is not None
-    with suppress(RuntimeError):  # the program ends, and has no threads to end it in order
+    if main_thread().is_alive():
         running.close()
+    else:  # the program ends, and with it the thread: there is only this to be tidied up
+        running.held.close()
     if was_open:
         file, line = where
         text = f"a MailServer made at {file}:{line} was not closed: use `with`, or call close()"
         warnings.warn_explicit(text, ResourceWarning, file, line)
+
+
+def _unless_gone(
+    make: WeakMethod[Callable[[bool | Callable[[MailAccount], object], str], None]],
+    told: bool | Callable[[MailAccount], object],
+) -> Callable[[str], None]:
+    """Makes accounts, without keeping the server from its end."""
+
+    def make_account(name: str) -> None:
+        if (method := make()) is not None:
+            method(told, name)
+
+    return make_account
 
 
 def _caller() -> tuple[str, int]:
@@ -441,6 +503,10 @@ async def _close(pop3: Pop3Server, smtp: SmtpListener | None) -> None:
     if smtp is not None:
         await smtp.close(DRAIN_SECONDS)
     await pop3.close()
+
+
+def _is_right(password: str) -> bool:
+    return True
 
 
 def _passwords(accounts: Mapping[str, MailAccount]) -> list[str]:

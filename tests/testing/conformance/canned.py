@@ -53,10 +53,11 @@ class Canned:
         self.mail: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.holder: object = None
-        self.closing: float = 0.0
         self.stls_gone = False
         for each in CORPUS.values():
             self.put(each.octets)
+        self.started = True
+        self.removed = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
@@ -65,9 +66,12 @@ class Canned:
         self._acceptor.start()
 
     raw = True
+    started = False
 
     def put(self, message: bytes) -> None:
         """Also the way in for the checks."""
+        if self.started and "loses-mail" in self.flags:
+            return
         if not message.endswith(b"\r\n"):
             message += b"\r\n"
         unique_id = f"id{len(self.mail) if 'ids-reused' in self.flags else next(self.ids)}"
@@ -135,10 +139,10 @@ class Session:
         except (Closed, OSError, ValueError):
             pass
         finally:
-            if self.server.holder is self and "lock-stuck" not in self.flags:
-                self.server.holder = None
             if self.logged_in and "removes-anyway" in self.flags:
                 self.remove()
+            if self.server.holder is self and "lock-stuck" not in self.flags:
+                self.server.holder = None
             if isinstance(self.conn, ssl.SSLSocket) and "no-close-notify" not in self.flags:
                 with contextlib.suppress(OSError, ValueError):
                     self.conn.settimeout(0.5)
@@ -152,8 +156,7 @@ class Session:
             b"<%d.%d@canned>" % (time.time_ns(), secrets.randbelow(10**6))
         )  # fmt: skip
         self.stamp = stamp
-        if self.inside or "greets-late" not in self.flags:
-            self.say("", b"+OK canned " + stamp + b"\r\n")
+        self.say("", b"+OK canned " + stamp + b"\r\n")
         while True:
             line = self.line()
             reply = self.answer(line)
@@ -171,12 +174,16 @@ class Session:
     def handshake(self) -> bool:
         context = self.server.context
         assert context is not None
+        clear = self.conn.dup() if "talks-in-clear" in self.flags else None
         try:
             self.conn = context.wrap_socket(self.conn, server_side=True)
-        except (OSError, ValueError) as error:
-            if "talks-in-clear" in self.flags and isinstance(error, ssl.SSLError):
-                self.conn.send(b"-ERR no handshake\r\n")
+        except (OSError, ValueError):
+            if clear is not None:
+                clear.sendall(b"-ERR no handshake\r\n")
             return False
+        finally:
+            if clear is not None:
+                clear.close()
         self.inside = True
         return True
 
@@ -193,11 +200,9 @@ class Session:
                 if self.buffer == b"QUIT" and "half-quit" in self.flags:
                     self.remove()
                 raise Closed
-            self.buffer += data
+            self.buffer += data.replace(b"\r", b"\n") if "cr-ends" in self.flags else data
             if "no-octets" in self.flags and not data.endswith(b"\n"):
                 self.buffer = b""
-        if "endless" in self.flags and len(self.buffer) > 100_000:
-            time.sleep(2)
         line, _, rest = self.buffer.partition(b"\n")
         self.buffer = b"" if whole_reads else rest
         if "cuts-lines" in self.flags and len(line) > 39:
@@ -228,14 +233,13 @@ class Session:
         if "case" not in self.flags:
             name = name.upper()
         method = getattr(self, f"do_{name}", None)
-        if method is None or ((name in TRANSACTION) > self.logged_in and "no-states" in self.flags):
-            if method is not None or "takes-unknown" in self.flags:
-                return b"+OK\r\n"
+        out_of_state = method is not None and (name in TRANSACTION) > self.logged_in
+        if out_of_state and "no-states" in self.flags:
+            return b"+OK\r\n"
+        if method is None and "takes-unknown" in self.flags:
+            return b"+OK\r\n"
         if method is None:
             self.bad += 1
-            if "nul-kills" in self.flags and b"\0" in line:
-                self.server.close_listener()
-                raise Closed
             return b"CLOSE" if "impatient" in self.flags and self.bad > 1 else (
                 b"-ERR unknown command\r\n"
             )  # fmt: skip
@@ -300,6 +304,8 @@ class Session:
             return b"-ERR [AUTH] wrong\r\n"
         with self.server.lock:
             if self.server.holder not in (None, self) and "shared" not in self.flags:
+                if "waits" in self.flags:
+                    return b""
                 if "closes-busy" in self.flags:
                     return b"CLOSE"
                 if "evicts" in self.flags:
@@ -379,6 +385,8 @@ class Session:
         return self.enter(user, digest == right and "cram-broken" not in self.flags)
 
     def do_STLS(self, rest: bytes) -> bytes:
+        if "no-stls" in self.flags:
+            return b"-ERR not now\r\n"
         if self.inside or self.server.context is None:
             return b"+OK\r\n" if "stls-again" in self.flags else b"-ERR TLS already\r\n"
         if rest and "stls-argument" not in self.flags:
@@ -422,6 +430,7 @@ class Session:
             gone.append(gone[0] % len(self.snapshot) + 1)
         for number in gone:
             self.server.mail.pop(self.snapshot[number - 1], None)
+            self.server.removed += 1
         if gone and "renames" in self.flags:
             self.server.mail = {f"new-{key}": each for key, each in self.server.mail.items()}
 
@@ -434,7 +443,10 @@ class Session:
         names = self.snapshot
         if "renumbers-live" in self.flags:
             names = [each for each in names if each in self.server.mail]
-        shown = {number: name for number, name in enumerate(names, 1) if number not in self.marks}
+        first = 1 + (self.server.removed if "numbers-go-on" in self.flags else 0)
+        shown = {
+            number: name for number, name in enumerate(names, first) if number not in self.marks
+        }
         if self.marks and "renumbers" in self.flags:
             return dict(enumerate(shown.values(), 1))
         if "lists-marked" in self.flags:

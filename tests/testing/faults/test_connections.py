@@ -23,6 +23,7 @@ from restante.testing.faults import (
     Reset,
     Split,
 )
+from restante.testing.wire import wiring_of
 from tests.conftest import Authority
 from tests.testing.faults.harness import FIRST, eventually, failing
 
@@ -41,7 +42,7 @@ def test_a_connection_is_refused_before_the_greeting() -> None:
 def test_a_connection_is_refused_before_tls(authority: Authority) -> None:
     with failing(ConnectionRefused(), tls="implicit", certificate=authority.certificate) as server:
         with pytest.raises(ConnectionResetError), server.connect() as client:
-            client.encrypt(authority.client_context())
+            client.rest()
         assert server.fired == [ConnectionRefused()]
 
 
@@ -59,6 +60,7 @@ def test_a_hanging_connection_ends_with_its_client() -> None:
             client.send("STAT")
             assert client.quiet(0.05)
         eventually(lambda: server.server.sessions == 0)
+        assert wiring_of(server.server).wires == set()
 
 
 @pytest.mark.parametrize("when", ["greeting", "USER", "RETR"])
@@ -144,7 +146,7 @@ def test_half_closed_a_connection_still_takes_commands() -> None:
 
 
 def test_a_reply_is_late() -> None:
-    with failing(Delay("STAT", seconds=0.1)) as server, server.log_in() as client:
+    with failing(Delay("STAT", seconds=0.5)) as server, server.log_in() as client:
         client.send("STAT")
         assert client.quiet(0.02)
         assert client.line() == b"+OK 2 57\r\n"
@@ -175,10 +177,9 @@ def test_replies_are_split_at_every_octet() -> None:
 
 
 def test_replies_leave_together() -> None:
-    with failing(Coalesce("NOOP")) as server, server.log_in() as client:
+    with failing(Coalesce("NOOP", seconds=0.5)) as server, server.log_in() as client:
         before = len(server.sends.pieces)
-        client.send("NOOP")
-        client.send("STAT")
+        client.send("NOOP", "STAT")
         assert [client.line(), client.line()] == [b"+OK\r\n", b"+OK 2 57\r\n"]
         assert server.sends.pieces[before:] == [b"+OK\r\n+OK 2 57\r\n"]
 
@@ -207,6 +208,7 @@ def test_the_handshake_of_stls_is_cut(authority: Authority) -> None:
             with pytest.raises((ConnectionError, ssl.SSLError)):
                 client.encrypt(authority.client_context())
         eventually(lambda: not server.server.sessions)
+        assert wiring_of(server.server).wires == set()
 
 
 def test_stls_is_offered_and_refused(authority: Authority) -> None:

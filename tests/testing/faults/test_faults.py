@@ -230,6 +230,14 @@ def test_octets_that_drip_until_a_reset() -> None:
 # When
 
 
+def test_an_argument_is_compared_word_by_word() -> None:
+    with failing(NoReply("TOP 1", once=True)) as server, server.log_in() as client:
+        assert client.ask("TOP 11 0") == b"-ERR no such message\r\n"
+        client.send("TOP 1 0")
+        assert client.ask("NOOP") == b"+OK\r\n"
+        assert server.fired == [NoReply("TOP 1", once=True)]
+
+
 def test_the_nth_time_within_a_session() -> None:
     with failing(NoReply("NOOP", nth=2)) as server:
         for _ in range(2):

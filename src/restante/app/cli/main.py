@@ -40,9 +40,15 @@ COMMANDS = Group(
         ),
         "conformance": Lazy(
             f"{_HERE}.conformance:conformance",
-            "Check any POP3 server: what it does right and wrong.",
+            "Check a POP3 server: what it does right and wrong, and by which sentence.",
         ),
-        "show": Lazy(f"{_HERE}.show:show", "Print files for systemd, fail2ban or logrotate."),
+        "show": Lazy(
+            f"{_HERE}.show:show",
+            "Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.",
+        ),
+        "fake": Lazy(
+            f"{_HERE}.fake:fake", "Run a throw-away server for tests, which may fail on purpose."
+        ),
         "cert": Lazy(f"{_HERE}.cert:cert", "Make a certificate for development, signed by itself."),
     },
     example="serve",

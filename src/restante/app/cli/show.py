@@ -14,6 +14,8 @@ FOLDERS = {
     "systemd": Path("/etc/systemd/system"),
     "fail2ban": Path("/etc/fail2ban"),
     "logrotate": Path("/etc/logrotate.d"),
+    "grafana": Path("/var/lib/grafana/dashboards"),
+    "alerts": Path("/etc/prometheus/rules"),
 }
 """Where the files of each kind belong."""
 
@@ -27,7 +29,7 @@ def show(
         Path | None, Option("--to", help="Write the files below this folder, e.g. /etc/fail2ban.")
     ] = None,
 ) -> None:
-    """Print files for systemd, fail2ban or logrotate.
+    """Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.
 
     Each goes where the comment before it says. With --to they are written below a folder; files
     that are there already are replaced.

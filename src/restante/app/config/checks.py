@@ -17,7 +17,7 @@ from typing import Any, get_args
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import needs_rehash, split_credential, verify
-from restante.app import build
+from restante.app import build, tracing
 from restante.app.accounts import (
     ReplaceableAccounts,
     find_account,
@@ -33,6 +33,7 @@ from restante.app.config.settings import (
     ConsoleSection,
     Kind,
     LmtpSection,
+    MetricsSection,
     Pop3Section,
     Secret,
     Settings,
@@ -42,12 +43,15 @@ from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
 from restante.app.guard import make_guard
 from restante.app.maildrops import make_store
+from restante.app.metrics import library_problem
 from restante.app.tls import certificates
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
 
 Finding = tuple[str, str]
 """A key, and what is wrong with it."""
+
+_Listens = SmtpSection | LmtpSection | ConsoleSection | MetricsSection
 
 
 def check(loaded: Loaded) -> list[Problem]:
@@ -76,10 +80,11 @@ def _value(settings: Settings, key: str) -> str:
 def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     """All that is listened on: key, host, port."""
     found = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
-    sections: tuple[tuple[str, SmtpSection | LmtpSection | ConsoleSection], ...] = (
+    sections: tuple[tuple[str, _Listens], ...] = (
         ("smtp.port", settings.smtp),
         ("lmtp.port", settings.lmtp),
         ("console.port", settings.console),
+        ("metrics.port", settings.metrics),
     )
     for key, section in sections:
         if section.port != "off":
@@ -87,9 +92,20 @@ def addresses(settings: Settings) -> list[tuple[str, str, int]]:
     return found
 
 
+def _observing(settings: Settings) -> Iterator[Finding]:
+    """What metrics and traces need beside the server."""
+    metrics = settings.metrics
+    if metrics.is_wanted and (problem := library_problem()):
+        yield "metrics.port" if metrics.port != "off" else "metrics.socket", problem
+    if settings.tracing.enabled and (problem := tracing.library_problem()):
+        yield "tracing.enabled", problem
+    if metrics.names and not metrics.is_wanted:
+        yield "metrics.names", "has no effect; allowed: with metrics.port or metrics.socket"
+
+
 def _ports(settings: Settings) -> Iterator[Finding]:
     found = addresses(settings)
-    mail = [key for key, _, _ in found if key != "console.port"]
+    mail = [key for key, _, _ in found if key not in ("console.port", "metrics.port")]
     if not mail and settings.lmtp.socket is None:
         yield "pop3.port", "nothing to listen on: every port is off"
     for i, (key, host, port) in enumerate(found):
@@ -265,7 +281,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 def _files(settings: Settings) -> Iterator[Finding]:
     """Files that the server makes, in folders that it doesn't make."""
     made = {settings.server.data, settings.mail_folder}
-    for key, file in (("log.file", settings.log.file), ("lmtp.socket", settings.lmtp.socket)):
+    sockets = {"lmtp.socket": settings.lmtp.socket, "metrics.socket": settings.metrics.socket}
+    for key, file in {"log.file": settings.log.file, **sockets}.items():
         if file is None:
             continue
         if not file.parent.is_dir() and file.parent not in made:
@@ -274,12 +291,13 @@ def _files(settings: Settings) -> Iterator[Finding]:
             yield key, f"{file.parent} isn't a folder that this user can write to"
         elif file.is_dir():
             yield key, "is a folder; allowed: the path of a file"
-        elif key == "lmtp.socket" and file.exists() and not file.is_socket():
+        elif key in sockets and file.exists() and not file.is_socket():
             yield key, "there is a file that isn't a socket"
         elif key == "log.file" and file.exists() and not os.access(file, os.W_OK):
             yield key, "can't be written to by this user"
-    if settings.lmtp.socket is not None and _is_too_long(settings.lmtp.socket):
-        yield "lmtp.socket", f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
+    for key, path in sockets.items():
+        if path is not None and _is_too_long(path):
+            yield key, f"is longer than a socket's path may be, {MAX_SOCKET_PATH} octets"
 
 
 def _is_too_long(path: Path) -> bool:
@@ -563,6 +581,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_maildrops, False),
     (_accounts, False),
     (_login, False),
+    (_observing, False),
     (_idle, False),
     (_delivery, False),
     (_console, False),

@@ -384,6 +384,24 @@ class LogSection:
 
 
 @dataclass(frozen=True)
+class MetricsSection:
+    host: str = listen_host()
+    port: Port = listen_port("off")
+    socket: Path | None = described(None, "the path of a Unix socket")
+    names: tuple[str, ...] = described((), "host names")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to count for."""
+        return self.port != "off" or self.socket is not None
+
+
+@dataclass(frozen=True)
+class TracingSection:
+    enabled: bool = False
+
+
+@dataclass(frozen=True)
 class ConsoleSection:
     host: str = listen_host()
     port: Port = listen_port("off")
@@ -412,6 +430,8 @@ class Settings:
     clients: ClientsSection = table(ClientsSection)
     history: HistorySection = table(HistorySection)
     log: LogSection = table(LogSection)
+    metrics: MetricsSection = table(MetricsSection)
+    tracing: TracingSection = table(TracingSection)
     console: ConsoleSection = table(ConsoleSection)
 
     @property

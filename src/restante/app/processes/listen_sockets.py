@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Given:
     listening: the sockets, in the order of the configuration: POP3, SMTP, LMTP.
     tls, mail_tls: made before the fork, so that all workers' session tickets are one another's.
     key, writer: of the guard; see `restante.guard`. workers: how many there are.
+    values: where metrics are counted, shared with the supervisor; None: they aren't.
     """
 
     listening: Sequence[tuple[Endpoint, Sequence[socket.socket]]] = ()
@@ -59,6 +60,7 @@ class Given:
     key: bytes = field(default=b"", repr=False)
     writer: int = 0
     workers: int = 1
+    values: MutableSequence[float] | None = None
 
     def sockets(self, protocol: str) -> list[Sequence[socket.socket]]:
         """Those of a protocol, each address apart."""

@@ -17,14 +17,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from restante.app import metrics
 from restante.app.config.load import Loaded
 from restante.app.errors import StartError
+from restante.app.http_endpoint import HttpEndpoint
 from restante.app.processes import admin_client, worker
 from restante.app.processes.admin_socket import AdminSocket, address_rows
 from restante.app.processes.console_process import ConsoleProcess
 from restante.app.processes.control import ControlError, Link, Message, batches
 from restante.app.processes.counters import Counters
-from restante.app.processes.listen_sockets import Bound, Given, close_all
+from restante.app.processes.listen_sockets import Bound, Endpoint, Given, close_all
 from restante.app.processes.memory import freeze_objects
 from restante.app.processes.worker_news import SESSION_QUESTIONS
 from restante.app.processes.worker_slots import WorkerSlot
@@ -73,12 +75,16 @@ class Supervisor:
         self._loop_factory = loop_factory
         tls, mail_tls = self._tls = make_all_tls(loaded.settings)
         key, writer = os.urandom(32), new_writer()
+        counted = loaded.settings.metrics.is_wanted
+        self._metrics = metrics.bind(loaded.settings)
+        self._reloads = 0
         self._slots = [
             WorkerSlot(
                 number,
                 Given(
                     [(each.endpoint, each.shares[number]) for each in bound],
                     tls, mail_tls, key, writer, workers,
+                    metrics.shared_values() if counted else None,
                 ),
             )
             for number in range(workers)
@@ -88,6 +94,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._woken, self._wake = socket.socketpair()
         self._admin = AdminSocket(self._selector, loaded.settings.admin_socket, self._answer)
+        self._scraped = self._open_metrics() if counted else None
         self._announced = False
         self._failure: str | None = None
         self._stopping: float | None = None
@@ -116,6 +123,22 @@ class Supervisor:
         if self._failure is not None:
             raise StartError(self._failure)
         log.info("stopped")
+
+    def _open_metrics(self) -> HttpEndpoint:
+        scrapes = metrics.Scrapes(
+            [slot.given.values for slot in self._slots if slot.given.values is not None],
+            lambda: [slot.state for slot in self._slots],
+            lambda: sum(max(0, slot.restarts) for slot in self._slots),
+            lambda: self._reloads,
+        )
+        listening = [each for _, each in self._metrics]
+        names = metrics.names(self._loaded.settings)
+        return HttpEndpoint(self._selector, listening, scrapes, names)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What is listened on."""
+        return [each.endpoint for each in self._bound] + [each for each, _ in self._metrics]
 
     # Signals
 
@@ -163,6 +186,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         log.info("reloading")
+        self._reloads += 1
         fresh = read_again(self._loaded, self._reread)
         if fresh is not None:
             self._loaded = with_static_accounts(self._loaded, fresh.settings)
@@ -196,6 +220,8 @@ class Supervisor:
                     slot.stuck = True
                     log.error("worker %d has not answered for %d seconds", slot.pid, STUCK_SECONDS)
         self._admin.check_timeouts(now)
+        if self._scraped is not None:
+            self._scraped.check_timeouts(now)
         if self._console is not None and self._announced and self._stopping is None:
             self._console.check(now)
 
@@ -242,6 +268,8 @@ class Supervisor:
         """In a new worker: close the sockets of the supervisor and of other workers."""
         self._selector.close()
         self._admin.close_sockets()
+        if self._scraped is not None:
+            self._scraped.close()
         if self._console is not None:
             self._console.close_sockets()
         for each in (self._woken, self._wake):
@@ -270,6 +298,8 @@ class Supervisor:
         if slot.link is not None:
             self._on_link(slot, selectors.EVENT_READ)
         self._close_link(slot)
+        if slot.given.values is not None:
+            metrics.forget_gauges(slot.given.values)
         pid, slot.pid = slot.pid, 0
         self._admin.worker_ended(pid)
         self._has_reloaded(slot)  # as its successor has
@@ -309,6 +339,9 @@ class Supervisor:
         for slot in self._slots:
             self._close_link(slot)
         self._admin.close()
+        if self._scraped is not None:
+            self._scraped.close()
+        metrics.close(self._metrics)
         if self._console is not None:
             self._console.close()
         signal.set_wakeup_fd(-1)
@@ -428,7 +461,7 @@ class Supervisor:
                 self._select(slot)
             return [], {slot.pid for slot in asked}
         if question == "addresses":
-            return address_rows(each.endpoint for each in self._bound), set()
+            return address_rows(self.endpoints), set()
         return [self._status(slot) for slot in self._slots if question == "status"], set()
 
     def _status(self, slot: WorkerSlot) -> admin_client.Row:

@@ -7,6 +7,14 @@ class Failed(Exception):
     """The server doesn't do what the check asks for; the text says what it did."""
 
 
+class Closed(Failed):
+    """The server has closed the connection where a reply was due."""
+
+
+class Silent(Failed):
+    """No reply came in time."""
+
+
 class NotApplicable(Exception):
     """The check says nothing about this server; the text says why."""
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from itertools import groupby
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from restante.testing.conformance.check import Check
 from restante.testing.conformance.levels import Level
 from restante.testing.conformance.run import Outcome, Report, Result
+
+ENDS = 3
+"""Lines at each end of a long reply that are shown."""
 
 FORMATS = ("table", "json", "junit")
 
@@ -58,8 +62,13 @@ def as_table(report: Report, *, dialogues: bool = True) -> str:
 
 
 def shortened(dialogue: Collection[str], most: int = 40) -> list[str]:
-    """The end of a dialogue, which is what matters."""
-    lines = list(dialogue)
+    """The end of a dialogue, which is what matters, and of long replies a few lines."""
+    lines: list[str] = []
+    for start, run in groupby(dialogue, lambda line: line.partition(":")[0]):
+        same = list(run)
+        left = len(same) - 2 * ENDS
+        middle = [f"{start}: … {left} lines"]
+        lines += same if left < 2 else [*same[:ENDS], *middle, *same[-ENDS:]]
     left = len(lines) - most
     return lines if left <= 0 else [f"… {left} lines before", *lines[-most:]]
 

@@ -18,6 +18,9 @@ CHECK_SECONDS = 120.0
 
 SLOW_SECONDS = 660.0
 
+MAX_REASON = 300
+"""Characters of a reason: a server may have said anything."""
+
 
 class Outcome(Enum):
     """How a check ended."""
@@ -137,7 +140,8 @@ def run_one(target: Target, state: State, check: Check) -> Result:
     finally:
         probe.leave()
     seconds = time.monotonic() - began
-    return Result(check, outcome, reason, tuple(probe.recording.lines), seconds)
+    reason = probe.recording.masked(reason)
+    return Result(check, outcome, reason[:MAX_REASON], tuple(probe.recording.lines), seconds)
 
 
 def _look(probe: Probe, need: str) -> None:
@@ -145,7 +149,7 @@ def _look(probe: Probe, need: str) -> None:
     target = probe.target
     if need == LOGIN and target.user is None:
         raise NotApplicable("no account was given")
-    if need == MAIL and probe.state.has_mail is not True:
+    if need == MAIL and not probe.state.has_mail:
         _look_for_mail(probe)
     if need == WRITE and target.seed is None:
         raise NotApplicable("the account may not be emptied (--write)")
@@ -167,11 +171,12 @@ def _look(probe: Probe, need: str) -> None:
 def _look_for_mail(probe: Probe) -> None:
     """Where the account may be emptied the corpus is brought in; else there must be some mail."""
     if probe.target.seed is not None:
-        wire, _ = probe.session()
+        probe.fill()
     else:
         wire = probe.login()
         probe.need_message(wire)
-    wire.leave()
+        wire.leave()
+    probe.state.has_mail = True
 
 
 def _offers_stls(probe: Probe) -> bool:

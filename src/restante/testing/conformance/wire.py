@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from restante.testing.conformance.failures import Failed
+from restante.testing.conformance.failures import Closed, Failed, Silent
 
 SHOWN_OCTETS = 400
 """Of a piece that is sent or received in one go, how many octets a report shows."""
+
+OCTET_SECONDS = 0.02
+"""Between octets that shall come in segments of their own."""
 
 MAX_REPLY = 64 * 1024 * 1024
 """Octets of one reply. A server that never ends must not fill the memory."""
@@ -38,6 +41,12 @@ class Recording:
         """A name for one more connection."""
         self._connections += 1
         return str(self._connections)
+
+    def masked(self, text: str) -> str:
+        """A text without the secrets: a server may have repeated them."""
+        for secret in self._secrets:
+            text = text.replace(secret.decode("utf-8", "replace"), "****")
+        return text
 
     def add(self, name: str, what: str, data: bytes) -> None:
         """what: "C" the client sent, "S" the server sent, "*" something else happened."""
@@ -138,6 +147,7 @@ class Wire:
         """Send each octet in a segment of its own."""
         for at in range(len(data)):
             self.send(data[at : at + 1])
+            time.sleep(OCTET_SECONDS)
         self.sent = data.rstrip(b"\r\n")
 
     def receive(self) -> bytes:
@@ -163,12 +173,12 @@ class Wire:
         try:
             data = self.receive()
         except TimeoutError:
-            raise Failed(
+            raise Silent(
                 f"no reply to {shown(self.sent)} within {self.timeout:g} s"
                 + (f"; the beginning was {shown(bytes(self._buffer))}" if self._buffer else "")
             ) from None
         if not data:
-            raise Failed(
+            raise Closed(
                 f"the server closed the connection instead of answering {shown(self.sent)}"
             )
         self._buffer += data

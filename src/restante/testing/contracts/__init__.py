@@ -9,7 +9,12 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-import pytest
+from restante.extras import missing
+
+try:
+    import pytest
+except ImportError as error:
+    raise ImportError(missing("testing", "restante.testing.contracts", "pytest", error)) from error
 
 # Their assertions explain themselves, as in test modules. That must be said before they load.
 pytest.register_assert_rewrite(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from urllib.parse import quote, unquote_to_bytes
 
 from restante.protocol.commands import COMMANDS
@@ -67,12 +67,14 @@ class Opened(Protocol):
 class _Kinds(type):
     """The classes of faults: a misspelt field is answered by those there are."""
 
-    def __call__(cls, *args: Any, **values: Any) -> Any:
-        known = [each.name for each in fields(cls) if each.init]  # type: ignore[arg-type]
-        for name in values:
-            if name not in known:
-                raise TypeError(f"{cls.__name__}: {unknown_setting(name, known)}")
-        return super().__call__(*args, **values)
+    if not TYPE_CHECKING:  # type checkers know the fields themselves
+
+        def __call__(cls, *args, **values):
+            known = [each.name for each in fields(cls) if each.init]
+            for name in values:
+                if name not in known:
+                    raise TypeError(f"{cls.__name__}: {unknown_setting(name, known)}")
+            return super().__call__(*args, **values)
 
 
 KINDS: dict[str, type[Fault]] = {}
@@ -201,12 +203,14 @@ class Fault(metaclass=_Kinds):
         items = [_item(name, value) for name, value in parts]
         joined = f"{self.name}-{items.pop(0)}" if own else self.name
         text = ",".join([joined, *items])
-        return f"{self.when}:{text}" if hasattr(self, "when") else text
+        when = getattr(self, "when", None)
+        return text if when is None else f"{when}:{text}"
 
     @classmethod
     def from_text(cls, when: str | None, items: Sequence[str]) -> Self:
         """A fault of this kind from the items of its text form. Raises FaultError."""
         allowed = allowed_of(cls)
+        defaults = {each.name: each.default for each in fields(cls)}
         values: dict[str, Any] = {}
         if when is not None:
             if "when" not in allowed:
@@ -220,6 +224,9 @@ class Fault(metaclass=_Kinds):
                 raise FaultError(f"{cls.name}: {unknown_setting(name, known)}")
             if name in values:
                 raise FaultError(f"{cls.name}: {name} is given twice")
+            if equals and not text and allowed[name].optional and defaults[name] is not None:
+                values[name] = None
+                continue
             values[name] = _value(cls.name, name, text if equals else None, allowed[name].types)
         missing = [
             each.name for each in fields(cls) if each.default is MISSING and each.name not in values
@@ -241,6 +248,8 @@ def _item(name: str, value: object) -> str:
     name = name.replace("_", "-")
     if isinstance(value, bool):
         return name if value else f"{name}=no"
+    if value is None:
+        return f"{name}="
     return f"{name}={quote(value if isinstance(value, bytes) else str(value), safe=SAFE)}"
 
 
@@ -293,9 +302,10 @@ def occasion(allowed: Sequence[str] = ()) -> Any:
 class CommandFault(Fault):
     """Base of faults that happen at a command, or at the greeting.
 
-    when: the command, in upper case: `RETR` at each RETR, `RETR 2` at that of message 2;
-        `greeting` at what the server says first. A response inside of an AUTH exchange counts
-        as AUTH. Arguments are compared as logs show them: passwords are `****`.
+    when: the command, in upper case: `RETR` at each RETR, `RETR 2` at that of message 2, and
+        `TOP 2` at that of message 2 with however many lines; `greeting` at what the server says
+        first. A response inside of an AUTH exchange counts as AUTH. Arguments are compared as
+        logs show them: passwords are `****`.
     """
 
     abstract: ClassVar[bool] = True
@@ -305,10 +315,15 @@ class CommandFault(Fault):
     def concerns(self, occasion: Occasion) -> bool:
         """Whether it is about this command."""
         verb, _, argument = self.when.partition(" ")
-        return occasion.verb == verb and (not argument or occasion.argument == argument)
+        return occasion.verb == verb and _begins(occasion.argument, argument)
 
     def _concerns_same(self, other: Fault) -> bool:
         if not isinstance(other, CommandFault):
             return True
         (one, _, first), (two, _, second) = self.when.partition(" "), other.when.partition(" ")
-        return one == two and (not first or not second or first == second)
+        return one == two and (_begins(first, second) or _begins(second, first))
+
+
+def _begins(argument: str, words: str) -> bool:
+    """Whether an argument begins with these words, or has nothing to begin with."""
+    return not words or argument == words or argument.startswith(f"{words} ")

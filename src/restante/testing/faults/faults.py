@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -23,7 +23,7 @@ log = logging.getLogger("restante.testing")
 OnFired: TypeAlias = Callable[[ClientSession | None, Fault], None]
 OnMissed: TypeAlias = Callable[[ClientSession | None, Fault, str], None]
 
-BY_WIRE = ("on_accept", "on_handshake", "on_arrival")
+MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,12 @@ class Faults(Control):
     ) -> None:
         self.on_fired = on_fired
         self.on_missed = on_missed
-        self.fired: list[Fired] = []
-        """What has happened, in order."""
-        self.missed: list[Missed] = []
-        """What was due and could not happen, in order."""
+        self.fired: deque[Fired] = deque(maxlen=MOST_KEPT)
+        """What has happened, in order: the last 10,000."""
+        self.count = 0
+        """How many happened in all."""
+        self.missed: deque[Missed] = deque(maxlen=MOST_KEPT)
+        """What was due and could not happen, in order: the last 10,000."""
         self._lock = Lock()
         self._armed: tuple[_Armed, ...] = ()
         self._maildrops: dict[str, FaultyMaildrop] = {}  # those that are open, by name
@@ -275,6 +277,7 @@ class Faults(Control):
 
     def tell_fired(self, session: ClientSession | None, fault: Fault) -> None:
         self.fired.append(Fired(fault, session))
+        self.count += 1
         if self.on_fired is not None:
             self.on_fired(session, fault)
 

@@ -15,7 +15,7 @@ def parse(text: str) -> Fault:
     It is `RETR:reset-after=100,nth=2,once`: at which command, where the fault is about one; the
     fault's name, with its first field if it has one; and further fields. Flags stand by
     themselves. In values `%2C` stands for a comma, `%3A` for a colon, `%25` for a percent sign,
-    and `%0D%0A` for a line end.
+    and `%0D%0A` for a line end; nothing after `=` stands for None.
 
     Raises FaultError for one that can't be; it says what is allowed.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from restante.testing.conformance.check import check
-from restante.testing.conformance.failures import NotApplicable, hold
+from restante.testing.conformance.failures import NotApplicable, Silent, hold
 from restante.testing.conformance.levels import BREAKS, LOGIN, MUST, SHOULD, WRITE
 from restante.testing.conformance.probe import Probe
 from restante.testing.conformance.wire import Reply, Wire
@@ -14,14 +14,21 @@ FREE_WITHIN = 5.0
 """Seconds. Clients reconnect at once."""
 
 
-def _two(p: Probe) -> tuple[Wire, Wire, Reply]:
+def _two(p: Probe) -> tuple[Wire, Wire, Reply | None]:
+    """A session, a connection and the answer to its login; None when it is left waiting."""
     first = p.login()
     second = p.connect()
-    return first, second, p.say_login(second, p.user, p.password)
+    try:
+        return first, second, p.say_login(second, p.user, p.password)
+    except Silent:
+        second.drop()
+        return first, second, None
 
 
 def _refused(p: Probe) -> tuple[Wire, Wire, Reply]:
     first, second, reply = _two(p)
+    if reply is None:
+        raise NotApplicable("the second login waits, and isn't answered")
     if reply.ok:
         raise NotApplicable("two sessions may have the maildrop at once")
     return first, second, reply
@@ -29,9 +36,16 @@ def _refused(p: Probe) -> tuple[Wire, Wire, Reply]:
 
 @check("lease.exclusive", SHOULD, "RFC 1939 §4", LOGIN)
 def exclusive(p: Probe) -> None:
-    """While a session has the maildrop a second login is refused."""
+    """While a session has the maildrop a second login doesn't get it."""
     _, _, reply = _two(p)
-    hold(reply.err, f"the second login is answered {reply}")
+    hold(reply is None or reply.err, f"the second login is answered {reply}")
+
+
+@check("lease.answered", BREAKS, "RFC 1939 §4", LOGIN)
+def answered(p: Probe) -> None:
+    """The second login is answered in time (--timeout) and not left waiting."""
+    _, _, reply = _two(p)
+    hold(reply, f"no answer within {p.target.timeout:g} s")
 
 
 @check("lease.code", MUST, "RFC 2449 §8.1.2", LOGIN, "capa:RESP-CODES")
@@ -113,7 +127,12 @@ def other_deletes(p: Probe) -> None:
     """Where two sessions may be open at once, numbers stay when the other one removes mail."""
     first, numbers = p.session("plain", "dots")
     second = p.connect()
-    if not p.say_login(second, p.user, p.password).ok:
+    try:
+        both = p.say_login(second, p.user, p.password).ok
+    except Silent:
+        second.drop()
+        both = False
+    if not both:
         raise NotApplicable("one session at a time has the maildrop")
     p.changed()
     before = first.message(b"RETR %d" % numbers["dots"])
@@ -142,7 +161,7 @@ def next_session(p: Probe) -> None:
     p.changed()
     p.bring("plain")
     wire.quit()
-    until = time.monotonic() + 10
+    until = time.monotonic() + p.target.timeout
     while True:
         wire = p.login()
         count, _ = p.count(wire)

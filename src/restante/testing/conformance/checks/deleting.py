@@ -28,7 +28,9 @@ def _ids(p: Probe, wire: Wire) -> dict[int, bytes]:
 @check("dele.works", MUST, "RFC 1939 §5 DELE", LOGIN, WRITE)
 def works(p: Probe) -> None:
     """DELE is answered +OK."""
-    _marked(p)
+    p.changed()
+    p.put("plain")
+    p.login().ok(b"DELE 1")
 
 
 @check("dele.stat", MUST, "twisted#9094", LOGIN, WRITE)
@@ -191,7 +193,7 @@ def not_reused(p: Probe) -> None:
     old = set(_ids(p, wire).values())
     wire.quit()
     p.empty()
-    p.put("plain", "dots")
+    p.put_other(2)
     new = set(_ids(p, p.login()).values())
     hold(not old & new, f"again: {sorted(old & new)!r}")
 

@@ -184,7 +184,10 @@ def endless_line(p: Probe) -> None:
     for _ in range(256):
         try:
             wire.socket.settimeout(wire.timeout)
-            wire.socket.sendall(block)
+            try:
+                wire.socket.sendall(block)
+            except TimeoutError:
+                raise Failed("it neither reads on nor answers nor closes") from None
             wire.socket.settimeout(0.0001)
             if wire.socket.recv(1) in (b"", b"-"):
                 return

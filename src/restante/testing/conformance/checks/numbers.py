@@ -27,7 +27,8 @@ def _refused(verb: str, kind: str) -> None:
 
     def run(p: Probe) -> None:
         if verb == "DELE" and kind in _DANGEROUS:
-            wire, _ = p.session()
+            p.fill()
+            wire = p.login()
             wire.marked = True  # whatever comes of it is forgotten
         else:
             wire = p.login()

@@ -1,0 +1,114 @@
+"""`restante explain`: a real server with several worker processes, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import poplib
+import smtplib
+from pathlib import Path
+
+import pytest
+
+from restante.observing import History
+from tests.app.conftest import Call
+from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
+
+MAIL = b"Subject: Hello\r\n\r\nHello, Joe\r\n"
+
+
+def deliver(server: Server, count: int = 1) -> None:
+    with smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as client:
+        for _ in range(count):
+            client.sendmail("ann@example.org", ["joe@example.org"], MAIL)
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            client.sendmail("ann@example.org", ["nobody@example.org"], MAIL)
+
+
+def fetch_all(server: Server, *, delete: bool = False) -> None:
+    client = server.login()
+    for number in range(1, client.stat()[0] + 1):
+        client.retr(number)
+        if delete:
+            client.dele(number)
+    client.quit()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only systems with fork have workers")
+def test_all_workers_write_one_history(folder: Path) -> None:
+    write_config(folder)
+    with Server(folder, "--workers", "2") as server:
+        deliver(server, 3)
+        for _ in range(6):
+            fetch_all(server)
+        with pytest.raises(poplib.error_proto):
+            server.login(password="wrong")
+        history = History(folder / "data" / "history.sqlite")
+        wait_until(lambda: len(history.sessions()) == 6, "six sessions in the history")
+        (listing,) = history.listings("joe")
+        assert listing.messages == 3
+        wait_until(lambda: len(history.deliveries()) == 4, "deliveries in the history")
+        assert history.deliveries(outcome="refused")[0].recipient == "nobody@example.org"
+        assert history.delivered_among(history.listed(listing)) == set(history.listed(listing))
+        victim = next((folder / "data" / "mail" / "joe" / "new").iterdir())
+        victim.unlink()
+        fetch_all(server, delete=True)
+        wait_until(lambda: len(history.sessions()) == 7, "the last session")
+        said = restante("explain", "joe", cwd=folder).stdout.decode()
+    assert "Client 1, 127.0.0.1" in said
+    assert "1 message vanished between" in said
+    assert f"gone: unique_id={victim.name.partition(',')[0]} octets=" in said
+    assert "deleted 2 messages that it had fetched" in said
+    assert "A login was refused to 127.0.0.1 by USER" in said
+    assert PASSWORD not in said
+    assert "history" not in server.log.read_text()
+
+    # It is still there when the server has stopped.
+    found = json.loads(restante("explain", "joe", "--json", cwd=folder).stdout)
+    kinds = {each["kind"] for each in found["findings"]}
+    assert kinds == {"fetched again", "removed", "deleted", "refused"}
+
+
+def test_one_key_switches_it_off(folder: Path, call: Call) -> None:
+    write_config(folder, "[history]\nenabled = false\n")
+    with Server(folder, "--workers", "1") as server:
+        deliver(server)
+        fetch_all(server)
+    assert not (folder / "data" / "history.sqlite").exists()
+    done = call("explain", "joe")
+    assert (done.status, done.out) == (0, "Account joe: there is no history yet.\n")
+    assert "history.enabled = false: nothing more is noted" in done.err
+
+
+def test_an_account_that_there_is_not(folder: Path, call: Call) -> None:
+    write_config(folder)
+    done = call("explain", "nobody")
+    assert (done.status, done.out) == (1, "")
+    assert "there is no account 'nobody'" in done.err
+
+
+def test_a_time_that_is_none(folder: Path, call: Call) -> None:
+    write_config(folder)
+    done = call("explain", "joe", "--since", "yesterday")
+    assert done.status == 2
+    assert "--since 'yesterday': not a time such as 90s" in done.err
+
+
+def test_a_file_that_can_not_be_read(folder: Path, call: Call) -> None:
+    write_config(folder)
+    (folder / "data").mkdir()
+    (folder / "data" / "history.sqlite").write_bytes(b"no database" * 1000)
+    done = call("explain", "joe")
+    assert done.status == 1
+    assert "history.sqlite: file is not a database" in done.err
+
+
+def test_check_config_says_what_is_wrong_with_the_history(folder: Path, call: Call) -> None:
+    write_config(folder, "[history]\nenabled = false\ndays = 3\n")
+    assert "has no effect while history.enabled = false" in call("check-config").err
+    write_config(folder, "[history]\nmax_size = 10\n")
+    assert "history.max_size" in call("check-config").err
+    write_config(folder)
+    (folder / "data" / "history.sqlite").mkdir(parents=True)
+    done = call("check-config")
+    assert "is a folder, so no history can be kept" in done.err + done.out

@@ -1,0 +1,36 @@
+"""What watching costs, by counts: seconds are measured in benchmarks."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from benchmarks.__main__ import main
+from benchmarks.counting import count
+
+from benchmarks import observers
+from restante.observing import Metrics
+
+COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)
+
+MOST_CALLS = 28
+MOST_BYTECODES = 1000
+"""What metrics add to a poll."""
+
+
+@pytest.mark.skipif(not COUNTED, reason="the bytecodes are those of CPython 3.11")
+def test_metrics_add_little_to_a_poll() -> None:
+    alone, counted = count(), count(Metrics)
+    assert counted.calls - alone.calls <= MOST_CALLS
+    assert counted.bytecodes - alone.bytecodes <= MOST_BYTECODES
+
+
+@pytest.mark.skipif(not COUNTED, reason="the bytecodes are those of CPython 3.11")
+def test_the_command_compares_who_watches(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observers, "ROUNDS", 1)
+    monkeypatch.setattr(observers, "POLLS", 2)
+    assert main(["--observers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["nobody", "metrics", "traces"]

@@ -1,0 +1,483 @@
+"""The history: what is written of sessions and deliveries, within its bounds, at nobody's cost."""
+
+from __future__ import annotations
+
+import logging
+import poplib
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from restante.accounts import sqlite_file
+from restante.delivery.envelope import Envelope
+from restante.observing import History, HistoryError, HistoryWriter, history_file, history_writer
+from restante.protocol.listing import Listing
+from tests.observing.history_kit import ANN, JOE, PASSWORD, Watched
+
+A, B, C = (f"170000000{n}.M1P1.host" for n in range(3))
+MIB = 2**20
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with Watched(tmp_path) as server:
+        yield server
+
+
+def record(
+    ids: list[str],
+    *,
+    account: str = "joe",
+    opened: float = 0.0,
+    ended: str = "QUIT",
+    sent: tuple[int, ...] = (),
+) -> history_writer.EndedSession:
+    """A session as an observer gives it to the thread."""
+    notes = history_writer._Notes()
+    notes.opened = opened or time.time()
+    notes.mechanism = "USER"
+    notes.listing = Listing(ids, [100] * len(ids))
+    notes.sent = [history_writer.Sent(number, None, notes.opened) for number in sent]
+    return history_writer.EndedSession(
+        f"s-{notes.opened}", account, account, JOE, False, ended, 0, len(sent), notes.opened, notes
+    )
+
+
+# What is written
+
+
+def test_a_session_is_one_row(watched: Watched) -> None:
+    watched.put(A)
+    watched.put(B)
+    begun = time.time()
+    watched.session(fetch=(1, 2), delete=(1,))
+    (found,) = watched.history.sessions()
+    assert (found.account, found.maildrop, found.address) == ("joe", "joe", JOE)
+    assert (found.tls, found.mechanism, found.greeting) == (False, "USER", "USER PASS")
+    assert (found.retrieved, found.deleted, found.octets, found.messages) == (2, 1, 200, 2)
+    assert (found.times, found.ended) == (1, "QUIT")
+    assert begun <= found.since <= found.until <= time.time()
+    assert found.commands == {"USER": 1, "PASS": 1, "UIDL": 1, "RETR": 2, "DELE": 1, "QUIT": 1}
+    assert watched.history.session(found.session) == found
+    assert [each.unique_id for each in watched.history.retrieved(found.number)] == [A, B]
+
+
+def test_polls_that_find_nothing_new_are_one_row(watched: Watched) -> None:
+    watched.put(A)
+    for _ in range(4):
+        watched.session()
+    watched.session(ANN)
+    one, two = reversed(watched.history.sessions())
+    assert (one.address, one.times) == (JOE, 4)
+    assert (two.address, two.times) == (ANN, 1)
+    watched.put(B)
+    watched.session()
+    assert [each.times for each in watched.history.sessions(address=JOE)] == [1, 4]
+
+
+def test_sessions_are_found_by_account_address_and_time(watched: Watched) -> None:
+    watched.session(JOE)
+    with_ann = watched.login(ANN, "ann")
+    with_ann.quit()
+    watched.written()
+    history = watched.history
+    assert history.accounts() == ["ann", "joe"]
+    assert [each.address for each in history.sessions(account="ann")] == [ANN]
+    assert [each.account for each in history.sessions(address=JOE)] == ["joe"]
+    assert history.sessions(until=1.0) == []
+    assert len(history.sessions(since=time.time() - 60)) == 2
+    newest = history.sessions(limit=1)[0]
+    assert [each.account for each in history.sessions(before=newest.number)] == ["joe"]
+    with pytest.raises(ValueError, match="limit=0"):
+        history.sessions(limit=0)
+
+
+def test_listings_are_told_by_what_has_changed(watched: Watched) -> None:
+    file = watched.put(A, 100)
+    watched.session()
+    watched.put(B, 200)
+    watched.session()
+    file.unlink()
+    watched.session()
+    newest, middle, first = watched.history.listings("joe")
+    assert (first.come, first.gone, first.messages) == (None, None, 1)
+    assert (middle.come, middle.gone) == (((B, 200),), ())
+    assert (newest.come, newest.gone, newest.octets) == ((), ((A, 100),), 200)
+    assert watched.history.listed(middle) == {A: 100, B: 200}
+    assert watched.history.listed(newest) == {B: 200}
+
+
+def test_listings_are_whole_after_many_changes(tmp_path: Path) -> None:
+    """Differences are joined into a whole listing from time to time, with the same answer."""
+    writer, history = HistoryWriter(tmp_path / "h.sqlite"), History(tmp_path / "h.sqlite")
+    ids: list[str] = []
+    for number in range(200):
+        ids = [*ids[number % 3 == 0 :], f"{number}.x"]
+        writer.put(record(ids, opened=1000.0 + number + time.time()))
+    writer.close()
+    newest = history.listings("joe", limit=1)[0]
+    assert list(history.listed(newest)) == ids
+    with sqlite3.connect(tmp_path / "h.sqlite") as database:
+        [(whole,)] = database.execute("SELECT count(whole) FROM listings").fetchall()
+    database.close()
+    assert 2 <= whole <= 200 // history_file.REBASE + 2
+
+
+def test_who_has_fetched_a_message(watched: Watched) -> None:
+    watched.put(A)
+    watched.session(JOE, fetch=(1,))
+    watched.session(ANN, fetch=(1,))
+    assert [each.address for each in watched.history.fetched("joe", A)] == [ANN, JOE]
+    assert watched.history.fetched("joe", B) == []
+    client = watched.login()
+    client.top(1, 0)
+    client.quit()
+    watched.written()
+    assert [each.lines for each in watched.history.fetched("joe", A)] == [0, None, None]
+
+
+def test_the_story_of_a_message(watched: Watched) -> None:
+    watched.session()
+    watched.put(A)
+    envelope = Envelope(protocol="ESMTPS", sender="ann@example.com", peer=ANN, tls="TLSv1.3")
+    watched.writer.deliveries.delivered(envelope, "joe@example.org", 100, A)
+    watched.session(JOE, fetch=(1,), delete=(1,))
+    watched.session()
+    story = watched.history.message("joe", A)
+    assert [each.sender for each in story.delivered] == ["ann@example.com"]
+    assert [each.address for each in story.retrieved] == [JOE]
+    assert [each.address for each in story.deleted] == [JOE]
+    assert story.listed is not None
+    assert story.gone is not None
+    assert story.listed < story.deleted[0].at < story.gone
+    assert watched.history.delivered_among([A, B]) == {A}
+
+
+def test_last_login_by_device(watched: Watched) -> None:
+    watched.put(A)
+    watched.session(JOE, fetch=(1,))
+    watched.session(JOE)
+    client = watched.connect(ANN)
+    client.capa()
+    client.user("joe")
+    client.pass_(PASSWORD)
+    client.quit()
+    watched.written()
+    ann, joe = watched.history.devices("joe")
+    assert (ann.address, ann.greeting) == (ANN, "CAPA USER PASS")
+    assert (joe.address, joe.greeting, joe.sessions, joe.retrieved) == (JOE, "USER PASS", 2, 1)
+    assert set(joe.speaks) == {"USER", "PASS", "UIDL", "RETR", "QUIT"}
+    assert ann.last > joe.last > joe.first
+
+
+def test_deliveries_are_searched(watched: Watched) -> None:
+    notes = watched.writer.deliveries
+    envelope = Envelope(protocol="ESMTP", sender="ann@example.com", peer="192.0.2.1")
+    notes.delivered(envelope, "joe@example.org", 10, A)
+    notes.not_delivered(envelope, "joe@example.org", 10, "disk full", "/spool/x.eml")
+    notes.refused(Envelope(protocol="SMTP", sender="50%_x@y"), "nobody@example.org", "550 no")
+    watched.written()
+    history = watched.history
+    assert [each.outcome for each in history.deliveries()] == [
+        "refused", "not delivered", "delivered",
+    ]  # fmt: skip
+    assert len(history.deliveries(search="example.com")) == 2
+    assert len(history.deliveries(search="50%_X")) == 1
+    assert history.deliveries(search="%nothing%") == []
+    assert history.deliveries(outcome="not delivered")[0].reason == (
+        "disk full; kept at /spool/x.eml"
+    )
+    assert len(history.deliveries(recipient="JOE@example.org", sender="ann@example.com")) == 2
+    assert [each.octets for each in history.deliveries(unique_id=A)] == [10]
+    assert history.deliveries(queue_id=envelope.queue_id, until=1.0) == []
+
+
+def test_refused_logins_that_are_alike_are_one_row(watched: Watched) -> None:
+    for _ in range(3):
+        client = watched.connect()
+        client.user("joe")
+        with pytest.raises(poplib.error_proto):
+            client.pass_("not it")
+        client.close()
+    watched.writer.deliveries.login_refused("login failed", "ann", ANN, "PLAIN", "s-1")
+    watched.written()
+    joe = watched.history.refusals(account="joe")
+    assert [(each.times, each.address, each.reason) for each in joe] == [(3, JOE, "failed")]
+    ann = watched.history.refusals(address=ANN)
+    assert [(each.account, each.mechanism) for each in ann] == [("ann", "SMTP-PLAIN")]
+    assert watched.history.sessions() == []
+
+
+def test_rates_of_the_last_hour(watched: Watched) -> None:
+    watched.put(A)
+    watched.session(fetch=(1,))
+    rates = watched.history.rates(60)
+    assert len(rates.minutes) == 60
+    assert rates.minutes[-1] <= time.time() < rates.minutes[-1] + 61
+    assert sum(rates.counts["sessions"]) == 1
+    assert sum(rates.counts["octets"]) == 100
+    assert sum(watched.history.rates(60, now=time.time() + 7200).counts["sessions"]) == 0
+
+
+def test_no_secret_is_in_the_file(watched: Watched) -> None:
+    client = watched.connect()
+    client.user(f"joe PASS {PASSWORD}")
+    with pytest.raises(poplib.error_proto):
+        client.pass_("another secret")
+    assert client.sock is not None
+    client.sock.sendall(b"s3cret word\r\n")
+    client.close()
+    watched.session()
+    octets = b"".join(path.read_bytes() for path in watched.file.parent.glob("history.sqlite*"))
+    for secret in (PASSWORD, "correct", "another", "s3cret", "S3CRET"):
+        assert secret.encode() not in octets
+    assert watched.file.stat().st_mode & 0o777 == 0o600
+
+
+# Bounds
+
+
+def test_what_is_too_old_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "h.sqlite"
+    old, now = time.time() - 20 * 86_400, time.time()
+    for at in (old, now):  # the second looks for what is too old
+        writer = HistoryWriter(file, days=10.0)
+        writer.put(record([A, B], opened=at, sent=(1,)))
+        writer.put(history_writer.LoginRefused(at, "joe", JOE, "USER", "failed"))
+        writer.close()
+    writer = HistoryWriter(file, days=10.0)
+    writer.put(record([A, B], opened=now, ended="idle"))
+    writer.close()
+    history = History(file)
+    assert all(each.since >= now - 1 for each in history.sessions())
+    assert len(history.fetched("joe", A)) == 1
+    assert len(history.refusals()) == 1
+    assert len(history.listings("joe")) == 1  # what later ones are made up from stays
+
+
+def test_the_file_stays_within_its_bound(tmp_path: Path) -> None:
+    file = tmp_path / "h.sqlite"
+    writer = HistoryWriter(file, max_octets=MIB)
+    begin = time.time() - 86_400
+    for number in range(4000):
+        ids = [f"{number}-{n}-{'x' * 50}" for n in range(10)]
+        name = f"account-{number % 400}"
+        writer.put(record(ids, account=name, opened=begin + number * 20, sent=tuple(range(1, 11))))
+        if number % 200 == 199:
+            assert writer.flush(60)
+    writer.close()
+    assert writer.lost == 0
+    assert file.stat().st_size <= MIB * 9 // 8
+    kept = History(file).sessions(limit=10_000)
+    assert kept[0].since == pytest.approx(begin + 3999 * 20)
+    assert 100 < len(kept) < 4000
+
+
+def test_attackers_do_not_push_out_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_file, "MAX_REFUSALS", 50)
+    writer = HistoryWriter(tmp_path / "h.sqlite")
+    writer.put(record([A]))
+    envelope = Envelope(protocol="SMTP", sender="x@y")
+    writer.deliveries.delivered(envelope, "joe", 1, A)
+    for number in range(300):
+        writer.put(history_writer.LoginRefused(time.time(), f"n{number}", JOE, "USER", "failed"))
+        writer.deliveries.refused(envelope, f"n{number}@y", "550 no")
+    writer.close()
+    history = History(tmp_path / "h.sqlite")
+    assert len(history.refusals(limit=1000)) == 50
+    assert len(history.deliveries(outcome="refused", limit=1000)) == 50
+    assert len(history.deliveries(outcome="delivered")) == 1
+    assert len(history.sessions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("bounds", "text"), [({"max_octets": 10}, "1048576 or more"), ({"days": 0}, "more than 0")]
+)
+def test_bounds_that_are_none_are_refused(
+    tmp_path: Path, bounds: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        HistoryWriter(tmp_path / "h.sqlite", **bounds)
+
+
+# A file that can't be used
+
+
+def test_a_damaged_file_is_set_aside(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    watched.file.write_bytes(b"this is no database" * 500)
+    with caplog.at_level(logging.ERROR, "restante.observing"):
+        watched.session()
+        watched.session()
+    (line,) = [each for each in caplog.records if each.name == "restante.observing"]
+    assert "was set aside as history.sqlite.damaged, and the history begins anew" in (
+        line.getMessage()
+    )
+    assert watched.file.with_name("history.sqlite.damaged").read_bytes().startswith(b"this is no")
+    assert watched.history.sessions()[0].times == 2
+
+
+@pytest.mark.parametrize("octets", [100, 3000, 20_000])
+def test_a_file_that_was_cut_short_is_set_aside(watched: Watched, octets: int) -> None:
+    watched.put(A)
+    watched.session(fetch=(1,))
+    watched.writer._file.close()
+    with watched.file.open("r+b") as file:
+        file.truncate(octets)
+    for _ in range(3):
+        watched.session(fetch=(1,))
+    assert watched.history.sessions()
+
+
+def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) -> None:
+    watched.put(A)
+    watched.session()
+    watched.put(B)
+    watched.session()
+    with sqlite3.connect(watched.file) as database:
+        database.execute("UPDATE listings SET come = x'00', whole = x'00'")
+    database.close()
+    with pytest.raises(HistoryError, match="malformed listing"):
+        watched.history.listings("joe")
+    watched.put(C)
+    watched.session()
+    (listing,) = watched.history.listings("joe")
+    assert listing.messages == 3
+
+
+def test_another_versions_file_is_set_aside(watched: Watched) -> None:
+    with sqlite3.connect(watched.file) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(HistoryError, match="another version"):
+        watched.history.sessions()
+    watched.session()
+    assert len(watched.history.sessions()) == 1
+
+
+def test_a_file_that_was_removed_is_made_again(watched: Watched) -> None:
+    watched.session()
+    for path in watched.file.parent.glob("history.sqlite*"):
+        path.unlink()
+    assert watched.history.sessions() == []
+    watched.session()
+    assert len(watched.history.sessions()) == 1
+
+
+def test_a_locked_file_costs_records_and_no_session(
+    watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.put(A)
+    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
+    watched.session()
+    watched.writer._file.close()  # the next use waits no longer than was set
+    other = sqlite3.connect(watched.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with caplog.at_level(logging.WARNING, "restante.observing"):
+        watched.session(fetch=(1,))
+        watched.session(fetch=(1,))
+        assert watched.writer.lost == 2
+        other.execute("ROLLBACK")
+        other.close()
+        watched.session(ANN)
+    said = [each.getMessage() for each in caplog.records if each.name == "restante.observing"]
+    assert len(said) == 2
+    assert said[0].startswith("the history can't be written, mail is served without it")
+    assert "database is locked" in said[0]
+    assert said[1] == "the history goes on; 2 records were lost"
+    assert [each.address for each in watched.history.sessions()] == [ANN, JOE]
+
+
+def test_a_full_file_costs_records_and_no_session(tmp_path: Path) -> None:
+    """A listing that is larger than the whole file may be."""
+    with Watched(tmp_path, max_octets=MIB) as watched:
+        watched.session()
+        watched.writer.put(record([secrets.token_hex(35) for _ in range(60_000)]))
+        watched.written()
+        assert watched.writer.lost == 1
+        watched.session(ANN)
+        assert ANN in {each.address for each in watched.history.sessions()}
+        assert watched.file.stat().st_size <= MIB * 9 // 8
+
+
+def test_a_folder_in_its_place_costs_records_and_no_session(watched: Watched) -> None:
+    watched.file.mkdir()
+    watched.put(A)
+    watched.session(fetch=(1,))
+    assert watched.writer.lost == 1
+    with pytest.raises(HistoryError):
+        watched.history.sessions()
+
+
+def test_a_queue_that_is_full_loses_records_and_never_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history_writer, "MAX_QUEUED", 5)
+    monkeypatch.setattr(history_writer.HistoryWriter, "_begin", lambda self: None)
+    writer = HistoryWriter(tmp_path / "h.sqlite")
+    for number in range(20):
+        writer.put(record([f"{number}"]))
+    assert writer.lost == 15
+    with caplog.at_level(logging.WARNING, "restante.observing"):
+        writer._write_all()
+    assert "the history is too slow: 15 records were lost" in caplog.text
+    writer._file.close()
+
+
+def test_nothing_is_put_after_the_end(tmp_path: Path) -> None:
+    writer = HistoryWriter(tmp_path / "h.sqlite")
+    writer.close()
+    writer.put(record([A]))
+    writer.close()
+    assert writer.lost == 1
+    assert not (tmp_path / "h.sqlite").exists()
+
+
+# Several processes
+
+
+def test_several_writers_share_one_file(tmp_path: Path) -> None:
+    writers = [HistoryWriter(tmp_path / "h.sqlite") for _ in range(3)]
+    begin = time.time()
+    for number in range(60):
+        ids = [f"{n}.x" for n in range(number // 10 + 1)]
+        writers[number % 3].put(record(ids, opened=begin + number, sent=(1,)))
+        writers[number % 3].flush()
+    for writer in writers:
+        writer.close()
+        assert writer.lost == 0
+    history = History(tmp_path / "h.sqlite")
+    assert len(history.sessions()) == 60
+    assert [each.messages for each in history.listings("joe")] == [6, 5, 4, 3, 2, 1]
+
+
+def test_a_session_that_is_written_too_late_is_placed_by_what_it_saw(tmp_path: Path) -> None:
+    """Another process has written of a later session before."""
+    writer = HistoryWriter(tmp_path / "h.sqlite")
+    now = time.time()
+    for ids, at in (([A], 0), ([A, B], 10), ([A], 5), ([C], 6)):
+        writer.put(record(ids, opened=now + at, sent=(1,)))
+        assert writer.flush()
+    writer.close()
+    history = History(tmp_path / "h.sqlite")
+    assert [each.messages for each in history.listings("joe")] == [2, 1]
+    assert [each.listing for each in reversed(history.sessions())] == [1, 2, 1, None]
+
+
+def test_an_empty_history(tmp_path: Path) -> None:
+    history = History(tmp_path / "none.sqlite")
+    assert not history.sessions()
+    assert not history.accounts()
+    assert not history.deliveries()
+    assert history.begins() is None
+    assert history.octets() == 0
+    assert history.devices("joe") == []
+    story = history.message("joe", A)
+    assert replace(story, unique_id="") == replace(history.message("joe", B), unique_id="")
