@@ -11,10 +11,21 @@ from tests.app.support import PASSWORD
 from tests.console.site import MESSAGES, Site, message
 
 PAGES = (
-    "/", "/sessions", "/dialogue", "/accounts", "/accounts/one?name=joe", "/maildrop",
-    "/maildrop?account=joe", "/maildrop?account=ann", "/mail-in", "/bans", "/settings",
+    "/",
+    "/sessions",
+    "/dialogue",
+    "/accounts",
+    "/accounts/one?name=joe",
+    "/maildrop",
+    "/maildrop?account=joe",
+    "/maildrop?account=ann",
+    "/mail-in",
+    "/explain",
+    "/explain?account=joe",
+    "/bans",
+    "/settings",
     "/settings?all=yes",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -167,6 +178,15 @@ def test_mail_in_is_searched(admin: Any, site: Site) -> None:
     admin.get_by_label("Address, client").fill("nobody@")
     admin.get_by_role("button", name="Find").click()
     assert admin.get_by_text("Nothing in the history fits.").is_visible()
+
+
+def test_what_clients_did_is_explained_in_words(admin: Any, site: Site) -> None:
+    site.wait_for(
+        lambda: admin.goto("/explain?account=joe") and admin.get_by_text("Client 1").count(),
+        "the session in the history",
+    )
+    assert admin.get_by_text("The history goes back to").is_visible()
+    assert "POP3" in admin.get_by_label("What to type into a client").inner_text()
 
 
 def test_a_ban_is_made_and_lifted(admin: Any) -> None:

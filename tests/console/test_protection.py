@@ -34,6 +34,8 @@ PATHS = (
     "/maildrop/part?account=joe&id=x&part=1",
     "/maildrop/download?account=joe&id=x",
     "/mail-in",
+    "/explain",
+    "/explain?account=joe",
     "/bans",
     "/settings",
     "/nowhere",
@@ -305,7 +307,13 @@ def test_the_pages_stand_without_the_history(plain: Site, damage: str) -> None:
         path.mkdir()
     cookie, _ = plain.session()
     try:
-        for page in ("/", "/mail-in", "/accounts/one?name=joe", "/maildrop?account=joe"):
+        for page in (
+            "/",
+            "/mail-in",
+            "/accounts/one?name=joe",
+            "/maildrop?account=joe",
+            "/explain?account=joe",
+        ):
             assert plain.ask("GET", page, cookie=cookie).status == 200, page
         if damage != "missing":
             text = plain.ask("GET", "/mail-in", cookie=cookie).body

@@ -38,6 +38,9 @@ START, END = "<!-- results -->", "<!-- end of results -->"
 
 SIGNS = {"passed": "✓", "failed": "✗", "not applicable": "–", "not twice": "?"}
 
+LINES = 200
+"""Of a dialogue, at most: the beginning matters where mail is looked for at the end."""
+
 Results = dict[str, dict[str, Any]]
 
 
@@ -50,7 +53,7 @@ def checked(peer: Peer) -> dict[str, Any]:
         rows[one.check.id] = {
             "outcome": one.outcome.value if same else "not twice",
             "reason": _nameless(one.reason),
-            "dialogue": [_nameless(line) for line in shortened(two.dialogue, 30)]
+            "dialogue": [_nameless(line) for line in shortened(two.dialogue, LINES)]
             if same and two in second.failed()
             else [],
         }

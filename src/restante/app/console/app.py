@@ -1,134 +1,29 @@
-"""The console as an ASGI application: what its pages share, and where each page is."""
+"""The console as an ASGI application: where each page is, and what is shown when one fails."""
 
 from __future__ import annotations
 
 import logging
-import mimetypes
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from restante import __version__
 from restante.app.config.load import Loaded
-from restante.app.console import words
-from restante.app.console.live import Server
-from restante.app.console.logins import Login, Logins
-from restante.app.console.maildrops import Maildrops
+from restante.app.console.pages import ROUTES
 from restante.app.console.protection import Protection
+from restante.app.console.shared import Console, console_of
 
 log = logging.getLogger("restante.console")
-
-HERE = Path(__file__).parent
-
-MENU = (
-    ("overview", "/", "Overview"),
-    ("sessions", "/sessions", "Sessions"),
-    ("dialogue", "/dialogue", "Dialogue"),
-    ("accounts", "/accounts", "Accounts"),
-    ("maildrop", "/maildrop", "Maildrops"),
-    ("mail_in", "/mail-in", "Mail in"),
-    ("bans", "/bans", "Bans"),
-    ("settings", "/settings", "Settings"),
-)
-
-
-class Console:
-    """What all pages share. server: the running one. logins: who is logged in here."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        self.loaded = loaded
-        self.settings = loaded.settings
-        self.server = Server(loaded.settings.admin_socket)
-        self.logins = Logins(loaded.settings)
-        self.maildrops = Maildrops(loaded.settings)
-        self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update(words.FILTERS)
-        self._static = {
-            path.name: (path.read_bytes(), mimetypes.guess_type(path.name)[0] or "text/plain")
-            for path in (HERE / "static").iterdir()
-        }
-
-    def page(
-        self, request: Request, template: str, here: str, *, status: int = 200, **given: Any
-    ) -> HTMLResponse:
-        """A page. here: which entry of the menu it belongs to."""
-        login: Login | None = request.scope.get("restante.login")
-        notes = login.take_notes() if login is not None else []
-        text = self._templates.get_template(template).render(
-            login=login,
-            token=request.scope.get("restante.token", ""),
-            menu=MENU,
-            here=here,
-            notes=notes,
-            live=request.query_params.get("live") != "off",
-            path=request.url.path,
-            hostname=self.settings.server.hostname,
-            version=__version__,
-            **given,
-        )
-        return HTMLResponse(text, status)
-
-    def done(self, request: Request, what: str, to: str, *, note: str = "") -> Response:
-        """A change was made: it is written into the log, told on the next page, and that is `to`.
-
-        what: for the log, as "ended session abc".
-        """
-        login: Login = request.scope["restante.login"]
-        address = request.client.host if request.client else ""
-        log.info(
-            "console: administrator=%s address=%s %s", login.name, address, what,
-            extra={"administrator": login.name, "address": address, "change": what},
-        )  # fmt: skip
-        login.add_note("done", note or f"{what[:1].upper()}{what[1:]}.")
-        return RedirectResponse(to, 303)
-
-    def refused(self, request: Request, why: str, to: str) -> Response:
-        """A change can't be made; the next page says why."""
-        login: Login = request.scope["restante.login"]
-        login.add_note("refused", why)
-        return RedirectResponse(to, 303)
-
-    def static(self, request: Request) -> Response:
-        """A file that comes with the console."""
-        found = self._static.get(request.path_params["name"])
-        if found is None:
-            return Response(status_code=404)
-        headers = {"cache-control": "public, max-age=3600"}
-        return Response(found[0], media_type=found[1], headers=headers)
-
-
-def console_of(request: Request) -> Console:
-    """What the request's page shares with the others."""
-    console: Console = request.app.state.console
-    return console
-
-
-def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form that was sent. Its token was checked."""
-    form: dict[str, str] = request.scope["restante.form"]
-    return form
 
 
 def make_app(loaded: Loaded) -> Protection:
     """The application for a configuration."""
-    from restante.app.console import pages  # noqa: PLC0415 - they import from here
-
     console = Console(loaded)
     routes: Sequence[BaseRoute] = [
         Route("/static/{name}", console.static, name="static"),
-        *pages.ROUTES,
+        *ROUTES,
     ]
     app = Starlette(
         routes=routes,

@@ -271,7 +271,7 @@ class Maildir(Store):
             try:
                 times = folder_times(folder)
             except FileNotFoundError:
-                snapshot = Snapshot(folder, HALF, EMPTY, None, HALF[:2])
+                snapshot = Snapshot(folder, HALF, EMPTY, None, (0, 0))
             else:
                 snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
         return OpenedMaildir(snapshot, Unleased(), self)
@@ -285,10 +285,10 @@ class Maildir(Store):
         then, old = load(folder) or (HALF, EMPTY)
         if recent is not None and len(recent.rows) > len(old):
             then, old = recent.stamp, recent.rows
-        rows, times = old, stamp[:2]
+        rows, times = old, (stamp.new, stamp.cur)
         if then != stamp:
             trusted = then[2:] == stamp[2:] and then.new != REVIEW
-            seen = to_the_end(look(folder, old, then[:2] if trusted else None, stamp[:2]))
+            seen = to_the_end(look(folder, old, then[:2] if trusted else None, times))
             if then.ids != self._ids:
                 seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
             foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
@@ -298,10 +298,9 @@ class Maildir(Store):
 
             same = then[2:] == stamp[2:]
             name_new(seen.draft, old, read_pins(folder), foreign, digest, trusted=same)
-            rows = seen.draft.rows()
+            rows, times = seen.draft.rows(), seen.times
             complete = not (seen.moved or seen.unreadable)
-            times = seen.times if complete else (UNTRUSTED, UNTRUSTED)
-            new, cur = (at if at < before else UNTRUSTED for at in times)
+            new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
             stamp = Stamp(new, cur, *stamp[2:])
         snapshot = Snapshot(folder, stamp, rows, None, times)
         with self._lock:

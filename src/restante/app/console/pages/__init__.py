@@ -6,6 +6,7 @@ from restante.app.console.pages import (
     accounts,
     bans,
     dialogue,
+    explain,
     login,
     mail_in,
     maildrop,
@@ -22,6 +23,7 @@ ROUTES = [
     *accounts.ROUTES,
     *maildrop.ROUTES,
     *mail_in.ROUTES,
+    *explain.ROUTES,
     *bans.ROUTES,
     *settings.ROUTES,
 ]

@@ -19,9 +19,9 @@ from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.accounts import make_sqlite_accounts, make_static_accounts
-from restante.app.console.app import Console, console_of, form_of
 from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import Console, console_of, form_of
 from restante.app.history import read_history
 from restante.app.passwords import new_password
 from restante.observing.history_file import HistoryError

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.app.cli.bans import MAX_REASON, parse_duration
-from restante.app.console.app import Console, console_of, form_of
 from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import Console, console_of, form_of
 from restante.app.files import make_private_folder
 from restante.app.guard import make_guard
 from restante.guard.ban_store import BanStoreError

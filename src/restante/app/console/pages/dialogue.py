@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.app.console.app import console_of, form_of
 from restante.app.console.pages.sessions import SESSION_ID
+from restante.app.console.shared import console_of, form_of
 from restante.app.debug_log import Choice, normal_address, read_choice, write_choice
 
 MAX_MINUTES = 24 * 60

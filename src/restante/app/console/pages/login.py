@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from restante.app.console.app import console_of, form_of
 from restante.app.console.logins import Refused
+from restante.app.console.shared import console_of, form_of
 
 
 def show(request: Request) -> Response:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.app.console.app import console_of
+from restante.app.console.shared import console_of
 from restante.app.history import read_history
 from restante.observing.history_file import HistoryError
 

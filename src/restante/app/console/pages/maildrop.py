@@ -14,11 +14,11 @@ from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
 from restante.app.console import mime
-from restante.app.console.app import console_of
 from restante.app.console.cleaning import clean
 from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import console_of
 from restante.app.history import read_history
 from restante.observing.history_file import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError

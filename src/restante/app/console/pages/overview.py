@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from restante.app.config.checks import check
 from restante.app.console import charts
-from restante.app.console.app import Console, console_of
+from restante.app.console.shared import Console, console_of
 from restante.app.history import read_history
 from restante.app.tls import certificates
 from restante.observing.history_file import HistoryError

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.app.console.app import console_of, form_of
 from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import console_of, form_of
 
 PAGE = 100
 MAX_SEARCH = 200

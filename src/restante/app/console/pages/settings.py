@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from restante.app.config.checks import check
 from restante.app.config.settings import Secret
-from restante.app.console.app import Console, console_of
+from restante.app.console.shared import Console, console_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""Explain: what an account's clients did, and why; and what to type into a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from restante.app.cli.explain import pins_of
+from restante.app.client_settings import ClientSettingsError, answer
+from restante.app.console.pages.accounts import known_accounts
+from restante.app.console.paging import Page, page_number
+from restante.app.console.shared import console_of
+from restante.app.history import read_history
+from restante.observing.explanation import explain
+from restante.observing.history_file import HistoryError
+
+PAGE = 100
+SHOWN = 200
+"""Findings of a page, the newest first."""
+
+
+def show(request: Request) -> Response:
+    """The explanation of an account; without one, the accounts."""
+    console = console_of(request)
+    name = request.query_params.get("account", "").strip()[:512]
+    if not name:
+        find = request.query_params.get("find", "")[:200].strip()
+        accounts, problem = known_accounts(console, find)
+        page = Page.of(accounts, page_number(request), PAGE)
+        return console.page(
+            request, "explain_whom.html", "explain", page=page, find=find, problem=problem
+        )
+    known, _ = known_accounts(console, "")
+    account = next((each for each in known if each.name == name), None)
+    history = read_history(console.settings)
+    found: Any = None
+    problem = ""
+    try:
+        if account is None and name not in history.accounts():
+            raise HTTPException(404, f"There is no account {name!r}.")
+        found = explain(history, name, pins=pins_of(console.settings, history.maildrop(name)))
+    except HistoryError as error:
+        problem = f"The history can't be read: {error}"
+    return console.page(
+        request, "explain.html", "explain",
+        account=name, found=found, problem=problem,
+        findings=[*found.findings][::-1][:SHOWN] if found is not None else [],
+        history_on=console.settings.history.enabled,
+        settings_text=_client_settings(request, name, account.email if account else ""),
+    )  # fmt: skip
+
+
+def _client_settings(request: Request, name: str, email: str) -> str:
+    """What to type into a client; "" where that can't be said."""
+    settings = console_of(request).settings
+    domain = next(iter(settings.delivery.domains), "localhost")
+    address = email or (name if "@" in name else f"{name}@{domain}")
+    try:
+        return answer("text", settings, address, login=name)[0].decode("utf-8", "replace")
+    except (ClientSettingsError, ValueError) as error:
+        return str(error)
+
+
+ROUTES = [Route("/explain", show)]
