@@ -23,7 +23,7 @@ first_valid_uid = 1
 # RFC 1939 §4 wants the exclusive lock, which is off by default.
 pop3_lock_session = yes
 pop3_no_flag_updates = yes
-auth_mechanisms = plain login cram-md5 apop
+auth_mechanisms = {mechanisms}
 ssl = yes
 mail_fsync = never
 service pop3-login {{
@@ -130,7 +130,9 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running(authority: Authority) -> Iterator[Dovecot]:
+def running(
+    authority: Authority, *, mechanisms: str = "plain login cram-md5 apop"
+) -> Iterator[Dovecot]:
     """A Dovecot with the accounts that dialogues use."""
     port = _free_port()
     with dovecot(
@@ -139,6 +141,7 @@ def running(authority: Authority) -> Iterator[Dovecot]:
         dovecot_24=DOVECOT_24,
         port=port,
         nobody=NOBODY,
+        mechanisms=mechanisms,
         certificate=authority.certificate.chain,
     ) as folder:
         users = [f"{name}:{{PLAIN}}{password}::::::\n" for name, password in PASSWORDS.items()]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
+
 import pytest
 
 from restante.testing.faults import (
@@ -50,22 +53,30 @@ def test_pipelining_is_announced_and_broken() -> None:
         assert client.ask("NOOP") == b"+OK\r\n"
 
 
-@pytest.mark.parametrize("name", profile_names())
+each_profile = pytest.mark.parametrize("name", profile_names())
+
+
+@each_profile
+def test_a_profile_says_what_was_read_or_run_and_when(name: str) -> None:
+    profile = load_profile(name)
+    assert re.match(r"recorded from |transcripts of .* https://", profile.source)
+    assert isinstance(profile.checked, date)
+
+
+@each_profile
 def test_a_server_speaks_like_another(name: str) -> None:
     profile = load_profile(name)
-    assert profile.source
     with failing(Profile(name)) as server:
         with server.connect() as client:
-            assert client.line().startswith(f"+OK {profile.greeting}".encode())
+            assert client.line() == f"+OK {profile.greeting}\r\n".encode()
+            assert _words(client.ask_lines("CAPA")) == _without_stls(profile.capa)
+            assert client.ask("USER joe") == _line("+OK", profile.ok["USER"])
+            assert client.ask("PASS wrong") == _line("-ERR", profile.err["PASS"])
         with server.log_in() as client:
-            if "CAPA" in profile.without:
-                assert client.ask("CAPA").startswith(b"-ERR")
-            else:
-                words = [line.split()[0].decode() for line in client.ask_lines("CAPA")[1:]]
-                announced = [line.split()[0] for line in profile.capa if line != "STLS"]
-                assert words == announced
+            announced = profile.capa_after_login or profile.capa
+            assert _words(client.ask_lines("CAPA")) == _without_stls(announced)
             first, *lines = client.ask_lines("LIST")
-            assert first == f"+OK {profile.ok['LIST']}".format(count=2, total=57).encode() + b"\r\n"
+            assert first == _line("+OK", profile.ok["LIST"].format(count=2, total=57))
             assert lines == [b"1 23\r\n", b"2 34\r\n"]
             assert client.ask("LIST 1") == b"+OK 1 23\r\n"
             assert client.ask("STAT") == b"+OK 2 57\r\n"
@@ -75,8 +86,38 @@ def test_a_server_speaks_like_another(name: str) -> None:
         assert list(server.mail.messages("joe")) == ["a2"]
 
 
+def _line(status: str, text: str) -> bytes:
+    return f"{status} {text}".rstrip().encode() + b"\r\n"
+
+
+def _words(capa: list[bytes]) -> list[str]:
+    return [line.split()[0].decode() for line in capa[1:]]
+
+
+def _without_stls(announced: list[str]) -> list[str]:
+    """The server of these tests has no certificate."""
+    return [line.split()[0] for line in announced if line != "STLS"]
+
+
+def test_what_a_profile_does_not_know_stays() -> None:
+    assert "NOOP" not in load_profile("gmail").ok
+    with failing() as server, server.log_in() as client:
+        own = client.ask("NOOP"), client.ask_lines("TOP 1 0"), client.ask("DELE 9")
+    with failing(Profile("gmail")) as server, server.log_in() as client:
+        assert (client.ask("NOOP"), client.ask_lines("TOP 1 0"), client.ask("DELE 9")) == own
+
+
+def test_a_profile_takes_leave_before_login_in_other_words() -> None:
+    with failing(Profile("courier")) as server:
+        with server.connect() as client:
+            client.line()
+            assert client.quit() == b"+OK Better luck next time.\r\n"
+        with server.log_in() as client:
+            assert client.quit() == b"+OK Bye-bye.\r\n"
+
+
 def test_other_faults_come_on_top_of_a_profile() -> None:
-    faults = Profile("gmail"), Without("TOP"), Split("RETR")
+    faults = Profile("courier"), Without("TOP"), Split("RETR")
     with failing(*faults) as server, server.log_in() as client:
         assert b"TOP\r\n" not in client.ask_lines("CAPA")
-        assert client.ask_lines("RETR 1")[0] == b"+OK message follows\r\n"
+        assert client.ask_lines("RETR 1")[0] == b"+OK 23 octets follow.\r\n"

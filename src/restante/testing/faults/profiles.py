@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar
@@ -18,20 +18,24 @@ from restante.testing.wire import GREETING, Act, Occasion, Shaper
 
 @dataclass(frozen=True, slots=True)
 class ServerProfile:
-    """What one server says. source: how that is known.
+    """What one server says, as far as it was seen.
 
-    greeting, capa_text: texts after +OK. capa: CAPA's lines, in order. without: commands that it
-    hasn't. ok, err: texts after +OK and -ERR, by command.
+    source: the running server, or the pages, that it was taken from. checked: the day of that.
+    greeting, capa_text: texts after +OK. capa: CAPA's lines, in order; capa_after_login: those
+    of a client that has logged in, where they are others. ok, err: texts after +OK and -ERR, by
+    command; before_login: texts after +OK that are others before login.
     """
 
     title: str
     source: str
+    checked: date
     greeting: str
     capa_text: str
     capa: list[str]
-    without: list[str] = field(default_factory=list)
+    capa_after_login: list[str] | None = None
     ok: Mapping[str, str] = field(default_factory=dict)
     err: Mapping[str, str] = field(default_factory=dict)
+    before_login: Mapping[str, str] = field(default_factory=dict)
 
 
 def _folder() -> Any:
@@ -61,7 +65,8 @@ def _check_name(name: str) -> None:
 class Profile(Fault):
     """The server greets, lists its capabilities and words its replies as another one.
 
-    STLS and SASL mechanisms are announced only where the server offers them in truth.
+    Replies that its profile doesn't know stay as they are. STLS and SASL mechanisms are announced
+    only where the server offers them in truth, APOP never.
     """
 
     lasting: ClassVar[bool] = True
@@ -72,10 +77,6 @@ class Profile(Fault):
 
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
         profile = load_profile(self.server)
-        if occasion.verb in profile.without:
-            firing.fired()
-            occasion.refuse("unknown command")
-            return None
         if occasion.verb == "CAPA":
             return _Capa(profile, occasion, firing)
         return _Worded(profile, occasion, firing)
@@ -85,6 +86,7 @@ class _Capa(Lines):
     def __init__(self, profile: ServerProfile, occasion: Occasion, firing: Firing) -> None:
         super().__init__(occasion, firing)
         self._profile = profile
+        self._occasion = occasion
         self._real: list[str] = []
 
     def status(self, line: bytes) -> bytes:
@@ -101,8 +103,12 @@ class _Capa(Lines):
         return "".join(f"{line}\r\n" for line in self._lines()).encode("ascii")
 
     def _lines(self) -> Iterable[str]:
+        profile = self._profile
+        announced = profile.capa
+        if profile.capa_after_login is not None and _is_logged_in(self._occasion):
+            announced = profile.capa_after_login
         real = {line.split(" ")[0]: line.split(" ")[1:] for line in self._real}
-        for line in self._profile.capa:
+        for line in announced:
             word, *rest = line.split(" ")
             if word == "SASL":
                 rest = [each for each in rest if each in real.get("SASL", ())]
@@ -124,15 +130,14 @@ class _Worded(Shaper):
             if not line.startswith(b"+OK"):
                 return [line]
             self._firing.fired()
-            stamp = re.search(rb" <[^>]*>", line)
-            apop = "APOP" not in profile.without and stamp is not None and not profile.capa
-            text = profile.greeting + (stamp.group().decode() if apop and stamp else "")
-            return [_status("+OK", text)]
+            return [_status("+OK", profile.greeting)]
         prefix = line[:3].decode("ascii", "replace")
         if prefix == "+OK" and verb in ("LIST", "UIDL") and self._occasion.argument:
             return [line]
         text_of = profile.ok if prefix == "+OK" else profile.err if prefix == "-ER" else {}
         found = text_of.get(verb)
+        if prefix == "+OK" and not _is_logged_in(self._occasion):
+            found = profile.before_login.get(verb, found)
         if found is None:
             return [line]
         self._firing.fired()
@@ -146,11 +151,15 @@ class _Worded(Shaper):
         there = listing is not None and 0 < number <= listing.count
         return {
             "argument": argument,
-            "account": session.account.name if session is not None and session.account else "",
             "count": session.mailbox.active_count if session is not None else 0,
             "total": session.mailbox.active_size if session is not None else 0,
             "octets": listing.octets[number - 1] if there and listing is not None else 0,
         }
+
+
+def _is_logged_in(occasion: Occasion) -> bool:
+    """Whether it has an account; PASS and AUTH have it by the time of their reply."""
+    return occasion.session is not None and occasion.session.account is not None
 
 
 def _status(prefix: str, text: str) -> bytes:
