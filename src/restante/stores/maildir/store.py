@@ -288,11 +288,7 @@ class Maildir(Store):
         rows, times = old, (stamp.new, stamp.cur)
         if then != stamp:
             trusted = then[2:] == stamp[2:] and then.new != REVIEW
-<<<<<<< HEAD
             seen = to_the_end(look(folder, old, then[:2] if trusted else None, times))
-=======
-            seen = to_the_end(look(folder, old, then[:2] if trusted else None, stamp[:2]))
->>>>>>> console
             if then.ids != self._ids:
                 seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
             foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
