@@ -339,10 +339,16 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             self._renewed = True
-        if self.lost or not self._greeted or self._lingering >= 0 or self._transport.is_closing():
+        # Not from here: what is begun next would take this task, which ends, for its own.
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Answer the lines that have come while something waited."""
+        if self._task is not None or self.lost or not self._greeted or self._lingering >= 0:
             return
-        self._pump()
-        self._pace_reading()
+        if not self._transport.is_closing():
+            self._pump()
+            self._pace_reading()
 
     async def _fail(self, error: Exception) -> None:
         """Nothing sensible can be sent any more: half a message may be on the wire."""

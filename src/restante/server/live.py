@@ -84,7 +84,13 @@ class Live:
         return task
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work in place as far as it needn't wait; a task, as of `spawn`, does the rest."""
+        """Do work in place as far as it needn't wait; a task, as of `spawn`, does the rest.
+
+        Within a task, all of it gets a task of its own: it must not take that one for its own.
+        """
+        if asyncio.current_task() is not None:
+            self.spawn(work)
+            return
         try:
             waits_for = work.send(None)
         except StopIteration:
