@@ -351,6 +351,30 @@ def test_requests(
         assert endpoint.asked == []
 
 
+@pytest.mark.parametrize(
+    ("hosts", "status"),
+    [
+        (["evil.example", "localhost"], b"400"),
+        (["localhost", "evil.example"], b"400"),
+        (["[::1]evil.example"], b"421"),
+        (["[::1]:9110"], b"200"),
+    ],
+)
+def test_a_request_has_one_host_and_nothing_behind_its_address(
+    endpoint: Endpoint, hosts: list[str], status: bytes
+) -> None:
+    lines = "".join(f"Host: {host}\r\n" for host in hosts)
+    reply = endpoint.say(f"GET /here HTTP/1.1\r\n{lines}\r\n".encode())
+    assert reply.split()[1] == status
+
+
+def test_what_a_client_takes_may_be_nonsense() -> None:
+    accept = 'application/openmetrics-text;version="x";q=\xff'
+    from restante.observing.exposition import exposition  # noqa: PLC0415
+
+    assert exposition(CollectorRegistry(), accept) == exposition(CollectorRegistry(), "")
+
+
 def test_head_has_no_body(endpoint: Endpoint) -> None:
     reply = endpoint.say(b"HEAD /here HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert reply.endswith(b"\r\n\r\n")

@@ -53,7 +53,7 @@ class DatabaseFile:
         with self._lock:
             try:
                 yield self._open()
-            except (sqlite3.Error, OSError, OverflowError) as error:
+            except (sqlite3.Error, OSError, OverflowError, UnicodeEncodeError) as error:
                 self._close()  # what is wrong may be put right before the next use
                 raise self._error(f"{self._path}: {error}") from error
 

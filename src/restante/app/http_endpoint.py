@@ -140,8 +140,14 @@ class HttpEndpoint:
             self._say(client, HttpAnswer(400, b"this is no request of HTTP/1\n"))
             return
         method, target, _ = parts
-        pairs = (line.partition(":") for line in lines)
-        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            if name == "host" and name in headers:  # RFC 9112 §3.2
+                self._say(client, HttpAnswer(400, b"a request has one Host\n"))
+                return
+            headers[name] = value.strip()
         if client.is_checked and not self._is_ours(headers.get("host", "")):
             text = "this Host isn't served; metrics.names may list it\n"
             found: HttpAnswer | None = HttpAnswer(421, text.encode())
@@ -158,7 +164,9 @@ class HttpEndpoint:
     def _is_ours(self, host: str) -> bool:
         name = host.lower()
         if name.startswith("["):
-            name = name.partition("]")[0][1:]
+            name, _, port = name[1:].partition("]")
+            if port and not port.startswith(":"):
+                return False
         else:
             name = name.partition(":")[0].rstrip(".")
         if name in self._names:

@@ -69,7 +69,10 @@ def exposition(collector: Collector, accept: str) -> tuple[bytes, str]:
     """The answer to a scrape, and its media type. accept: what the client takes."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
-    encoder, media_type = choose_encoder(accept)
+    try:
+        encoder, media_type = choose_encoder(accept)
+    except ValueError:  # it is no list of media types
+        encoder, media_type = choose_encoder("")
     return encoder(registry), media_type
 
 

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +223,42 @@ def test_a_file_of_a_newer_version_or_of_another_kind_is_refused(tmp_path: Path)
         SqliteStore(other).open(ANNA)
     with pytest.raises(ValueError, match="undelete_days=-1"):
         SqliteStore(newer, undelete_days=-1)
+
+
+def test_messages_are_read_while_another_process_writes(store: SqliteStore) -> None:
+    deliver(store, b"one\r\n")
+    maildrop = store.open(ANNA)
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = threading.Thread(target=deliver, args=(store, b"two\r\n"))
+    waiting.start()
+    try:
+        assert read(maildrop, 1) == b"one\r\n"
+        assert waiting.is_alive()
+    finally:
+        other.execute("COMMIT")
+        other.close()
+        waiting.join()
+    maildrop.close()
+    assert len(ids(store)) == 2
+
+
+def test_a_file_that_was_put_in_its_place_is_the_one_that_is_used(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    deliver(store, b"old\r\n")
+    backup = SqliteStore(tmp_path / "backup.sqlite")
+    kept = [deliver(backup, b"kept\r\n") for _ in range(2)]
+    backup.close()
+    for end in ("-wal", "-shm"):
+        Path(f"{store.path}{end}").unlink(missing_ok=True)
+    backup.path.replace(store.path)
+    assert ids(store) == kept
+
+
+def test_a_name_that_is_no_unicode_is_an_error_of_the_store(store: SqliteStore) -> None:
+    with pytest.raises(StoreError):
+        store.open(Account("\udc80"))
 
 
 def test_a_server_over_it(store: SqliteStore) -> None:

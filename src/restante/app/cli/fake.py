@@ -179,7 +179,8 @@ class _Letters:
         if folder is not None:
             if not folder.is_dir():
                 raise UsageError(f"--mail {folder}: there is no such folder")
-            self._everybodys = [each.read_bytes() for each in sorted(folder.glob("*.eml"))]
+            files = [each for each in sorted(folder.glob("*.eml")) if each.is_file()]
+            self._everybodys = [each.read_bytes() for each in files]
 
     def give(self, account: MailAccount) -> None:
         """Put an account's mail into its maildrop."""

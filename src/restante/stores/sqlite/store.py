@@ -67,7 +67,9 @@ class SqliteStore(Store):
             raise ValueError(f"undelete_days={undelete_days!r}: allowed is days, 0 or more")
         self.path = Path(path)
         self.undelete_days = undelete_days
-        self._file = DatabaseFile(self.path, prepare, StoreError)
+        # Reading goes on while another process writes, or keeps writers waiting.
+        self._reader = DatabaseFile(self.path, prepare, StoreError, watched=True)
+        self._writer = DatabaseFile(self.path, prepare, StoreError, watched=True)
 
     def open(self, account: Account) -> SqliteMaildrop:
         """Lease and open the account's maildrop. Raises MaildropInUse, StoreError."""
@@ -135,14 +137,15 @@ class SqliteStore(Store):
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
-        self._file.close()
+        self._reader.close()
+        self._writer.close()
 
     # For maildrops and messages of this store
 
     @contextmanager
     def _writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A transaction. durable: it outlasts a loss of power, all before it included."""
-        with self._file.use() as database:
+        with self._writer.use() as database:
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             with transaction(database):
                 yield database
@@ -183,7 +186,7 @@ class SqliteStore(Store):
             )
 
     def _fetch(self, message: int) -> Content:
-        with self._file.use() as database:
+        with self._reader.use() as database:
             rows = database.execute(
                 "SELECT messages.body, bodies.octets, messages.octets, header_end,"
                 " needs_stuffing, ascii_octets, dots, utf8"
@@ -208,7 +211,7 @@ class SqliteStore(Store):
             yield self._block(body, number)
 
     def _block(self, body: int, number: int) -> bytes:
-        with self._file.use() as database:
+        with self._reader.use() as database:
             rows = database.execute(
                 "SELECT octets FROM blocks WHERE body = ? AND number = ?", (body, number)
             ).fetchall()
