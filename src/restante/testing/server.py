@@ -70,7 +70,8 @@ class MailServer:
     kerberos: a `restante.Kerberos`, for GSSAPI.
     any_login: every name is an account's, with any password, and gets mail. What is before an
         "@" says whose maildrop it is. Or a function, which is called with each account that is
-        made so, before it is used.
+        made so, before it is used. SCRAM, CRAM-MD5 and APOP, which prove that a client knows a
+        certain password, are not offered then.
     record_secrets: show passwords in the recordings, too.
     faults: what goes wrong from the beginning; see `fault`.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
