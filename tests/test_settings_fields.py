@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import pytest
 
-from restante.guard.settings import GuardSettings
+from restante import Account, AppPassword, GuardSettings, Settings, StaticAccounts
 from restante.settings_fields import allowed_of, bounded, check, choice, items, unknown_setting
+from restante.testing import MailServer
 
 
 def even(number: int) -> None:
@@ -107,6 +108,10 @@ def test_the_declarations_can_be_read() -> None:
         ("restante.GuardSettings", "ban_afer", "ban_after"),
         ("restante.Guard", "setings", "settings"),
         ("restante.Settings", "idle_timout", "idle_timeout"),
+        ("restante.Pop3Server", "acounts", "accounts"),
+        ("restante.Pop3Server", "idle_timout", "idle_timeout"),
+        ("restante.testing.MailServer", "any_logn", "any_login"),
+        ("restante.testing.MailServer", "idle_timout", "idle_timeout"),
         ("restante.TlsSettings", "certificat", "certificate"),
         ("restante.Certificate", "chian", "chain"),
         ("restante.Listener", "prot", "port"),
@@ -134,6 +139,16 @@ def test_whatever_has_settings_answers_a_misspelt_one_by_the_one_that_was_meant(
         getattr(import_module(package), name)(**{misspelt: 1})
     said = f"{name}: unknown setting {misspelt!r}: did you mean {meant!r}?"
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    "kind", [GuardSettings, Settings, Account, AppPassword, StaticAccounts, MailServer]
+)
+def test_what_was_refused_can_be_shown_in_a_report(kind: type[Any]) -> None:
+    refused: Any = object.__new__(kind)
+    with pytest.raises(TypeError, match="unknown setting 'misspelt'"):
+        refused.__init__(misspelt=1)
+    assert kind.__name__ in repr(refused)
 
 
 def test_the_signature_of_what_has_settings_stays() -> None:

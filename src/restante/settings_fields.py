@@ -120,19 +120,41 @@ def check_setting(name: str, value: str, words: str, check: Callable[[str], obje
 
 
 def suggest_settings(kind: type[T]) -> type[T]:
-    """A class decorator: a misspelt keyword is a TypeError with the one that was meant."""
-    made = kind.__init__
-    known = [*inspect.signature(made).parameters][1:]
+    """A class decorator: a misspelt keyword is a TypeError with the one that was meant.
+
+    An instance whose making was refused has a `repr`, too: test reports show it.
+    """
+    made, shown = kind.__init__, kind.__repr__
+    known = keywords(kind)
 
     @wraps(made)
     def make(self: T, *args: Any, **given: Any) -> None:
-        for name in given:
-            if name not in known:
-                raise TypeError(f"{type(self).__name__}: {unknown_setting(name, known)}")
+        check_keywords(type(self), given, known)
         made(self, *args, **given)
 
+    @wraps(shown)
+    def show(self: T) -> str:
+        try:
+            return shown(self)
+        except AttributeError:
+            return f"<{type(self).__name__}, not made>"
+
     kind.__init__ = make  # type: ignore[method-assign, assignment]
+    kind.__repr__ = show  # type: ignore[method-assign, assignment]
     return kind
+
+
+def keywords(kind: type) -> list[str]:
+    """What a class can be given by name, but for what it passes on."""
+    parameters = [*inspect.signature(kind).parameters.values()]
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+
+
+def check_keywords(kind: type, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for the first name that isn't known, with the one that was meant."""
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{kind.__name__}: {unknown_setting(name, known)}")
 
 
 def unknown_setting(name: str, known: Iterable[str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import poplib
 import shutil
 import socket
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
-from restante import ClientSession, Observer, Pop3Server
+from restante import Certificate, ClientSession, Listener, Observer, Pop3Server
 from restante.observing import Explanation, History, HistoryWriter, explain
 from restante.stores import Maildir
 
@@ -23,14 +24,18 @@ JOE, ANN = "127.0.0.1", "127.0.0.2"
 class At(poplib.POP3):
     """A client at an address of its own."""
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, address: str, port: int, trust: ssl.SSLContext | None = None) -> None:
         self._from = address
+        self._trust = trust
         super().__init__("127.0.0.1", port, timeout=20)
 
     def _create_socket(self, timeout: Any) -> socket.socket:
-        return socket.create_connection(
+        made = socket.create_connection(
             (self.host, self.port), timeout, source_address=(self._from, 0)
         )
+        if self._trust is None:
+            return made
+        return self._trust.wrap_socket(made, server_hostname=self.host)
 
 
 class Ends(Observer):
@@ -52,17 +57,26 @@ class Ends(Observer):
 
 
 class Watched:
-    """A server whose one account, joe, has a Maildir below `folder`."""
+    """A server whose one account, joe, has a Maildir below `folder`.
 
-    def __init__(self, folder: Path, **bounds: Any) -> None:
+    certificate: it has a second port, for TLS.
+    """
+
+    def __init__(
+        self, folder: Path, *, certificate: Certificate | None = None, **bounds: Any
+    ) -> None:
         self.file = folder / "history.sqlite"
         self.mail = folder / "mail" / "joe"
         self.writer = HistoryWriter(self.file, **bounds)
         self.history = History(self.file)
+        listeners = [Listener(port=0)]
+        if certificate is not None:
+            listeners.append(Listener(port=0, tls="implicit"))
         self.server = Pop3Server(
             accounts={"joe": PASSWORD, "ann": PASSWORD},
             store=Maildir(folder / "mail"),
-            port=0,
+            listeners=listeners,
+            certificate=certificate,
             for_tests=True,
         )
         self.server.observe(self.writer.sessions)
@@ -91,10 +105,10 @@ class Watched:
         path.write_bytes(head + b"x" * (octets - len(head) - 2) + b"\r\n")
         return path
 
-    def connect(self, address: str = JOE) -> At:
-        """A client that was greeted."""
+    def connect(self, address: str = JOE, *, trust: ssl.SSLContext | None = None) -> At:
+        """A client that was greeted. trust: inside TLS."""
         self.begun += 1
-        return At(address, self.server.port)
+        return At(address, self.server.addresses[0 if trust is None else 1][1], trust)
 
     def login(self, address: str = JOE, name: str = "joe") -> At:
         """A client that has logged in."""

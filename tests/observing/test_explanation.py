@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from restante.observing import Explanation, Finding, History, explain
-from tests.observing.history_kit import ANN, JOE, Watched
+from tests.conftest import Authority
+from tests.observing.history_kit import ANN, JOE, PASSWORD, Watched
 
 
 @pytest.fixture
@@ -270,6 +271,35 @@ def test_the_report_is_words_with_lines_below(watched: Watched) -> None:
     assert "gone: unique_id=1700000000.M1P1.host octets=100" in text
     assert max(map(len, text.splitlines())) < 200
     assert "correct horse" not in text
+
+
+def test_a_client_is_called_inside_tls_only_if_it_always_was(
+    tmp_path: Path, authority: Authority
+) -> None:
+    with Watched(tmp_path, certificate=authority.certificate) as watched:
+
+        def session(*, tls: bool) -> None:
+            trust = authority.client_context() if tls else None
+            client = watched.connect(trust=trust)
+            client.user("joe")
+            client.pass_(PASSWORD)
+            client.quit()
+            watched.written()
+
+        session(tls=True)
+        assert "Logs in by USER, inside TLS." in watched.explained().text()
+        session(tls=False)
+        session(tls=False)
+        session(tls=True)
+
+        found = watched.explained()
+        (client,) = found.clients
+        assert client.text.startswith("Logs in by USER, in 2 of 4 sessions without TLS. It says")
+        assert [": without TLS, " in line for line in client.sessions] == [False, True, False]
+        told = found.as_json()["clients"][0]
+        assert (told["tls"], told["without_tls"], told["mechanism"]) == (False, 2, "USER")
+        (device,) = watched.history.devices("joe")
+        assert (device.tls, device.without_tls, device.sessions) == (False, 2, 4)
 
 
 def test_programs_get_it_as_json(watched: Watched) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import poplib
 import smtplib
+import subprocess
 
 import pytest
 
 from restante.testing import MailAccount, MailServer
 from restante.testing.faults import FaultError, Reset
+from tests.needs import need
 
 
 def log_in(server: MailServer, name: str, password: str = "any") -> poplib.POP3:
@@ -51,6 +53,35 @@ def test_an_account_of_the_tests_own_keeps_its_password() -> None:
         with pytest.raises(poplib.error_proto):
             log_in(server, "joe", "wrong")
         log_in(server, "joe", "secret").quit()
+
+
+def test_what_needs_a_certain_password_is_not_offered() -> None:
+    with MailServer(any_login=True, accounts={"joe": "secret"}) as server:
+        client = poplib.POP3(server.host, server.port, timeout=10)
+        assert b"<" not in client.getwelcome()  # no timestamp: no APOP
+        assert client.capa()["SASL"] == ["PLAIN", "LOGIN"]
+        for line in ("APOP joe " + 32 * "0", "AUTH CRAM-MD5", "AUTH SCRAM-SHA-256"):
+            with pytest.raises(poplib.error_proto):
+                client._shortcmd(line)  # type: ignore[attr-defined]
+        client.quit()
+    with MailServer(accounts={"joe": "secret"}) as server:
+        client = poplib.POP3(server.host, server.port, timeout=10)
+        assert {"CRAM-MD5", "SCRAM-SHA-256"} <= set(client.capa()["SASL"])
+        client.quit()
+
+
+def test_curl_logs_in_with_any_password() -> None:
+    curl = need("curl", package="curl")
+    with MailServer(any_login=lambda account: account.add("Subject: x\n\n")) as server:
+        url = f"pop3://{server.host}:{server.port}/1"
+        told = subprocess.run(
+            [curl, "--silent", "--show-error", "--max-time", "20", "--user", "joe:any", url],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert told.stderr == b""
+        assert told.stdout == b"Subject: x\r\n\r\n"
 
 
 def test_what_can_be_no_name_is_nobodys() -> None:

@@ -74,6 +74,8 @@ class Finding:
 class Client:
     """A client of the maildrop. number: it is called so in this explanation.
 
+    tls: whether it was inside TLS in all its sessions. without_tls: in how many it wasn't, so
+    that a password may have gone in the clear. mechanism: how it logged in, in all of them.
     text: what it is and does. sessions: its last ones, the newest last, a line each.
     left: unique-ids of what it fetched and left there. missing: of what is there and it has
     never fetched. deleted, refetched: of what it deleted, and fetched more than once.
@@ -83,6 +85,7 @@ class Client:
     account: str
     address: str
     tls: bool
+    without_tls: int
     mechanism: str
     greeting: str
     text: str
@@ -541,12 +544,17 @@ def _described(known: _Known, there: Mapping[str, None]) -> Client:
     left = tuple(each for each in known.fetched if each in there)
     missing = tuple(each for each in there if each not in known.fetched)
     number = sum(each.times for each in known.sessions)
+    without_tls = sum(each.times for each in known.sessions if not each.tls)
+    if without_tls in (0, number):
+        how = f"{'without' if without_tls else 'inside'} TLS"
+    else:
+        how = f"in {without_tls} of {number} sessions without TLS"
     later = dict.fromkeys(
         verb for each in known.sessions for verb in each.commands
         if verb not in each.greeting.split()
     )  # fmt: skip
     text = (
-        f"Logs in by {last.mechanism}, {'inside' if last.tls else 'without'} TLS. It says"
+        f"Logs in by {last.mechanism}, {how}. It says"
         f" {last.greeting or 'nothing'} first, and then {' '.join(later) or 'nothing'}."
         f" {number} {'session' if number == 1 else 'sessions'} from"
         f" {_time(known.sessions[0].since)} to {_time(last.until)}."
@@ -560,14 +568,15 @@ def _described(known: _Known, there: Mapping[str, None]) -> Client:
     if len(known.fetched) > 1 and not known.deleted:
         text += " It leaves messages on the server."
     return Client(
-        known.number, last.account, last.address, last.tls, last.mechanism, last.greeting, text,
-        tuple(map(_session_words, known.sessions[-SHOWN:])), left, missing, tuple(known.deleted),
-        tuple(known.refetched),
+        known.number, last.account, last.address, not without_tls, without_tls, last.mechanism,
+        last.greeting, text, tuple(map(_session_words, known.sessions[-SHOWN:])), left, missing,
+        tuple(known.deleted), tuple(known.refetched),
     )  # fmt: skip
 
 
 def _session_words(session: PastSession) -> str:
-    words = f"{_time(session.since)} {session.session}: {_messages(session.messages)} there,"
+    how = "" if session.tls else "without TLS, "
+    words = f"{_time(session.since)} {session.session}: {how}{_messages(session.messages)} there,"
     if session.times > 1:
         return f"{words} nothing new in {session.times} polls up to {_time(session.until)}"
     return (

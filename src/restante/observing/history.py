@@ -65,12 +65,14 @@ class PastSession:
 class Device:
     """A client of an account, as far as it can be told from others.
 
+    tls: whether it was inside TLS in all its sessions. without_tls: in how many it wasn't.
     speaks: all commands that it was seen to send. sessions: how many it had.
     """
 
     account: str
     address: str
     tls: bool
+    without_tls: int
     mechanism: str
     greeting: str
     speaks: tuple[str, ...]
@@ -511,10 +513,12 @@ def _device(sessions: Sequence[PastSession]) -> Device:
     """sessions: of one client, the newest first."""
     last = sessions[0]
     speaks = {verb: None for each in sessions for verb in each.commands}
+    without_tls = sum(each.times for each in sessions if not each.tls)
     return Device(
         last.account,
         last.address,
-        last.tls,
+        not without_tls,
+        without_tls,
         last.mechanism,
         last.greeting,
         tuple(speaks),

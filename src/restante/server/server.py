@@ -62,6 +62,7 @@ from restante.server.settings import Settings, SettingsGiven
 from restante.server.tls.settings import A_CERTIFICATE, Certificate, TlsSettings
 from restante.server.transport.readiness import Readiness, readiness
 from restante.server.transport.transport import MakeTransport, SocketTransport
+from restante.settings_fields import check_keywords, keywords
 from restante.stores.contract import MaildropStore, Store
 from restante.stores.simple import as_store
 from restante.threads import WorkerThreads
@@ -127,6 +128,7 @@ class Pop3Server(Events):
         secret: bytes | None = None,
         **settings: Unpack[SettingsGiven],
     ) -> None:
+        check_keywords(type(self), settings, [*keywords(Pop3Server), *keywords(Settings)])
         self.settings = Settings(**settings)
         if _flag("for_tests", for_tests):
             if guard is not None:

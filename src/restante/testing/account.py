@@ -28,7 +28,8 @@ class Accounts(StaticAccounts):
     """Accounts of a test, which may be added while the server runs.
 
     Mechanisms that need the password itself are announced before there is an account.
-    make: makes an account for a name that has none; None: such a name is nobody's.
+    make: makes an account for a name that has none, whose password may be any; None: such a
+        name is nobody's. What needs the password itself can't work then, and isn't announced.
     """
 
     make: Callable[[str], object] | None = None
@@ -48,7 +49,7 @@ class Accounts(StaticAccounts):
         return True
 
     def held_schemes(self) -> frozenset[str]:
-        return super().held_schemes() | {"PLAIN"}
+        return super().held_schemes() | {"PLAIN"} if self.make is None else frozenset()
 
 
 class WatchedStore(MemoryStore):

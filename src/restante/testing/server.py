@@ -19,8 +19,9 @@ from restante.accounts.account import Account
 from restante.server.listen.listener import Listener
 from restante.server.runner import LoopThread
 from restante.server.server import Pop3Server
-from restante.server.settings import SettingsGiven
+from restante.server.settings import Settings, SettingsGiven
 from restante.server.tls.settings import Certificate, ClientCertificates, TlsSettings
+from restante.settings_fields import check_keywords, keywords
 from restante.testing.account import TIMEOUT, Accounts, MailAccount, WatchedStore
 from restante.testing.changes import Changes
 from restante.testing.faults import Fault, Faults
@@ -70,7 +71,8 @@ class MailServer:
     kerberos: a `restante.Kerberos`, for GSSAPI.
     any_login: every name is an account's, with any password, and gets mail. What is before an
         "@" says whose maildrop it is. Or a function, which is called with each account that is
-        made so, before it is used.
+        made so, before it is used. SCRAM, CRAM-MD5 and APOP, which prove that a client knows a
+        certain password, are not offered then.
     record_secrets: show passwords in the recordings, too.
     faults: what goes wrong from the beginning; see `fault`.
     host, port, tls_port, smtp_port: where to listen; 0: the system chooses a port.
@@ -102,6 +104,7 @@ class MailServer:
         smtp_port: int = 0,
         **settings: Unpack[SettingsGiven],
     ) -> None:
+        check_keywords(type(self), settings, [*keywords(MailServer), *keywords(Settings)])
         self._where = _caller()
         self._changes = Changes()
         self._accounts = Accounts()
@@ -430,7 +433,8 @@ class MailServer:
         self.close()
 
     def __repr__(self) -> str:
-        where = f"{self.host}:{self.port}" if self._addresses else "not started"
+        made = hasattr(self, "_addresses")  # a test's report shows one that was refused, too
+        where = f"{self.host}:{self.port}" if made and self._addresses else "not started"
         return f"<MailServer {where}>"
 
 
