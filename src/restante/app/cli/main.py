@@ -92,7 +92,9 @@ def _outcome(command: Callable[[], None]) -> tuple[int, Sequence[str]]:
         if error.name is None or error.name.startswith("restante"):
             raise
         return USAGE, [f"{error.name} is missing: {install_command('server')}"]
-    except (StartError, NoAnswer, ValueError, OSError) as error:
+    except StartError as error:
+        return FAILED, str(error).splitlines()
+    except (NoAnswer, ValueError, OSError) as error:
         return FAILED, [str(error)]
     except Exception as error:
         if not isinstance(error, _errors_of_stores()):
