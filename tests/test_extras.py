@@ -9,12 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from restante.extras import missing
+from restante.extras import install_command, missing
 
 
 def test_what_is_not_installed_can_be_installed() -> None:
     text = missing("oauth", "OAuth", "joserfc", ModuleNotFoundError("No module named 'joserfc'"))
     assert text == "OAuth needs joserfc: pip install 'restante[oauth]'"
+
+
+def test_in_the_environment_of_scripts_serve_it_comes_from_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout = Path(__file__).parents[1]
+    monkeypatch.setattr(sys, "prefix", str(checkout / ".venv-serve"))
+    monkeypatch.chdir(checkout)
+    text = missing("metrics", "metrics.port", "prometheus-client", ModuleNotFoundError("x"))
+    assert text.endswith(": .venv-serve/bin/pip install --editable '.[metrics]'")
+    monkeypatch.chdir(tmp_path)
+    assert install_command("console") == (
+        f"{checkout}/.venv-serve/bin/pip install --editable '{checkout}[console]'"
+    )
 
 
 def test_what_has_to_be_built_says_what_that_needs() -> None:

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+
 _BUILT_WITH = {"kerberos": "libkrb5-dev and a C compiler"}
 """By extra, what must be on the machine before the library can be installed."""
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, as it can be typed where the user is.
+
+    In the environment that `scripts/serve` makes, it installs from the checkout, as there may be
+    no release to install from.
+    """
+    environment = Path(sys.prefix)
+    checkout = Path(__file__).absolute().parents[2]
+    if not environment.name.startswith(".venv-serve") or not (checkout / "scripts/serve").exists():
+        return f"pip install 'restante[{extra}]'"
+    pip = shlex.quote(_from_here(environment / "bin" / "pip"))
+    return f"{pip} install --editable {shlex.quote(f'{_from_here(checkout)}[{extra}]')}"
+
+
+def _from_here(path: Path) -> str:
+    """A path as it can be typed in the current folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # elsewhere; or the current folder is gone
+        return str(path)
 
 
 def missing(extra: str, what: str, library: str, error: ImportError) -> str:
@@ -16,4 +42,4 @@ def missing(extra: str, what: str, library: str, error: ImportError) -> str:
         return f"{what} needs {library}, which is installed but can't be loaded: {error}"
     built_with = _BUILT_WITH.get(extra)
     note = f" (to build it, install {built_with} first)" if built_with else ""
-    return f"{what} needs {library}: pip install 'restante[{extra}]'{note}"
+    return f"{what} needs {library}: {install_command(extra)}{note}"

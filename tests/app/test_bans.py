@@ -20,23 +20,24 @@ from tests.server.kit import Client
 
 
 def test_the_life_of_a_ban(folder: Path, call: Call) -> None:
-    assert call("bans", "list") == (0, "", "")
+    assert call("bans", "list") == (0, "", "no bans, and nobody is slowed down\n")
     assert not (folder / "data").exists()
     done = call("bans", "ban", "192.0.2.7", "--for", "1h30m", "--reason", "noise\x1b[2J")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("192.0.2.7 is banned until 2")
-    assert call("bans", "ban", "2001:db8::/32").out == "2001:db8::/32 is banned until unbanned\n"
+    assert call("bans", "ban", "2001:db8::/32").out == "2001:db8::/32 is banned until lifted\n"
     rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [["ban", "192.0.2.7"], ["ban", "2001:db8::/32"]]
     assert rows[0][4] == r"noise\x1b[2J"
-    assert rows[1][2] == "unbanned"
+    assert rows[1][2] == "until lifted"
     listed = json.loads(call("bans", "list", "--json").out)
     ban, for_good = listed["bans"]
     assert 5300 < ban["until"] - time.time() <= 5400
     assert (ban["network"], ban["times"]) == ("192.0.2.7", 0)
     assert for_good["until"] is None
     assert listed["throttled"] == []
-    assert call("bans", "unban", "192.0.2.7") == (0, "", "")
+    lifted = "192.0.2.7 is not banned any more, its failures are forgotten\n"
+    assert call("bans", "unban", "192.0.2.7") == (0, lifted, "")
     done = call("bans", "unban", "192.0.2.7")
     assert (done.status, done.err) == (1, "restante: 192.0.2.7 is not banned\n")
     done = call("bans", "unban", "2001:db8::1")
@@ -55,6 +56,7 @@ def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
         ("address", "192.0.2.7", "6"),
         ("account", r"joe\x1b", "6"),
     ]
+    assert {row[4] for row in rows} == {"slowed down: too many failed logins"}
     listed = json.loads(call("bans", "list", "--json").out)
     assert {each["kind"] for each in listed["throttled"]} == {"address", "account"}
     assert all(each["until"] > time.time() for each in listed["throttled"])

@@ -186,6 +186,24 @@ def test_a_port_that_cannot_be_had_is_named_with_its_key(
     )
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_all_ports_that_cannot_be_had_are_named_before_anything_is_made(
+    folder: Path, taken: int, workers: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        other = another.getsockname()[1]
+        flags = (
+            "--pop3-port", str(taken), "--pop3s-port", "0", "--smtp-port", "0",
+            "--lmtp-port", str(other), "--workers", workers,
+        )  # fmt: skip
+        done = restante("serve", *flags, cwd=folder)
+    assert done.returncode == 1
+    assert done.stdout == b""
+    keys = [line.split(":")[1].strip() for line in done.stderr.decode().splitlines()]
+    assert keys == [f"pop3.port = {taken}", f"lmtp.port = {other}"]
+    assert list(folder.iterdir()) == []
+
+
 @unix
 def test_sigterm_finishes_a_reply_in_flight_and_refuses_new_sessions(server: Server) -> None:
     size = 30_000_000

@@ -83,12 +83,13 @@ def behind_proxies(authority: Authority, **listener: Any) -> Iterator[Pop3Server
 
 @pytest.fixture
 def logins(caplog: pytest.LogCaptureFixture) -> Any:
-    """A function that gives peer and TLS of each login so far."""
+    """A function that gives for each login so far its peer, and whether it was inside TLS."""
     caplog.set_level(logging.INFO, "restante")
 
-    def found() -> list[tuple[str, ...]]:
+    def found() -> list[tuple[str, str]]:
         pattern = re.compile(r"login: account='joe' peer=(\S+) tls=(\S+)")
-        return [match.groups() for each in caplog.messages if (match := pattern.match(each))]
+        told = [match.groups() for each in caplog.messages if (match := pattern.match(each))]
+        return [(peer, "no" if version == "no" else "yes") for peer, version in told]
 
     return found
 

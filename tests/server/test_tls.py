@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from pathlib import Path
@@ -74,6 +75,23 @@ def test_a_whole_session_inside_tls(
         until(lambda: server.sessions == 0)
         assert isinstance(store_of(server), MemoryStore)
         assert len(store_of(server).messages(NAME)) == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_line_of_a_login_says_the_version(
+    version: ssl.TLSVersion,
+    authority: Authority,
+    trusting: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "restante.access")
+    trusting.minimum_version = trusting.maximum_version = version
+    with (
+        serving(tls="implicit", certificate=authority.certificate) as server,
+        Client(server.port, tls=trusting) as client,
+    ):
+        client.log_in()
+    assert f"peer=127.0.0.1 tls={version.name.replace('_', '.')} messages=0" in caplog.text
 
 
 def test_handlers_are_told_of_tls(authority: Authority, trusting: ssl.SSLContext) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class StartError(Exception):
     """Something can't be listened on, or no worker process gets ready; the text says what.
 
-    taken: the port, if another program listens there.
+    Its lines are sentences of their own. taken: the ports on which another program listens.
     """
 
-    def __init__(self, text: str, taken: int | None = None) -> None:
+    def __init__(self, text: str, taken: Sequence[int] = ()) -> None:
         super().__init__(text)
         self.taken = taken
 

@@ -26,7 +26,7 @@ from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
 from restante.app.processes.console_process import ConsoleProcess
-from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all
+from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all, refuse_taken
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
@@ -52,6 +52,15 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
     found = check(loaded)
     if errors := [problem for problem in found if not problem.warning]:
         raise ConfigError(errors)
+    try:
+        refuse_taken(settings)
+    except StartError as error:
+        if error.taken and _listens_already(settings, error.taken):
+            raise StartError(
+                f"{error}. It is Restante that listens there, with the same data folder,"
+                f" {settings.server.data}: `restante status` shows its processes"
+            ) from error
+        raise
     allow_open_files()
     first_start.make_folders(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
@@ -81,13 +90,6 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         else:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(loaded, reread, announce, console))
-    except StartError as error:
-        if error.taken is not None and _listens_already(settings, error.taken):
-            raise StartError(
-                f"{error}. It is Restante that listens there, with the same data folder,"
-                f" {settings.server.data}: `restante status` shows its processes"
-            ) from error
-        raise
     finally:
         if console is not None:
             console.close()
@@ -95,10 +97,10 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
             ready_file.unlink(missing_ok=True)
 
 
-def _listens_already(settings: Settings, port: int) -> bool:
-    """Whether a server with the same data folder listens on this port."""
+def _listens_already(settings: Settings, ports: Sequence[int]) -> bool:
+    """Whether a server with the same data folder listens on one of these ports."""
     try:
-        return any(row.get("port") == port for row in ask(settings.admin_socket, "addresses"))
+        return any(row.get("port") in ports for row in ask(settings.admin_socket, "addresses"))
     except NoAnswer:
         return False
 

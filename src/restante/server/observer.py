@@ -184,7 +184,8 @@ class AccessLog(Observer):
 
     The lines go to the logger `restante.access`. Their formats are promised:
 
-    - `login: account='joe' peer=192.0.2.1 tls=yes messages=3 octets=512 session=1a2b-7`
+    - `login: account='joe' peer=192.0.2.1 tls=TLSv1.3 messages=3 octets=512 session=1a2b-7`.
+      tls is the version, `yes` where a proxy has ended TLS, or `no`.
     - `login failed: account='joe' peer=192.0.2.1 mechanism=USER session=1a2b-7`. It is
       `login held off: …` when the password wasn't looked at, because of too many failures before.
     - `login broken off: peer=192.0.2.1 mechanism=PLAIN session=1a2b-7: the reason`
@@ -215,7 +216,8 @@ class AccessLog(Observer):
         write(
             logging.INFO,
             "login: account=%r peer=%s tls=%s messages=%d octets=%d session=%s",
-            _name(session), session.peer_ip or "unix", "yes" if session.tls else "no",
+            _name(session), session.peer_ip or "unix",
+            session.tls_version or ("yes" if session.tls else "no"),
             listing.count, listing.total, session.id,
         )  # fmt: skip
 

@@ -40,6 +40,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"(?:\d{1,9}[smhdw])+", re.ASCII)
 _PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
 _HEADINGS = ("What", "Which", "Until", "Failures", "Reason")
+_SLOWED = "slowed down: too many failed logins"
 
 
 @contextmanager
@@ -95,11 +96,14 @@ def list_(
     if as_json:
         print(json.dumps(_as_json(bans, throttled), indent=2))
         return
-    rows = [("ban", ban.network, _time(ban.until), "", one_line(ban.reason)) for ban in bans] + [
-        (each.kind, one_line(each.name), _time(each.until), str(each.failures), "")
+    rows = [
+        ("ban", ban.network, _time(ban.until) or "until lifted", "", one_line(ban.reason))
+        for ban in bans
+    ] + [
+        (each.kind, one_line(each.name), _time(each.until), str(each.failures), _SLOWED)
         for each in throttled
     ]
-    print_table(_HEADINGS, rows)
+    print_table(_HEADINGS, rows, empty="no bans, and nobody is slowed down")
 
 
 def ban(
@@ -107,7 +111,7 @@ def ban(
     which: Which,
     duration: Annotated[
         str | None,
-        Option("--for", help="How long, such as 90s, 15m, 1h, 7d.  [until it is unbanned]"),
+        Option("--for", help="How long, such as 90s, 15m, 1h, 7d.  [until it is lifted]"),
     ] = None,
     reason: Annotated[str, Option(help="For those who read the list.")] = "",
     config: ConfigOption = None,
@@ -127,7 +131,7 @@ def ban(
         raise UsageError(f"--reason: at most {MAX_REASON} characters")
     with _opened(load_for(config, data, sets).settings, make=True) as guard:
         made = guard.ban(network, seconds, reason)
-    print(f"{made.network} is banned until {_time(made.until)}")
+    print(f"{made.network} is banned until {_time(made.until) or 'lifted'}")
 
 
 def unban(
@@ -141,6 +145,7 @@ def unban(
     network = _network(which)
     with _opened(load_for(config, data, sets).settings, make=False) as guard:
         if guard.unban(network):
+            print(f"{network} is not banned any more, its failures are forgotten")
             return
         wider = [each.network for each in guard.bans() if _is_within(network, each.network)]
     complain(f"{network} is not banned" + (f", but {', '.join(wider)} is" if wider else ""))
@@ -153,8 +158,9 @@ def _is_within(network: str, wider: str) -> bool:
 
 
 def _time(until: float | None) -> str:
+    """As people read it; "" for no time at all."""
     if until is None:
-        return "unbanned"
+        return ""
     return f"{datetime.fromtimestamp(until).astimezone():%Y-%m-%d %H:%M:%S}"
 
 

@@ -44,7 +44,7 @@ def sessions(
         )
         for row in rows
     )
-    _show(rows, headings, lines, as_json)
+    _show(rows, headings, lines, as_json, empty="no sessions")
 
 
 def status(
@@ -67,7 +67,7 @@ def status(
         )
         for row in rows
     )
-    _show(rows, headings, lines, as_json)
+    _show(rows, headings, lines, as_json, empty="no processes")
 
 
 def _ask(question: str, config: ConfigOption, data: DataOption, sets: SetOption) -> list[Row]:
@@ -78,10 +78,15 @@ def _ask(question: str, config: ConfigOption, data: DataOption, sets: SetOption)
 
 
 def _show(
-    rows: Sequence[Row], headings: Sequence[str], lines: Iterable[Sequence[str]], as_json: bool
+    rows: Sequence[Row],
+    headings: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    as_json: bool,
+    *,
+    empty: str,
 ) -> None:
     if as_json:
         for row in rows:
             print(json.dumps(row))
         return
-    print_table(headings, [[one_line(text) for text in each] for each in lines])
+    print_table(headings, [[one_line(text) for text in each] for each in lines], empty=empty)

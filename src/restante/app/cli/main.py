@@ -9,6 +9,7 @@ from restante.app.cli.command_line import Exit, Group, Lazy, UsageError, execute
 from restante.app.cli.options import FAILED, USAGE, complain, complain_of_config
 from restante.app.config.problem import ConfigError
 from restante.app.errors import NoAnswer, StartError
+from restante.extras import install_command
 
 _HERE = "restante.app.cli"
 
@@ -90,8 +91,10 @@ def _outcome(command: Callable[[], None]) -> tuple[int, Sequence[str]]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("restante"):
             raise
-        return USAGE, [f"{error.name} is missing: pip install 'restante[server]'"]
-    except (StartError, NoAnswer, ValueError, OSError) as error:
+        return USAGE, [f"{error.name} is missing: {install_command('server')}"]
+    except StartError as error:
+        return FAILED, str(error).splitlines()
+    except (NoAnswer, ValueError, OSError) as error:
         return FAILED, [str(error)]
     except Exception as error:
         if not isinstance(error, _errors_of_stores()):

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from restante.app.cli.options import is_terminal
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
     """Show `rows` on a terminal under `headings`; elsewhere as lines divided by tabs.
 
+    empty: what is said where there are no rows, on standard error, as it is no row.
     The texts must be free of control characters; see `restante.app.logs.one_line`.
     """
+    if not rows:
+        print(empty, file=sys.stderr)
+        return
     if not is_terminal(sys.stdout):
         for row in rows:
             print("\t".join(row))

@@ -246,7 +246,7 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
     elif "static" not in settings.accounts.kinds:
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
         raise Exit(FAILED)
-    print_table(_HEADINGS, rows)
+    print_table(_HEADINGS, rows, empty="no accounts")
 
 
 def _row(account: Account) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ from restante.app.guard import make_guard
 from restante.app.maildrops import make_store
 from restante.app.metrics import library_problem
 from restante.app.tls import certificates
+from restante.extras import install_command
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
 
@@ -516,7 +517,7 @@ def _why_no_console() -> str:
         return 'not on this system; allowed: "off"'
     for name in ("starlette", "jinja2", "uvicorn"):
         if find_spec(name) is None:
-            return f"the console needs {name}: pip install 'restante[console]'"
+            return f"the console needs {name}: {install_command('console')}"
     return ""
 
 

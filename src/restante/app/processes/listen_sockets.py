@@ -67,6 +67,31 @@ class Given:
         return [sockets for endpoint, sockets in self.listening if endpoint.protocol == protocol]
 
 
+def refuse_taken(settings: Settings) -> None:
+    """See, before anything is made, whether all ports can be had.
+
+    Raises StartError, which tells of all that can't. Nothing is listened on afterwards.
+    """
+    wanted = [(key, each.host, each.port) for key, each in settings.pop3_listeners()]
+    for name in ("smtp", "lmtp", "metrics", "console"):
+        section = getattr(settings, name)
+        wanted.append((f"{name}.port", section.host, section.port))
+    tried: list[socket.socket] = []
+    refused: list[StartError] = []
+    for key, host, port in wanted:
+        if port in ("off", 0):
+            continue
+        try:
+            tried += bind_shared(host, port, 1, 1)[0]
+        except OSError as error:
+            refused.append(start_error(key, host, port, error))
+    for each in tried:
+        each.close()
+    if refused:
+        ports = [port for error in refused for port in error.taken]
+        raise StartError("\n".join(map(str, refused)), ports)
+
+
 def bind_all(settings: Settings, shares: int) -> list[Bound]:
     """Listen everywhere. Raises StartError; then nothing is listened on."""
     made: list[Bound] = []
@@ -155,4 +180,4 @@ def start_error(key: str, host: str, port: int, error: OSError) -> StartError:
     if taken:
         flag = f" by {_FLAGS[key]}" if key in _FLAGS else ""
         reason += f"; choose another port{flag}"
-    return StartError(f"{key} = {port}: can't listen on {host}: {reason}", port if taken else None)
+    return StartError(f"{key} = {port}: can't listen on {host}: {reason}", [port] if taken else [])
