@@ -71,7 +71,7 @@ def exposition(collector: Collector, accept: str) -> tuple[bytes, str]:
     registry.register(collector)
     try:
         encoder, media_type = choose_encoder(accept)
-    except ValueError:  # it is no list of media types
+    except (TypeError, ValueError):  # it is no list of media types
         encoder, media_type = choose_encoder("")
     return encoder(registry), media_type
 
