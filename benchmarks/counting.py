@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from unittest import mock
 
 from benchmarks import corpus
@@ -31,6 +32,8 @@ from benchmarks.report import columns, number
 from restante import Maildir, Pop3Server, calls
 from restante.app.logs import spare_what_no_record_shows
 from restante.server.connection import Connection
+
+T = TypeVar("T")
 
 NAME, PASSWORD = "joe", "s"
 LINES = (b"USER joe\r\n", b"PASS s\r\n", b"STAT\r\n", b"QUIT\r\n")
@@ -173,17 +176,20 @@ async def _timed(
             servers[name] = await stack.enter_async_context(server)
             observe(server)
             await _first(server)
-            for _ in range(WARM_UP):
-                _check(_poll(server))
-        gc.collect()
-        gc.disable()
-        stack.callback(gc.enable)
-        for _ in range(rounds):
+            await _by_the_loop(partial(_warm_up, server))
+
+        def measure() -> None:
             for name, server in servers.items():
                 begun = time.process_time()
                 for _ in range(polls):
                     _poll(server)
                 found[name].append((time.process_time() - begun) / polls)
+
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
+        for _ in range(rounds):
+            await _by_the_loop(measure)
     return found
 
 
@@ -214,21 +220,44 @@ async def _counted(root: Path, observe: Observe) -> Counted:
     async with Pop3Server(accounts=accounts, store=Maildir(root), port=0) as server:
         observe(server)
         await _first(server)
-        for _ in range(WARM_UP):
-            _check(_poll(server))
-        gc.collect()
-        gc.disable()  # it would call others' functions
-        try:
-            called = [_counting(_calls, server) for _ in range(POLLS)]
-            run = [_counting(_bytecodes, server) for _ in range(POLLS)]
-        finally:
-            gc.enable()
+        return await _by_the_loop(partial(_polls_counted, server))
+
+
+def _polls_counted(server: Pop3Server) -> Counted:
+    _warm_up(server)
+    gc.collect()
+    gc.disable()  # it would call others' functions
+    try:
+        called = [_counting(_calls, server) for _ in range(POLLS)]
+        run = [_counting(_bytecodes, server) for _ in range(POLLS)]
+    finally:
+        gc.enable()
     return _summed(called, run)
+
+
+def _warm_up(server: Pop3Server) -> None:
+    for _ in range(WARM_UP):
+        _check(_poll(server))
+
+
+async def _by_the_loop(work: Callable[[], T]) -> T:
+    """Do work as the event loop calls for a socket: outside of any task."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def do() -> None:
+        try:
+            ended.set_result(work())
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits
+            ended.set_exception(error)
+
+    loop.call_soon(do)
+    return await ended
 
 
 async def _first(server: Pop3Server) -> None:
     """A poll that may wait: what is found out about the maildrop is saved on a thread."""
-    wire = _poll(server)
+    wire = await _by_the_loop(partial(_poll, server))
     async with asyncio.timeout(FIRST_SECONDS):
         while not wire.is_closing():  # noqa: ASYNC110 - an Event's own calls would be counted
             await asyncio.sleep(0.01)
