@@ -524,7 +524,7 @@ def test_the_script_updates_an_environment_and_keeps_what_was_added_to_it(folder
     first = calls()
     assert any("pip install" in each and "--editable" in each for each in first)
     assert not any("venv" in each for each in first)
-    assert first[-1] == "restante serve --pop3-port 0"
+    assert first[-1] == "restante serve --console --pop3-port 0"
     assert not any("pip install" in each for each in calls())  # nothing has changed since
     assert (folder / ".venv-serve" / "added-by-hand").exists()
 

@@ -18,14 +18,14 @@ MOST_BYTECODES = 1000
 """What metrics add to a poll."""
 
 
-@pytest.mark.skipif(not COUNTED, reason="the bytecodes are those of CPython 3.11")
+@pytest.mark.skipif(not COUNTED, reason="only CPython 3.11 is counted")
 def test_metrics_add_little_to_a_poll() -> None:
     alone, counted = count(), count(Metrics)
     assert counted.calls - alone.calls <= MOST_CALLS
     assert counted.bytecodes - alone.bytecodes <= MOST_BYTECODES
 
 
-@pytest.mark.skipif(not COUNTED, reason="the bytecodes are those of CPython 3.11")
+@pytest.mark.skipif(not COUNTED, reason="only CPython 3.11 is counted")
 def test_the_command_compares_who_watches(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
