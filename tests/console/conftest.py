@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, prepare
 from tests.needs import missing, need
 from tests.peers.scripted import NODE_MODULES
 
+ONLY_CPYTHON = (
+    "playwright is not installed"
+    if sys.implementation.name == "cpython"
+    else "only for CPython playwright is installed"
+)
+
 pytest.importorskip("starlette")
-pytest.importorskip("playwright")
+pytest.importorskip("playwright", reason=ONLY_CPYTHON)
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -506,7 +506,7 @@ def test_who_is_known_goes_first_and_so_does_an_account_that_nobody_guesses_at()
     assert goes_first("10.1.1.1", "kim", False)
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts CPython's calls")
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython's calls are counted")
 @pytest.mark.parametrize("address", ["127.0.0.1", HERE, "2001:db8::1", ""])
 def test_a_login_with_nothing_counted_against_it_is_cheap(address: str) -> None:
     """Counted in calls of Python functions; the methods themselves are six of them."""

@@ -18,6 +18,12 @@ from typing import Self
 SOCKET = "/run/systemd/journal/socket"
 """Where the journal takes entries."""
 
+ADD_SEALS = 1033
+"""F_ADD_SEALS of Linux, which not every Python names."""
+
+SEALS = 0x0F
+"""Seals against shrinking, growing, writing, and further seals."""
+
 MAX_ENTRY = 1 << 20
 """Octets of an entry; what is longer is cut."""
 
@@ -69,8 +75,7 @@ class JournalStream:
         fd = os.memfd_create("restante-log", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.write(fd, data)
-            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            fcntl.fcntl(fd, ADD_SEALS, SEALS)
             rights = array.array("i", [fd])
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             self._socket.sendmsg([b""], ancillary, 0, self._path)

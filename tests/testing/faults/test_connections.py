@@ -25,6 +25,7 @@ from restante.testing.faults import (
 )
 from restante.testing.wire import wiring_of
 from tests.conftest import Authority
+from tests.needs import only_cpython
 from tests.testing.faults.harness import FIRST, eventually, failing
 
 WHOLE = FIRST + b".\r\n"
@@ -221,6 +222,7 @@ def test_stls_is_offered_and_refused(authority: Authority) -> None:
         assert client.ask("USER joe").startswith(b"+OK")
 
 
+@only_cpython  # PyPy's ssl can't be made to speak what is so old
 def test_old_versions_of_tls_are_all_there_is(authority: Authority) -> None:
     fault = OldTls(nth=1)
     with failing(fault, tls="implicit", certificate=authority.certificate) as server:
@@ -232,6 +234,7 @@ def test_old_versions_of_tls_are_all_there_is(authority: Authority) -> None:
         assert server.fired == [fault]
 
 
+@only_cpython  # PyPy's ssl can't be made to speak what is so old
 def test_a_lenient_client_gets_the_old_version(authority: Authority) -> None:
     context = authority.client_context()
     with warnings.catch_warnings():
