@@ -94,10 +94,10 @@ def test_mail_goes_in_by_smtp_and_out_by_pop3(folder: Path) -> None:
         events = fake.end()
     assert not (folder / "ports.json").exists()
     kinds = [each["event"] for each in events]
-    assert sorted(
-        each for each in kinds if each not in ("command", "reply", "delivered")
-    ) == sorted(["ready", "connected", "opened", "retrieved", "deleted", "closed", "ended"])
-    assert (kinds[0], kinds[-1]) == ("ready", "ended")
+    # Mail that came in is told of by itself, sooner or later.
+    assert [each for each in kinds if each not in ("command", "reply", "delivered")] == [
+        "ready", "connected", "opened", "retrieved", "deleted", "closed", "ended"
+    ]  # fmt: skip
     (delivered,) = (each for each in events if each["event"] == "delivered")
     assert (delivered["recipient"], delivered["octets"]) == ("joe@example.org", 24)
     (deleted,) = (each for each in events if each["event"] == "deleted")

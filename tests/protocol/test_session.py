@@ -236,9 +236,7 @@ def counted(work: Callable[[], None]) -> tuple[int, int]:
     return calls, bytecodes
 
 
-@pytest.mark.skipif(
-    sys.implementation.name != "cpython", reason="only CPython's bytecodes are counted"
-)
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="only CPython is counted")
 def test_a_poll_needs_few_calls_and_bytecodes() -> None:
     policy = Policy(command_table(), plaintext=True, held_schemes=frozenset({"PLAIN"}))
     poll(policy)
