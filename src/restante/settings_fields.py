@@ -64,9 +64,18 @@ def items(default: T, words: str, check: Callable[[Any], object]) -> T:
     return _field(default, Allowed(words=words, check=check))
 
 
-def described(default: Any, words: str, check: Callable[[Any], object] | None = None) -> Any:
-    """A setting whose type doesn't say enough. words: what it may be. check: as of `items`."""
-    return _field(default, Allowed(words=words, check=check))
+def described(
+    default: Any,
+    words: str,
+    check: Callable[[Any], object] | None = None,
+    *,
+    compare: bool = True,
+) -> Any:
+    """A setting whose type doesn't say enough. words: what it may be. check: as of `items`.
+
+    compare: as of `dataclasses.field`.
+    """
+    return _field(default, Allowed(words=words, check=check), compare=compare)
 
 
 def same(settings: Any, name: str) -> Any:
@@ -75,13 +84,13 @@ def same(settings: Any, name: str) -> Any:
     return _field(found.default, found.metadata.get(_KEY, Allowed()))
 
 
-def _field(default: T, allowed: Allowed) -> T:
+def _field(default: T, allowed: Allowed, *, compare: bool = True) -> T:
     # It has the field's type for type checkers, as `dataclasses.field` does.
     made: T
     if isinstance(default, dict):  # each instance has one of its own
         made = field(default_factory=lambda: dict(default), metadata={_KEY: allowed})  # type: ignore[assignment]
     else:
-        made = field(default=default, metadata={_KEY: allowed})
+        made = field(default=default, compare=compare, metadata={_KEY: allowed})
     return made
 
 
@@ -102,9 +111,9 @@ def check(settings: Any) -> None:
     ValueError for one that isn't allowed; both name the setting, its value and what is allowed.
     """
     kind: Any = type(settings)
-    for name, allowed in allowed_of(kind).items():
+    for name, allowed, default in _declared(kind):
         value = getattr(settings, name)
-        if value is None and allowed.optional:
+        if value is default or (value is None and allowed.optional):
             continue
         if allowed.several:
             if not isinstance(value, tuple | list):
@@ -112,6 +121,13 @@ def check(settings: Any) -> None:
             object.__setattr__(settings, name, tuple(value))
         for each in value if allowed.several else (value,):
             _check_value(name, each, allowed)
+
+
+@lru_cache
+def _declared(kind: Any) -> list[tuple[str, Allowed, Any]]:
+    """Name, what is allowed, and the default, which needs no check, of each setting."""
+    allowed = allowed_of(kind)
+    return [(each.name, allowed[each.name], each.default) for each in fields(kind)]
 
 
 def check_setting(name: str, value: str, words: str, check: Callable[[str], object]) -> None:

@@ -13,10 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restante.app.client_settings import FORMS, ClientSettingsError, answer, client_settings
+from restante.app.client_settings import (
+    FORMS,
+    ClientSettingsError,
+    answer,
+    as_it_listens,
+    client_settings,
+)
 from restante.app.config.load import load
 from restante.app.config.settings import ClientsSection, Settings
 from tests.app.conftest import Call
+from tests.app.support import Server, write_config
 
 ADDRESS = "joe@example.org"
 SENDING = ClientsSection(hostname="mail.example.org", submission_host="smtp.example.org")
@@ -302,6 +309,26 @@ def test_the_command_says_what_is_wrong(call: Call) -> None:
     assert (done.status, done.out) == (1, "")
     assert "set clients.submission_host" in done.err
     assert call("client-settings", "nobody").status == 1
+
+
+def test_the_command_tells_the_ports_of_the_server_that_runs(folder: Path, call: Call) -> None:
+    write_config(folder)
+    with Server(folder) as running:
+        said = call("client-settings", ADDRESS).out
+        ports = [running.port("pop3", tls) for tls in ("implicit", "starttls")]
+    assert re.findall(r"connection  (\d+)", said) == [str(port) for port in ports]
+    assert [str(port) for port in ports] != re.findall(
+        r"connection  (\d+)", call("client-settings", ADDRESS).out
+    )
+
+
+def test_a_name_with_several_addresses_is_one_server() -> None:
+    rows = [
+        {"protocol": "pop3", "tls": "implicit", "host": host, "port": 1995, "path": None}
+        for host in ("127.0.0.1", "::1")
+    ]
+    found = client_settings(as_it_listens(Settings(), rows), ADDRESS)
+    assert [(each.host, each.port) for each in found.incoming] == [("localhost", 1995)]
 
 
 def test_keys_that_have_no_effect_are_told(folder: Path, call: Call) -> None:

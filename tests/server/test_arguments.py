@@ -15,6 +15,7 @@ import trustme
 from restante import (
     Account,
     AccountStore,
+    AppPassword,
     Backend,
     Certificate,
     Guard,
@@ -60,6 +61,11 @@ def server(**given: Any) -> Call:
     """A server that is given a store, accounts and these."""
     arguments: dict[str, Any] = {"accounts": {"joe": "secret"}, "store": MemoryStore()}
     return lambda: Pop3Server(**(arguments | given))
+
+
+def account(**given: Any) -> Callable[[], Account]:
+    """An account with these."""
+    return lambda: Account("joe", **given)
 
 
 def mistakes(*rows: tuple[str, Call, type[Exception], str]) -> pytest.MarkDecorator:
@@ -122,6 +128,36 @@ A_MAPPING = "a mapping of names to passwords, such as {'joe': 'secret'}"
      "account 'joe': credentials must be a tuple of texts, as in credentials=('{PLAIN}secret',)"),
     ("a credential without scheme", server(accounts={"joe": Account("joe", ("secret",))}),
      ValueError, "account 'joe': a credential has no scheme; a password is written '{PLAIN}…'"),
+    ("a credential of octets", account(credentials=(b"x",)), TypeError,
+     "account 'joe': credentials must be a tuple of texts … type bytes is among them"),
+    ("a credential in an unknown scheme",
+     server(accounts={"joe": account(credentials=("{NO}x",))()}), ValueError,
+     "account 'joe': unknown password scheme {NO}; known are ARGON2ID, "),
+    ("an app password in an unknown scheme",
+     server(accounts={"joe": account(app_passwords=[AppPassword("phone", "{NO}x")])()}),
+     ValueError, "account 'joe': unknown password scheme {NO}; known are ARGON2ID, "),
+    ("an app password without scheme",
+     server(accounts={"joe": account(app_passwords=[AppPassword("phone", "x")])()}),
+     ValueError, "account 'joe': a credential has no scheme"),
+    ("app passwords that are text", account(app_passwords=("phone",)), TypeError,
+     "account 'joe': app_passwords must be a tuple of AppPassword … str is among them"),
+    ("an app password's name", lambda: AppPassword(3, "{PLAIN}x"), TypeError, "name=3: allowed is"),  # type: ignore[arg-type]
+    ("an app password of octets", lambda: AppPassword("phone", b"x"), TypeError,  # type: ignore[arg-type]
+     "credential: allowed is text; an object of type bytes"),
+    ("networks as text", account(networks="127.0.0.0/8"), TypeError,
+     "account 'joe': networks='127.0.0.0/8': allowed is a list of networks, as 192.0.2.0/24"),
+    ("networks that are none", account(networks=("foo",)), ValueError,
+     "account 'joe': networks='foo': allowed are networks, as 192.0.2.0/24 ('foo' does not"),
+    ("a network with bits too many", account(networks=("10.0.0.1/8",)), ValueError, "host bits"),
+    ("a check that is no function", account(check_password="x"), TypeError,
+     "check_password='x': allowed is a function of a password, or none"),
+    ("a maildrop", account(maildrop=3), TypeError, "account 'joe': maildrop=3: allowed is text"),
+    ("disabled as text", account(disabled="no"), TypeError, "disabled='no': allowed is true or"),
+    ("an address", account(email=3), TypeError, "account 'joe': email=3: allowed is text"),
+    ("a name", lambda: Account(3), TypeError, "account 3: name=3: allowed is text"),  # type: ignore[arg-type]
+    ("protocols as text", account(protocols="pop3"), TypeError,
+     "protocols='pop3': allowed is a frozenset of pop3 and smtp, or none"),
+    ("a time", account(expires="never"), TypeError, "expires='never': allowed is a number"),
     ("another one's account", server(accounts={"joe": Account("ann")}), ValueError,
      "account 'ann' is listed as 'joe'"),
     ("case of a store", server(accounts=StaticAccounts({}), case_insensitive=True), ValueError,
@@ -140,6 +176,17 @@ def test_a_password_is_never_quoted() -> None:
     with pytest.raises(ValueError, match="has no scheme") as told:
         server(accounts={"joe": Account("joe", ("canary",))})()
     assert "canary" not in str(told.value)
+    for wrong in ({"credentials": b"canary"}, {"app_passwords": ("canary",)}):
+        with pytest.raises(TypeError) as refused:
+            account(**wrong)()
+        assert "canary" not in str(refused.value)
+
+
+def test_an_accounts_lists_are_made_what_they_should_be() -> None:
+    made = account(credentials=["{PLAIN}x"], networks=["10.0.0.0/8"], protocols={"pop3"})()
+    assert made == Account(
+        "joe", ("{PLAIN}x",), networks=("10.0.0.0/8",), protocols=frozenset({"pop3"})
+    )
 
 
 class FromElsewhere(AccountStore):

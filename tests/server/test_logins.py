@@ -142,11 +142,6 @@ def test_an_issuer_that_cant_be_asked_is_no_refusal() -> None:
         House(JOE).let_in(token("down"))
 
 
-def test_networks_that_make_no_sense_let_nobody_in() -> None:
-    with pytest.raises(AccountError, match="joe"):
-        House(replace(JOE, networks=("anywhere",))).let_in(password("joe", "geheim"))
-
-
 class TestMasters:
     @pytest.mark.parametrize(
         "claim",

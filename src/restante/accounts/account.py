@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from restante.settings_fields import suggest_settings
+from restante.networks import parse_network
+from restante.settings_fields import check, described, items, suggest_settings
 
 
 class AccountError(Exception):
@@ -24,10 +25,17 @@ class AppPassword:
     """A further password of an account, for one device or program; may be revoked alone.
 
     name: what its owner calls it. credential: in a scheme, as an account's.
+
+    Raises TypeError for what is no text.
     """
 
     name: str
     credential: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.credential, str):  # `check` would quote it
+            raise TypeError(f"credential: allowed is text; {_type(self.credential)} was given")
+        check(self)
 
 
 @suggest_settings
@@ -53,7 +61,9 @@ class Account:
         only a password lets in.
     upgradable: the store may be given a better hash, if it `upgrades` them.
 
-    Raises TypeError for credentials that are one text instead of a tuple of texts.
+    Lists are made tuples, a set a frozenset. Raises TypeError for a value of a wrong type and
+    ValueError for a network that is none. Both name the account, the field and what is allowed,
+    and the value where it is no secret.
     """
 
     name: str
@@ -62,22 +72,27 @@ class Account:
     display_name: str = ""
     email: str = ""
     disabled: bool = False
-    protocols: frozenset[str] | None = None
-    networks: tuple[str, ...] = ()
+    protocols: frozenset[str] | None = described(None, "a frozenset of pop3 and smtp, or none")
+    networks: tuple[str, ...] = items((), "networks, as 192.0.2.0/24", parse_network)
     expires: float | None = None
     master: bool = False
     app_passwords: tuple[AppPassword, ...] = ()
-    check_password: PasswordCheck | None = field(default=None, compare=False)
+    check_password: PasswordCheck | None = described(  # noqa: RUF009 - it makes a field
+        None, "a function of a password, or none", compare=False
+    )
     version: str = ""
     assumed: bool = False
     upgradable: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.credentials, str):
-            raise TypeError(
-                f"account {self.name!r}: credentials must be a tuple of texts, as in"
-                " credentials=('{PLAIN}secret',); one text was given"
-            )
+        try:
+            _check_secrets("credentials", self.credentials, str, _CREDENTIALS)
+            _check_secrets("app_passwords", self.app_passwords, AppPassword, _APP_PASSWORDS)
+            if isinstance(self.protocols, set):
+                object.__setattr__(self, "protocols", frozenset(self.protocols))
+            check(self)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"account {self.name!r}: {error}") from None
 
     @property
     def maildrop_name(self) -> str:
@@ -86,3 +101,21 @@ class Account:
 
     def __repr__(self) -> str:  # credentials stay out of every log and traceback
         return f"Account({self.name!r})"
+
+
+_CREDENTIALS = "a tuple of texts, as in credentials=('{PLAIN}secret',)"
+_APP_PASSWORDS = "a tuple of AppPassword, as in app_passwords=(AppPassword('phone', '{PLAIN}…'),)"
+
+
+def _type(given: object) -> str:
+    return f"an object of type {type(given).__name__}"
+
+
+def _check_secrets(name: str, given: object, kind: type, words: str) -> None:
+    """What is wrong is named by its type: it may be a secret."""
+    if not isinstance(given, tuple | list):
+        what = "one text" if isinstance(given, str) else _type(given)
+        raise TypeError(f"{name} must be {words}; {what} was given")
+    for each in given:
+        if not isinstance(each, kind):
+            raise TypeError(f"{name} must be {words}; {_type(each)} is among them")

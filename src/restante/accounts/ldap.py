@@ -232,18 +232,21 @@ class LdapAccounts(AccountStore):
         if disabled is None:
             raise LdapFailure(f"entry {entry.dn!r}: disabled is neither TRUE nor FALSE")
         protocols = values.get("protocols")
-        return Account(
-            names[0],
-            self._credentials(entry),
-            maildrop=first.get("maildrop") or None,
-            display_name=first.get("display_name", ""),
-            email=first.get("email", ""),
-            disabled=disabled,
-            protocols=frozenset(map(str.lower, protocols)) if protocols else None,
-            networks=tuple(values.get("networks", ())),
-            check_password=partial(self._check, entry.dn),
-            version=self._version(entry),
-        )
+        try:
+            return Account(
+                names[0],
+                self._credentials(entry),
+                maildrop=first.get("maildrop") or None,
+                display_name=first.get("display_name", ""),
+                email=first.get("email", ""),
+                disabled=disabled,
+                protocols=frozenset(map(str.lower, protocols)) if protocols else None,
+                networks=tuple(values.get("networks", ())),
+                check_password=partial(self._check, entry.dn),
+                version=self._version(entry),
+            )
+        except ValueError as error:
+            raise LdapFailure(f"entry {entry.dn!r}: {error}") from None
 
     def _credentials(self, entry: Entry) -> tuple[str, ...]:
         if not self._password_attribute:

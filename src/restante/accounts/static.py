@@ -120,11 +120,18 @@ class StaticAccounts(AccountStore):
 def _schemes(account: Account) -> Iterable[str]:
     """The schemes that the account can log in by."""
     schemes = [split_credential(credential)[0] for credential in account.credentials]
-    if "" in schemes:
-        raise ValueError(
-            f"account {account.name!r}: a credential has no scheme; a password is written"
-            " '{PLAIN}…', a hash with its own scheme"
-        )
+    further = [split_credential(each.credential)[0] for each in account.app_passwords]
+    for scheme in (*schemes, *further):
+        if not scheme:
+            raise ValueError(
+                f"account {account.name!r}: a credential has no scheme; a password is written"
+                " '{PLAIN}…', a hash with its own scheme"
+            )
+        if scheme not in SCHEMES:
+            raise ValueError(
+                f"account {account.name!r}: unknown password scheme {{{scheme}}}; known are"
+                f" {', '.join(SCHEMES)}"
+            )
     return () if account.disabled else schemes
 
 

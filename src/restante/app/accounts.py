@@ -25,7 +25,6 @@ from restante.app.config.settings import (
     revealed,
 )
 from restante.calls import finished
-from restante.networks import network_set
 
 
 class ReplaceableAccounts(AccountStore):
@@ -165,7 +164,6 @@ def make_account(name: str, given: StaticAccountSection) -> Account:
             " a password that begins with a word in braces is written {PLAIN}{…"
         )
     (plain,) = StaticAccounts({name: text}).list()
-    network_set(given.networks)
     return replace(
         plain,
         email=check_address(given.email),

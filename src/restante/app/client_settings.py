@@ -1,7 +1,7 @@
 """What to type into mail programs, and the files and DNS records by which they find out.
 
-Everything is made of the configuration and an address; nothing is asked of the network, and
-nothing tells whether there is such an account.
+Everything is made of the configuration, the addresses of the server if it runs, and a mail
+address; nothing is asked of the network, and nothing tells whether there is such an account.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import plistlib
 import re
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 from uuid import NAMESPACE_DNS, uuid5
 from xml.etree import ElementTree
 
 from restante.app.config.checks import is_local
-from restante.app.config.settings import Settings
+from restante.app.config.settings import ListenerSection, Settings
 
 Tls: TypeAlias = Literal["implicit", "starttls", "none"]
 
@@ -102,10 +102,26 @@ def client_settings(
     return ClientSettings(
         address,
         login,
-        tuple(Endpoint(name, port, _TLS[tls]) for _, port, tls, _ in sorted(found)),
+        # A name may have several addresses, each with the same port.
+        tuple(dict.fromkeys(Endpoint(name, port, _TLS[tls]) for _, port, tls, _ in sorted(found))),
         outgoing,
         settings.kerberos.keytab is not None,
     )
+
+
+def as_it_listens(settings: Settings, addresses: Iterable[Mapping[str, Any]]) -> Settings:
+    """The settings with the addresses at which a running server speaks POP3.
+
+    They may differ from the configuration, as by `restante serve --pop3-port 0`. addresses: its
+    answer to the question `addresses`.
+    """
+    listeners = tuple(
+        ListenerSection(each["host"], each["port"], each["tls"])
+        for each in addresses
+        if each.get("protocol") == "pop3"
+    )
+    pop3 = replace(settings.pop3, listeners=listeners, port="off", tls_port="off")
+    return replace(settings, pop3=pop3)
 
 
 _ORDER = {"implicit": 0, "starttls_required": 1, "starttls": 2, "none": 3}

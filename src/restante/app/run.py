@@ -274,6 +274,7 @@ def _first_administrator(loaded: Loaded, password: str) -> str:
 def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint]) -> str:
     lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
     console = []
+    width = max([5, *(len(each.protocol) for each in endpoints)])
     for each in endpoints:
         command = "STLS" if each.protocol == "POP3" else "STARTTLS"
         words = _TLS_WORDS[each.tls].format(command=command)
@@ -281,7 +282,7 @@ def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint]) -> str:
             scheme = "http" if each.tls == "none" else "https"
             console.append(f"The console: {scheme}://{each.address}/")
             continue
-        lines.append(f"  {each.protocol:5} {each.address:22} {words}".rstrip())
+        lines.append(f"  {each.protocol:{width}} {each.address:22} {words}".rstrip())
     if loaded.file is None:  # with one there are many accounts, and nobody at the screen
         lines += ["", f"Try it, from another terminal: {command_name()} try {_options(loaded)}"]
     if console:

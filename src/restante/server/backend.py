@@ -395,10 +395,7 @@ class StandardBackend(Backend):
         """Whether a peer is in one of the account's networks; one on a Unix socket is in none."""
         networks = self._networks.get(account.networks)
         if networks is None:
-            try:
-                networks = network_set(account.networks)
-            except ValueError as error:
-                raise AccountError(f"account {account.name!r}: networks: {error}") from None
+            networks = network_set(account.networks)
             if len(self._networks) >= MAX_NETWORKS:
                 self._networks.clear()
             self._networks[account.networks] = networks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 from restante.accounts.contract import AccountError
@@ -16,8 +17,10 @@ from restante.app.cli.options import (
     complain,
     load_for,
 )
-from restante.app.client_settings import FORMS, ClientSettingsError, answer
+from restante.app.client_settings import FORMS, ClientSettingsError, answer, as_it_listens
 from restante.app.config.settings import Settings
+from restante.app.errors import NoAnswer
+from restante.app.processes.admin_client import ask
 
 
 def client_settings(
@@ -30,7 +33,9 @@ def client_settings(
     data: DataOption = None,
     sets: SetOption = None,
 ) -> None:
-    """Print what to type into mail programs for an address, as the configuration has it.
+    """Print what to type into mail programs for an address.
+
+    Ports are those of the running server; those of the configuration if none runs.
 
     Or the file by which they find out: autoconfig for Thunderbird and others, autodiscover for
     Outlook, mobileconfig for Apple's, dns for the domain's zone.
@@ -38,6 +43,8 @@ def client_settings(
     if form not in FORMS:
         raise UsageError(f"--format: {form!r}: known are {', '.join(FORMS)}")
     settings = load_for(config, data, sets).settings
+    with suppress(NoAnswer):
+        settings = as_it_listens(settings, list(ask(settings.admin_socket, "addresses")))
     try:
         found, _ = answer(form, settings, address, login=_login(settings, address))
     except ClientSettingsError as error:

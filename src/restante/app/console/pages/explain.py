@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.app.cli.explain import pins_of
-from restante.app.client_settings import ClientSettingsError, answer
+from restante.app.client_settings import ClientSettingsError, answer, as_it_listens
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
@@ -56,7 +56,11 @@ def show(request: Request) -> Response:
 
 def _client_settings(request: Request, name: str, email: str) -> str:
     """What to type into a client; "" where that can't be said."""
-    settings = console_of(request).settings
+    console = console_of(request)
+    settings = console.settings
+    listening = console.server.ask("addresses")
+    if not listening.problem:
+        settings = as_it_listens(settings, listening.rows)
     domain = next(iter(settings.delivery.domains), "localhost")
     address = email or (name if "@" in name else f"{name}@{domain}")
     try:
