@@ -9,6 +9,7 @@ from restante.stores.contract import (
     Content,
     Incoming,
     Lease,
+    LeaseInfo,
     LeaseLost,
     Maildrop,
     MaildropInUse,
@@ -16,9 +17,11 @@ from restante.stores.contract import (
     MessageGone,
     MessageInfo,
     Messages,
+    OverQuota,
     Source,
     Store,
     StoreError,
+    Usage,
 )
 from restante.stores.maildir.store import Maildir
 from restante.stores.memory import MemoryStore
@@ -30,6 +33,7 @@ __all__ = [
     "Content",
     "Incoming",
     "Lease",
+    "LeaseInfo",
     "LeaseLost",
     "Maildir",
     "Maildrop",
@@ -39,8 +43,10 @@ __all__ = [
     "MessageGone",
     "MessageInfo",
     "Messages",
+    "OverQuota",
     "Source",
     "SqliteStore",
     "Store",
     "StoreError",
+    "Usage",
 ]

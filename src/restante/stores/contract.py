@@ -63,6 +63,17 @@ class LeaseLost(StoreError):
     """The session's lease has ended, and another session may hold the maildrop by now."""
 
 
+class OverQuota(StoreError):
+    """The maildrop's quota has no room for the message.
+
+    never: the message alone is larger than the quota, so trying again can't help.
+    """
+
+    def __init__(self, text: str, *, never: bool = False) -> None:
+        super().__init__(text, temporary=not never)
+        self.never = never
+
+
 class CommitFailed(StoreError):
     """UPDATE could not remove everything.
 
@@ -156,6 +167,26 @@ class Lease:
         return None
 
 
+class Usage(NamedTuple):
+    """What a maildrop holds: messages, and their octets as RETR sends them."""
+
+    messages: int
+    octets: int
+
+
+class LeaseInfo(NamedTuple):
+    """A lease that is held now.
+
+    maildrop_name: of which maildrop.
+    holder: who has it, as an operator would look for it.
+    expires: when it ends unless it is renewed, in seconds since 1970; None: with its holder.
+    """
+
+    maildrop_name: str
+    holder: str
+    expires: float | None = None
+
+
 class Maildrop(ABC):
     """An opened maildrop: one session's snapshot, and its lease until `close`.
 
@@ -238,3 +269,44 @@ class Store(ABC):
         Raises StoreError.
         """
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
+
+    def restore(
+        self, account: Account, unique_id: str, *, arrived: float | None = None
+    ) -> Answer[Incoming]:
+        """Begin a message that has a unique-id already, such as one from another server.
+
+        unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
+        arrived, in seconds since 1970; None: now. Raises StoreError when the maildrop has, or
+        has ever shown, that unique-id for another message, or RFC 1939 §7 doesn't allow it.
+        """
+        raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
+
+    def usage(self, account: Account) -> Answer[Usage]:
+        """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""
+        raise StoreError(f"{type(self).__name__} can't tell what a maildrop holds", temporary=False)
+
+    def undelete(self, account: Account, seconds: float) -> Answer[int]:
+        """Put back what was removed from the maildrop within the last `seconds`.
+
+        Gives the number of messages, which have their unique-ids as before. Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} keeps nothing that was removed", temporary=False)
+
+    def collect(self) -> Answer[int]:
+        """Give free what nobody can ask for any more; may be called while sessions run.
+
+        That is: removed messages whose time for `undelete` is over, and what deliveries that
+        never came to their end left behind. Gives the number of messages. Raises StoreError.
+        """
+        return 0
+
+    def leases(self) -> Answer[Sequence[LeaseInfo]]:
+        """The leases that are held now. Raises StoreError."""
+        raise StoreError(f"{type(self).__name__} can't list its leases", temporary=False)
+
+    def release(self, maildrop_name: str) -> Answer[bool]:
+        """Take a maildrop's lease from whoever has it; that session can't commit any more.
+
+        Gives whether it was held. Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} can't release leases of others", temporary=False)
