@@ -263,6 +263,34 @@ class Store(ABC):
         Raises MaildropInUse when another session has the lease, StoreError otherwise.
         """
 
+    def prepare(self) -> Answer[None]:
+        """See that it can be used as it is configured; a server asks before it listens.
+
+        Raises StoreError, which says what is wrong and what to do about it.
+        """
+        return None
+
+    def check(self) -> Answer[None]:
+        """See that it answers, within a few seconds; a server asks again and again.
+
+        Raises StoreError.
+        """
+        return None
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
+        """Close what is open in this event loop; the next use opens it again.
+
+        Harmless when repeated.
+        """
+
+    def look(self, account: Account) -> Answer[Maildrop]:
+        """The maildrop as it is now, without its lease: no session waits for whoever looks.
+
+        `commit` raises LeaseLost. A plain one is called on a thread. By default the maildrop is
+        opened, for stores that can't do without. Raises StoreError.
+        """
+        return self.open(account)
+
     def receive(self, account: Account) -> Answer[Incoming]:
         """Begin a message for the account's maildrop, while sessions may be reading.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
-from restante.calls import OnThread
+from restante.calls import OnThread, finished
 from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
@@ -551,3 +551,11 @@ def test_what_is_remembered_in_memory_is_bounded(
         put(root, "1.x", b"x\n", user=f"user{user}")
         close(opened(store, Account(f"user{user}")))
     assert 0 < len(store._recent) <= 10
+
+
+def test_the_root_is_seen_to_be_usable(root: Path, store: Maildir) -> None:
+    root.mkdir(exist_ok=True)
+    finished(store.check())
+    root.rmdir()
+    with pytest.raises(StoreError, match="isn't a folder"):
+        finished(store.check())
