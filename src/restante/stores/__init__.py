@@ -21,6 +21,7 @@ from restante.stores.contract import (
     Source,
     Store,
     StoreError,
+    UniqueIdTaken,
     Usage,
 )
 from restante.stores.maildir.store import Maildir
@@ -48,5 +49,6 @@ __all__ = [
     "SqliteStore",
     "Store",
     "StoreError",
+    "UniqueIdTaken",
     "Usage",
 ]
