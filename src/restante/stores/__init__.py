@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Source,
         Store,
         StoreError,
+        UniqueIdTaken,
         Usage,
     )
     from restante.stores.maildir.store import (
@@ -51,7 +52,8 @@ _HOMES = {
     "blobs.folder": "FolderBlobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError Usage"
+        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError"
+        " UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
@@ -93,5 +95,6 @@ __all__ = [
     "SqliteStore",
     "Store",
     "StoreError",
+    "UniqueIdTaken",
     "Usage",
 ]

@@ -74,6 +74,13 @@ class OverQuota(StoreError):
         self.never = never
 
 
+class UniqueIdTaken(StoreError):
+    """The maildrop has, or once had, another message with the unique-id (RFC 1939 §7)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, temporary=False)
+
+
 class CommitFailed(StoreError):
     """UPDATE could not remove everything.
 
@@ -211,6 +218,13 @@ class Maildrop(ABC):
             of the body are wanted (TOP); a store may give more, or everything.
         """
 
+    def arrived(self, number: MessageNumber) -> Answer[float | None]:
+        """When message `number` arrived, in seconds since 1970; None: nobody knows any more.
+
+        A plain one is called on a thread. Raises MessageGone, StoreError.
+        """
+        return None
+
     @abstractmethod
     def commit(self, numbers: Sequence[MessageNumber]) -> Answer[None]:
         """Remove these messages; durable when it returns (RFC 1939 §6).
@@ -304,8 +318,9 @@ class Store(ABC):
         """Begin a message that has a unique-id already, such as one from another server.
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
-        arrived, in seconds since 1970; None: now. Raises StoreError when the maildrop has, or
-        has ever shown, that unique-id for another message, or RFC 1939 §7 doesn't allow it.
+        arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
+        or has ever shown, that unique-id for another message, StoreError when RFC 1939 §7
+        doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
 
