@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from restante.accounts.contract import Account
 from restante.delivery.deliver import Outcome, Recipient
 from restante.delivery.recipients import BAD_ADDRESS, Refusal, split_path
-from restante.delivery.unstuffing import Unstuffing
+from restante.protocol.unstuffing import Unstuffing
 from restante.protocol.claims import PasswordClaim
 from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS
 from restante.protocol.mechanisms import Exchange, MechanismContext

@@ -67,7 +67,7 @@ class Place:
     """
 
     def __init__(self, root: Path, template: str) -> None:
-        self._root = root
+        self.root = root
         self._parts = template.split("/")
         fields = self._used = set[str]().union(*map(_fields, self._parts))
         if not fields & {"user", "name"}:
@@ -86,7 +86,7 @@ class Place:
         encoded = {
             field: folder_name(value) for field, value in values.items() if field in self._used
         }
-        return self._root.joinpath(*[part.format_map(encoded) for part in self._parts])
+        return self.root.joinpath(*[part.format_map(encoded) for part in self._parts])
 
 
 def _fields(part: str) -> set[str]:
