@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
-from restante.calls import OnThread, finished
+from restante.calls import OnThread
 from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
@@ -555,7 +555,7 @@ def test_what_is_remembered_in_memory_is_bounded(
 
 def test_the_root_is_seen_to_be_usable(root: Path, store: Maildir) -> None:
     root.mkdir(exist_ok=True)
-    finished(store.check())
+    store.check()()
     root.rmdir()
     with pytest.raises(StoreError, match="isn't a folder"):
-        finished(store.check())
+        store.check()()
