@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from restante.accounts.contract import Account
-from restante.calls import OnThread, finished
+from restante.calls import OnThread
 from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
