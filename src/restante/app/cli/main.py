@@ -36,6 +36,10 @@ COMMANDS = Group(
         "console": Lazy(f"{_HERE}.console:app", "Who may log in to the console."),
         "deliver": Lazy(f"{_HERE}.mail:deliver", "Deliver the message on standard input."),
         "import": Lazy(f"{_HERE}.mail:import_", "Import mail from files, which stay as they are."),
+        "migrate": Lazy(
+            f"{_HERE}.migrate:migrate",
+            "Move maildrops from other servers and stores, and back, with their unique-ids.",
+        ),
         "check-config": Lazy(
             f"{_HERE}.check:check_config", "Say everything that is wrong with the configuration."
         ),
