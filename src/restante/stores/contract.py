@@ -247,14 +247,17 @@ class Incoming(ABC):
     def prepare(self) -> Answer[None]:
         """Make all that was written durable, so that `commit` has little left to fail at.
 
-        The message is complete then: no `write` follows. Raises StoreError. Where a message
-        has several recipients, every copy is prepared before any is committed.
+        The message is complete then: no `write` follows. Raises OverQuota, StoreError. Where a
+        message has several recipients, every copy is prepared before any is committed.
         """
         return None
 
     @abstractmethod
     def commit(self) -> Answer[UniqueId]:
-        """Put the message into the maildrop, durably, and give its unique-id."""
+        """Put the message into the maildrop, durably, and give its unique-id.
+
+        Raises OverQuota, StoreError.
+        """
 
     @abstractmethod
     def abort(self) -> Answer[None]:
@@ -323,6 +326,15 @@ class Store(ABC):
         doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
+
+    def admit(self, account: Account, octets: int = 0) -> Answer[None]:
+        """Raise OverQuota if the account's maildrop has no room for a message of so many octets.
+
+        octets: 0 when that isn't known yet; then only a full maildrop has no room. It is asked
+        before a message is taken, to spare the sender the sending, and promises nothing: what
+        counts is `Incoming.prepare` and `commit`. Without quotas there is nothing to ask.
+        """
+        return None
 
     def usage(self, account: Account) -> Answer[Usage]:
         """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""
