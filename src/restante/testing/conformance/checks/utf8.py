@@ -72,7 +72,7 @@ def not_asked_for(p: Probe) -> None:
 
 @check("utf8.header-in-ascii", MUST, "RFC 6856 §2.1", UTF8, LOGIN, WRITE, RAW)
 def header_in_ascii(p: Probe) -> None:
-    """Without UTF8 its header comes in ASCII, in a surrogate of the message, or RETR refuses."""
+    """Without UTF8 UTF-8 in addresses comes in ASCII, in a surrogate, or RETR refuses."""
     wire, numbers = p.session("utf-8")
     if not wire.command(b"RETR %d" % numbers["utf-8"]).ok:
         return
