@@ -172,6 +172,7 @@ PROOFS: dict[str, Proof] = {
     "capa.crlf": edit("CAPA", lf),
     "capa.line-length": announces("X" * 600),
     "capa.form": announces("X-TWO  BLANKS"),
+    "capa.arguments-apart": instead("EXPIRE", "EXPIRENEVER"),
     "capa.no-duplicates": announces("TOP"),
     "capa.same-again": flag("capa-changes"),
     "capa.one-reply": edit("CAPA", doubled),

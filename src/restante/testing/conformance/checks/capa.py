@@ -53,6 +53,14 @@ def form(p: Probe) -> None:
         hold(re.fullmatch(rb"[!-~]+( [!-~]+)*\r?\n", line), f"a line is {line!r}")
 
 
+@check("capa.arguments-apart", MUST, "RFC 2449 §3")
+def arguments_apart(p: Probe) -> None:
+    """A space is between a capability and its arguments: "EXPIRENEVER" says nothing."""
+    for line in _lines(p.connect())[:-1]:
+        glued = re.match(rb"EXPIRE(NEVER|\d)|LOGIN-DELAY\d|SASL(PLAIN|LOGIN|CRAM)|UTF8USER", line)
+        hold(glued is None, f"a line is {line!r}")
+
+
 @check("capa.no-duplicates", SHOULD, "RFC 2449 §5")
 def no_duplicates(p: Probe) -> None:
     """No capability is there twice."""

@@ -81,7 +81,7 @@ def injection(p: Probe) -> None:
     hold(len(lines) <= 1, f"{len(lines)} lines inside TLS: {lines[:4]!r}")
 
 
-@check("stls.forgets-user", MUST, "RFC 1939 §7 PASS", STLS, LOGIN)
+@check("stls.forgets-user", SHOULD, "RFC 1939 §7 PASS", STLS, LOGIN)
 def forgets_user(p: Probe) -> None:
     """What was said before TLS is forgotten: PASS inside doesn't go with USER outside."""
     wire = p.clear()
@@ -111,13 +111,13 @@ def commands_before(p: Probe) -> None:
 
 @check("stls.failed-handshake", BREAKS, "inbucket#515", STLS)
 def failed_handshake(p: Probe) -> None:
-    """A handshake that fails ends that connection; nothing more is said in the clear."""
+    """After a handshake that fails no command is obeyed in the clear; one -ERR may say why."""
     wire = p.clear()
     wire.ok(b"STLS")
     with contextlib.suppress(Failed):
         wire.send(b"QUIT\r\nQUIT\r\nQUIT\r\n")
     said = wire.rest()
-    hold(b"+OK" not in said and b"-ERR" not in said, f"in the clear comes {said[:80]!r}")
+    hold(b"+OK" not in said and said.count(b"-ERR") <= 1, f"in the clear comes {said[:160]!r}")
 
 
 @check("stls.others-keep-it", BREAKS, "RFC 2595 §4", STLS)
