@@ -179,7 +179,7 @@ class Session:
             self.conn = context.wrap_socket(self.conn, server_side=True)
         except (OSError, ValueError):
             if clear is not None:
-                clear.sendall(b"-ERR no handshake\r\n")
+                clear.sendall(b"-ERR no handshake\r\n+OK goes on\r\n")
             return False
         finally:
             if clear is not None:
