@@ -74,6 +74,13 @@ class OverQuota(StoreError):
         self.never = never
 
 
+class UniqueIdTaken(StoreError):
+    """The maildrop has, or once had, another message with the unique-id (RFC 1939 §7)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, temporary=False)
+
+
 class CommitFailed(StoreError):
     """UPDATE could not remove everything.
 
@@ -211,6 +218,13 @@ class Maildrop(ABC):
             of the body are wanted (TOP); a store may give more, or everything.
         """
 
+    def arrived(self, number: MessageNumber) -> Answer[float | None]:
+        """When message `number` arrived, in seconds since 1970; None: nobody knows any more.
+
+        A plain one is called on a thread. Raises MessageGone, StoreError.
+        """
+        return None
+
     @abstractmethod
     def commit(self, numbers: Sequence[MessageNumber]) -> Answer[None]:
         """Remove these messages; durable when it returns (RFC 1939 §6).
@@ -233,14 +247,17 @@ class Incoming(ABC):
     def prepare(self) -> Answer[None]:
         """Make all that was written durable, so that `commit` has little left to fail at.
 
-        The message is complete then: no `write` follows. Raises StoreError. Where a message
-        has several recipients, every copy is prepared before any is committed.
+        The message is complete then: no `write` follows. Raises OverQuota, StoreError. Where a
+        message has several recipients, every copy is prepared before any is committed.
         """
         return None
 
     @abstractmethod
     def commit(self) -> Answer[UniqueId]:
-        """Put the message into the maildrop, durably, and give its unique-id."""
+        """Put the message into the maildrop, durably, and give its unique-id.
+
+        Raises OverQuota, StoreError.
+        """
 
     @abstractmethod
     def abort(self) -> Answer[None]:
@@ -304,10 +321,20 @@ class Store(ABC):
         """Begin a message that has a unique-id already, such as one from another server.
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
-        arrived, in seconds since 1970; None: now. Raises StoreError when the maildrop has, or
-        has ever shown, that unique-id for another message, or RFC 1939 §7 doesn't allow it.
+        arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
+        or has ever shown, that unique-id for another message, StoreError when RFC 1939 §7
+        doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
+
+    def admit(self, account: Account, octets: int = 0) -> Answer[None]:
+        """Raise OverQuota if the account's maildrop has no room for a message of so many octets.
+
+        octets: 0 when that isn't known yet; then only a full maildrop has no room. It is asked
+        before a message is taken, to spare the sender the sending, and promises nothing: what
+        counts is `Incoming.prepare` and `commit`. Without quotas there is nothing to ask.
+        """
+        return None
 
     def usage(self, account: Account) -> Answer[Usage]:
         """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""

@@ -6,6 +6,7 @@ import os
 import time
 from io import FileIO
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -68,6 +69,20 @@ def test_messages_are_in_order_of_delivery(root: Path, store: Maildir) -> None:
     for name in reversed(names):
         put(root, name, b"x\n")
     assert ids(store) == names
+
+
+def test_a_message_arrived_at_the_time_in_its_files_name_or_at_the_files_own(
+    root: Path, store: Maildir
+) -> None:
+    put(root, POSTFIX, b"x\n")
+    put(root, "nothing", b"x\n")
+    put(root, f"{10**18}.a", b"x\n")
+    for name in ("nothing", f"{10**18}.a"):
+        os.utime(root / "anna" / "new" / name, (1_600_000_000, 1_600_000_000))
+    maildrop = opened(store)
+    by_name = [finished(cast(Any, maildrop.arrived(MessageNumber(n)))) for n in (1, 2, 3)]
+    close(maildrop)
+    assert by_name == [1_600_000_000.0, 1_700_000_003.000007, 1_600_000_000.0]
 
 
 def test_nothing_is_moved_renamed_or_flagged(root: Path, store: Maildir) -> None:

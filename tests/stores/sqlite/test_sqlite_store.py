@@ -373,3 +373,10 @@ def test_the_file_is_seen_to_be_usable(store: SqliteStore) -> None:
         store.check()
     with pytest.raises(StoreError, match="not a database"):
         store.prepare()
+
+
+def test_it_tells_when_a_message_arrived(store: SqliteStore) -> None:
+    before = time.time()
+    deliver(store, b"x")
+    maildrop = store.look(ANNA)
+    assert before <= maildrop.arrived(MessageNumber(1)) <= time.time()

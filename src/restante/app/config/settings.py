@@ -246,6 +246,9 @@ class StaticAccountSection:
     networks: tuple[str, ...] = no_networks()
     expires: datetime | None = described(None, "a date and time")
     master: bool = False
+    quota_octets: int | None = bounded(None, 0, unit="octets")
+    quota_messages: int | None = bounded(None, 0, unit="messages")
+    expire_days: int | None = bounded(None, 0, unit="days")
 
 
 @dataclass(frozen=True)

@@ -236,6 +236,15 @@ class SqliteStore(Store):
             return Content(self._block(body, 0), facts)
         return Content(self._blocks(body, stored), facts)
 
+    def _arrived(self, message: int) -> float:
+        with self._reader.use() as database:
+            rows = database.execute(
+                "SELECT arrived FROM messages WHERE id = ?", (message,)
+            ).fetchall()
+        if not rows:
+            raise MessageGone("the message was removed")
+        return float(rows[0][0])
+
     def _blocks(self, body: int, octets: int) -> Iterator[bytes]:
         for number in range(-(-octets // BLOCK)):
             yield self._block(body, number)
@@ -344,6 +353,10 @@ class SqliteMaildrop(Maildrop):
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
         """The message; a large one in blocks. Raises MessageGone, StoreError."""
         return self._store._fetch(self._messages[number - 1])
+
+    def arrived(self, number: MessageNumber) -> float:
+        """When the message was delivered. Raises MessageGone, StoreError."""
+        return self._store._arrived(self._messages[number - 1])
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Remove these messages. Raises LeaseLost, StoreError."""
