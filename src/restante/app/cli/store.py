@@ -40,10 +40,11 @@ def _asked(settings: Settings, question: Callable[[Store], Answer[T]]) -> T:
 def collect(
     *, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
-    """Remove for good what sessions have removed longer ago than store.undelete_days.
+    """Remove for good what sessions have removed some time ago.
 
-    What deliveries that never came to their end left behind goes, too. A server does this by
-    itself every store.collect_minutes; both may run at the same time.
+    That is longer ago than store.undelete_days. What deliveries that never came to their end left
+    behind goes, too. A server does this by itself every store.collect_minutes; both may run at the
+    same time.
     """
     settings = load_for(config, data, sets).settings
     number = _asked(settings, lambda store: store.collect())
