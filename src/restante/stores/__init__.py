@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         MessageInfo,
         Messages,
         OverQuota,
+        Removed,
         Source,
         Store,
         StoreError,
@@ -52,7 +53,7 @@ _HOMES = {
     "blobs.folder": "FolderBlobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError"
+        " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
         " UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
@@ -91,6 +92,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "Removed",
     "Source",
     "SqliteStore",
     "Store",
