@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts.contract import Account
-from restante.calls import OnThread, finished
+from restante.calls import OnThread
 from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
@@ -79,7 +79,7 @@ def test_a_message_arrived_at_the_time_in_its_files_name_or_at_the_files_own(
     for name in ("nothing", f"{10**18}.a"):
         os.utime(root / "anna" / "new" / name, (1_600_000_000, 1_600_000_000))
     maildrop = opened(store)
-    by_name = [finished(maildrop.arrived(MessageNumber(n))) for n in (1, 2, 3)]
+    by_name = [maildrop.arrived(MessageNumber(n)) for n in (1, 2, 3)]
     close(maildrop)
     assert by_name == [1_600_000_000.0, 1_700_000_003.000007, 1_600_000_000.0]
 
@@ -569,7 +569,7 @@ def test_what_is_remembered_in_memory_is_bounded(
 
 def test_the_root_is_seen_to_be_usable(root: Path, store: Maildir) -> None:
     root.mkdir(exist_ok=True)
-    finished(store.check())
+    store.check()()
     root.rmdir()
     with pytest.raises(StoreError, match="isn't a folder"):
-        finished(store.check())
+        store.check()()

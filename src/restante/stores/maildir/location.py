@@ -20,11 +20,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from restante.stores.contract import StoreError
 
@@ -90,49 +90,32 @@ class Place:
         }
         return self.root.joinpath(*[part.format_map(encoded) for part in self._parts])
 
-    def folders(self) -> Iterator[tuple[str, str]]:
-        """The folders below the root that are maildrops by their place, and the maildrops' names.
-
-        Folders that can't be read are passed over.
-        """
-        patterns = [_pattern(part) for part in self._parts]
-        yield from self._below(str(self.root), patterns, {})
-
-    def _below(
-        self, folder: str, patterns: list[re.Pattern[str]], found: dict[str, str]
-    ) -> Iterator[tuple[str, str]]:
-        if not patterns:
-            yield folder, found.get("name") or _joined(found)
-            return
-        try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if entry.is_dir()]
-        except OSError:
-            return
-        for name in names:
-            match = patterns[0].fullmatch(name)
-            if match is not None:
-                fields = {field: _decoded(text) for field, text in match.groupdict().items()}
-                yield from self._below(f"{folder}/{name}", patterns[1:], {**found, **fields})
-
-
-def _joined(found: Mapping[str, str]) -> str:
-    user = found.get("user", "")
-    return f"{user}@{found['domain']}" if "domain" in found else user
-
-
-def _pattern(part: str) -> re.Pattern[str]:
-    """Matches the names of folders that a part of the template stands for."""
-    pieces = [
-        re.escape(text) + (f"(?P<{field}>.+)" if field else "")
-        for text, field, _, _ in Formatter().parse(part)
-    ]
-    return re.compile("".join(pieces), re.DOTALL)
-
-
-def _decoded(name: str) -> str:
-    """What `folder_name` has made `name` of."""
-    return unquote_to_bytes(os.fsencode(name)).decode("utf-8", "surrogatepass")
+    def names(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Raises OSError."""
+        found: list[tuple[Path, dict[str, str]]] = [(self.root, {})]
+        for part in self._parts:
+            (field,) = _fields(part) or {""}
+            before, _, after = part.partition(f"{{{field}}}")
+            below = []
+            for folder, values in found:
+                if not field:
+                    below.append((folder / part, values))
+                    continue
+                for name in os.listdir(folder) if folder.is_dir() else ():
+                    value = name.removeprefix(before).removesuffix(after)
+                    if name == f"{before}{value}{after}":
+                        value = unquote(value, errors="replace")
+                        below.append((folder / name, {**values, field: value}))
+            found = below
+        names = set()
+        for folder, values in found:
+            name = values.get("name") or values.get("user", "")
+            if self._split:
+                name = f"{values['user']}@{values['domain']}"
+            with suppress(StoreError):
+                if self.folder(name) == folder and (folder / "cur").is_dir():
+                    names.add(name)
+        return sorted(names)
 
 
 def _fields(part: str) -> set[str]:

@@ -144,6 +144,14 @@ class Maildir(Store):
         """Where the account's maildrop lies. Raises StoreError for an impossible name."""
         return self._place.folder(account.maildrop_name)
 
+    def maildrops(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Called on a thread.
+
+        Raises StoreError.
+        """
+        with as_store_error("listing maildrops"):
+            return self._place.names()
+
     # Opening
 
     def open(self, account: Account) -> Maildrop | OnThread[Maildrop]:
@@ -488,7 +496,10 @@ class Maildir(Store):
     def _collect(self) -> int:
         before = time.time_ns() - int(self.undelete_days * DAY * 1e9)
         count = 0
-        for folder, _ in self._place.folders():
+        with as_store_error("collecting"):
+            names = self._place.names()
+        for name in names:
+            folder = str(self._place.folder(name))
             try:
                 count += forget(folder, before)
             except (OSError, StoreError) as error:
@@ -507,9 +518,11 @@ class Maildir(Store):
     def _leases(self) -> Sequence[LeaseInfo]:
         holders = lock_holders()
         found = []
-        for folder, name in self._place.folders() if holders else ():
+        with as_store_error("leases"):
+            names = self._place.names() if holders else []
+        for name in names:
             with suppress(FileNotFoundError, NotADirectoryError):
-                about = os.lstat(f"{folder}/{LOCK_FILE}")
+                about = os.lstat(self._place.folder(name) / LOCK_FILE)
                 pid = holders.get((about.st_dev, about.st_ino))
                 if pid is not None:
                     found.append(LeaseInfo(name, f"pid {pid} on {socket.gethostname()}"))
