@@ -33,4 +33,4 @@ def test_the_command_compares_who_watches(
     monkeypatch.setattr(observers, "POLLS", 2)
     assert main(["--observers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["nobody", "metrics", "traces"]
+    assert [line.split()[0] for line in lines[2:]] == ["nobody", "history", "metrics", "traces"]

@@ -53,11 +53,11 @@ _RETR, _TOP = (PLACES["restante_messages_sent", by] for by in ("RETR", "TOP"))
 _DELAYS = PLACES["restante_login_delays",]
 _DELAY_SECONDS = PLACES["restante_login_delay_seconds",]
 _LEASES_REFUSED = PLACES["restante_leases_refused",]
-_OK, _ERR = (
-    {verb: PLACES["restante_commands", verb, outcome] for verb in VERBS}
-    for outcome in ("ok", "err")
-)
-_OTHER_OK, _OTHER_ERR = _OK[OTHER], _ERR[OTHER]
+_ANSWERS = {
+    (verb, ok): PLACES["restante_commands", verb, "ok" if ok else "err"]
+    for verb in VERBS
+    for ok in (True, False)
+}
 _STEPS: dict[Step, tuple[int, ...]] = {
     step: tuple(PLACES[f"restante_{step}_duration_seconds", outcome] for outcome in STEP_OUTCOMES)
     for step in ("login", "open", "fetch", "commit")
@@ -185,9 +185,13 @@ class Metrics(Observer):
         reason = _TURNED_AWAY.get(text, OTHER)
         self.values[PLACES["restante_connections_turned_away", reason]] += 1
 
-    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
+    def answered(
+        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
+    ) -> None:
         values = self.values
-        values[_OK.get(verb, _OTHER_OK) if ok else _ERR.get(verb, _OTHER_ERR)] += 1
+        for answer in zip(verbs, ok, strict=True):
+            place = _ANSWERS.get(answer)
+            values[_ANSWERS[OTHER, answer[1]] if place is None else place] += 1
         values[_OCTETS] += octets
 
     def delayed(self, session: ClientSession, seconds: float) -> None:

@@ -269,23 +269,8 @@ def _import(
 
 def _progress_bar(stack: ExitStack, octets: int) -> Callable[[int], None]:
     """Show a bar until the stack ends. Gives the function that moves it on, by octets."""
-    from rich.console import Console  # noqa: PLC0415 - not for deliveries
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from restante.app.cli.progress import shown_progress  # noqa: PLC0415 - not for deliveries
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+    progress = stack.enter_context(shown_progress())
     task = progress.add_task("Importing", total=octets)
     return lambda moved: progress.advance(task, moved)

@@ -42,6 +42,10 @@ COMMANDS = Group(
         "leases": Lazy(
             f"{_HERE}.store:leases", "Which maildrops sessions have, and taking one away."
         ),
+        "migrate": Lazy(
+            f"{_HERE}.migrate:migrate",
+            "Move maildrops from other servers and stores, and back, with their unique-ids.",
+        ),
         "check-config": Lazy(
             f"{_HERE}.check:check_config", "Say everything that is wrong with the configuration."
         ),

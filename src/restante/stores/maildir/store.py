@@ -117,6 +117,14 @@ class Maildir(Store):
         """Where the account's maildrop lies. Raises StoreError for an impossible name."""
         return self._place.folder(account.maildrop_name)
 
+    def maildrops(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Called on a thread.
+
+        Raises StoreError.
+        """
+        with as_store_error("listing maildrops"):
+            return self._place.names()
+
     # Opening
 
     def open(self, account: Account) -> Maildrop | OnThread[Maildrop]:

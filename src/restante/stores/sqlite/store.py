@@ -106,6 +106,11 @@ class SqliteStore(Store):
         lease.end()
         return SqliteMaildrop(self, lease, rows)
 
+    def maildrops(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Raises StoreError."""
+        with self._reader.use() as database:
+            return [row[0] for row in database.execute("SELECT name FROM maildrops ORDER BY name")]
+
     def check(self) -> None:
         """See that the file can be read. Raises StoreError."""
         with self._reader.use() as database:
