@@ -257,7 +257,7 @@ class TestTrouble:
         def fail(*arguments: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(kept, "_store", fail)
+        monkeypatch.setattr(kept.AccountTables, "_store", fail)
         with pytest.raises(AccountError, match="disk"):
             store.set_password("joe", "new")
         with pytest.raises(AccountError, match="disk"):

@@ -5,6 +5,8 @@ it yields a `Statement`, gets the rows, and returns its result. It knows no data
 it does so within one transaction, waiting or not; see `SqliteAccounts` and `DatabaseAccounts`.
 """
 
+# ruff: noqa: S608 - what is put into statements are names of our own tables and columns
+
 from __future__ import annotations
 
 import time
@@ -35,16 +37,6 @@ T = TypeVar("T")
 APP_SCHEME = "SSHA512"
 """The scheme of app passwords: they are long and random, so a quick hash is enough."""
 
-_SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
-    a.networks, a.expires, a.master, a.quota_octets, a.quota_messages, a.expire_days,
-    c.credential, c.app
-    FROM accounts a LEFT JOIN credentials c ON c.account = a.id """
-
-# Each is looked for in the index, which stays quick whatever the number of accounts.
-_SCHEMES_HELD = f"""SELECT s.column1 FROM (VALUES {", ".join(f"('{name}')" for name in SCHEMES)}) s
-    WHERE EXISTS (SELECT 1 FROM credentials c JOIN accounts a ON a.id = c.account
-    WHERE c.scheme = s.column1 AND c.app = '' AND a.disabled = 0)"""  # noqa: S608 - our own names
-
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -70,11 +62,31 @@ class AppPasswordUse:
 
 
 class AccountTables:
-    """The operations. matching: which names are the same. scram: keep keys for SCRAM, too."""
+    """The operations.
 
-    def __init__(self, matching: Matching, *, scram: bool) -> None:
+    matching: which names are the same. scram: keep keys for SCRAM, too. schema: of the tables,
+    where a database has several.
+    """
+
+    def __init__(self, matching: Matching, *, scram: bool, schema: str = "") -> None:
         self._matching = matching
         self._scram = scram
+        prefix = f'"{schema}".' if schema else ""
+        self.accounts, self.credentials = f"{prefix}accounts", f"{prefix}credentials"
+        self._select = (
+            "SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,"
+            " a.networks, a.expires, a.master, a.quota_octets, a.quota_messages, a.expire_days,"
+            f" c.credential, c.app FROM {self.accounts} a"
+            f" LEFT JOIN {self.credentials} c ON c.account = a.id"
+        )
+        self._number_of = f"(SELECT id FROM {self.accounts} WHERE name_key = :key)"
+        schemes = ", ".join(f"('{name}')" for name in SCHEMES)
+        # Each is looked for in the index, which stays quick whatever the number of accounts.
+        self._schemes_held = (
+            f"SELECT s.column1 FROM (VALUES {schemes}) s WHERE EXISTS (SELECT 1"
+            f" FROM {self.credentials} c JOIN {self.accounts} a ON a.id = c.account"
+            " WHERE c.scheme = s.column1 AND c.app = '' AND a.disabled = 0)"
+        )
 
     # For servers
 
@@ -94,7 +106,7 @@ class AccountTables:
         return account
 
     def _by_key(self, column: str, name: str) -> Steps[Account | None]:
-        query = f"{_SELECT} WHERE a.{column} = :key ORDER BY c.scheme"
+        query = f"{self._select} WHERE a.{column} = :key ORDER BY c.scheme"
         rows = yield Statement(query, {"key": name_key(name)})
         account = next(_accounts(rows), None)
         if account is None:
@@ -105,14 +117,14 @@ class AccountTables:
 
     def held_schemes(self) -> Steps[frozenset[str]]:
         """The schemes of the credentials by which somebody may log in."""
-        rows = yield Statement(_SCHEMES_HELD)
+        rows = yield Statement(self._schemes_held)
         return frozenset(name for (name,) in rows)
 
     def replace_credential(self, name: str, old: str, new: str) -> Steps[None]:
         """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
         yield Statement(
-            "UPDATE credentials SET scheme = :scheme, credential = :new WHERE credential = :old"
-            " AND app = '' AND account = (SELECT id FROM accounts WHERE name_key = :key)",
+            f"UPDATE {self.credentials} SET scheme = :scheme, credential = :new"
+            f" WHERE credential = :old AND app = '' AND account = {self._number_of}",
             {"scheme": split_credential(new)[0], "new": new, "old": old, "key": name_key(name)},
         )
 
@@ -120,9 +132,8 @@ class AccountTables:
         """The account has logged in by that app password. Noted once a minute at most."""
         now = time.time()
         yield Statement(
-            "UPDATE credentials SET used = :now WHERE app = :app AND app <> ''"
-            " AND coalesce(used, 0) < :before"
-            " AND account = (SELECT id FROM accounts WHERE name_key = :key)",
+            f"UPDATE {self.credentials} SET used = :now WHERE app = :app AND app <> ''"
+            f" AND coalesce(used, 0) < :before AND account = {self._number_of}",
             {"now": now, "app": app_password, "before": now - 60, "key": name_key(name)},
         )
 
@@ -160,7 +171,7 @@ class AccountTables:
             "email_key": name_key(email) or None,
         }
         rows = yield Statement(
-            "INSERT INTO accounts (name, name_key, maildrop, display_name, email,"
+            f"INSERT INTO {self.accounts} (name, name_key, maildrop, display_name, email,"
             " email_key, protocols, networks, expires, master, quota_octets,"
             " quota_messages, expire_days) VALUES (:name, :name_key, :maildrop,"
             " :display_name, :email, :email_key, :protocols, :networks, :expires,"
@@ -170,7 +181,7 @@ class AccountTables:
         )
         if not rows:
             raise AccountExists(f"account {name!r} or its e-mail address exists")
-        yield from _store(rows[0][0], credentials)
+        yield from self._store(rows[0][0], credentials)
         return Account(
             name,
             credentials,
@@ -183,29 +194,46 @@ class AccountTables:
     def set_credentials(self, account: Account, credentials: Sequence[str]) -> Steps[None]:
         number = yield from self._number(account)
         yield Statement(
-            "DELETE FROM credentials WHERE account = :account AND app = ''", {"account": number}
+            f"DELETE FROM {self.credentials} WHERE account = :account AND app = ''",
+            {"account": number},
         )
-        yield from _store(number, credentials)
+        yield from self._store(number, credentials)
 
-    def change(
-        self,
-        name: str,
-        statement: str,
-        values: Mapping[str, object] = _NOTHING,
-        missing: str = "",
-    ) -> Steps[None]:
-        """A statement for one account. missing: what is said if it finds nothing."""
+    def change(self, name: str, what: str, values: Mapping[str, object] = _NOTHING) -> Steps[None]:
+        """Change columns of an account. what: as of SET."""
         account = yield from self.existing(name)
-        rows = yield Statement(statement, {**values, "key": name_key(account.name)})
+        rows = yield Statement(
+            f"UPDATE {self.accounts} SET {what} WHERE name_key = :key RETURNING id",
+            {**values, "key": name_key(account.name)},
+        )
         if not rows:
-            raise NoSuchAccount(missing or f"no account {name!r}")
+            raise NoSuchAccount(f"no account {name!r}")
+
+    def remove(self, name: str) -> Steps[None]:
+        account = yield from self.existing(name)
+        rows = yield Statement(
+            f"DELETE FROM {self.accounts} WHERE name_key = :key RETURNING id",
+            {"key": name_key(account.name)},
+        )
+        if not rows:
+            raise NoSuchAccount(f"no account {name!r}")
+
+    def remove_app_password(self, name: str, app: str) -> Steps[None]:
+        account = yield from self.existing(name)
+        rows = yield Statement(
+            f"DELETE FROM {self.credentials} WHERE app = :app AND app <> ''"
+            f" AND account = {self._number_of} RETURNING app",
+            {"app": app, "key": name_key(account.name)},
+        )
+        if not rows:
+            raise NoSuchAccount(f"account {name!r} has no app password {app!r}")
 
     def add_app_password(self, name: str, app: str, password: str) -> Steps[None]:
         account, app = (yield from self.existing(name)), check_name(app, "app password")
         credential = hash_password(check_password(password), APP_SCHEME)
         number = yield from self._number(account)
         rows = yield Statement(
-            "INSERT INTO credentials (account, scheme, credential, app, made)"
+            f"INSERT INTO {self.credentials} (account, scheme, credential, app, made)"
             " VALUES (:account, :scheme, :credential, :app, :made)"
             " ON CONFLICT DO NOTHING RETURNING account",
             {
@@ -222,14 +250,14 @@ class AccountTables:
     def app_passwords(self, name: str) -> Steps[Sequence[AppPasswordUse]]:
         account = yield from self.existing(name)
         rows = yield Statement(
-            "SELECT c.app, c.made, c.used FROM credentials c JOIN accounts a"
+            f"SELECT c.app, c.made, c.used FROM {self.credentials} c JOIN {self.accounts} a"
             " ON a.id = c.account WHERE a.name_key = :key AND c.app <> '' ORDER BY c.app",
             {"key": name_key(account.name)},
         )
         return [AppPasswordUse(*row) for row in rows]
 
     def list(self) -> Steps[tuple[Account, ...]]:
-        rows = yield Statement(_SELECT + "ORDER BY a.name_key, c.scheme")
+        rows = yield Statement(f"{self._select} ORDER BY a.name_key, c.scheme")
         return tuple(_accounts(rows))
 
     def existing(self, name: str) -> Steps[Account]:
@@ -240,12 +268,25 @@ class AccountTables:
 
     def _number(self, account: Account) -> Steps[int]:
         rows = yield Statement(
-            "SELECT id FROM accounts WHERE name_key = :key", {"key": name_key(account.name)}
+            f"SELECT id FROM {self.accounts} WHERE name_key = :key",
+            {"key": name_key(account.name)},
         )
         if not rows:
             raise NoSuchAccount(f"no account {account.name!r}")
         number: int = rows[0][0]
         return number
+
+    def _store(self, account: int, credentials: Iterable[str]) -> Steps[None]:
+        for credential in credentials:
+            yield Statement(
+                f"INSERT INTO {self.credentials} (account, scheme, credential)"
+                " VALUES (:account, :scheme, :credential)",
+                {
+                    "account": account,
+                    "scheme": split_credential(credential)[0],
+                    "credential": credential,
+                },
+            )
 
     def made_from(self, password: str, keep_secret: bool) -> tuple[str, ...]:
         """The credentials of a new password. Takes time."""
@@ -326,26 +367,21 @@ class ManagedAccounts(ABC):
 
     def remove(self, name: str) -> None:
         """Remove an account; its maildrop stays. Raises NoSuchAccount."""
-        self._change(name, "DELETE FROM accounts WHERE name_key = :key RETURNING id")
+        self._write(self._tables.remove(name))
 
     def disable(self, name: str) -> None:
         """Keep an account from logging in and from getting mail. Raises NoSuchAccount."""
-        self._change(name, "UPDATE accounts SET disabled = 1 WHERE name_key = :key RETURNING id")
+        self._write(self._tables.change(name, "disabled = 1"))
 
     def enable(self, name: str) -> None:
         """Undo `disable`. Raises NoSuchAccount."""
-        self._change(name, "UPDATE accounts SET disabled = 0 WHERE name_key = :key RETURNING id")
+        self._write(self._tables.change(name, "disabled = 0"))
 
     def set_rights(self, name: str, rights: Rights) -> None:
         """Change an account's rights. Raises NoSuchAccount, and ValueError for wrong ones."""
-        self._change(
-            name,
-            "UPDATE accounts SET protocols = :protocols, networks = :networks,"
-            " expires = :expires, master = :master, quota_octets = :quota_octets,"
-            " quota_messages = :quota_messages, expire_days = :expire_days"
-            " WHERE name_key = :key RETURNING id",
-            rights.columns(),
-        )
+        columns = rights.columns()
+        what = ", ".join(f"{column} = :{column}" for column in columns)
+        self._write(self._tables.change(name, what, columns))
 
     def add_app_password(self, name: str, app: str, password: str) -> None:
         """Add an app password, named `app`, to an account.
@@ -361,22 +397,7 @@ class ManagedAccounts(ABC):
 
     def remove_app_password(self, name: str, app: str) -> None:
         """Remove an app password. Raises NoSuchAccount."""
-        self._change(
-            name,
-            "DELETE FROM credentials WHERE app = :app AND app <> ''"
-            " AND account = (SELECT id FROM accounts WHERE name_key = :key) RETURNING app",
-            {"app": app},
-            f"account {name!r} has no app password {app!r}",
-        )
-
-    def _change(
-        self,
-        name: str,
-        statement: str,
-        values: Mapping[str, object] = _NOTHING,
-        missing: str = "",
-    ) -> None:
-        self._write(self._tables.change(name, statement, values, missing))
+        self._write(self._tables.remove_app_password(name, app))
 
     # The same as of an `AccountStore`
 
@@ -396,19 +417,6 @@ def _check_credential(credential: str) -> str:
             f"credential: not of the form {{SCHEME}}data, with one of {', '.join(SCHEMES)}"
         )
     return credential
-
-
-def _store(account: int, credentials: Iterable[str]) -> Steps[None]:
-    for credential in credentials:
-        yield Statement(
-            "INSERT INTO credentials (account, scheme, credential)"
-            " VALUES (:account, :scheme, :credential)",
-            {
-                "account": account,
-                "scheme": split_credential(credential)[0],
-                "credential": credential,
-            },
-        )
 
 
 def _accounts(rows: Rows) -> Iterator[Account]:
