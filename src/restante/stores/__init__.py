@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from restante.stores.blobs.folder import (
         FolderBlobs,
     )
+    from restante.stores.blobs.s3 import (
+        S3Blobs,
+    )
     from restante.stores.contract import (
         Answer,
         CommitFailed,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "blobs.contract": "BlobDamaged BlobMissing Blobs",
     "blobs.folder": "FolderBlobs",
+    "blobs.s3": "S3Blobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
         " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError"
@@ -91,6 +95,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "S3Blobs",
     "Source",
     "SqliteStore",
     "Store",
