@@ -224,7 +224,7 @@ class SqliteStoreSection:
 @dataclass(frozen=True)
 class StoreSection:
     kind: StoreKind = "maildir"
-    undelete_days: float = bounded(7.0, 0, 3650, unit="days")
+    undelete_days: float = bounded(0.0, 0, 3650, unit="days")
     collect_minutes: float | Literal["off"] = described(
         60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
     )
