@@ -7,13 +7,14 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from restante.accounts.account import Quota
 from restante.accounts.contract import Account, AccountError, AccountStore, AppPassword, Done
 from restante.accounts.names import (
     AccountExists,
@@ -36,7 +37,8 @@ APP_SCHEME = "SSHA512"
 """The scheme of app passwords: they are long and random, so a quick hash is enough."""
 
 _SELECT = """SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,
-    a.networks, a.expires, a.master, c.credential, c.app
+    a.networks, a.expires, a.master, a.quota_octets, a.quota_messages, a.expire_days,
+    c.credential, c.app
     FROM accounts a LEFT JOIN credentials c ON c.account = a.id """
 
 # Each is looked for in the index, which stays quick whatever the number of accounts.
@@ -186,16 +188,23 @@ class SqliteAccounts(AccountStore):
             try:
                 row = database.execute(
                     "INSERT INTO accounts (name, name_key, maildrop, display_name, email,"
-                    " email_key, protocols, networks, expires, master) VALUES (:name,"
-                    " :name_key, :maildrop, :display_name, :email, :email_key, :protocols,"
-                    " :networks, :expires, :master)",
+                    " email_key, protocols, networks, expires, master, quota_octets,"
+                    " quota_messages, expire_days) VALUES (:name, :name_key, :maildrop,"
+                    " :display_name, :email, :email_key, :protocols, :networks, :expires,"
+                    " :master, :quota_octets, :quota_messages, :expire_days)",
                     values,
                 )
             except sqlite3.IntegrityError:
                 raise AccountExists(f"account {name!r} or its e-mail address exists") from None
             _store(database, row.lastrowid, credentials)
-        may = (rights.protocols, rights.networks, rights.expires, rights.master)
-        return Account(name, credentials, maildrop, display_name, email, False, *may)
+        return Account(
+            name,
+            credentials,
+            maildrop,
+            display_name,
+            email,
+            **{each.name: getattr(rights, each.name) for each in fields(rights)},
+        )
 
     def set_password(self, name: str, password: str, *, keep_secret: bool | None = None) -> None:
         """Replace an account's password and credentials; app passwords stay.
@@ -235,7 +244,8 @@ class SqliteAccounts(AccountStore):
         self._change(
             name,
             "UPDATE accounts SET protocols = :protocols, networks = :networks,"
-            " expires = :expires, master = :master WHERE name_key = :key",
+            " expires = :expires, master = :master, quota_octets = :quota_octets,"
+            " quota_messages = :quota_messages, expire_days = :expire_days WHERE name_key = :key",
             rights.columns(),
         )
 
@@ -379,7 +389,8 @@ def _accounts(rows: Iterable[tuple[Any, ...]]) -> Iterator[Account]:
         (_, name, maildrop, display_name, email, disabled, protocols, networks, expires, master) = (
             several[0][:10]
         )
-        held = [row[10:] for row in several if row[10] is not None]
+        octets, messages, expire_days = several[0][10:13]
+        held = [row[13:] for row in several if row[13] is not None]
         yield Account(
             name,
             tuple(credential for credential, app in held if not app),
@@ -392,4 +403,6 @@ def _accounts(rows: Iterable[tuple[Any, ...]]) -> Iterator[Account]:
             expires,
             bool(master),
             tuple(AppPassword(app, credential) for credential, app in held if app),
+            quota=Quota.of(octets, messages),
+            expire_days=expire_days,
         )

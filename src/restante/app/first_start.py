@@ -1,4 +1,4 @@
-"""What the first start makes: folders, a development certificate, a first account."""
+"""What the first start makes: a development certificate, a first account."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ from restante.app.administrators import Administrators
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
-from restante.app.files import make_private_folder, write_file
+from restante.app.files import write_file
 from restante.app.guard import make_guard
 from restante.app.passwords import new_password
 from restante.networks import own_host_name
 
 FIRST_ACCOUNT = "me"
 FIRST_ADMINISTRATOR = "admin"
-
-
-def make_folders(settings: Settings) -> None:
-    """The data folder and the one with the mail, for their owner only. Raises OSError."""
-    make_private_folder(settings.server.data)
-    make_private_folder(settings.mail_folder)
 
 
 def make_development_certificate(settings: Settings) -> bool:

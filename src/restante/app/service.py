@@ -22,6 +22,7 @@ from restante.app.accounts import (
     make_accounts,
     make_static_accounts,
 )
+from restante.app.collecting import keep_collecting
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
@@ -43,6 +44,7 @@ from restante.app.processes.listen_sockets import (
 )
 from restante.app.tls import make_all_tls
 from restante.app.tracing import make_provider
+from restante.calls import Caller
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
@@ -113,6 +115,7 @@ class Service:
             mail_observers.append(self._history.deliveries)
         self._mail_observer = DeliveryObservers(*mail_observers)
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
+        self._call_store = Caller(self._threads, blocking=self._store.blocking)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -176,10 +179,14 @@ class Service:
         loop = asyncio.get_running_loop()
         self._watchers.append(loop.create_task(self._watch()))
         if self.metrics is not None:
-            health = Health(self.settings, self.pop3, self.metrics.values)
+            health = Health(self._store, self._call_store, self.pop3, self.metrics.values)
             await health.look()
             self._watchers.append(loop.create_task(health.watch()))
             self._watchers.append(loop.create_task(self._pull(self.metrics)))
+        minutes = self.settings.store.collect_minutes
+        if minutes != "off" and (self._given is None or self._given.number == 0):
+            work = keep_collecting(self._store, self._call_store, minutes)
+            self._watchers.append(loop.create_task(work))
 
     async def _open_pop3(self) -> None:
         listeners = self.settings.pop3_listeners()
@@ -311,6 +318,7 @@ class Service:
         if self.tracing is not None:
             await loop.run_in_executor(None, self._provider.shutdown)
         await close_accounts(self.accounts)
+        await self._store.aclose()
 
     # While it runs
 

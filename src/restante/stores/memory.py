@@ -39,8 +39,13 @@ class MemoryStore(Store):
         """Put a message into a maildrop; gives its unique-id.
 
         unique_id: to be used instead of a fresh one. Raises ValueError if RFC 1939 §7
-            doesn't allow it or the maildrop has ever had it.
+            doesn't allow it or the maildrop has ever had it. Raises TypeError for a message
+            that isn't octets.
         """
+        if not isinstance(message, bytes | bytearray | memoryview):
+            hint = f"; did you mean {message!r:.40}.encode()?" if isinstance(message, str) else ""
+            kind = type(message).__name__
+            raise TypeError(f"the message must be octets (bytes), not {kind}{hint}")
         entry = (bytes(message), measure([message]))
         with self._lock:
             if unique_id is None:

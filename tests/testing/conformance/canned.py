@@ -179,7 +179,7 @@ class Session:
             self.conn = context.wrap_socket(self.conn, server_side=True)
         except (OSError, ValueError):
             if clear is not None:
-                clear.sendall(b"-ERR no handshake\r\n")
+                clear.sendall(b"-ERR no handshake\r\n+OK goes on\r\n")
             return False
         finally:
             if clear is not None:
@@ -256,6 +256,8 @@ class Session:
             told += [] if self.server.stls_gone else [b"STLS"]
         if self.logged_in and "forgets-top" in self.flags:
             told.remove(b"TOP")
+        if self.logged_in and "forgets-sasl" in self.flags:
+            told = [each for each in told if not each.startswith(b"SASL")]
         if self.logged_in and "late-uidl" in self.flags:
             told.append(b"UIDL")
         if "capa-changes" in self.flags:
@@ -454,7 +456,11 @@ class Session:
         return shown
 
     def message(self, number: int) -> bytes:
-        return self.server.mail.get(self.live()[number], b"")
+        found = self.server.mail.get(self.live()[number], b"")
+        if self.utf8 or "raw-header" in self.flags:
+            return found
+        header, end, body = found.partition(b"\r\n\r\n")
+        return re.sub(rb"[\x80-\xff]", b"?", header) + end + body
 
     def number(self, text: bytes) -> int:
         live = self.live()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from restante.stores.maildir.file_names import base_name
 from restante.stores.maildir.files import read_lines
@@ -25,29 +27,51 @@ _HEAD_1 = re.compile(rb"1 (\d{1,19}) \d+")
 _UID = re.compile(rb"\d{1,19}")
 
 
+class Entry(NamedTuple):
+    """What the list has of a message: the file's base name, the unique-id, its place.
+
+    order: messages are listed by Dovecot's POP3 server in the order of these: by the field
+    `O…` of those that came from another server, all others after them by their uid.
+    """
+
+    base: str
+    unique_id: str
+    order: tuple[int, int, int]
+
+
 def read_uidlist(folder: str) -> dict[str, str]:
     """Dovecot's unique-ids by base name; empty when there is no list that can be read.
 
     Raises OSError.
     """
+    return {entry.base: entry.unique_id for entry in _entries(folder)}
+
+
+def read_pop3_order(folder: str) -> list[str]:
+    """Dovecot's unique-ids in the order of its POP3 server. Raises OSError."""
+    return [entry.unique_id for entry in sorted(_entries(folder), key=lambda each: each.order)]
+
+
+def _entries(folder: str) -> Iterator[Entry]:
     try:
         head, *lines = read_lines(f"{folder}/{UIDLIST_FILE}", MAX_UIDLIST, MAX_LINES) or [b""]
     except FileNotFoundError:
-        return {}
+        return
     found = _HEAD_3.match(head) or _HEAD_1.match(head)
     if found is None:
-        return {}
+        return
     validity = int(found[1]) & 0xFFFFFFFF
     extended = head.startswith(b"3")
-    unique_ids: dict[str, str] = {}
     for line in lines:
         uid, _, rest = line.partition(b" ")
         fields, _, name = rest.partition(b":") if extended else (b"", b"", rest)
         if not _UID.fullmatch(uid) or not name:
             continue
         unique_id = f"{int(uid) & 0xFFFFFFFF:08x}{validity:08x}"
+        order = (1, 0, int(uid))
         for field in fields.split(b" "):
             if field.startswith(b"P") and len(field) > 1:
                 unique_id = field[1:].decode("utf-8", "surrogateescape")
-        unique_ids[base_name(os.fsdecode(name))] = unique_id
-    return unique_ids
+            elif field.startswith(b"O") and _UID.fullmatch(field, 1):
+                order = (0, int(field[1:]), int(uid))
+        yield Entry(base_name(os.fsdecode(name)), unique_id, order)

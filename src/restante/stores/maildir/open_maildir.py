@@ -24,7 +24,7 @@ from restante.stores.contract import (
 from restante.stores.maildir import journal
 from restante.stores.maildir.columns import COMPRESSED, IN_CUR, TWICE
 from restante.stores.maildir.compressed import Decompressed, form_of
-from restante.stores.maildir.file_names import base_name
+from restante.stores.maildir.file_names import base_name, moment
 from restante.stores.maildir.files import as_store_error
 from restante.stores.maildir.index import REVIEW, TICK, index_version, save
 from restante.stores.maildir.lease import FolderLease
@@ -35,6 +35,9 @@ from restante.stores.maildir.steps import Steps, begun
 
 SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
+
+LATEST = 2**33
+"""Seconds since 1970, in the year 2242: what is later in a file's name is no time."""
 
 LINE = 100
 """Octets that a line of a body is taken to have when TOP asks for some."""
@@ -143,6 +146,13 @@ class OpenedMaildir(Maildrop):
         self._stamp = self._stamp._replace(new=REVIEW)
         self._saved = False
         self._store.forget(self._snapshot)
+
+    def arrived(self, number: MessageNumber) -> float:
+        """The time in the file's name, or the file's own where the name has none."""
+        row = number - 1
+        rows = self._snapshot.rows
+        named = moment(base_name(rows.names[row]))
+        return named if 0 < named < LATEST else rows.mtimes[row] / 1e9
 
     # Removing
 

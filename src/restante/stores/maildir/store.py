@@ -23,7 +23,7 @@ from restante.accounts.contract import Account
 from restante.calls import OnThread
 from restante.protocol.listing import valid_unique_id
 from restante.settings_fields import suggest_settings
-from restante.stores.contract import Maildrop, Store
+from restante.stores.contract import Maildrop, Store, StoreError
 from restante.stores.maildir import journal
 from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
 from restante.stores.maildir.dovecot import read_uidlist
@@ -116,6 +116,14 @@ class Maildir(Store):
     def folder(self, account: Account) -> Path:
         """Where the account's maildrop lies. Raises StoreError for an impossible name."""
         return self._place.folder(account.maildrop_name)
+
+    def maildrops(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Called on a thread.
+
+        Raises StoreError.
+        """
+        with as_store_error("listing maildrops"):
+            return self._place.names()
 
     # Opening
 
@@ -254,6 +262,15 @@ class Maildir(Store):
         snapshot = self._recent.pop(name, None)
         if snapshot is not None:
             self._remembered -= _weight(snapshot)
+
+    def check(self) -> OnThread[None]:
+        """See that the root can be read and written to. Raises StoreError."""
+        return OnThread(self._check)
+
+    def _check(self) -> None:
+        root = self._place.root
+        if not (root.is_dir() and os.access(root, os.R_OK | os.W_OK | os.X_OK)):
+            raise StoreError(f"{root} isn't a folder that this user can read and write to")
 
     # Looking without a lease
 

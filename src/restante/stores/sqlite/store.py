@@ -44,6 +44,8 @@ ORPHAN_SECONDS = 3600.0
 
 DAY = 86_400.0
 
+_LISTED = "SELECT messages.id, unique_id, octets, ascii_octets, utf8 FROM messages"
+
 _LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False, ascii_octets=0)
 
 
@@ -87,11 +89,40 @@ class SqliteStore(Store):
                 (held.number, held.holder, held.expires, maildrop),
             )
             rows = database.execute(
-                "SELECT id, unique_id, octets, ascii_octets, utf8 FROM messages"
-                " WHERE maildrop = ? AND removed IS NULL ORDER BY id",
+                f"{_LISTED} WHERE maildrop = ? AND removed IS NULL ORDER BY id",
                 (maildrop,),
             ).fetchall()
         return SqliteMaildrop(self, held, rows)
+
+    def look(self, account: Account) -> SqliteMaildrop:
+        """The maildrop as it is now, without its lease. Raises StoreError."""
+        with self._reader.use() as database:
+            rows = database.execute(
+                f"{_LISTED} JOIN maildrops ON maildrops.id = maildrop"
+                " WHERE name = ? AND removed IS NULL ORDER BY messages.id",
+                (account.maildrop_name,),
+            ).fetchall()
+        lease = SqliteLease(self, 0, 0, 0.0)
+        lease.end()
+        return SqliteMaildrop(self, lease, rows)
+
+    def maildrops(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Raises StoreError."""
+        with self._reader.use() as database:
+            return [row[0] for row in database.execute("SELECT name FROM maildrops ORDER BY name")]
+
+    def check(self) -> None:
+        """See that the file can be read. Raises StoreError."""
+        with self._reader.use() as database:
+            database.execute("SELECT 1 FROM maildrops LIMIT 1").fetchall()
+
+    def prepare(self) -> None:
+        """Make the file, or bring its schema up to date, and see that it can be written to.
+
+        Raises StoreError.
+        """
+        with self._writing(durable=False):
+            pass
 
     def receive(self, account: Account) -> SqliteIncoming:
         """Begin a message for the account's maildrop."""
@@ -139,6 +170,10 @@ class SqliteStore(Store):
         """Close the file. The next use opens it again."""
         self._reader.close()
         self._writer.close()
+
+    async def aclose(self) -> None:
+        """Close the file. The next use opens it again."""
+        self.close()
 
     # For maildrops and messages of this store
 
@@ -205,6 +240,15 @@ class SqliteStore(Store):
         if stored <= BLOCK:
             return Content(self._block(body, 0), facts)
         return Content(self._blocks(body, stored), facts)
+
+    def _arrived(self, message: int) -> float:
+        with self._reader.use() as database:
+            rows = database.execute(
+                "SELECT arrived FROM messages WHERE id = ?", (message,)
+            ).fetchall()
+        if not rows:
+            raise MessageGone("the message was removed")
+        return float(rows[0][0])
 
     def _blocks(self, body: int, octets: int) -> Iterator[bytes]:
         for number in range(-(-octets // BLOCK)):
@@ -314,6 +358,10 @@ class SqliteMaildrop(Maildrop):
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
         """The message; a large one in blocks. Raises MessageGone, StoreError."""
         return self._store._fetch(self._messages[number - 1])
+
+    def arrived(self, number: MessageNumber) -> float:
+        """When the message was delivered. Raises MessageGone, StoreError."""
+        return self._store._arrived(self._messages[number - 1])
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Remove these messages. Raises LeaseLost, StoreError."""
