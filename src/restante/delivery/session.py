@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeAlias
 from restante.accounts.contract import Account
 from restante.delivery.deliver import Outcome, Recipient
 from restante.delivery.recipients import BAD_ADDRESS, Refusal, split_path
-from restante.delivery.unstuffing import Unstuffing
 from restante.protocol.claims import PasswordClaim
 from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS
 from restante.protocol.mechanisms import Exchange, MechanismContext
+from restante.protocol.unstuffing import Unstuffing
 from restante.sasl.contract import Challenge
 from restante.sasl.login import LOGIN
 from restante.sasl.plain import PLAIN
