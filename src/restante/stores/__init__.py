@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from restante.stores.memory import (
         MemoryStore,
     )
+    from restante.stores.postgres.store import (
+        PostgresStore,
+    )
     from restante.stores.sqlite.store import (
         SqliteStore,
     )
@@ -62,6 +65,7 @@ _HOMES = {
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
+    "postgres.store": "PostgresStore",
     "sqlite.store": "SqliteStore",
 }
 
@@ -96,6 +100,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "PostgresStore",
     "Removed",
     "S3Blobs",
     "Source",
