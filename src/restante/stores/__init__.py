@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         MessageInfo,
         Messages,
         OverQuota,
+        Removed,
         Source,
         Store,
         StoreError,
@@ -56,7 +57,7 @@ _HOMES = {
     "blobs.s3": "S3Blobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError"
+        " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
         " UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
@@ -95,6 +96,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "Removed",
     "S3Blobs",
     "Source",
     "SqliteStore",

@@ -181,6 +181,17 @@ class Usage(NamedTuple):
     octets: int
 
 
+class Removed(NamedTuple):
+    """A message that was removed and can be put back.
+
+    octets: about its size. removed: when it was removed, in seconds since 1970.
+    """
+
+    unique_id: str
+    octets: int
+    removed: float
+
+
 class LeaseInfo(NamedTuple):
     """A lease that is held now.
 
@@ -339,6 +350,13 @@ class Store(ABC):
     def usage(self, account: Account) -> Answer[Usage]:
         """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""
         raise StoreError(f"{type(self).__name__} can't tell what a maildrop holds", temporary=False)
+
+    def removed(self, account: Account) -> Answer[Sequence[Removed]]:
+        """What `undelete` could put back, in the order in which it was removed.
+
+        Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} keeps nothing that was removed", temporary=False)
 
     def undelete(self, account: Account, seconds: float) -> Answer[int]:
         """Put back what was removed from the maildrop within the last `seconds`.
