@@ -319,6 +319,8 @@ class Service:
         await loop.run_in_executor(None, self.guard.close)
         if self._history is not None:
             await loop.run_in_executor(None, self._history.close)
+        if self.metrics is not None:
+            self.metrics.pull()
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

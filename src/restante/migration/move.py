@@ -8,6 +8,7 @@ moves what has come since.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -30,6 +31,8 @@ from restante.migration.report import AccountReport, Report, Trouble
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import MessageGone, OverQuota, Store, StoreError, UniqueIdTaken
 from restante.threads import WorkerThreads
+
+log = logging.getLogger("restante.migration")
 
 TRIES = 6
 """How often an account is begun whose maildrop is in use or can't be reached."""
@@ -152,6 +155,10 @@ class Migration:
                 final = isinstance(error, StoreError) and not error.temporary
                 if final or report.tries >= self._tries:
                     return
+            except Exception as error:  # a store is somebody's own; the other accounts go on
+                log.exception("account %r", report.account)
+                report.error = f"{type(error).__name__}: {error}"
+                return
             else:
                 report.error = ""
                 return
@@ -213,9 +220,9 @@ class Migration:
                 elif octets > self._max_octets:
                     raise TooLarge(self._max_octets)
                 else:
-                    moved = await self._copy(account, maildrop, number, unique_id, arrived)
+                    await self._copy(account, maildrop, number, unique_id, arrived)
                     report.moved += 1
-                    report.moved_octets += moved
+                    report.moved_octets += octets
                     failures = 0
             except MessageGone:
                 report.vanished += 1
@@ -246,8 +253,8 @@ class Migration:
         number: MessageNumber,
         unique_id: str,
         arrived: float | None,
-    ) -> int:
-        """Move one message, durably. Gives its octets at the source."""
+    ) -> None:
+        """Move one message, durably."""
         call = self._call
         content = await call(maildrop.fetch, number)
         incoming: Any = None
@@ -266,7 +273,6 @@ class Migration:
             if incoming is not None:
                 with suppress(StoreError):
                     await call(incoming.abort)
-        return octets
 
     async def _check(
         self, bodies: bool, report: AccountReport, account: Account, maildrop: SourceMaildrop

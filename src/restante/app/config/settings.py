@@ -212,7 +212,7 @@ class LmtpSection:
 class MaildropsSection:
     root: Path | None = described(None, FOLDER)
     template: str = described("{user}", "a relative path with {user} or {name}, maybe {domain}")
-    unique_ids: Literal["own", "dovecot"] = "own"
+    unique_ids: Literal["own", "dovecot", "courier"] = "own"
     fsync: bool = True
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
@@ -36,6 +36,7 @@ from restante.stores.contract import (
 )
 from restante.stores.maildir import journal, size_file
 from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
+from restante.stores.maildir.courier import read_sizelist
 from restante.stores.maildir.dovecot import read_uidlist
 from restante.stores.maildir.file_names import base_name, own_unique_id
 from restante.stores.maildir.files import BLOCK, Folder, as_store_error
@@ -85,8 +86,13 @@ LOOKED_AT = 4
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
 
-OWN, DOVECOTS, NONE = 0, 1, -1
+OWN, DOVECOTS, COURIERS, NONE = 0, 1, 2, -1
 """Where unique-ids come from, in a stamp."""
+
+Kind: TypeAlias = Literal["own", "dovecot", "courier"]
+_KINDS: Mapping[Kind, int] = {"own": OWN, "dovecot": DOVECOTS, "courier": COURIERS}
+_LISTS = {DOVECOTS: read_uidlist, COURIERS: read_sizelist}
+"""The unique-ids that another server has left behind, by base name."""
 
 HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 """Of an index that is saved while messages are still being read."""
@@ -100,7 +106,8 @@ class Maildir(Store):
     template: where each lies below it; see `restante.stores.maildir.location.Place`.
     unique_ids: "own" takes them from the files' names; "dovecot" gives the messages that
         Dovecot knows those its POP3 server gave them (`pop3_uidl_format` untouched), so
-        that clients needn't download them again. Once given, either kind stays.
+        that clients needn't download them again; "courier" does so for Courier's. Once given,
+        each kind stays.
     fsync: make deliveries and removals last through a loss of power before telling of
         them. Pinned unique-ids always do.
     quota: what a maildrop may hold whose account says nothing. What it holds is counted in its
@@ -120,15 +127,15 @@ class Maildir(Store):
         root: str | os.PathLike[str],
         *,
         template: str = "{user}",
-        unique_ids: Literal["own", "dovecot"] = "own",
+        unique_ids: Kind = "own",
         fsync: bool = True,
         quota: Quota = NO_QUOTA,
         undelete_days: float = 0.0,
     ) -> None:
-        if unique_ids not in ("own", "dovecot"):
-            raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
+        if unique_ids not in _KINDS:
+            raise ValueError(f"unique_ids is 'own', 'dovecot' or 'courier', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
-        self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
+        self._ids = _KINDS[unique_ids]
         self.fsync = fsync
         self.quota = quota
         self.undelete_days = check_days("undelete_days", undelete_days)
@@ -248,12 +255,12 @@ class Maildir(Store):
         pinned: what `pins_stamp` said; only the lease's holder changes it. Gives whether the
         pins have been written.
         """
-        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
+        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids in _LISTS:
             yield
         pins = read_pins(folder) if pinned[1] else {}
         if any("/" in key for key in pins):  # messages may have to be read to be told apart
             yield
-        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+        foreign = self._foreign(folder)
 
         def digest(at: int) -> str:
             return _digest(folder, draft, at)
@@ -273,6 +280,10 @@ class Maildir(Store):
             if error.errno != errno.EROFS:  # what can't change keeps its ids
                 raise
         return True
+
+    def _foreign(self, folder: str) -> Mapping[str, str] | None:
+        """The unique-ids of another server by base name; None if they aren't wanted."""
+        return _LISTS[self._ids](folder) if self._ids in _LISTS else None
 
     def _remember(self, name: str, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
@@ -339,7 +350,7 @@ class Maildir(Store):
             seen = to_the_end(look(folder, old, then[:2] if trusted else None, times))
             if then.ids != self._ids:
                 seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
-            foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+            foreign = self._foreign(folder)
 
             def digest(at: int) -> str:
                 return _digest(folder, seen.draft, at)
