@@ -49,10 +49,13 @@ class SqlAccounts(AccountStore):
     A query gives one row or none. Its columns, in any order: `name` (always), `password`
     and `credentials` (an array, or one a line), `maildrop`, `display_name`, `email`,
     `disabled`, `master` (true or false), `protocols` and `networks` (an array, or divided
-    by commas), `expires` (seconds since 1970, or a time; UTC if it has no zone). NULL means
-    that there is none, and for `protocols`, `networks` and `expires` that nothing is limited.
+    by commas), `expires` (seconds since 1970, or a time; UTC if it has no zone), `quota_octets`,
+    `quota_messages` and `expire_days` (whole numbers). NULL means that there is none, for
+    `protocols`, `networks` and `expires` that nothing is limited, and for the last three what
+    the store of maildrops says.
 
-    Connections are opened when they are wanted, each event loop's its own. A look-up whose connection was lost while idle is tried once more on a new one.
+    Connections are opened when they are wanted, each event loop's its own. A look-up whose
+    connection was lost while idle is tried once more on a new one.
 
     Raises ValueError for a query or setting that can't be, and AccountError when the
     driver isn't installed. Look-ups raise AccountError when the database can't be asked,
