@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante.accounts import connections, sql
+from restante.accounts.account import Quota
 from restante.accounts.contract import (
     Account,
     AccountError,
@@ -129,6 +130,9 @@ def test_a_row_becomes_an_account() -> None:
         protocols="POP3, imap",
         networks="192.0.2.0/24, 2001:db8::1",
         expires=1_700_000_000,
+        quota_octets=2**40,
+        quota_messages=Decimal(1000),
+        expire_days=30,
     )
     assert found == Account(
         "joe",
@@ -140,12 +144,15 @@ def test_a_row_becomes_an_account() -> None:
         protocols=frozenset({"pop3", "imap"}),
         networks=("192.0.2.0/24", "2001:db8::1/128"),
         expires=1_700_000_000.0,
+        quota=Quota(2**40, 1000),
+        expire_days=30,
     )
 
 
 def test_a_row_of_nulls_is_an_account_without_anything() -> None:
     columns = ("password", "credentials", "maildrop", "display_name", "email", "disabled")
     nulls = dict.fromkeys((*columns, "master", "protocols", "networks", "expires"))
+    nulls |= dict.fromkeys(("quota_octets", "quota_messages", "expire_days"))
     assert account(**nulls) == Account("joe") == account()
 
 
@@ -241,6 +248,11 @@ def test_a_day_of_expiry_is_its_beginning_and_zero_is_long_ago() -> None:
         ("expires", float("nan")),
         ("expires", Decimal("sNaN")),
         ("expires", float("inf")),
+        ("quota_octets", -1),
+        ("quota_octets", "1G"),
+        ("quota_messages", Decimal("0.5")),
+        ("quota_messages", True),
+        ("expire_days", 1.0),
     ],
 )
 def test_an_odd_value_is_told_by_its_column_alone(column: str, value: object) -> None:
