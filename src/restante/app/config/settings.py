@@ -224,6 +224,8 @@ class SqliteStoreSection:
 @dataclass(frozen=True)
 class StoreSection:
     kind: StoreKind = "maildir"
+    quota_octets: int = bounded(0, 0, unit="octets")
+    quota_messages: int = bounded(0, 0, unit="messages")
     undelete_days: float = bounded(0.0, 0, 3650, unit="days")
     collect_minutes: float | Literal["off"] = described(
         60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
