@@ -225,6 +225,8 @@ class SqliteStoreSection:
 class StoreSection:
     kind: StoreKind = "maildir"
     undelete_days: float = bounded(7.0, 0, 3650, unit="days")
+    quota_octets: int = bounded(0, 0, unit="octets")
+    quota_messages: int = bounded(0, 0, unit="messages")
     collect_minutes: float | Literal["off"] = described(
         60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
     )
