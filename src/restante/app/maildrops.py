@@ -25,7 +25,10 @@ def make_store(settings: Settings) -> Store:
     Raises ValueError for what can't be, StoreError when a library is missing.
     """
     given = settings.store
-    quota = Quota(given.quota_octets, given.quota_messages)
+    shared: dict[str, Any] = {
+        "quota": Quota(given.quota_octets, given.quota_messages),
+        "undelete_days": given.undelete_days,
+    }
     match given.kind:
         case "maildir":
             maildrops = settings.maildrops
@@ -34,13 +37,12 @@ def make_store(settings: Settings) -> Store:
                 template=maildrops.template,
                 unique_ids=maildrops.unique_ids,
                 fsync=maildrops.fsync,
-                quota=quota,
-                undelete_days=given.undelete_days,
+                **shared,
             )
         case "sqlite":
             from restante.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - not for others
 
-            return SqliteStore(settings.mail_file, quota=quota, undelete_days=given.undelete_days)
+            return SqliteStore(settings.mail_file, **shared)
 
 
 def folder_of_mail(settings: Settings) -> Path:
