@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from restante.testing.contracts import (
         AccountStoreContract,
         MaildropStoreContract,
+        MechanismContract,
         StoreContract,
         StoreUnderTest,
     )
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "account": "MailAccount StoredMessage",
     "authority": "Authority",
-    "contracts": "AccountStoreContract MaildropStoreContract StoreContract StoreUnderTest",
+    "contracts": "AccountStoreContract MaildropStoreContract MechanismContract StoreContract"
+    " StoreUnderTest",
     "issuer": "Issuer",
     "recording": "RecordedSession",
     "server": "MailServer",
@@ -68,6 +70,7 @@ __all__ = [
     "MailAccount",
     "MailServer",
     "MaildropStoreContract",
+    "MechanismContract",
     "RecordedSession",
     "StoreContract",
     "StoreUnderTest",

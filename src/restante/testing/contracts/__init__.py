@@ -1,4 +1,6 @@
-"""Suites that hold stores to the contract: ours pass them, and yours can. They need pytest.
+"""Suites that hold stores and mechanisms to their contract: ours pass them, and yours can.
+
+They need pytest.
 
     from restante.testing import StoreContract
 
@@ -19,14 +21,22 @@ except ImportError as error:
 # Their assertions explain themselves, as in test modules. That must be said before they load.
 pytest.register_assert_rewrite(
     "restante.testing.contracts.accounts",
+    "restante.testing.contracts.mechanisms",
     "restante.testing.contracts.stores",
 )
 
 from restante.testing.contracts.accounts import AccountStoreContract  # noqa: E402
+from restante.testing.contracts.mechanisms import MechanismContract  # noqa: E402
 from restante.testing.contracts.stores import (  # noqa: E402
     MaildropStoreContract,
     StoreContract,
 )
 from restante.testing.contracts.under_test import StoreUnderTest  # noqa: E402
 
-__all__ = ["AccountStoreContract", "MaildropStoreContract", "StoreContract", "StoreUnderTest"]
+__all__ = [
+    "AccountStoreContract",
+    "MaildropStoreContract",
+    "MechanismContract",
+    "StoreContract",
+    "StoreUnderTest",
+]
