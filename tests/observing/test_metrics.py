@@ -19,8 +19,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from restante import Pop3Error
+from restante import Certificate, Listener, Pop3Error
 from restante.app import http_endpoint
+from restante.app.cert import make_certificate
 from restante.app.cli.show import SHIPPED
 from restante.app.http_endpoint import HttpAnswer, HttpEndpoint
 from restante.observing import Metrics
@@ -108,6 +109,22 @@ def test_what_goes_wrong_is_counted() -> None:
         with Client(server.port) as client:
             assert client.greeting == b"-ERR not today"
         assert sample(registry, "restante_connections_turned_away_total", reason="other") == 1
+
+
+def test_who_is_dropped_before_tls_is_counted(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    make_certificate(tmp_path / "c.pem", tmp_path / "k.pem")
+    certificate = Certificate(tmp_path / "c.pem", tmp_path / "k.pem")
+    listeners = [Listener(port=0, tls="implicit")]
+    with serving([MESSAGE], listeners=listeners, certificate=certificate) as server:
+        server.context.guard.ban("127.0.0.1", 600)
+        Metrics(server, registry=registry)
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.addresses[0][1]), 20) as client:
+                assert client.recv(1) == b""
+        assert sample(registry, "restante_connections_turned_away_total", reason="denied") == 3
+        assert sample(registry, "restante_connections_turned_away_total", reason="denied") == 3
+        assert sample(registry, "restante_connections_total") == 0
 
 
 def test_no_client_can_make_the_array_grow() -> None:
