@@ -204,7 +204,12 @@ def test_a_worker_that_was_killed_loses_and_doubles_nothing(folder: Path) -> Non
         client = server.login()
         client.noop()
         before = wait_until(
-            lambda: (found := scraped(server))["restante_sessions_open"] == 1 and found, "the ends"
+            lambda: (
+                (found := scraped(server))["restante_sessions_open"] == 1
+                and found["restante_commands_total|ok|NOOP"] == 8
+                and found
+            ),
+            "the ends, and what the open session has done",
         )
         pids = children(server.process.pid)
         assert len(pids) == 2

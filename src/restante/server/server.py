@@ -266,12 +266,17 @@ class Pop3Server(Events):
     @overload
     def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]: ...
 
-    def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]:
+    def on(self, event: Event, *handlers: object) -> Callable[[AnyHandler], AnyHandler]:
         """Decorator: call the function at `event`; see `Events` for their names.
 
         Raises ValueError for an unknown event, TypeError for what can't be a handler.
         """
         check_event(event)
+        if handlers:
+            raise TypeError(
+                f'on("{event}", …) takes the event alone, as it is a decorator: write'
+                f' @server.on("{event}") above the function, or server.on("{event}")(function)'
+            )
 
         def register(handler: AnyHandler) -> AnyHandler:
             self._hooks.add(event, handler)

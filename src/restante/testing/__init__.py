@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from restante.testing.contracts import (
         AccountStoreContract,
+        BlobsContract,
         MaildropStoreContract,
         StoreContract,
         StoreUnderTest,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "account": "MailAccount StoredMessage",
     "authority": "Authority",
-    "contracts": "AccountStoreContract MaildropStoreContract StoreContract StoreUnderTest",
+    "contracts": (
+        "AccountStoreContract BlobsContract MaildropStoreContract StoreContract StoreUnderTest"
+    ),
     "issuer": "Issuer",
     "recording": "RecordedSession",
     "server": "MailServer",
@@ -63,6 +66,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AccountStoreContract",
     "Authority",
+    "BlobsContract",
     "Delivered",
     "Issuer",
     "MailAccount",

@@ -84,7 +84,7 @@ class Supervisor:
                 Given(
                     [(each.endpoint, each.shares[number]) for each in bound],
                     tls, mail_tls, key, writer, workers,
-                    metrics.shared_values() if counted else None,
+                    metrics.shared_values() if counted else None, number,
                 ),
             )
             for number in range(workers)

@@ -19,14 +19,22 @@ except ImportError as error:
 # Their assertions explain themselves, as in test modules. That must be said before they load.
 pytest.register_assert_rewrite(
     "restante.testing.contracts.accounts",
+    "restante.testing.contracts.blobs",
     "restante.testing.contracts.stores",
 )
 
 from restante.testing.contracts.accounts import AccountStoreContract  # noqa: E402
+from restante.testing.contracts.blobs import BlobsContract  # noqa: E402
 from restante.testing.contracts.stores import (  # noqa: E402
     MaildropStoreContract,
     StoreContract,
 )
 from restante.testing.contracts.under_test import StoreUnderTest  # noqa: E402
 
-__all__ = ["AccountStoreContract", "MaildropStoreContract", "StoreContract", "StoreUnderTest"]
+__all__ = [
+    "AccountStoreContract",
+    "BlobsContract",
+    "MaildropStoreContract",
+    "StoreContract",
+    "StoreUnderTest",
+]
