@@ -24,7 +24,7 @@ from typing import (
     TypeVar,
 )
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
@@ -280,9 +280,11 @@ class Store(ABC):
 
     blocking: whether its plain methods may wait for anything. False: they are called on the
         event loop, do there what is quick, and return `OnThread` for the rest.
+    quota: what a maildrop may hold whose account says nothing.
     """
 
     blocking: ClassVar[bool] = True
+    quota: Quota = Quota()
 
     @abstractmethod
     def open(self, account: Account) -> Answer[Maildrop]:
@@ -333,8 +335,9 @@ class Store(ABC):
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
         arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
-        or has ever shown, that unique-id for another message, StoreError when RFC 1939 §7
-        doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
+        or has ever shown, that unique-id: what a session has removed comes back by `undelete`
+        only. Raises StoreError when RFC 1939 §7 doesn't allow it. `Incoming.commit` may raise
+        UniqueIdTaken, too, and MaildropInUse.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
 
