@@ -113,3 +113,56 @@ def test_trying_works(folder: Path, kind: Kind) -> None:
         done = restante("try", cwd=folder)
         assert done.returncode == 0, done.stderr
         assert mail(server) == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_whose_mail_cant_be_kept_doesnt_start_and_says_why(
+    folder: Path, workers: str
+) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\nsqlite.path = "mail/all.sqlite"\n')
+    (folder / "mail").mkdir()
+    (folder / "mail/all.sqlite").write_bytes(b"no database, but a text of some length" * 100)
+    done = restante("serve", "--workers", workers, "--pop3-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"mail/all.sqlite: file is not a database" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_server_collects_by_itself(folder: Path) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = 0.01\n')
+    with Server(folder, "--workers", "2") as server:
+        send(server, "one")
+        client = server.login()
+        client.dele(1)
+        client.quit()
+        server.wait_for_log("collected: 1 messages that were removed are gone for good")
+    assert restante("collect", cwd=folder).stdout == b"0 messages removed for good\n"
+
+
+def test_collecting_heeds_the_time_to_undelete(folder: Path, call: Call) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = "off"\nundelete_days = 1\n')
+    with Server(folder) as server:
+        send(server, "one")
+        client = server.login()
+        client.dele(1)
+        client.quit()
+    assert call("collect").out == "0 messages removed for good\n"
+    assert call("collect", "--set", "store.undelete_days=0").out == "1 message removed for good\n"
+
+
+def test_what_has_no_effect_is_told(folder: Path, call: Call) -> None:
+    write_config(
+        folder,
+        '[store]\nkind = "sqlite"\n[maildrops]\nfsync = false\n',
+    )
+    done = call("check-config")
+    assert done.status == 2
+    assert 'maildrops: has no effect; allowed: with store.kind = "maildir"' in done.err
+    write_config(folder, '[store.sqlite]\npath = "x.sqlite"\n')
+    done = call("check-config")
+    assert 'store.sqlite: has no effect; allowed: with store.kind = "sqlite"' in done.err
+    (folder / "f").mkdir()
+    write_config(folder, '[store]\nkind = "sqlite"\nsqlite.path = "f"\n')
+    assert "is a folder; allowed: the path of a file" in call("check-config").err
+    write_config(folder, "[store]\ncollect_minutes = 0\n")
+    assert 'allowed: minutes from 0.01 to 10080, or "off"' in call("check-config").err

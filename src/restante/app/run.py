@@ -22,7 +22,7 @@ from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, StartError
 from restante.app.files import allow_open_files, make_private_folder, write_file
-from restante.app.maildrops import prepare_store, shown_place
+from restante.app.maildrops import folder_of_mail, shown_place
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
@@ -31,6 +31,7 @@ from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all,
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
+from restante.app.signals import FirstSignal
 from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
@@ -64,10 +65,10 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         raise
     allow_open_files()
     make_private_folder(settings.server.data)
+    make_private_folder(folder_of_mail(settings))
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
         log.warning("%s", problem)
-    prepare_store(settings)
     if first_start.make_development_certificate(settings):
         log.info("made a development certificate in %s", settings.development_certificate[0])
     password = first_start.make_first_account(loaded)
@@ -186,12 +187,17 @@ async def _serve(
 def _heed_signals(
     service: Service, stopping: asyncio.Event, console: ConsoleProcess | None
 ) -> None:
+    first = FirstSignal()
+
     def stop(number: int) -> None:
+        if first.is_again(number):
+            return
         if stopping.is_set():
             log.warning("second signal: ending at once")
             logging.shutdown()
             os._exit(128 + number)
         log.info("%s: stopping", signal.Signals(number).name)
+        first.came(number)
         stopping.set()
 
     def reload(_: int) -> None:

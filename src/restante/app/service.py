@@ -57,6 +57,7 @@ from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
+from restante.stores.contract import StoreError
 from restante.threads import WorkerThreads
 
 log = logging.getLogger("restante.app")
@@ -165,8 +166,10 @@ class Service:
             await asyncio.sleep(PULL_SECONDS)
 
     async def open(self) -> None:
-        """Listen everywhere. Raises StartError; then nothing is listened on."""
+        """See that mail can be kept, then listen everywhere. Raises StartError; then nothing is
+        listened on."""
         try:
+            await self._prepare_store()
             await (self._open_pop3() if self._given is None else self.pop3.open())
             await self._open_smtp(self.settings.smtp)
             await self._open_lmtp(self.settings.lmtp)
@@ -187,6 +190,13 @@ class Service:
         if minutes != "off" and (self._given is None or self._given.number == 0):
             work = keep_collecting(self._store, self._call_store, minutes)
             self._watchers.append(loop.create_task(work))
+
+    async def _prepare_store(self) -> None:
+        """In each process by itself: what it opens must not be shared by a fork."""
+        try:
+            await self._call_store(self._store.prepare)
+        except StoreError as error:
+            raise StartError(f"the mail can't be kept: {error}") from error
 
     async def _open_pop3(self) -> None:
         listeners = self.settings.pop3_listeners()
@@ -309,6 +319,8 @@ class Service:
         await loop.run_in_executor(None, self.guard.close)
         if self._history is not None:
             await loop.run_in_executor(None, self._history.close)
+        if self.metrics is not None:
+            self.metrics.pull()
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)

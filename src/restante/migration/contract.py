@@ -33,9 +33,11 @@ class SourceMaildrop(Maildrop):
 
     listing: as the destination shall show it. mapped: what RFC 1939 §7 doesn't allow as a
         unique-id, or what the source shows for two messages, by the unique-id of the listing
-        that stands for it. A client downloads those messages once more.
+        that stands for it. A client downloads those messages once more. slack: so many octets
+        more than it lists RETR may send: a last line end that the message lacks.
     """
 
+    slack: int = 0
     mapped: Mapping[str, str] = NONE
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:

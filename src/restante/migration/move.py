@@ -8,6 +8,7 @@ moves what has come since.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -28,8 +29,17 @@ from restante.migration.contract import (
 from restante.migration.reading import TooLarge, blocks, close
 from restante.migration.report import AccountReport, Report, Trouble
 from restante.protocol.listing import MessageNumber
-from restante.stores.contract import MessageGone, OverQuota, Store, StoreError, UniqueIdTaken
+from restante.stores.contract import (
+    MaildropInUse,
+    MessageGone,
+    OverQuota,
+    Store,
+    StoreError,
+    UniqueIdTaken,
+)
 from restante.threads import WorkerThreads
+
+log = logging.getLogger("restante.migration")
 
 TRIES = 6
 """How often an account is begun whose maildrop is in use or can't be reached."""
@@ -67,8 +77,8 @@ class Migration:
 
     find: the destination's account for a name. destination: its name in reports.
     parallel: how many accounts at once. max_octets: of the largest message that is moved.
-    tries, pause: how often an account is begun that can't be had now, and how many seconds
-    lie between the first two.
+    tries, pause: how often an account is begun that can't be had now and doesn't get on, and how
+    many seconds lie between the first two.
     """
 
     def __init__(
@@ -141,17 +151,25 @@ class Migration:
         work: Callable[[AccountReport, Account, SourceMaildrop], Awaitable[None]],
     ) -> None:
         """Do an account's work, again after a while if it can't be done now."""
-        pause = self._pause
+        pause, failures = self._pause, 0
         while True:
             report.tries += 1
             report.begin_again()
+            before = report.moved
             try:
                 await self._try(report, work)
             except (StoreError, AccountError, OSError) as error:
+                if report.moved > before:  # it gets on, if with interruptions
+                    pause, failures = self._pause, 0
+                failures += 1
                 report.error = str(error) or type(error).__name__
                 final = isinstance(error, StoreError) and not error.temporary
-                if final or report.tries >= self._tries:
+                if final or failures >= self._tries:
                     return
+            except Exception as error:  # a store is somebody's own; the other accounts go on
+                log.exception("account %r", report.account)
+                report.error = f"{type(error).__name__}: {error}"
+                return
             else:
                 report.error = ""
                 return
@@ -213,15 +231,15 @@ class Migration:
                 elif octets > self._max_octets:
                     raise TooLarge(self._max_octets)
                 else:
-                    moved = await self._copy(account, maildrop, number, unique_id, arrived)
+                    await self._copy(account, maildrop, number, unique_id, arrived)
                     report.moved += 1
-                    report.moved_octets += moved
+                    report.moved_octets += octets
                     failures = 0
             except MessageGone:
                 report.vanished += 1
             except UniqueIdTaken:
                 report.removed += 1
-            except SourceLost:
+            except (SourceLost, MaildropInUse):
                 raise
             except (StoreError, OSError) as problem:
                 error = problem
@@ -246,8 +264,8 @@ class Migration:
         number: MessageNumber,
         unique_id: str,
         arrived: float | None,
-    ) -> int:
-        """Move one message, durably. Gives its octets at the source."""
+    ) -> None:
+        """Move one message, durably."""
         call = self._call
         content = await call(maildrop.fetch, number)
         incoming: Any = None
@@ -266,7 +284,6 @@ class Migration:
             if incoming is not None:
                 with suppress(StoreError):
                     await call(incoming.abort)
-        return octets
 
     async def _check(
         self, bodies: bool, report: AccountReport, account: Account, maildrop: SourceMaildrop

@@ -169,6 +169,8 @@ class Pop3Source(Source):
 class Pop3Maildrop(SourceMaildrop):
     """A session with the server; another one follows where a message isn't read to its end."""
 
+    slack = 2  # of servers that don't count a last line end that they add
+
     def __init__(self, server: Server, login: Login, max_octets: int) -> None:
         self._server = server
         self._login = login

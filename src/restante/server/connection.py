@@ -412,13 +412,8 @@ class Connection(asyncio.Protocol):
                 return self._long_reply(reply)
             elif not (wire := wording.encode(reply)):
                 return True
-        if (answers := self.client.answers) is not None:
-            # As in `_note`, without a call.
-            command = self.session.command
-            if command is not None and type(reply) is not Continue:
-                answers += (command.verb, type(reply) is not Err, len(wire))
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
+        if self._context.observers.replied:
+            self._note(reply, len(wire))
         self._replies.append(wire)
         self._gathered += len(wire)
         if self._gathered >= FLUSH_AT:
@@ -438,11 +433,9 @@ class Connection(asyncio.Protocol):
             pieces = [wording.encode(reply), *body]
             octets = len(reply.content.source)
             self._sent(reply, octets)
-        if (answers := self.client.answers) is not None:
+        if self._context.observers.replied:
             shown = len(pieces[0]) + (octets if isinstance(reply, Prepared) else 0)
-            self._note(answers, reply, shown)
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
+            self._note(reply, shown)
         self._replies += pieces
         self._gathered += octets + len(pieces[0])
         if self._gathered >= FLUSH_AT:
@@ -452,10 +445,8 @@ class Connection(asyncio.Protocol):
     async def _stream(self, reply: Reply) -> None:
         assert isinstance(reply, Body)
         status = self.session.wording.encode(reply)
-        if (answers := self.client.answers) is not None:
-            self._note(answers, reply, len(status))
-        if (tell := self._context.observers.reply) is not None:
-            tell(self.client, self._status(reply))
+        if self._context.observers.replied:
+            self._note(reply, len(status))
         self._replies.append(status)
         self._flush()
         context = self._context
@@ -464,11 +455,19 @@ class Connection(asyncio.Protocol):
         )
         self._sent(reply, octets)
 
-    def _note(self, answers: list[Any], reply: Reply, octets: int) -> None:
-        """Remember an answer for who watches. octets: without a message's."""
+    def _note(self, reply: Reply, octets: int) -> None:
+        """Remember a reply for those who watch. octets: of this one, without a message's."""
         command = self.session.command
-        if command is not None and type(reply) is not Continue:
+        if (
+            (answers := self.client.answers) is not None
+            and command is not None
+            and type(reply) is not Continue
+        ):
             answers += (command.verb, type(reply) is not Err, octets)
+            if len(answers) >= 3 * TOLD_TOGETHER:
+                self._tell_answers(answers)
+        if (tell := self._context.observers.reply) is not None:
+            tell(self.client, self._status(reply))
 
     def _tell_answers(self, answers: list[Any]) -> None:
         """Tell who watches of the commands that have been answered."""
@@ -491,9 +490,6 @@ class Connection(asyncio.Protocol):
         replies, octets = self._replies, self._gathered
         if not replies:
             return
-        answers = self.client.answers
-        if answers is not None and len(answers) >= 3 * TOLD_TOGETHER:
-            self._tell_answers(answers)
         self._replies, self._gathered = [], 0
         if len(replies) == 1:
             self._transport.write(replies[0])

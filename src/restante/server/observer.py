@@ -112,8 +112,10 @@ Told: TypeAlias = Callable[..., None] | None
 class Observers:
     """The observers of one server, as one: an attribute for each event."""
 
-    __slots__ = (*EVENTS, "_observers", "steps")
+    __slots__ = (*EVENTS, "_observers", "replied", "steps")
 
+    replied: bool
+    """Whether anybody watches `reply` or `answered`."""
     steps: bool
     """Whether anybody watches `step_begun` or `step_done`."""
 
@@ -160,6 +162,7 @@ class Observers:
             ]
             methods = [getattr(observer, event) for observer in told]
             setattr(self, event, _all(methods, told) if methods else None)
+        self.replied = self.reply is not None or self.answered is not None
         self.steps = self.step_begun is not None or self.step_done is not None
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.stores.blobs.cached import (
+        CachedBlobs,
+    )
     from restante.stores.blobs.contract import (
         BlobDamaged,
         BlobMissing,
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
     )
     from restante.stores.blobs.folder import (
         FolderBlobs,
+    )
+    from restante.stores.blobs.s3 import (
+        S3Blobs,
     )
     from restante.stores.contract import (
         Answer,
@@ -49,8 +55,10 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "blobs.cached": "CachedBlobs",
     "blobs.contract": "BlobDamaged BlobMissing Blobs",
     "blobs.folder": "FolderBlobs",
+    "blobs.s3": "S3Blobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
         " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
@@ -76,6 +84,7 @@ __all__ = [
     "BlobDamaged",
     "BlobMissing",
     "Blobs",
+    "CachedBlobs",
     "CommitFailed",
     "Content",
     "FolderBlobs",
@@ -93,6 +102,7 @@ __all__ = [
     "Messages",
     "OverQuota",
     "Removed",
+    "S3Blobs",
     "Source",
     "SqliteStore",
     "Store",

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
@@ -36,6 +36,7 @@ from restante.stores.contract import (
 )
 from restante.stores.maildir import journal, size_file
 from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
+from restante.stores.maildir.courier import read_sizelist
 from restante.stores.maildir.dovecot import read_uidlist
 from restante.stores.maildir.file_names import base_name, own_unique_id
 from restante.stores.maildir.files import BLOCK, Folder, as_store_error
@@ -87,11 +88,19 @@ MANY = 1000
 LOOKED_AT = 4
 """Maildrops that somebody has looked at whose messages are kept in memory."""
 
+RESTORED = 64
+"""Maildrops that messages are restored to at the same time whose unique-ids are remembered."""
+
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
 
-OWN, DOVECOTS, NONE = 0, 1, -1
+OWN, DOVECOTS, COURIERS, NONE = 0, 1, 2, -1
 """Where unique-ids come from, in a stamp."""
+
+Kind: TypeAlias = Literal["own", "dovecot", "courier"]
+_KINDS: Mapping[Kind, int] = {"own": OWN, "dovecot": DOVECOTS, "courier": COURIERS}
+_LISTS = {DOVECOTS: read_uidlist, COURIERS: read_sizelist}
+"""The unique-ids that another server has left behind, by base name."""
 
 HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 """Of an index that is saved while messages are still being read."""
@@ -105,7 +114,8 @@ class Maildir(Store):
     template: where each lies below it; see `restante.stores.maildir.location.Place`.
     unique_ids: "own" takes them from the files' names; "dovecot" gives the messages that
         Dovecot knows those its POP3 server gave them (`pop3_uidl_format` untouched), so
-        that clients needn't download them again. Once given, either kind stays.
+        that clients needn't download them again; "courier" does so for Courier's. Once given,
+        each kind stays.
     fsync: make deliveries and removals last through a loss of power before telling of
         them. Pinned unique-ids always do.
     quota: what a maildrop may hold whose account says nothing. What it holds is counted in its
@@ -125,15 +135,15 @@ class Maildir(Store):
         root: str | os.PathLike[str],
         *,
         template: str = "{user}",
-        unique_ids: Literal["own", "dovecot"] = "own",
+        unique_ids: Kind = "own",
         fsync: bool = True,
         quota: Quota = NO_QUOTA,
         undelete_days: float = 0.0,
     ) -> None:
-        if unique_ids not in ("own", "dovecot"):
-            raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
+        if unique_ids not in _KINDS:
+            raise ValueError(f"unique_ids is 'own', 'dovecot' or 'courier', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
-        self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
+        self._ids = _KINDS[unique_ids]
         self.fsync = fsync
         self.quota = quota
         self.undelete_days = check_days("undelete_days", undelete_days)
@@ -142,7 +152,7 @@ class Maildir(Store):
         self._remembered = 0
         self._lock = Lock()
         self._lock_of_ids = Lock()
-        self._used_ids: UsedIds | None = None
+        self._used_ids: OrderedDict[str, UsedIds] = OrderedDict()  # by folder
         self._arrivals = Arrivals()
 
     def folder(self, account: Account) -> Path:
@@ -253,12 +263,12 @@ class Maildir(Store):
         pinned: what `pins_stamp` said; only the lease's holder changes it. Gives whether the
         pins have been written.
         """
-        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
+        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids in _LISTS:
             yield
         pins = read_pins(folder) if pinned[1] else {}
         if any("/" in key for key in pins):  # messages may have to be read to be told apart
             yield
-        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+        foreign = self._foreign(folder)
 
         def digest(at: int) -> str:
             return _digest(folder, draft, at)
@@ -278,6 +288,10 @@ class Maildir(Store):
             if error.errno != errno.EROFS:  # what can't change keeps its ids
                 raise
         return True
+
+    def _foreign(self, folder: str) -> Mapping[str, str] | None:
+        """The unique-ids of another server by base name; None if they aren't wanted."""
+        return _LISTS[self._ids](folder) if self._ids in _LISTS else None
 
     def _remember(self, name: str, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
@@ -344,7 +358,7 @@ class Maildir(Store):
             seen = to_the_end(look(folder, old, then[:2] if trusted else None, times))
             if then.ids != self._ids:
                 seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
-            foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+            foreign = self._foreign(folder)
 
             def digest(at: int) -> str:
                 return _digest(folder, seen.draft, at)
@@ -399,22 +413,27 @@ class Maildir(Store):
         def pinned(base: str) -> Iterator[UniqueId]:
             lease = FolderLease(folder)
             try:
-                with self._lock_of_ids:
-                    used = self._ids_used(account, folder)
-                    used.pin(base, unique_id)
-                    yield UniqueId(unique_id)
-                    used.has_come()
+                used = self._ids_used(account, folder)
+                used.pin(base, unique_id)
+                yield UniqueId(unique_id)
+                used.has_come()
             finally:
                 lease.release()
 
         return self._incoming(account, MaildirIncoming(folder, self.fsync, quota, micros, pinned))
 
     def _ids_used(self, account: Account, folder: str) -> UsedIds:
-        """The unique-ids of the maildrop that messages were last restored to. Under its lock."""
-        used = self._used_ids
-        if used is None or used.folder != folder or not used.is_current():
+        """The unique-ids of a maildrop that messages are restored to. Under its lease."""
+        with self._lock_of_ids:
+            used = self._used_ids.get(folder)
+        if used is None or not used.is_current():
             listing = self.look(account).listing
-            used = self._used_ids = UsedIds(folder, listing.unique_ids)
+            used = UsedIds(folder, listing.unique_ids)
+        with self._lock_of_ids:
+            self._used_ids[folder] = used
+            self._used_ids.move_to_end(folder)
+            while len(self._used_ids) > RESTORED:
+                self._used_ids.popitem(last=False)
         return used
 
     def admit(self, account: Account, octets: int = 0) -> OnThread[None] | None:
