@@ -60,10 +60,14 @@ class Guards(NamedTuple):
     used_set_with_messages: bool = True
     all_recipients_at_once: bool = True
     answer_after_messages: bool = True
+    unique_ids_before_messages: bool = True
+    rows_outlive_requests: bool = True
     # Collector
     grace: bool = True
     messages_looked_for: bool = True
     removed_messages_count: bool = True
+    forgetting_marks_bodies: bool = True
+    marks_cleared_after_the_lock: bool = True
     used_checked_under_the_lock: bool = True
     doomed_committed_before_removal: bool = True
     blob_removed_before_row: bool = True
@@ -75,12 +79,13 @@ Outcomes: TypeAlias = Iterator[tuple[str, World]]
 
 StepMethod = TypeVar("StepMethod", bound=Callable[..., Outcomes])
 STEPS: dict[str, list[Callable[..., Outcomes]]] = defaultdict(list)
-"""The steps, by what the node is at that takes them; "": what nodes have no part in."""
+"""The steps, by the phase of the node that takes them; "": what nodes have no part in."""
 
 
-def step(kind: str = "") -> Callable[[StepMethod], StepMethod]:
+def step(*phases: str) -> Callable[[StepMethod], StepMethod]:
     def noted(method: StepMethod) -> StepMethod:
-        STEPS[kind].append(method)
+        for phase in phases or ("",):
+            STEPS[phase].append(method)
         return method
 
     return noted
@@ -97,13 +102,14 @@ class StoreModel:
         return World(nodes=(IDLE,) * self.scope.nodes)
 
     def canonical(self, world: World) -> World:
-        return world._replace(nodes=tuple(sorted(world.nodes)))
+        nodes = tuple(sorted(world.nodes))
+        return world if nodes == world.nodes else world._replace(nodes=nodes)
 
     def steps(self, world: World) -> Iterator[Step[World]]:
         for place, node in enumerate(world.nodes):
             if node == IDLE and IDLE in world.nodes[:place]:
                 continue  # one idle node is like the other
-            for method in STEPS[node.kind]:
+            for method in STEPS[node.phase]:
                 for what, then in method(self, world, place, node):
                     yield Step(f"node {place + 1}", what, then)
             if node != IDLE:
@@ -130,12 +136,10 @@ class StoreModel:
         else:
             yield "open: its snapshot of the messages is taken", world.at(place, session)
 
-    @step("session")
+    @step("opening")
     def take(self, world: World, place: int, session: Session) -> Outcomes:
         """The row of `maildrops` is locked, and looked at as it is by then."""
         guards, lease = self.guards, world.lease
-        if session.phase != "opening":
-            return
         if lease.held and not lease.expired and guards.expiry_by_the_clock_of_the_database:
             if not guards.listing_after_the_lock:
                 yield "open: [IN-USE]", world.at(place, IDLE)
@@ -151,11 +155,11 @@ class StoreModel:
         how = "takes over" if lease.held else "takes"
         yield f"open: session {session.session} {how} lease {number}, lists {told(view)}", then
 
-    @step("session")
+    @step("reading")
     def renew(self, world: World, place: int, session: Session) -> Outcomes:
         """UPDATE maildrops SET expires WHERE lease = mine AND holder IS NOT NULL."""
         lease = world.lease
-        if session.phase != "reading" or not self.scope.exclusive:
+        if not self.scope.exclusive:
             return
         if self.guards.number_checked_by_renew and lease.number != session.number:
             yield f"renew: session {session.session} has lost its lease", world.at(place, IDLE)
@@ -165,11 +169,9 @@ class StoreModel:
                 then = then._replace(fault="a session renewed a lease that is another's")
             yield f"renew: session {session.session} renews lease {lease.number}", then
 
-    @step("session")
+    @step("reading")
     def quit(self, world: World, place: int, session: Session) -> Outcomes:
         """The client has marked all that it sees, or nothing, and says QUIT."""
-        if session.phase != "reading":
-            return
         what = f"QUIT: session {session.session} wants to remove"
         if session.view:
             then = world._replace(asked=union(world.asked, session.view))
@@ -180,7 +182,7 @@ class StoreModel:
             yield f"{what} {told(session.view)}", then
         yield f"{what} nothing", world.at(place, session._replace(phase="closing"))
 
-    @step("session")
+    @step("committing", "checked")
     def commit(self, world: World, place: int | None, session: Session) -> Outcomes:
         """One transaction: SELECT … FROM maildrops WHERE lease = mine AND holder IS NOT NULL FOR
         NO KEY UPDATE; UPDATE messages SET removed = now(). Then +OK."""
@@ -196,8 +198,6 @@ class StoreModel:
                 then = world.at(place, session._replace(phase="checked"))
                 yield "commit: looks at the lease without locking it", then
                 return
-        elif session.phase != "checked":
-            return
         messages = tuple(
             m._replace(removed=True) if m.maildrop == "ann" and m.delivery in session.view else m
             for m in world.messages
@@ -212,18 +212,15 @@ class StoreModel:
         then = then.at(place, session._replace(phase="closing"))
         yield f"commit: session {session.session} removes {told(session.view)}, +OK", then
 
-    @step("session")
+    @step("committing")
     def give_up_commit(self, world: World, place: int, session: Session) -> Outcomes:
         """A commit of which nothing is heard in time: -ERR, and the lease is given back."""
-        if session.phase == "committing":
-            then = self.crash(world, place).at(place, session._replace(phase="closing"))
-            yield f"commit: session {session.session} hears nothing, -ERR", then
+        then = self.crash(world, place).at(place, session._replace(phase="closing"))
+        yield f"commit: session {session.session} hears nothing, -ERR", then
 
-    @step("session")
+    @step("closing")
     def release(self, world: World, place: int | None, session: Session) -> Outcomes:
         """UPDATE maildrops SET holder = NULL WHERE lease = mine AND holder IS NOT NULL."""
-        if session.phase != "closing":
-            return
         lease, then = world.lease, world
         mine = lease.number == session.number or not self.guards.number_checked_by_release
         if lease.held and mine and self.scope.exclusive:
@@ -260,7 +257,7 @@ class StoreModel:
             delivery = Delivery("delivery", "finding", number, 0, True, self.scope.recipients)
             yield from self.find(world._replace(deliveries=number), place, delivery)
 
-    @step("delivery")
+    @step("finding", "making")
     def find(self, world: World, place: int, delivery: Delivery) -> Outcomes:
         """(1) INSERT INTO bodies, `writing`, used = now(); ON CONFLICT (digest) WHERE state <>
         'doomed' DO UPDATE SET used = now()."""
@@ -277,7 +274,7 @@ class StoreModel:
             yield f"{what} finds body {body.row}, {body.state}", then.at(place, delivery)
         elif delivery.phase == "finding" and not guards.one_row_of_a_digest:
             yield f"{what} finds no body", world.at(place, delivery._replace(phase="making"))
-        elif delivery.phase in {"finding", "making"} and world.rows < self.scope.rows:
+        elif world.rows < self.scope.rows:
             row = world.rows + 1
             phase = "putting" if guards.blob_before_messages else "inserting"
             then = world._replace(rows=row).at(place, delivery._replace(phase=phase, body=row))
@@ -290,20 +287,20 @@ class StoreModel:
         """The key of a body's blob. Without the row's number in it, it is the digest alone."""
         return row if self.guards.key_has_number_of_row else 1
 
-    @step("delivery")
+    @step("putting")
     def put(self, world: World, place: int | None, delivery: Delivery) -> Outcomes:
         """(2) The blob is put, unless it is there. Two nodes may put the same one."""
-        if delivery.phase == "putting":
-            then = world.with_blob(self.key(delivery.body))
-            first = self.guards.blob_before_messages
-            node = delivery._replace(phase="inserting") if first else IDLE
-            yield f"delivery {delivery.delivery}: puts blob {delivery.body}", then.at(place, node)
+        then = world.with_blob(self.key(delivery.body))
+        first = self.guards.blob_before_messages
+        node = delivery._replace(phase="inserting") if first else IDLE
+        yield f"delivery {delivery.delivery}: puts blob {delivery.body}", then.at(place, node)
 
-    @step("delivery")
+    @step("inserting")
     def insert(self, world: World, place: int | None, delivery: Delivery) -> Outcomes:
         """(3) One transaction: UPDATE bodies SET state = 'stored', used = now() WHERE id AND
-        state <> 'doomed'; INSERT INTO messages, for all recipients. Then 250."""
-        if delivery.phase != "inserting" or self.locked(world):
+        state <> 'doomed'; INSERT INTO messages, for all recipients, those that are there already
+        excepted. Then 250."""
+        if self.locked(world):
             return
         guards = self.guards
         what = f"delivery {delivery.delivery}:"
@@ -316,13 +313,20 @@ class StoreModel:
             yield f"{what} body {delivery.body} is doomed; begins again", world.at(place, again)
             return
         if not doomed:
-            world = world.with_body(Body(delivery.body, "stored"))
+            world = world.with_body(Body(delivery.body, "stored", unused=False))
         if guards.used_set_with_messages:
             world = world.with_used(delivery.body)
         now, later = delivery.recipients, delivery.recipients[:0]
         if not guards.all_recipients_at_once:
             now, later = now[:1], now[1:]
-        new = [Message(each, delivery.delivery, delivery.body, False) for each in now]
+        there = {m.maildrop for m in world.messages if m.delivery == delivery.delivery}
+        if not guards.unique_ids_before_messages:
+            there = set()
+        new = [
+            Message(each, delivery.delivery, delivery.body, False)
+            for each in now
+            if each not in there
+        ]
         then = world._replace(messages=tuple(sorted([*world.messages, *new])))
         if later:
             node: Node = delivery._replace(recipients=later)
@@ -334,7 +338,14 @@ class StoreModel:
             then.at(place, node),
         )
 
-    @step("delivery")
+    @step("inserting")
+    def repeat_insert(self, world: World, place: int, delivery: Delivery) -> Outcomes:
+        """The connection is lost: (3) is sent once more, and the first one may still be done."""
+        then = self.crash(world, place)
+        if then.late != world.late:
+            yield f"delivery {delivery.delivery}: hears nothing", then.at(place, delivery)
+
+    @step("finding", "putting", "inserting")
     def answer_too_early(self, world: World, place: int, delivery: Delivery) -> Outcomes:
         """250 before the transaction: what the guard forbids."""
         if not self.guards.answer_after_messages and delivery.delivery not in world.accepted:
@@ -359,14 +370,45 @@ class StoreModel:
 
     @step()
     def forget(self, world: World) -> Outcomes:
-        """DELETE FROM messages WHERE removed < now() - undelete_days. Any time may be over."""
-        left = tuple(m for m in world.messages if not m.removed)
-        if left != world.messages:
-            yield "collector: forgets removed messages", world._replace(messages=left)
+        """DELETE FROM messages WHERE removed < now() - undelete_days; their bodies are marked as
+        unused. It may be at any time, except that rows outlive requests to insert them."""
+        guards = self.guards
+        asked_for = {
+            each.delivery
+            for each in (*world.nodes, *world.late)
+            if isinstance(each, Delivery) and guards.rows_outlive_requests
+        }
+        for old in world.messages:
+            if old.removed and old.delivery not in asked_for:
+                then = world._replace(messages=tuple(m for m in world.messages if m != old))
+                body = then.body(old.body)
+                if body and guards.forgetting_marks_bodies:
+                    then = then.with_body(body._replace(unused=True))
+                yield f"collector: forgets message {old.delivery}, which was removed", then
+
+    @step("idle")
+    def clear(self, world: World, place: int, _: Idle) -> Outcomes:
+        """UPDATE bodies SET unused = FALSE WHERE EXISTS messages. A lock was taken in an earlier
+        statement, so that nobody forgets messages meanwhile."""
+        for body in world.bodies:
+            if body.unused and any(m.body == body.row for m in world.messages):
+                collector = Collector("collector", "clearing", body.row, False)
+                if self.guards.marks_cleared_after_the_lock:
+                    yield from self.cleared(world, place, collector)
+                else:
+                    yield f"collector: body {body.row} has a message", world.at(place, collector)
+
+    @step("clearing")
+    def cleared(self, world: World, place: int, collector: Collector) -> Outcomes:
+        """The mark is taken away."""
+        body = world.body(collector.body)
+        then = world.with_body(body._replace(unused=False)) if body else world
+        yield f"collector: clears the mark of body {collector.body}", then.at(place, IDLE)
 
     @step("idle")
     def look(self, world: World, place: int, _: Idle) -> Outcomes:
-        """UPDATE bodies SET state = 'doomed' WHERE used < now() - grace AND NOT EXISTS messages.
+        """UPDATE bodies SET state = 'doomed' WHERE unused AND used < now() - grace AND NOT
+        EXISTS messages.
 
         The statement sees all tables as they are when it begins …"""
         guards = self.guards
@@ -375,7 +417,7 @@ class StoreModel:
                 m.body == body.row and (guards.removed_messages_count or not m.removed)
                 for m in world.messages
             )
-            if body.state == "doomed" or self.used_lately(world, body.row):
+            if body.state == "doomed" or not body.unused or self.used_lately(world, body.row):
                 continue
             if not used or not guards.messages_looked_for:
                 phase = "dooming" if guards.doomed_committed_before_removal else "removing"
@@ -397,12 +439,10 @@ class StoreModel:
             for each in (*world.nodes, *world.late)
         )
 
-    @step("collector")
+    @step("dooming")
     def doom(self, world: World, place: int, collector: Collector) -> Outcomes:
         """… and the row's own columns again, as they are when it has the row's lock: a row that
         was used meanwhile is left alone."""
-        if collector.phase != "dooming":
-            return
         row = collector.body
         body = world.body(row)
         used = collector.was_used and self.guards.used_checked_under_the_lock
@@ -433,26 +473,24 @@ class StoreModel:
                 then = world.at(place, self.after_dooming(body.row))
                 yield f"collector: takes up body {body.row}, doomed", then
 
-    @step("collector")
+    @step("removing")
     def remove(self, world: World, place: int | None, collector: Collector) -> Outcomes:
         """The blob is removed, when `doomed` has been committed."""
-        if collector.phase == "removing":
-            node: Node = IDLE
-            if not self.guards.doomed_committed_before_removal:
-                node = collector._replace(phase="dooming")
-            elif self.guards.blob_removed_before_row:
-                node = collector._replace(phase="deleting")
-            then = world.without_blob(self.key(collector.body))
-            yield f"collector: removes blob {collector.body}", then.at(place, node)
+        node: Node = IDLE
+        if not self.guards.doomed_committed_before_removal:
+            node = collector._replace(phase="dooming")
+        elif self.guards.blob_removed_before_row:
+            node = collector._replace(phase="deleting")
+        then = world.without_blob(self.key(collector.body))
+        yield f"collector: removes blob {collector.body}", then.at(place, node)
 
-    @step("collector")
+    @step("deleting")
     def delete(self, world: World, place: int, collector: Collector) -> Outcomes:
         """DELETE FROM bodies WHERE id AND state = 'doomed', after the blob."""
-        if collector.phase == "deleting":
-            last = self.guards.blob_removed_before_row
-            node = IDLE if last else collector._replace(phase="removing")
-            then = world.without_body(collector.body).at(place, node)
-            yield f"collector: deletes the row of body {collector.body}", then
+        last = self.guards.blob_removed_before_row
+        node = IDLE if last else collector._replace(phase="removing")
+        then = world.without_body(collector.body).at(place, node)
+        yield f"collector: deletes the row of body {collector.body}", then
 
     # ---- What goes wrong
 
@@ -520,9 +558,6 @@ class StoreModel:
         """What a collector has still to do; empty: nothing."""
         used = {each.body for each in world.messages}
         keys = {self.key(each.row) for each in world.bodies}
-        for message in world.messages:
-            if message.removed:
-                return "what was removed is still there"
         for key in world.blobs:
             if key not in keys:
                 return f"blob {key} has no row"
@@ -546,10 +581,13 @@ SCOPES = {
 
 SESSIONS = Scope(recipients=("ann",), deliveries=1, rows=1, sessions=2, undeletes=0)
 DELIVERIES = Scope(sessions=0, undeletes=0)
+ONE_OF_TWO = Scope(deliveries=1, rows=1, undeletes=0)
+TWO_REMOVED = SESSIONS._replace(sessions=1, deliveries=2)
 ANOTHERS = "a session committed under a lease that is another's"
 ENDED = "a session committed after its lease had ended"
 NO_BLOB = "a message has no blob"
 LEFT = "never tidied up: blob 1 has no row"
+UNUSED = "never tidied up: body 1 has no message"
 
 WHAT_FOR = {
     "number_raised_by_open": (SESSIONS, ANOTHERS),
@@ -581,13 +619,20 @@ WHAT_FOR = {
         "a delivery that failed is there for some of its recipients",
     ),
     "answer_after_messages": (DELIVERIES, "what was answered 250 is not there"),
+    "unique_ids_before_messages": (DELIVERIES, "a message is there twice"),
+    "rows_outlive_requests": (
+        SESSIONS._replace(sessions=1),
+        "what was answered +OK for its deletion is there again",
+    ),
     "grace": (DELIVERIES, LEFT),
-    "messages_looked_for": (DELIVERIES, NO_BLOB),
-    "removed_messages_count": (SESSIONS._replace(sessions=1), NO_BLOB),
+    "messages_looked_for": (ONE_OF_TWO, NO_BLOB),
+    "removed_messages_count": (TWO_REMOVED, NO_BLOB),
+    "forgetting_marks_bodies": (SESSIONS._replace(sessions=1), UNUSED),
+    "marks_cleared_after_the_lock": (TWO_REMOVED, UNUSED),
     "used_checked_under_the_lock": (DELIVERIES, NO_BLOB),
     "doomed_committed_before_removal": (DELIVERIES, NO_BLOB),
     "blob_removed_before_row": (DELIVERIES, LEFT),
-    "doomed_rows_taken_up": (DELIVERIES, "never tidied up: body 1 has no message"),
+    "doomed_rows_taken_up": (DELIVERIES, UNUSED),
 }
 """For each guard: a small scope, and the promise that is broken there without it."""
 

@@ -40,10 +40,14 @@ class Lease(NamedTuple):
 
 
 class Body(NamedTuple):
-    """A row of `bodies`: `writing`, `stored` or `doomed`. All have the same digest."""
+    """A row of `bodies`: `writing`, `stored` or `doomed`. All have the same digest.
+
+    unused: perhaps no message has it; a collector must look.
+    """
 
     row: int
     state: str
+    unused: bool = True
 
 
 class Message(NamedTuple):
@@ -90,7 +94,7 @@ class Collector(NamedTuple):
 
 class Idle(NamedTuple):
     kind: str = "idle"
-    phase: str = ""
+    phase: str = "idle"
 
 
 IDLE = Idle()

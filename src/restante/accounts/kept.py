@@ -229,8 +229,9 @@ class AccountTables:
             raise NoSuchAccount(f"account {name!r} has no app password {app!r}")
 
     def add_app_password(self, name: str, app: str, password: str) -> Steps[None]:
-        account, app = (yield from self.existing(name)), check_name(app, "app password")
+        app = check_name(app, "app password")
         credential = hash_password(check_password(password), APP_SCHEME)
+        account = yield from self.existing(name)
         number = yield from self._number(account)
         rows = yield Statement(
             f"INSERT INTO {self.credentials} (account, scheme, credential, app, made)"

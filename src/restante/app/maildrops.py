@@ -9,6 +9,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from restante.accounts.account import Quota
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
 from restante.calls import finished
@@ -24,6 +25,10 @@ def make_store(settings: Settings) -> Store:
     Raises ValueError for what can't be, StoreError when a library is missing.
     """
     given = settings.store
+    shared: dict[str, Any] = {
+        "quota": Quota(given.quota_octets, given.quota_messages),
+        "undelete_days": given.undelete_days,
+    }
     match given.kind:
         case "maildir":
             maildrops = settings.maildrops
@@ -32,11 +37,12 @@ def make_store(settings: Settings) -> Store:
                 template=maildrops.template,
                 unique_ids=maildrops.unique_ids,
                 fsync=maildrops.fsync,
+                **shared,
             )
         case "sqlite":
             from restante.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - not for others
 
-            return SqliteStore(settings.mail_file, undelete_days=given.undelete_days)
+            return SqliteStore(settings.mail_file, **shared)
 
 
 def folder_of_mail(settings: Settings) -> Path:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.stores.blobs.cached import (
+        CachedBlobs,
+    )
     from restante.stores.blobs.contract import (
         BlobDamaged,
         BlobMissing,
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "blobs.cached": "CachedBlobs",
     "blobs.contract": "BlobDamaged BlobMissing Blobs",
     "blobs.folder": "FolderBlobs",
     "blobs.s3": "S3Blobs",
@@ -80,6 +84,7 @@ __all__ = [
     "BlobDamaged",
     "BlobMissing",
     "Blobs",
+    "CachedBlobs",
     "CommitFailed",
     "Content",
     "FolderBlobs",

@@ -24,7 +24,7 @@ from typing import (
     TypeVar,
 )
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
@@ -280,9 +280,11 @@ class Store(ABC):
 
     blocking: whether its plain methods may wait for anything. False: they are called on the
         event loop, do there what is quick, and return `OnThread` for the rest.
+    quota: what a maildrop may hold whose account says nothing.
     """
 
     blocking: ClassVar[bool] = True
+    quota: Quota = Quota()
 
     @abstractmethod
     def open(self, account: Account) -> Answer[Maildrop]:

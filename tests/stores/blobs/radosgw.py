@@ -91,7 +91,8 @@ class Radosgw:
     """A running server. All of it can be used from any process.
 
     endpoint: its URL. user: who makes and owns buckets. other: a user without any rights to them.
-    pids: its processes, the gateway's first: who stops them with SIGSTOP lets them go on, too.
+    pids: its processes, the gateway's first. Other tests use them at the same time: who stops
+        them starts a server of its own by `radosgw()`.
     """
 
     endpoint: str

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from restante.stores.blobs import s3
+from restante.stores.blobs.cached import CachedBlobs
+from restante.stores.blobs.contract import Blobs
 from restante.stores.blobs.s3 import S3Blobs
 from restante.testing.contracts import BlobsContract
 from tests.needs import only_cpython
@@ -28,7 +30,7 @@ class TestS3Blobs(BlobsContract):
         monkeypatch.setattr(s3, "LATE_SECONDS", 0.1)
         self._server, self._bucket = radosgw, bucket
 
-    def make_blobs(self, folder: Path) -> S3Blobs:
+    def make_blobs(self, folder: Path) -> Blobs:
         return S3Blobs(
             self._bucket,
             endpoint=self._server.endpoint,
@@ -36,3 +38,8 @@ class TestS3Blobs(BlobsContract):
             secret_key=self._server.user.secret_key,
             prefix=sha256(str(folder).encode()).hexdigest(),
         )
+
+
+class TestCachedS3Blobs(TestS3Blobs):
+    def make_blobs(self, folder: Path) -> Blobs:
+        return CachedBlobs(super().make_blobs(folder), folder / "cache", 4 * 1024 * 1024)

@@ -212,7 +212,7 @@ class LmtpSection:
 class MaildropsSection:
     root: Path | None = described(None, FOLDER)
     template: str = described("{user}", "a relative path with {user} or {name}, maybe {domain}")
-    unique_ids: Literal["own", "dovecot", "courier"] = "own"
+    unique_ids: Literal["own", "dovecot"] = "own"
     fsync: bool = True
 
 
@@ -224,7 +224,9 @@ class SqliteStoreSection:
 @dataclass(frozen=True)
 class StoreSection:
     kind: StoreKind = "maildir"
-    undelete_days: float = bounded(0.0, 0, 3650, unit="days")
+    undelete_days: float = bounded(7.0, 0, 3650, unit="days")
+    quota_octets: int = bounded(0, 0, unit="octets")
+    quota_messages: int = bounded(0, 0, unit="messages")
     collect_minutes: float | Literal["off"] = described(
         60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
     )

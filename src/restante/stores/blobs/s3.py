@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
@@ -66,7 +67,7 @@ _SYMPTOMS = {
     "unknownissuer": "its certificate isn't trusted",
     "timed out": "it doesn't answer in time",
     "timedout": "it doesn't answer in time",
-    "timeout": "it doesn't answer in time",
+    "without location": _HINTS["PermanentRedirect"],
 }
 """What errors without an answer mean, by what is in the library's text."""
 
@@ -126,7 +127,25 @@ class S3Blobs(Blobs):
         self.endpoint = _checked_endpoint(endpoint)
         self.prefix = prefix
         self.timeout = timeout
-        self._store, self._library = self._made(region, access_key, secret_key, ca_file)
+        self._library = _library()
+        once = timedelta(seconds=timeout / 3)  # so that a try that hangs isn't the last one
+        client: dict[str, Any] = {
+            "timeout": once,
+            "connect_timeout": min(once, timedelta(seconds=5)),
+            "user_agent": "restante",
+            "allow_http": endpoint is not None and endpoint.startswith("http://"),
+        }
+        config: dict[str, Any] = {"region": region, "disable_bulk_delete": True}
+        if self.endpoint is not None:
+            config["endpoint"] = self.endpoint
+        if access_key is not None:
+            config |= {"access_key_id": access_key, "secret_access_key": secret_key}
+        if ca_file is not None:
+            client["root_certificate"] = _certificates(ca_file)
+        self._store = self._made(client, config, max_retries=0)  # we try again ourselves
+        self._uploads = self._made(
+            client, config, max_retries=3, retry_timeout=timedelta(seconds=timeout / 2)
+        )
         self._errors = (self._library.exceptions.BaseError, FileNotFoundError)
         self._putting = asyncio.Semaphore(PUTS_AT_ONCE)
         self._closed = False
@@ -134,56 +153,15 @@ class S3Blobs(Blobs):
     def __repr__(self) -> str:
         return f"S3Blobs({self.bucket!r}, endpoint={self.endpoint!r}, prefix={self.prefix!r})"
 
-    def _made(
-        self,
-        region: str,
-        access_key: str | None,
-        secret_key: str | None,
-        ca_file: str | os.PathLike[str] | None,
-    ) -> tuple[S3Store, Any]:
+    def _made(self, client: dict[str, Any], config: dict[str, Any], **retry: Any) -> S3Store:
+        """The library's store with these settings. Raises ValueError."""
         try:
-            import obstore  # noqa: PLC0415
-            from obstore.store import S3Store  # noqa: PLC0415
-        except ImportError as error:
-            raise ImportError(missing("s3", "S3Blobs", "obstore", error)) from error
-        once = timedelta(seconds=self.timeout / 3)  # so that a try that hangs isn't the last one
-        client: dict[str, Any] = {
-            "timeout": once,
-            "connect_timeout": min(once, timedelta(seconds=5)),
-            "user_agent": "restante",
-        }
-        config: dict[str, Any] = {"region": region, "disable_bulk_delete": True}
-        if self.endpoint is not None:
-            config["endpoint"] = self.endpoint
-            client["allow_http"] = self.endpoint.startswith("http://")
-        if access_key is not None:
-            config |= {"access_key_id": access_key, "secret_access_key": secret_key}
-        if ca_file is not None:
-            try:
-                client["root_certificate"] = Path(ca_file).read_bytes()
-            except OSError as error:
-                raise ValueError(f"ca_file {os.fspath(ca_file)!r}: {error.strerror}") from error
-        try:
-            store = S3Store(
-                self.bucket,
-                config=config,  # type: ignore[arg-type]
-                client_options=client,  # type: ignore[arg-type]
-                # We try again ourselves; the parts of a large blob are the library's.
-                retry_config={
-                    "max_retries": 3,
-                    "retry_timeout": timedelta(seconds=self.timeout / 2),
-                    "backoff": {
-                        "init_backoff": timedelta(seconds=0.05),
-                        "max_backoff": timedelta(seconds=1),
-                        "base": 2,
-                    },
-                },
+            return self._library.store.S3Store(  # type: ignore[no-any-return]
+                self.bucket, config=config, client_options=client, retry_config=retry
             )
-        except (obstore.exceptions.BaseError, ValueError) as error:
-            if ca_file is not None and "certificate" in str(error).lower():
-                raise ValueError(f"ca_file {os.fspath(ca_file)!r} has no certificate") from None
-            raise ValueError(f"S3 can't be set up so ({type(error).__name__})") from None
-        return store, obstore
+        except (self._library.exceptions.BaseError, ValueError) as error:
+            what = "ca_file: it has no certificates" if "root_certificate" in client else "settings"
+            raise ValueError(f"{what} ({type(error).__name__})") from None
 
     # The contract
 
@@ -251,34 +229,42 @@ class S3Blobs(Blobs):
     # How it is done
 
     async def _put_whole(self, name: str, body: bytes) -> None:
-        deadline = self._deadline()
+        deadline = self._now() + self.timeout
         while True:
             try:
                 await self._created(name, body)
-            except _Exists:
+            except _Exists as error:
                 # Or another put of it, or its removal, was about to end (409): look.
-                if not await self._is_there(name) and self._now() < deadline:
-                    await asyncio.sleep(0.1)
-                    continue
-            return
+                if await self._is_there(name):
+                    return
+                if self._now() > deadline:
+                    raise self._error(str(error)) from None
+                await asyncio.sleep(0.1)
+            else:
+                return
 
     async def _put_by_parts(self, name: str, source: BinaryIO, octets: int) -> None:
         """The protocol of parts has no condition that all servers know. Whoever reads a blob
         while another puts it again is safe all the same: see `_read`."""
-        reading = _Parts(source, octets)
-        try:
-            await self._library.put_async(
-                self._entered(), name, reading.blocks(), use_multipart=True, chunk_size=PART,
-                max_concurrency=PARTS_AT_ONCE,
-            )  # fmt: skip
-        except self._errors as error:
-            if reading.failed is not None:
-                raise reading.failed from None
-            failure = self._failure(name, error)
+        deadline = self._now() + self.timeout
+        while True:
+            reading = _Parts(source, octets)
+            try:
+                await self._library.put_async(
+                    self._entered(self._uploads), name, reading.blocks(), use_multipart=True,
+                    chunk_size=PART, max_concurrency=PARTS_AT_ONCE,
+                )  # fmt: skip
+            except self._errors as error:
+                if reading.failed is not None:
+                    raise reading.failed from None
+                failure = self._failure(name, error)
+            else:
+                return
             # The answer to its last request may have been lost.
             if reading.ended and failure.again and await self._is_there(name, octets):
                 return
-            raise failure.told from None
+            if not failure.again or self._now() > deadline:
+                raise failure.told from None
 
     async def _read(self, name: str, start: int, end: int | None) -> AsyncGenerator[bytes, None]:
         """All blocks are of the same object: the server is told the first one's ETag."""
@@ -309,7 +295,12 @@ class S3Blobs(Blobs):
             version: str | None = done["version"]
             return version
 
-        return await self._repeated(name, create)
+        try:
+            return await self._repeated(name, create, late=0)
+        except BlobMissing:
+            raise self._error(
+                "it answers 404 to a write; is there such a bucket, and an S3 server?"
+            ) from None
 
     async def _block(self, name: str, start: int, stop: int, tag: str | None) -> _Block:
         options: dict[str, Any] = {"range": (start, stop)}
@@ -366,6 +357,7 @@ class S3Blobs(Blobs):
         began = self._now()
         late = LATE_SECONDS if late is None else late
         deadline, pause = began + self.timeout, 0.05
+        failure: _Failure | None = None
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -373,6 +365,8 @@ class S3Blobs(Blobs):
             except StoreError:
                 raise
             except TimeoutError:
+                if failure is not None:
+                    raise failure.told from None
                 raise self._error("it doesn't answer in time") from None
             except self._errors as error:
                 failure = self._failure(name, error)
@@ -382,17 +376,14 @@ class S3Blobs(Blobs):
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311
             pause = min(2 * pause, 1.0)
 
-    def _entered(self) -> S3Store:
+    def _entered(self, store: S3Store | None = None) -> S3Store:
         """The library's store, if it may be used now."""
         if self._closed:
             raise StoreError(f"{self!r} is closed")
         process = os.getpid()
         if _used_by.setdefault("process", process) != process:
             raise StoreError("S3 was used before this process forked, so that it can't use it")
-        return self._store
-
-    def _deadline(self) -> float:
-        return self._now() + self.timeout
+        return store or self._store
 
     @staticmethod
     def _now() -> float:
@@ -413,7 +404,8 @@ class S3Blobs(Blobs):
             where = f"bucket {self.bucket!r}"
             return _Failure(BlobMissing(f"there is no object {name!r} in {where}"), again=True)
         if isinstance(error, kinds.AlreadyExistsError):
-            return _Failure(_Exists(f"{name!r} is there already"), again=False)
+            told = f"it answers {status} {code}".rstrip()
+            return _Failure(_Exists(told), again=False)
         if status == 416:
             return _Failure(_BeyondEnd(f"{name!r} ends before"), again=False)
         if isinstance(error, kinds.PreconditionError) or status == 412:
@@ -428,7 +420,8 @@ class S3Blobs(Blobs):
             told = symptom or "the connection failed"
         lasting = 300 <= status < 500 and status not in (408, 409, 429)
         lasting = lasting and code != "RequestTimeout"
-        return _Failure(self._error(told), again=not lasting and "certificate" not in told)
+        lasting = lasting or symptom in (_SYMPTOMS["certificate"], _SYMPTOMS["without location"])
+        return _Failure(self._error(told), again=not lasting)
 
     def _error(self, what: str) -> StoreError:
         return StoreError(f"S3 at {self.endpoint or 'AWS'}, bucket {self.bucket!r}: {what}")
@@ -479,6 +472,23 @@ class _Parts:
         except Exception as error:
             self.failed = error
             raise
+
+
+def _library() -> Any:
+    try:
+        obstore = import_module("obstore")
+        import_module("obstore.store")
+        import_module("obstore.exceptions")
+    except ImportError as error:
+        raise ImportError(missing("s3", "S3Blobs", "obstore", error)) from error
+    return obstore
+
+
+def _certificates(file: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"ca_file {os.fspath(file)!r}: {error.strerror}") from error
 
 
 def _taken(source: BinaryIO, octets: int) -> bytes:

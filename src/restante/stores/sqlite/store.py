@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from tempfile import SpooledTemporaryFile
 from typing import ClassVar, NamedTuple
 
 from restante.accounts.account import Account, Quota
 from restante.accounts.sqlite_file import DatabaseFile, transaction
 from restante.networks import own_host_name
-from restante.protocol.facts import INTERNATIONALIZED, UTF8_HEADER, Facts, Measure
-from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
-from restante.protocol.stuffing import TERMINATOR, WireEncoder
+from restante.protocol.facts import Facts
+from restante.protocol.listing import MessageNumber, UniqueId, valid_unique_id
 from restante.stores.contract import (
     Content,
     Incoming,
@@ -35,11 +31,9 @@ from restante.stores.contract import (
     UniqueIdTaken,
     Usage,
 )
+from restante.stores.drafts import BLOCK, Draft, dots_of, listing_of, packed_dots
 from restante.stores.room import DAY, NO_QUOTA, check_days, check_room, quota_for
 from restante.stores.sqlite.schema import prepare
-
-BLOCK = 256 * 1024
-"""Octets of a body in one row: what is read into memory at a time."""
 
 LEASE_SECONDS = 60.0
 """How long a maildrop stays leased when its session's process has died on another machine."""
@@ -48,8 +42,6 @@ ORPHAN_SECONDS = 3600.0
 """How long a body without messages stays: its delivery may not have come to its end."""
 
 _LISTED = "SELECT messages.id, unique_id, octets, ascii_octets, utf8 FROM messages"
-
-_LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False, ascii_octets=0)
 
 
 class SqliteStore(Store):
@@ -301,10 +293,7 @@ class SqliteStore(Store):
         if not rows:
             raise MessageGone("the message was removed")
         [(body, stored, octets, header_end, stuffing, ascii_octets, dots, utf8)] = rows
-        places = None
-        if dots is not None:
-            places = array("I")
-            places.frombytes(dots)
+        places = dots_of(dots)
         facts = Facts(octets, header_end, True, bool(stuffing), ascii_octets, places, utf8)
         if stored <= BLOCK:
             return Content(self._block(body, 0), facts)
@@ -333,7 +322,7 @@ class SqliteStore(Store):
         [(octets,)] = rows
         return bytes(octets)
 
-    def _keep_body(self, database: sqlite3.Connection, draft: _Draft) -> int:
+    def _keep_body(self, database: sqlite3.Connection, draft: Draft) -> int:
         """Have a body in the file, and give its number."""
         now = time.time()
         rows = database.execute(
@@ -352,7 +341,7 @@ class SqliteStore(Store):
             number += 1
         return int(body)
 
-    def _deliver(self, account: Account, wanted: _Wanted, draft: _Draft) -> UniqueId:
+    def _deliver(self, account: Account, wanted: _Wanted, draft: Draft) -> UniqueId:
         """Raises OverQuota, UniqueIdTaken, StoreError."""
         facts = draft.facts
         unique_id = wanted.unique_id or UniqueId(token_hex(16))
@@ -383,7 +372,7 @@ class SqliteStore(Store):
                     facts.header_end,
                     facts.needs_stuffing,
                     facts.ascii_octets,
-                    facts.dots.tobytes() if facts.dots is not None else None,
+                    packed_dots(facts),
                     facts.utf8,
                     arrived,
                 ),
@@ -433,11 +422,10 @@ class SqliteMaildrop(Maildrop):
         self._store = store
         self._hold = self.lease = lease
         self._messages = [row[0] for row in rows]
-        self.listing = Listing(
+        self.listing = listing_of(
             [UniqueId(row[1]) for row in rows],
             [row[2] for row in rows],
-            {number: row[3] for number, row in enumerate(rows, 1) if row[4] >= UTF8_HEADER},
-            [number for number, row in enumerate(rows, 1) if row[4] == INTERNATIONALIZED],
+            ((number, row[3], row[4]) for number, row in enumerate(rows, 1)),
         )
 
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
@@ -468,20 +456,8 @@ class _Wanted(NamedTuple):
     arrived: float | None = None
 
 
-class _Draft(NamedTuple):
-    """A message that is complete. digest: SHA-256 of its octets."""
-
-    octets: SpooledTemporaryFile[bytes]
-    digest: bytes
-    facts: Facts
-
-
 class SqliteIncoming(Incoming):
-    """A message on its way into a maildrop of an SQLite file.
-
-    It is stored in wire form (CRLF line ends, the last included), so that RETR sends it as it
-    lies. Until it is complete it is kept in memory, or in a temporary file if it is large.
-    """
+    """A message on its way into a maildrop of an SQLite file."""
 
     def __init__(
         self,
@@ -493,66 +469,37 @@ class SqliteIncoming(Incoming):
         self._store = store
         self._account = account
         self._wanted = _Wanted(unique_id, arrived)
-        self._octets = SpooledTemporaryFile[bytes](BLOCK)
-        self._encoder = WireEncoder(_LINE_ENDS_ONLY)
-        self._meter = Measure()
-        self._hash = sha256()
-        self._empty = True
-        self._draft: _Draft | None = None
-        self._done = False
+        self._draft = Draft()
 
     def write(self, block: bytes) -> None:
         """Take the message's next octets, with line ends of any kind. Raises StoreError."""
-        if self._done or self._draft is not None:
-            raise StoreError("the message is finished")
-        if block:
-            self._empty = False
-            self._take(self._encoder.feed(block))
-
-    def _take(self, wire: bytes) -> None:
-        self._meter.feed(wire)
-        self._hash.update(wire)
-        try:
-            self._octets.write(wire)
-        except OSError as error:
-            self.abort()
-            raise StoreError(f"delivery: {error}") from error
+        self._draft.write(block)
 
     def prepare(self) -> None:
         """Have the body in the file, durably. Raises OverQuota, StoreError."""
-        draft = self._finished()
+        self._draft.finish()
         try:
-            self._store.admit(self._account, draft.facts.octets)
+            self._store.admit(self._account, self._draft.facts.octets)
             with self._store._writing() as database:
-                self._store._keep_body(database, draft)
+                self._store._keep_body(database, self._draft)
         except BaseException:
             self.abort()
             raise
-
-    def _finished(self) -> _Draft:
-        if self._done:
-            raise StoreError("the message is finished")
-        if self._draft is None:
-            self._take(self._encoder.finish(self._empty)[: -len(TERMINATOR)])
-            self._draft = _Draft(self._octets, self._hash.digest(), self._meter.finish())
-        return self._draft
 
     def commit(self) -> UniqueId:
         """Put the message into the maildrop, durably.
 
         Raises OverQuota, UniqueIdTaken, StoreError.
         """
-        draft = self._finished()
+        self._draft.finish()
         try:
-            return self._store._deliver(self._account, self._wanted, draft)
+            return self._store._deliver(self._account, self._wanted, self._draft)
         finally:
             self.abort()
 
     def abort(self) -> None:
         """Forget the message. Its body, if it is in the file already, is collected later."""
-        if not self._done:
-            self._done = True
-            self._octets.close()
+        self._draft.close()
 
 
 def _usage(database: sqlite3.Connection, name: str) -> Usage:
