@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.mail import run_safely
+from restante.observing import History
 from tests.app.conftest import Call
-from tests.app.support import COMMAND, environment, restante, write_config
+from tests.app.support import COMMAND, Server, environment, restante, wait_until, write_config
 
 
 def messages(folder: Path, account: str = "joe") -> list[bytes]:
@@ -299,3 +300,22 @@ def test_no_room_is_said_plainly_and_what_never_fits_is_not_tried_again(
     done = call("import", "one.eml", "--account", "joe", *limit)
     assert done.status == 1
     assert "one.eml not imported: over quota: 62 of 100 octets used" in done.err
+
+
+def test_deliveries_and_imports_are_in_the_history(folder: Path, call: Call) -> None:
+    history = History(folder / "data" / "history.sqlite")
+    call("deliver", "--to", "joe", given=b"Subject: before\r\n\r\n")
+    assert history.deliveries() == []  # the server hasn't made the file yet
+    with Server(folder) as server:
+        server.login().quit()
+        wait_until(history.sessions, "the file")
+    call("deliver", "--to", "joe", given=b"From ann@example.com  Mon\r\nSubject: hi\r\n\r\n")
+    assert call("deliver", "--to", "nobody", given=b"x").status == 67
+    (folder / "one.eml").write_bytes(b"Subject: old\r\n\r\n")
+    assert call("import", str(folder / "one.eml"), "--account", "joe").status == 0
+    found = [(e.outcome, e.protocol, e.recipient, e.sender) for e in history.deliveries()]
+    assert found == [
+        ("delivered", "import", "joe", ""),
+        ("refused", "deliver", "nobody", ""),
+        ("delivered", "deliver", "joe", "ann@example.com"),
+    ]

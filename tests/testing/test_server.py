@@ -394,7 +394,11 @@ def test_what_is_no_fault_is_refused(server: MailServer) -> None:
         ({"tls": "implicit"}, ValueError, "allowed are none, starttls, starttls_required"),
         ({"client_certificates": "ask"}, ValueError, "needs a certificate of the server"),
         ({"smtp_port": 25}, ValueError, "smtp_port=25 needs smtp=True"),
-        ({"accounts": {"joe": 5}}, TypeError, "password=5: give a text"),
+        ({"accounts": {"joe": 5}}, TypeError, "accounts: 'joe' and its password have to be texts"),
+        ({"accounts": ["joe"]}, TypeError, "names and passwords, as"),
+        ({"any_login": 5}, TypeError, "any_login=5: True, False, or a function"),
+        ({"smtp": "yes"}, TypeError, "smtp='yes': True or False"),
+        ({"faults": "RETR:reset"}, TypeError, "a list of faults"),
         ({"mechanism": ("PLAIN",)}, TypeError, "mechanism"),
     ],
 )

@@ -16,7 +16,7 @@ from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.app.accounts import opened_accounts
 from restante.app.config.load import load
 from restante.app.config.settings import Settings
-from restante.app.maildrops import make_store
+from restante.app.maildrops import answered, opened_store, shown_place
 from restante.calls import finished
 from restante.migration.contract import DEFAULT_MAX_OCTETS, Source
 from restante.migration.dovecot import DovecotSource
@@ -87,7 +87,7 @@ async def open_place(
     """
     kind, _, rest = text.partition(":")
     if text.endswith(".toml"):
-        return await configured(load(Path(text)).settings, text, stack)
+        return await configured(load(Path(text)).settings, stack)
     if kind == "maildir" and rest:
         return StorePlace(text, make_maildir(rest, unique_ids), made=made)
     if kind == "sqlite" and rest:
@@ -97,12 +97,12 @@ async def open_place(
     raise PlaceError(f"{text!r}: allowed is {KINDS}")
 
 
-async def configured(settings: Settings, name: str, stack: AsyncExitStack) -> StorePlace:
-    """The store and the accounts of a configuration."""
+async def configured(settings: Settings, stack: AsyncExitStack) -> StorePlace:
+    """The store and the accounts of a configuration. Raises as `opened_store` does."""
     accounts = await stack.enter_async_context(opened_accounts(settings))
-    store = make_store(settings)
-    stack.push_async_callback(store.aclose)
-    return StorePlace(name, store, accounts)
+    store = await stack.enter_async_context(opened_store(settings))
+    await answered(store.prepare())
+    return StorePlace(shown_place(settings), store, accounts)
 
 
 def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:

@@ -31,6 +31,7 @@ from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all,
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
+from restante.app.signals import FirstSignal
 from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
@@ -186,12 +187,17 @@ async def _serve(
 def _heed_signals(
     service: Service, stopping: asyncio.Event, console: ConsoleProcess | None
 ) -> None:
+    first = FirstSignal()
+
     def stop(number: int) -> None:
+        if first.is_again(number):
+            return
         if stopping.is_set():
             log.warning("second signal: ending at once")
             logging.shutdown()
             os._exit(128 + number)
         log.info("%s: stopping", signal.Signals(number).name)
+        first.came(number)
         stopping.set()
 
     def reload(_: int) -> None:

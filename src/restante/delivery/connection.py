@@ -169,6 +169,8 @@ class MailConnection(asyncio.Protocol):
             return
         peername = transport.get_extra_info("peername")
         self._peer = peername[0] if isinstance(peername, tuple) else ""
+        protocol = "smtp" if self._protocol is Protocol.SMTP else "lmtp"
+        self._intake.tell("connected", self._identity, self._peer, protocol)
         self._renew()
         self._task = self._loop.create_task(self._serve())
 
@@ -229,6 +231,7 @@ class MailConnection(asyncio.Protocol):
             self._over = True
             self._transport.close()
             await self._forget()
+            self._intake.tell("closed", self._identity)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._lost.wait()
@@ -286,6 +289,7 @@ class MailConnection(asyncio.Protocol):
                 assert delivery is not None
                 assert self._envelope is not None
                 outcomes = await delivery.commit()
+                self._intake.tell("ended", self._envelope)
                 session.committed(outcomes, self._envelope.queue_id)
                 self._delivery = self._envelope = None
             case Abort():
@@ -313,6 +317,7 @@ class MailConnection(asyncio.Protocol):
 
     def _begin(self, effect: Begin) -> None:
         self._envelope = self._make_envelope(effect, queue_id=new_queue_id())
+        self._intake.tell("begun", self._envelope)
         together = self._protocol is Protocol.SMTP
         self._delivery = self._intake.deliver(effect.recipients, self._envelope, together=together)
 
@@ -332,6 +337,7 @@ class MailConnection(asyncio.Protocol):
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await delivery.abort()
+            self._intake.tell("ended", self._envelope)
 
     def _refused(self, effect: Refused) -> None:
         envelope, self._envelope = self._envelope, None

@@ -29,7 +29,14 @@ from restante.migration.contract import (
 from restante.migration.reading import TooLarge, blocks, close
 from restante.migration.report import AccountReport, Report, Trouble
 from restante.protocol.listing import MessageNumber
-from restante.stores.contract import MessageGone, OverQuota, Store, StoreError, UniqueIdTaken
+from restante.stores.contract import (
+    MaildropInUse,
+    MessageGone,
+    OverQuota,
+    Store,
+    StoreError,
+    UniqueIdTaken,
+)
 from restante.threads import WorkerThreads
 
 log = logging.getLogger("restante.migration")
@@ -70,8 +77,8 @@ class Migration:
 
     find: the destination's account for a name. destination: its name in reports.
     parallel: how many accounts at once. max_octets: of the largest message that is moved.
-    tries, pause: how often an account is begun that can't be had now, and how many seconds
-    lie between the first two.
+    tries, pause: how often an account is begun that can't be had now and doesn't get on, and how
+    many seconds lie between the first two.
     """
 
     def __init__(
@@ -144,16 +151,20 @@ class Migration:
         work: Callable[[AccountReport, Account, SourceMaildrop], Awaitable[None]],
     ) -> None:
         """Do an account's work, again after a while if it can't be done now."""
-        pause = self._pause
+        pause, failures = self._pause, 0
         while True:
             report.tries += 1
             report.begin_again()
+            before = report.moved
             try:
                 await self._try(report, work)
             except (StoreError, AccountError, OSError) as error:
+                if report.moved > before:  # it gets on, if with interruptions
+                    pause, failures = self._pause, 0
+                failures += 1
                 report.error = str(error) or type(error).__name__
                 final = isinstance(error, StoreError) and not error.temporary
-                if final or report.tries >= self._tries:
+                if final or failures >= self._tries:
                     return
             except Exception as error:  # a store is somebody's own; the other accounts go on
                 log.exception("account %r", report.account)
@@ -228,7 +239,7 @@ class Migration:
                 report.vanished += 1
             except UniqueIdTaken:
                 report.removed += 1
-            except SourceLost:
+            except (SourceLost, MaildropInUse):
                 raise
             except (StoreError, OSError) as problem:
                 error = problem

@@ -120,6 +120,7 @@ class Metrics(Observer):
         self._mechanisms: list[str] = []
         self._durations: dict[Step, list[float]] = {step: [] for step in _STEPS}
         self._ends: list[tuple[str, float, int]] = []
+        self._dropped = Counter(server.dropped)  # of those, how many were before or are counted
         self._counting = Lock()
         self._pull_from(server)
         if registry is not None:
@@ -198,6 +199,9 @@ class Metrics(Observer):
             for ended, number in Counter(ended for ended, _, _ in ends).items():
                 end = _ENDS.get(ended, ended)
                 values[PLACES["restante_sessions", end if end in ENDS else OTHER]] += number
+            for text, number in list(self._server.dropped.items()):
+                self._count_turned_away(text, number - self._dropped[text])
+                self._dropped[text] = number
 
     # What the server tells
 
@@ -213,9 +217,11 @@ class Metrics(Observer):
             self.values[PLACES["restante_tls_sessions", known, resumed]] += 1
 
     def turned_away(self, session: ClientSession, reply: str) -> None:
-        text = reply.partition("] ")[2] or reply.partition(" ")[2]
+        self._count_turned_away(reply.partition("] ")[2] or reply.partition(" ")[2])
+
+    def _count_turned_away(self, text: str, number: int = 1) -> None:
         reason = _TURNED_AWAY.get(text, OTHER)
-        self.values[PLACES["restante_connections_turned_away", reason]] += 1
+        self.values[PLACES["restante_connections_turned_away", reason]] += number
 
     def answered(
         self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int

@@ -335,8 +335,9 @@ class Store(ABC):
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
         arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
-        or has ever shown, that unique-id for another message, StoreError when RFC 1939 §7
-        doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
+        or has ever shown, that unique-id: what a session has removed comes back by `undelete`
+        only. Raises StoreError when RFC 1939 §7 doesn't allow it. `Incoming.commit` may raise
+        UniqueIdTaken, too, and MaildropInUse.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
 

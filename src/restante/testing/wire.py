@@ -12,6 +12,7 @@ one reply ends and the next begins.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -442,8 +443,14 @@ class Wire(SocketTransport):
             self.closes_politely = self.closes_politely and act.politely
             super().close()
         elif isinstance(act, HalfClose):
-            with suppress(OSError):  # within TLS, too, where the class of the socket wouldn't
-                socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            self._half_close()
+
+    def _half_close(self) -> None:
+        with suppress(OSError):
+            if self._tls is not None and self._handshake is None:
+                socket.socket.send(self._tls, _close_notify(self._tls))
+            # The method of the class of TLS sockets would end reading, too.
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def _stop_acts(self) -> None:
         self._acts.clear()
@@ -555,6 +562,26 @@ class Wire(SocketTransport):
             tap.received(self, data)
         control = self._wiring.control
         return data if control is None else control.arrived(self, data)
+
+
+def _close_notify(tls: ssl.SSLSocket) -> bytes:
+    """The record that says so (RFC 8446 §6.1).
+
+    `unwrap` sends it and then looks for the client's: whatever else has come would end the
+    connection. So it finds another socket in place of its own, from which nothing comes.
+    """
+    fd, own = tls.fileno(), os.dup(tls.fileno())
+    sent, instead = socket.socketpair()
+    with sent, instead:
+        instead.setblocking(False)
+        os.dup2(instead.fileno(), fd, inheritable=False)
+        try:
+            with suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+        finally:
+            os.dup2(own, fd, inheritable=False)
+            os.close(own)
+        return sent.recv(1000)
 
 
 @contextmanager

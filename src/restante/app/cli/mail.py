@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,11 +26,12 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
+from restante.app.history import make_history
 from restante.app.maildrops import opened_store
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
-from restante.delivery.observer import AccessLog, DeliveryObserver
+from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import (
     BAD_ADDRESS,
     DISABLED,
@@ -92,7 +94,7 @@ def deliver(
     with ExitStack() as stack:
         threads = WorkerThreads("deliver", 0, 1)
         stack.callback(threads.stop)
-        asyncio.run(_deliver(settings, to, threads, _observer(settings)))
+        asyncio.run(_deliver(settings, to, threads, _observer(settings, stack)))
 
 
 async def _deliver(
@@ -136,8 +138,17 @@ async def _deliver(
         raise Exit(EX_DATAERR if never and len(failed) == len(outcomes) else EX_TEMPFAIL)
 
 
-def _observer(settings: Settings) -> DeliveryObserver:
-    """Writes to the server's log, if that is a file; standard error is the mail server's."""
+def _observer(settings: Settings, stack: ExitStack) -> DeliveryObserver:
+    """Writes to the server's log, if that is a file, and to its history, if there is one.
+
+    Standard error is the mail server's. stack: at its end the history is written.
+    """
+    observers: list[DeliveryObserver] = []
+    # A file that this user made might be one that the server's can't write.
+    history = make_history(settings) if os.access(settings.history_file, os.W_OK) else None
+    if history is not None:
+        stack.callback(history.close)
+        observers.append(history.deliveries)
     log = settings.log
     if log.file is not None:
         from restante.app.logs import configure  # noqa: PLC0415 - seldom needed
@@ -147,8 +158,8 @@ def _observer(settings: Settings) -> DeliveryObserver:
         except OSError as error:
             complain(f"log.file = {log.file}: {error}")
         else:
-            return AccessLog()
-    return DeliveryObserver()
+            observers.append(AccessLog())
+    return DeliveryObservers(*observers)
 
 
 async def _find(
@@ -263,7 +274,7 @@ def _import(
                     messages,
                     progress=advance,
                     journal=journal,
-                    observer=_observer(settings),
+                    observer=_observer(settings, stack),
                 )
 
         return asyncio.run(work())

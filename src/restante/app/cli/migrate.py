@@ -23,7 +23,6 @@ from restante.app.cli.options import (
 from restante.app.cli.progress import shown_progress
 from restante.app.config.load import load
 from restante.app.config.settings import Settings
-from restante.app.files import make_private_folder
 from restante.app.logs import one_line
 from restante.app.moving import (
     FORMATS,
@@ -215,8 +214,7 @@ class _Work:
         if self.destination is not None:
             return await open_place(self.destination, stack, made=not self.check)
         assert self.settings is not None
-        make_private_folder(self.settings.mail_folder)
-        return await configured(self.settings, "the configuration's store", stack)
+        return await configured(self.settings, stack)
 
 
 async def _everybody(origin: Source, to: StorePlace) -> Sequence[str]:

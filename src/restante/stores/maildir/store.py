@@ -83,6 +83,9 @@ MANY = 1000
 LOOKED_AT = 4
 """Maildrops that somebody has looked at whose messages are kept in memory."""
 
+RESTORED = 64
+"""Maildrops that messages are restored to at the same time whose unique-ids are remembered."""
+
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
 
@@ -144,7 +147,7 @@ class Maildir(Store):
         self._remembered = 0
         self._lock = Lock()
         self._lock_of_ids = Lock()
-        self._used_ids: UsedIds | None = None
+        self._used_ids: OrderedDict[str, UsedIds] = OrderedDict()  # by folder
         self._arrivals = Arrivals()
 
     def folder(self, account: Account) -> Path:
@@ -405,22 +408,27 @@ class Maildir(Store):
         def pinned(base: str) -> Iterator[UniqueId]:
             lease = FolderLease(folder)
             try:
-                with self._lock_of_ids:
-                    used = self._ids_used(account, folder)
-                    used.pin(base, unique_id)
-                    yield UniqueId(unique_id)
-                    used.has_come()
+                used = self._ids_used(account, folder)
+                used.pin(base, unique_id)
+                yield UniqueId(unique_id)
+                used.has_come()
             finally:
                 lease.release()
 
         return self._incoming(account, MaildirIncoming(folder, self.fsync, quota, micros, pinned))
 
     def _ids_used(self, account: Account, folder: str) -> UsedIds:
-        """The unique-ids of the maildrop that messages were last restored to. Under its lock."""
-        used = self._used_ids
-        if used is None or used.folder != folder or not used.is_current():
+        """The unique-ids of a maildrop that messages are restored to. Under its lease."""
+        with self._lock_of_ids:
+            used = self._used_ids.get(folder)
+        if used is None or not used.is_current():
             listing = self.look(account).listing
-            used = self._used_ids = UsedIds(folder, listing.unique_ids)
+            used = UsedIds(folder, listing.unique_ids)
+        with self._lock_of_ids:
+            self._used_ids[folder] = used
+            self._used_ids.move_to_end(folder)
+            while len(self._used_ids) > RESTORED:
+                self._used_ids.popitem(last=False)
         return used
 
     def admit(self, account: Account, octets: int = 0) -> OnThread[None] | None:

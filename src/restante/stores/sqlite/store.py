@@ -136,7 +136,7 @@ class SqliteStore(Store):
         """Begin a message that has a unique-id already.
 
         Its `commit` raises UniqueIdTaken when the maildrop has, or had and hasn't forgotten, that
-        unique-id for another message. One that was removed and is the same comes back.
+        unique-id: what was removed more than `undelete_days` ago is forgotten by `collect`.
         """
         if not valid_unique_id(unique_id):
             raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
@@ -353,14 +353,13 @@ class SqliteStore(Store):
             maildrop = _maildrop_id(database, account.maildrop_name)
             arrived = time.time() if wanted.arrived is None else wanted.arrived
             if wanted.unique_id is not None:
-                same = database.execute(
-                    "SELECT id, body, removed FROM messages WHERE maildrop = ? AND unique_id = ?",
+                known = database.execute(
+                    "SELECT 1 FROM messages WHERE maildrop = ? AND unique_id = ?",
                     (maildrop, unique_id),
                 ).fetchall()
-                if same and (same[0][1] != body or same[0][2] is None):
+                if known:
                     name = account.maildrop_name
                     raise UniqueIdTaken(f"maildrop {name!r} has, or had, unique-id {unique_id!r}")
-                database.executemany("DELETE FROM messages WHERE id = ?", [row[:1] for row in same])
             database.execute(
                 "INSERT INTO messages (maildrop, unique_id, body, octets, header_end,"
                 " needs_stuffing, ascii_octets, dots, utf8, arrived)"

@@ -690,6 +690,16 @@ class StoreContract:
         assert store.unique_ids(BEN) == ["first"]
 
     @_needs("restores_mail")
+    def test_what_was_removed_is_not_restored_by_accident(self, store: StoreUnderTest) -> None:
+        store.restore(b"one\r\n", "first")
+        maildrop = store.open()
+        store.commit(maildrop, 1)
+        store.close(maildrop)
+        with pytest.raises(UniqueIdTaken):
+            store.restore(b"one\r\n", "first")
+        assert store.unique_ids() == []
+
+    @_needs("restores_mail")
     def test_a_delivery_that_was_given_up_leaves_the_unique_id_free(
         self, store: StoreUnderTest
     ) -> None:
