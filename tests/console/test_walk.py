@@ -92,13 +92,9 @@ def _read(text: str) -> Started:
     (console,) = found(r"^The console: (http://127\.0\.0\.1:\d+/)$")
     (pop3,) = found(r"POP3 +127\.0\.0\.1:(\d+) +TLS by STLS")
     (smtp,) = found(r"SMTP +127\.0\.0\.1:(\d+)")
-    return Started(
-        console,
-        *found(r"console's first login: (\S+), password (\S+)"),
-        *found(r"First account: (\S+), password (\S+)"),
-        int(pop3),
-        int(smtp),
-    )
+    name, secret = found(r"console's first login: (\S+), password (\S+)")
+    account, password = found(r"First account: (\S+), password (\S+)")
+    return Started(console, name, secret, account, password, int(pop3), int(smtp))
 
 
 def _fetch(started: Started) -> str:
