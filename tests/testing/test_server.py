@@ -14,12 +14,14 @@ import tempfile
 import threading
 import unittest
 import warnings
+from contextlib import suppress
 from email.message import EmailMessage
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
+import pytest
 
 from restante import Certificate
 from restante.testing import Authority, MailServer
