@@ -118,6 +118,8 @@ def table(kind: type[Any]) -> Any:
 class ServerSection:
     hostname: str = described("", 'a host name; "" is the machine\'s own', _check_host_name)
     data: Path = described(Path("data"), FOLDER)
+    notice_seconds: float = bounded(0.0, 0, 3600, unit="seconds")
+    finish_seconds: float = of_server("finish_seconds")
     drain_seconds: float = of_server("drain_seconds")
     workers: Workers = described(
         "auto", 'a whole number from 1 to 1024, or "auto"', _or_number("auto", 1, 1024)
