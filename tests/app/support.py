@@ -82,6 +82,7 @@ class Server:
 
     def __enter__(self) -> Self:
         ready = self.folder / "ready.json"
+        ready.unlink(missing_ok=True)  # of one that was killed
         with self.out.open("wb") as out, self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*self.command, "serve", "--ready-file", str(ready), *self.arguments],

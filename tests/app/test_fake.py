@@ -194,6 +194,13 @@ def test_it_ends_by_itself(folder: Path) -> None:
         (["--any-login", "--fault", "RTR:reset"], "--fault RTR:reset"),
         (["--any-login", "--no-tls", "--ca-file", "x"], "--no-tls: there is neither"),
         (["--any-login", "--pop3-port", "70000"], "allowed is 0 to 65535"),
+        (["--any-login", "--no-tls", "--host", "192.0.2.1"], "--host 192.0.2.1: "),
+        (["--any-login", "--events", "mail"], "--events mail: it is a folder; name a file in it"),
+        (["--any-login", "--ca-file", "mail"], "--ca-file mail: it is a folder"),
+        (["--any-login", "--ports-file", "mail"], "--ports-file mail: it is a folder"),
+        (["--any-login", "--ports-file", "no/p"], "--ports-file no/p: there is no folder no"),
+        (["--any-login", "--ca-file", "no/c"], "--ca-file no/c: there is no folder no"),
+        (["--any-login", "--events", "no/e"], "--events no/e: there is no folder no"),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(
@@ -203,6 +210,7 @@ def test_a_mistake_is_told_with_what_is_allowed(
     done = call("fake", *arguments)
     assert (done.status, done.out) == (2, "")
     assert says in done.err
+    assert [each.name for each in folder.iterdir()] == ["mail"]  # no draft
 
 
 def test_without_the_library_for_certificates_it_says_what_to_do(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from restante.accounts.account import Quota
 from restante.accounts.schemes import split_credential, verify
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.cli.main import run
@@ -102,6 +103,25 @@ def test_what_is_refused(
 def test_an_empty_password_is_refused(call: Call) -> None:
     done = call("user", "add", "joe", "--password-stdin")
     assert (done.status, done.err) == (1, "restante: password: can't be empty\n")
+
+
+def test_a_quota_and_a_time_for_mail_are_changed_one_by_one(folder: Path, call: Call) -> None:
+    def limits() -> tuple[Quota | None, int | None]:
+        with database(folder) as accounts:
+            (account,) = accounts.list()
+        return account.quota, account.expire_days
+
+    assert call("user", "add", "joe", "--generate", "--quota-octets", "1G").status == 0
+    assert limits() == (Quota(octets=2**30), None)
+    call("user", "change", "joe", "--quota-messages", "100", "--expire-days", "30")
+    assert limits() == (Quota(2**30, 100), 30)
+    call("user", "change", "joe", "--quota-octets", "0", "--default-expire")
+    assert limits() == (Quota(0, 100), None)
+    call("user", "change", "joe", "--default-quota", "--expire-days", "0")
+    assert limits() == (None, 0)
+    done = call("user", "change", "joe", "--quota-octets", "lots")
+    assert (done.status, "--quota-octets lots: no size" in done.err) == (2, True)
+    assert limits() == (None, 0)
 
 
 def test_static_accounts_are_listed_but_changed_elsewhere(

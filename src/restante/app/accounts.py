@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
+from restante.accounts.account import Quota
 from restante.accounts.chain import Chain
 from restante.accounts.contract import Account, AccountStore
 from restante.accounts.names import check_address
@@ -174,4 +175,6 @@ def make_account(name: str, given: StaticAccountSection) -> Account:
         networks=tuple(given.networks),
         expires=None if given.expires is None else given.expires.timestamp(),
         master=given.master,
+        quota=Quota.of(given.quota_octets, given.quota_messages),
+        expire_days=given.expire_days,
     )

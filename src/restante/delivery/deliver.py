@@ -17,7 +17,7 @@ from restante.calls import Caller, OnThread
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver, tell
 from restante.protocol.listing import UniqueId
-from restante.stores.contract import Incoming, Store, StoreError
+from restante.stores.contract import Incoming, OverQuota, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ class Outcome(NamedTuple):
     unique_id: the message's, once it is durably in the maildrop; else None.
     kept: where the copy lies that couldn't be put into the maildrop; None if there is none.
     reason: why this copy failed, for the operator; empty when it didn't fail by itself.
+    over_quota: the reason, if the maildrop has no room for it.
     """
 
     recipient: Recipient
     unique_id: UniqueId | None = None
     kept: Path | None = None
     reason: str = ""
+    over_quota: OverQuota | None = None
 
     @property
     def taken(self) -> bool:
@@ -55,6 +57,7 @@ class _Copy:
     unique_id: UniqueId | None = None
     kept: Path | None = None
     reason: str = ""
+    over_quota: OverQuota | None = None
     over: bool = False
 
 
@@ -182,6 +185,7 @@ class Delivery:
                 queue_id, account = self._envelope.queue_id, copy.recipient.account
                 log.error("no delivery to %r (ref %s)", account, queue_id, exc_info=error)
             copy.reason, copy.over = str(error) or type(error).__name__, True
+            copy.over_quota = error if isinstance(error, OverQuota) else None
             if self._together and not self._is_visible():
                 await self.abort()
             await self._forget(copy)
@@ -224,7 +228,7 @@ class Delivery:
 
     def _outcome(self, recipient: Recipient) -> Outcome:
         copy = self._copies[recipient.account.maildrop_name]
-        return Outcome(recipient, copy.unique_id, copy.kept, copy.reason)
+        return Outcome(recipient, copy.unique_id, copy.kept, copy.reason, copy.over_quota)
 
     def _tell(self, outcome: Outcome) -> None:
         observer, address = self._observer, outcome.recipient.address

@@ -7,6 +7,7 @@ import secrets
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -147,6 +148,9 @@ class Pop3Server(Events):
         self._hashing = WorkerThreads("hashing", 0, hashing, stand_back=True)
         self._hooks = Hooks(self, self._workers)
         self.observers = Observers(AccessLog())
+        self.dropped: Counter[str] = Counter()
+        """Clients that were dropped before their TLS handshake, by the text that they would have
+        been told in the clear. No observer is told of them: they have no session."""
         """Who watches the sessions; see `observe`."""
         self.debug_log = DebugLog(self.observers)
         """Logs the dialogues that are chosen."""
@@ -266,12 +270,17 @@ class Pop3Server(Events):
     @overload
     def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]: ...
 
-    def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]:
+    def on(self, event: Event, *handlers: object) -> Callable[[AnyHandler], AnyHandler]:
         """Decorator: call the function at `event`; see `Events` for their names.
 
         Raises ValueError for an unknown event, TypeError for what can't be a handler.
         """
         check_event(event)
+        if handlers:
+            raise TypeError(
+                f'on("{event}", …) takes the event alone, as it is a decorator: write'
+                f' @server.on("{event}") above the function, or server.on("{event}")(function)'
+            )
 
         def register(handler: AnyHandler) -> AnyHandler:
             self._hooks.add(event, handler)
@@ -565,7 +574,11 @@ class Pop3Server(Events):
         admission = Admission(self._guard, self.context.login_delay, address)
         if listener.hears_xclient(address):  # it comes in for its clients, one by one
             return admission
-        return admission if admission.arrive() is None else None
+        refusal = admission.arrive()
+        if refusal is None:
+            return admission
+        self.dropped[refusal.text] += 1
+        return None
 
     def _certificate_for(self, name: str | None) -> ssl.SSLContext | None:
         """What the handlers of `certificate` say; None when they fail, or have nothing to say."""

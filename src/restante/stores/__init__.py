@@ -37,9 +37,11 @@ if TYPE_CHECKING:
         MessageInfo,
         Messages,
         OverQuota,
+        Removed,
         Source,
         Store,
         StoreError,
+        UniqueIdTaken,
         Usage,
     )
     from restante.stores.maildir.store import (
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     )
     from restante.stores.memory import (
         MemoryStore,
+    )
+    from restante.stores.postgres.store import (
+        PostgresStore,
     )
     from restante.stores.sqlite.store import (
         SqliteStore,
@@ -59,10 +64,12 @@ _HOMES = {
     "blobs.s3": "S3Blobs",
     "contract": (
         "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError Usage"
+        " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
+        " UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
+    "postgres.store": "PostgresStore",
     "sqlite.store": "SqliteStore",
 }
 
@@ -98,10 +105,13 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "PostgresStore",
+    "Removed",
     "S3Blobs",
     "Source",
     "SqliteStore",
     "Store",
     "StoreError",
+    "UniqueIdTaken",
     "Usage",
 ]

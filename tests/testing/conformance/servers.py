@@ -6,32 +6,28 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from restante import Maildir, Pop3Server, __version__
 from restante.testing.conformance.probe import Target
-from restante.testing.conformance.seed import MaildirSeed, MboxSeed
+from restante.testing.conformance.seed import ImapSeed, MaildirSeed, MboxSeed, Seed
 from tests.conftest import Authority
 from tests.dialogues import dovecot
+from tests.testing.conformance import debian13
+from tests.testing.conformance.debian13 import NAME, PASSWORD, Packaged, running, version_of
 
-NAME, PASSWORD = "joe", "secret"
-UID, GID = 65533, 8
-
-UNPACKED = "RESTANTE_POP3_SERVERS"
-"""The variable that names the folder of scripts/pop3-servers."""
-
+Way: TypeAlias = Callable[[Packaged, Path, Authority], contextlib.AbstractContextManager[Target]]
 ROOT = Path(__file__).parents[3]
 
 
@@ -58,9 +54,7 @@ def restante(folder: Path, authority: Authority) -> Iterator[Target]:
         yield _target(server.port, authority, "stls", MaildirSeed(folder / "mail" / NAME))
 
 
-def _target(
-    port: int, authority: Authority, tls: str, seed: MaildirSeed | MboxSeed, wait: float = 5.0
-) -> Target:
+def _target(port: int, authority: Authority, tls: str, seed: Seed, wait: float = 5.0) -> Target:
     return Target(
         "127.0.0.1", port, tls=tls, ca=authority.file, user=NAME, password=PASSWORD, seed=seed,
         timeout=wait,
@@ -83,6 +77,15 @@ def debians_dovecot(folder: Path, authority: Authority) -> Iterator[Target]:
 def dovecot_version() -> str:
     said = subprocess.run(["dovecot", "--version"], capture_output=True, text=True, check=True)
     return said.stdout.split()[0]
+
+
+@contextmanager
+def dovecot_23(folder: Path, authority: Authority) -> Iterator[Target]:
+    """The same where it is Dovecot 2.3."""
+    if not Path("/usr/sbin/dovecot").exists() or not dovecot_version().startswith("2.3."):
+        pytest.skip("only with Dovecot 2.3, of Debian 12")
+    with debians_dovecot(folder, authority) as target:
+        yield target
 
 
 OCTETS = """
@@ -123,114 +126,41 @@ def twisted(folder: Path, authority: Authority) -> Iterator[Target]:
         process.wait()
 
 
-# Servers that inetd starts, for users of the system: here in a namespace of its own, in which
-# /etc/passwd and the like are those of a folder.
-
-IN_NAMESPACE = """
-set -e
-mount --bind "$0/passwd" /etc/passwd
-mount --bind "$0/shadow" /etc/shadow
-mount --bind "$0/pam.d" /etc/pam.d
-mount --bind "$0/var-mail" /var/mail
-mount --bind "$0/var-lib" /var/lib
-exec "$@"
-"""
-
-
-def unpacked() -> Path:
-    """Where scripts/pop3-servers has put them."""
-    folder = Path(os.environ.get(UNPACKED, ""))
-    if not (folder / "usr").is_dir():
-        pytest.skip(f"only where {UNPACKED} names the folder of scripts/pop3-servers")
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("only root can start it in a namespace of its own")
-    return folder
+# Of Debian 13, in a system of their own
 
 
 @contextmanager
-def by_inetd(folder: Path, authority: Authority, command: Sequence[str]) -> Iterator[Target]:
-    """A program that speaks on its standard input, started for each connection."""
-    where = unpacked()
-    _users(folder)
-    libraries = [
-        where / "usr/lib/x86_64-linux-gnu",
-        where / "usr/lib",
-        where / "lib/x86_64-linux-gnu",
-    ]
-    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
-    program = [str(where / command[0]), *command[1:]]
-    whole = ["unshare", "--mount", "--", "sh", "-c", IN_NAMESPACE, str(folder), *program]
-    listener = socket.create_server(("127.0.0.1", 0))
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                conn, _ = listener.accept()
-                with conn:
-                    processes.append(
-                        subprocess.Popen(
-                            whole,
-                            stdin=conn.fileno(),
-                            stdout=conn.fileno(),
-                            stderr=subprocess.DEVNULL,
-                            env=environment,
-                        )
-                    )  # fmt: skip
-
-    acceptor = threading.Thread(target=accept)
-    acceptor.start()
-    try:
-        mbox = folder / "var-mail" / NAME
-        yield _target(listener.getsockname()[1], authority, "none", MboxSeed(mbox))
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        acceptor.join()
-        for each in processes:
-            each.kill()
-            each.wait()
+def with_maildir(server: Packaged, folder: Path, authority: Authority) -> Iterator[Target]:
+    with running(server, folder, authority) as it:
+        yield _target(it.port, authority, "stls", MaildirSeed(it.folder / "mail"))
 
 
-def _users(folder: Path) -> None:
-    folder.chmod(0o755)
-    for part in ("pam.d", "var-mail", "var-lib", "home", "var-lib/popa3d"):
-        (folder / part).mkdir()
-    hashed = subprocess.run(
-        ["openssl", "passwd", "-6", PASSWORD], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    users = [f"{NAME}:x:{UID}:{GID}::{folder}/home:/bin/sh"]
-    users.append(f"popa3d:x:{UID - 1}:65534::/nonexistent:/bin/false")
-    known = Path("/etc/passwd").read_text().rstrip("\n")
-    (folder / "passwd").write_text("\n".join([known, *users, ""]))
-    (folder / "shadow").write_text(f"root:*:19000::::::\n{NAME}:{hashed}:19000:0:99999:7:::\n")
-    for service in ("popa3d", "pop3d", "mailutils", "other"):
-        (folder / "pam.d" / service).write_text(
-            "auth required pam_unix.so\naccount required pam_unix.so\n"
-        )
-    mbox = folder / "var-mail" / NAME
-    mbox.touch(0o660)
-    os.chown(mbox, UID, GID)
-    os.chown(folder / "home", UID, GID)
-    os.chown(folder / "var-mail", 0, GID)
-    (folder / "var-mail").chmod(0o3777)
+@contextmanager
+def with_mbox(
+    server: Packaged, folder: Path, authority: Authority, *, tls: str = "none"
+) -> Iterator[Target]:
+    with running(server, folder, authority) as it:
+        yield _target(it.port, authority, tls, MboxSeed(it.folder / "var-mail" / NAME))
 
 
-def _inetd_peer(name: str, package: str, *command: str) -> Peer:
-    def found() -> str:
-        (file,) = (unpacked() / "packages").glob(f"{package}_*.deb")
-        said = subprocess.run(
-            ["dpkg-deb", "-f", file, "Version"], capture_output=True, text=True, check=True
-        )
-        return said.stdout.strip()
+@contextmanager
+def with_imap(server: Packaged, folder: Path, authority: Authority) -> Iterator[Target]:
+    with running(server, folder, authority) as it:
+        yield _target(it.port, authority, "stls", ImapSeed("127.0.0.1", it.imap, NAME, PASSWORD))
 
-    return Peer(name, found, lambda folder, authority: by_inetd(folder, authority, command))
+
+def _packaged(name: str, server: Packaged, way: Way) -> Peer:
+    return Peer(name, partial(version_of, server.package), partial(way, server))
 
 
 PEERS = [
     Peer("Restante", lambda: __version__, restante),
-    Peer("Dovecot", dovecot_version, debians_dovecot),
-    _inetd_peer("GNU mailutils", "mailutils-pop3d", "usr/sbin/pop3d", "--inetd"),
-    _inetd_peer("popa3d", "popa3d", "usr/sbin/popa3d"),
+    Peer("Dovecot 2.3", dovecot_version, dovecot_23),
+    _packaged("Dovecot 2.4", debian13.DOVECOT, with_maildir),
+    _packaged("Courier", debian13.COURIER, with_maildir),
+    _packaged("Cyrus", debian13.CYRUS, with_imap),
+    _packaged("GNU mailutils", debian13.MAILUTILS, partial(with_mbox, tls="stls")),
+    _packaged("popa3d", debian13.POPA3D, with_mbox),
+    _packaged("solid-pop3d", debian13.SOLID, with_mbox),
     Peer("Twisted", lambda: version("twisted"), twisted),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from restante.testing.conformance.run import Outcome, Report, choose, run
 from restante.testing.conformance.seed import MaildirSeed
 from tests.conftest import Authority
 from tests.testing.conformance import servers
-from tests.testing.conformance.servers import NAME, PASSWORD
+from tests.testing.conformance.debian13 import NAME, PASSWORD
 
 PATIENCE = 20.0
 
@@ -120,3 +121,22 @@ def test_twisted_gives_uidl_without_the_number(tmp_path: Path, authority: Author
     found = outcomes(report)
     assert found["uidl.one"] is Outcome.FAILED
     assert found["list.one"] is Outcome.PASSED
+
+
+# Debian 13's, where scripts/pop3-servers has been
+
+
+PACKAGED = {peer.name: peer for peer in servers.PEERS if peer.started.__class__ is partial}
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_server_starts_and_is_checked(
+    name: str, tmp_path: Path, authority: Authority
+) -> None:
+    tmp_path.chmod(0o755)
+    with PACKAGED[name].started(tmp_path, authority) as target:
+        report = run(replace(target, timeout=PATIENCE), choose(["login.user-pass", "stat", "dele"]))
+    found = outcomes(report)
+    assert found["login.user-pass"] is found["stat.form"] is Outcome.PASSED
+    assert found["dele.works"] is Outcome.PASSED

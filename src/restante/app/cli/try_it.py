@@ -21,6 +21,7 @@ from restante.app.config.settings import Settings
 from restante.app.maildrops import make_store
 from restante.app.passwords import new_password
 from restante.app.processes.admin_client import Row, ask
+from restante.stores.maildir.store import Maildir
 
 SECONDS = 20.0
 """How long each step may take."""
@@ -97,7 +98,9 @@ def _account(settings: Settings, name: str | None, from_stdin: bool) -> Iterator
             yield name, password
         finally:
             accounts.remove(name)
-            shutil.rmtree(make_store(settings).folder(made), ignore_errors=True)
+            store = make_store(settings)
+            if isinstance(store, Maildir):  # in a database an empty maildrop is a row
+                shutil.rmtree(store.folder(made), ignore_errors=True)
 
 
 def _recipient(settings: Settings, name: str) -> str:

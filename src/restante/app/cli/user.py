@@ -10,8 +10,9 @@ from datetime import datetime
 from getpass import getpass
 from typing import Annotated, TypeAlias
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.accounts.names import NoSuchAccount
+from restante.accounts.quotas import octets_of
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
 from restante.accounts.sqlite import SqliteAccounts
@@ -52,6 +53,16 @@ Networks: TypeAlias = Annotated[
 Expires: TypeAlias = Annotated[
     datetime | None,
     Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="When it can log in no more."),
+]
+QuotaOctets: TypeAlias = Annotated[
+    str | None,
+    Option(help='Octets its maildrop may hold, as in "1G"; 0: no limit.', metavar="OCTETS"),
+]
+QuotaMessages: TypeAlias = Annotated[
+    int | None, Option(help="Messages its maildrop may hold; 0: no limit.", min=0, max=1e12)
+]
+ExpireDays: TypeAlias = Annotated[
+    int | None, Option(help="Days after which its mail is removed; 0: never.", min=0, max=36500)
 ]
 
 _HEADINGS = ("Name", "E-mail", "Display name", "Maildrop", "Kept as", "")
@@ -125,6 +136,9 @@ def add(
     network: Networks = None,
     expires: Expires = None,
     master: Annotated[bool, Option("--master", help="May log in as any other account.")] = False,
+    quota_octets: QuotaOctets = None,
+    quota_messages: QuotaMessages = None,
+    expire_days: ExpireDays = None,
 ) -> None:
     """Add an account."""
     with _accounts(load_for(config, data, sets)) as accounts:
@@ -142,6 +156,8 @@ def add(
                 tuple(network or ()),
                 None if expires is None else expires.timestamp(),
                 master,
+                Quota.of(_octets(quota_octets), quota_messages),
+                expire_days,
             ),
         )
     _show_generated(generate, password or "")
@@ -166,6 +182,15 @@ def change(
     master: Annotated[
         bool | None, Option("--master/--no-master", help="May log in as any other account.")
     ] = None,
+    quota_octets: QuotaOctets = None,
+    quota_messages: QuotaMessages = None,
+    default_quota: Annotated[
+        bool, Option("--default-quota", help="Its quota is what the configuration says.")
+    ] = False,
+    expire_days: ExpireDays = None,
+    default_expire: Annotated[
+        bool, Option("--default-expire", help="Its mail expires as the configuration says.")
+    ] = False,
 ) -> None:
     """Change what an account may; what isn't named stays as it is."""
     with _accounts(load_for(config, data, sets)) as accounts:
@@ -181,7 +206,22 @@ def change(
             rights = replace(rights, expires=None if expires is None else expires.timestamp())
         if master is not None:
             rights = replace(rights, master=master)
+        if default_quota:
+            rights = replace(rights, quota=None)
+        quota = Quota.of(_octets(quota_octets), quota_messages)
+        if quota is not None:
+            rights = replace(rights, quota=quota.over(rights.quota or Quota()))
+        if expire_days is not None or default_expire:
+            rights = replace(rights, expire_days=expire_days)
         accounts.set_rights(name, rights)
+
+
+def _octets(text: str | None) -> int | None:
+    """Raises UsageError."""
+    try:
+        return None if text is None else octets_of(text)
+    except ValueError as error:
+        raise UsageError(f"--quota-octets {text}: {error}") from None
 
 
 def passwd(

@@ -42,12 +42,13 @@ from restante.app.config.settings import (
 from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
 from restante.app.guard import make_guard
-from restante.app.maildrops import make_store
+from restante.app.maildrops import folder_of_mail, make_store
 from restante.app.metrics import library_problem
 from restante.app.tls import certificates
 from restante.extras import install_command
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
+from restante.stores.contract import StoreError
 
 Finding = tuple[str, str]
 """A key, and what is wrong with it."""
@@ -267,21 +268,27 @@ MAX_SOCKET_PATH = 107
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     """Folders that the server makes or writes to."""
+    files = {"accounts.path": settings.accounts.path}
     wanted = {"server.data": settings.server.data}
-    if settings.maildrops.root is not None:
-        wanted["maildrops.root"] = settings.maildrops.root
-    if settings.accounts.path is not None:
-        wanted["accounts.path"] = settings.accounts.path.parent
+    match settings.store.kind:
+        case "maildir" if settings.maildrops.root is not None:
+            wanted["maildrops.root"] = settings.maildrops.root
+        case "sqlite":
+            files["store.sqlite.path"] = settings.store.sqlite.path
+    wanted |= {key: file.parent for key, file in files.items() if file is not None}
     for key, folder in wanted.items():
         if not is_writable(folder):
             yield key, f"{folder} isn't a folder that this user can write to"
-    if settings.accounts.path is not None and settings.accounts.path.is_dir():
-        yield "accounts.path", "is a folder; allowed: the path of a file"
+    for key, file in files.items():
+        if file is not None and file.is_dir():
+            yield key, "is a folder; allowed: the path of a file"
+        elif file is not None and file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            yield key, "can't be read and written to by this user"
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
     """Files that the server makes, in folders that it doesn't make."""
-    made = {settings.server.data, settings.mail_folder}
+    made = {settings.server.data, folder_of_mail(settings)}
     sockets = {"lmtp.socket": settings.lmtp.socket, "metrics.socket": settings.metrics.socket}
     for key, file in {"log.file": settings.log.file, **sockets}.items():
         if file is None:
@@ -330,10 +337,17 @@ def _readable(settings: Settings) -> Iterator[Finding]:
 
 
 def _maildrops(settings: Settings) -> Iterator[Finding]:
+    """What is wrong with the store; databases aren't asked."""
+    kind = settings.store.kind
     try:
         make_store(settings)
-    except ValueError as error:
-        yield "maildrops.template", str(error)
+    except (ValueError, StoreError) as error:
+        yield "maildrops.template" if kind == "maildir" else f"store.{kind}", str(error)
+    if kind != "maildir" and _is_set(settings.maildrops):
+        yield "maildrops", 'has no effect; allowed: with store.kind = "maildir"'
+    for other in ("sqlite",):
+        if kind != other and _is_set(getattr(settings.store, other)):
+            yield f"store.{other}", f'has no effect; allowed: with store.kind = "{other}"'
 
 
 def _accounts(settings: Settings) -> Iterator[Finding]:

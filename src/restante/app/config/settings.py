@@ -24,6 +24,7 @@ Port: TypeAlias = int | Literal["off"]
 Workers: TypeAlias = int | Literal["auto"]
 MailTls: TypeAlias = Literal["none", "starttls", "starttls_required"]
 Kind: TypeAlias = Literal["sqlite", "static", "passwd-file", "postgres", "mysql", "ldap", "pam"]
+StoreKind: TypeAlias = Literal["maildir", "sqlite"]
 
 FILE = "the path of a file"
 FOLDER = "the path of a folder"
@@ -74,9 +75,9 @@ def _check_character(value: str) -> None:
         raise ValueError(f"there are {len(value)}")
 
 
-def _or_number(word: str, least: int, most: int) -> Callable[[Any], None]:
-    def check(value: int | str) -> None:
-        if value != word and not (isinstance(value, int) and least <= value <= most):
+def _or_number(word: str, least: float, most: float) -> Callable[[Any], None]:
+    def check(value: float | str) -> None:
+        if value != word and not (isinstance(value, int | float) and least <= value <= most):
             raise ValueError("")
 
     return check
@@ -216,6 +217,23 @@ class MaildropsSection:
 
 
 @dataclass(frozen=True)
+class SqliteStoreSection:
+    path: Path | None = described(None, FILE)
+
+
+@dataclass(frozen=True)
+class StoreSection:
+    kind: StoreKind = "maildir"
+    undelete_days: float = bounded(7.0, 0, 3650, unit="days")
+    quota_octets: int = bounded(0, 0, unit="octets")
+    quota_messages: int = bounded(0, 0, unit="messages")
+    collect_minutes: float | Literal["off"] = described(
+        60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
+    )
+    sqlite: SqliteStoreSection = table(SqliteStoreSection)
+
+
+@dataclass(frozen=True)
 class StaticAccountSection:
     """In place of the table a text stands for the password."""
 
@@ -230,6 +248,9 @@ class StaticAccountSection:
     networks: tuple[str, ...] = no_networks()
     expires: datetime | None = described(None, "a date and time")
     master: bool = False
+    quota_octets: int | None = bounded(None, 0, unit="octets")
+    quota_messages: int | None = bounded(None, 0, unit="messages")
+    expire_days: int | None = bounded(None, 0, unit="days")
 
 
 @dataclass(frozen=True)
@@ -420,6 +441,7 @@ class Settings:
     tls: TlsSection = table(TlsSection)
     smtp: SmtpSection = table(SmtpSection)
     lmtp: LmtpSection = table(LmtpSection)
+    store: StoreSection = table(StoreSection)
     maildrops: MaildropsSection = table(MaildropsSection)
     accounts: AccountsSection = table(AccountsSection)
     login: LoginSection = table(LoginSection)
@@ -436,8 +458,13 @@ class Settings:
 
     @property
     def mail_folder(self) -> Path:
-        """Where the maildrops lie."""
+        """Where the maildrops lie, for `store.kind = "maildir"`."""
         return self.maildrops.root or self.server.data / "mail"
+
+    @property
+    def mail_file(self) -> Path:
+        """Where the mail is, for `store.kind = "sqlite"`."""
+        return self.store.sqlite.path or self.server.data / "mail.sqlite"
 
     @property
     def spool_folder(self) -> Path:

@@ -31,6 +31,7 @@ from restante.app.processes.memory import freeze_objects
 from restante.app.processes.worker_news import SESSION_QUESTIONS
 from restante.app.processes.worker_slots import WorkerSlot
 from restante.app.service import read_again, renew_certificates, with_static_accounts
+from restante.app.signals import FirstSignal
 from restante.app.tls import make_all_tls
 from restante.guard.ban_store import new_writer
 
@@ -84,7 +85,7 @@ class Supervisor:
                 Given(
                     [(each.endpoint, each.shares[number]) for each in bound],
                     tls, mail_tls, key, writer, workers,
-                    metrics.shared_values() if counted else None,
+                    metrics.shared_values() if counted else None, number,
                 ),
             )
             for number in range(workers)
@@ -98,6 +99,7 @@ class Supervisor:
         self._announced = False
         self._failure: str | None = None
         self._stopping: float | None = None
+        self._first_signal = FirstSignal()
         """Until when workers may take to end, monotonic; None: the server isn't stopping."""
 
     def run(self, announce: Callable[[], None], retire: Callable[[], None]) -> None:
@@ -160,6 +162,8 @@ class Supervisor:
         elif number == signal.SIGHUP:
             if self._stopping is None:
                 self._reload()
+        elif self._first_signal.is_again(number):
+            pass
         elif self._stopping is not None and self._failure is None:
             log.warning("second signal: ending at once")
             self._kill_all()
@@ -169,6 +173,7 @@ class Supervisor:
             worker.end_process(128 + number)
         else:
             log.info("%s: stopping", signal.Signals(number).name)
+            self._first_signal.came(number)
             retire()
             self._stop()
 

@@ -61,7 +61,9 @@ CORPUS = {
     "large": _message("large", _walking_dots()),
     "no-final-newline": _message("no-final-newline", b"one\r\ntwo", raw=True),
     "very-long-line": _message("very-long-line", _lines(b"v" * 70_000, b"end"), raw=True),
-    "utf-8": _message("utf-8", _lines(b"text"), "Comments: naïve\r\n".encode(), raw=True),
+    "utf-8": _message(
+        "utf-8", _lines(b"text"), "Reply-To: naïve <joe@example.org>\r\n".encode(), raw=True
+    ),
 }
 """Messages by their name, in the order in which they are brought in."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.accounts.contract import Account, AccountError
+from restante.accounts.names import NoSuchAccount
 from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
 from restante.accounts.sqlite import SqliteAccounts
@@ -167,7 +169,10 @@ def change(request: Request) -> Response:
                     accounts.enable(name)
                     done = f"enabled account {name!r}"
                 case "rights":
-                    accounts.set_rights(name, _rights(form))
+                    account = accounts.lookup(name)
+                    if account is None:
+                        raise NoSuchAccount(f"no account {name!r}")
+                    accounts.set_rights(name, _rights(form, Rights.of(account)))
                     done = f"changed the rights of account {name!r}"
                 case _:
                     return console.refused(request, "That can't be done here.", _path(name))
@@ -177,16 +182,17 @@ def change(request: Request) -> Response:
     return _one(request, name, password=shown, what=what) if shown else answer
 
 
-def _rights(form: dict[str, str]) -> Rights:
-    """Raises ValueError."""
+def _rights(form: dict[str, str], rights: Rights) -> Rights:
+    """What the form says; what it has no fields for stays. Raises ValueError."""
     chosen = frozenset(each for each in PROTOCOLS if form.get(each))
     until = form.get("expires", "").strip()
     expires = datetime.strptime(until, "%Y-%m-%d").timestamp() if until else None
-    return Rights(
-        None if len(chosen) == len(PROTOCOLS) else chosen,
-        tuple(form.get("networks", "").replace(",", " ").split()),
-        expires,
-        bool(form.get("master")),
+    return replace(
+        rights,
+        protocols=None if len(chosen) == len(PROTOCOLS) else chosen,
+        networks=tuple(form.get("networks", "").replace(",", " ").split()),
+        expires=expires,
+        master=bool(form.get("master")),
     )
 
 

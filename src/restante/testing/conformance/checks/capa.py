@@ -53,6 +53,14 @@ def form(p: Probe) -> None:
         hold(re.fullmatch(rb"[!-~]+( [!-~]+)*\r?\n", line), f"a line is {line!r}")
 
 
+@check("capa.arguments-apart", MUST, "RFC 2449 §3")
+def arguments_apart(p: Probe) -> None:
+    """A space is between a capability and its arguments: "EXPIRENEVER" says nothing."""
+    for line in _lines(p.connect())[:-1]:
+        glued = re.match(rb"EXPIRE(NEVER|\d)|LOGIN-DELAY\d|SASL(PLAIN|LOGIN|CRAM)|UTF8USER", line)
+        hold(glued is None, f"a line is {line!r}")
+
+
 @check("capa.no-duplicates", SHOULD, "RFC 2449 §5")
 def no_duplicates(p: Probe) -> None:
     """No capability is there twice."""
@@ -78,7 +86,7 @@ def one_reply(p: Probe) -> None:
     hold(len(after) == 1, f"QUIT is followed by {len(after)} lines: {after[:3]!r}")
 
 
-@check("capa.lower-case", MUST, "RFC 2449 §3")
+@check("capa.lower-case", MUST, "RFC 1939 §3")
 def lower_case(p: Probe) -> None:
     """CAPA in lower case is understood, where CAPA is."""
     wire = p.connect()
@@ -105,6 +113,15 @@ def kept(p: Probe) -> None:
         raise NotApplicable("CAPA isn't answered after the login")
     lost = sorted(set(before) - set(after) - _BEFORE_ONLY)
     hold(not lost, f"no longer announced: {b' '.join(lost).decode('latin-1')}")
+
+
+@check("capa.sasl-after-login", MUST, "RFC 5034 §3", LOGIN, "capa:SASL")
+def sasl_after_login(p: Probe) -> None:
+    """SASL is still announced after the login, though no AUTH is possible any more."""
+    after = p.capa(p.login())
+    if after is None:
+        raise NotApplicable("CAPA isn't answered after the login")
+    hold(b"SASL" in after, "SASL is announced before the login only")
 
 
 @check("capa.known-before-login", BREAKS, "greenmail#65", LOGIN)
@@ -164,7 +181,7 @@ def uidl_is_said(p: Probe) -> None:
     hold(b"UIDL" in (p.capabilities() or {}), "UIDL works and isn't announced")
 
 
-@check("capa.sasl-names", MUST, "RFC 5034 §3", "capa:SASL")
+@check("capa.sasl-names", MUST, "RFC 4422 §3.1", "capa:SASL")
 def sasl_names(p: Probe) -> None:
     """SASL names at least one mechanism, in capitals, digits, "-" and "_", 20 at most."""
     names = _argument(p, b"SASL").split()
@@ -193,7 +210,7 @@ def implementation_form(p: Probe) -> None:
     hold(_argument(p, b"IMPLEMENTATION"), "it says nothing")
 
 
-@check("capa.codes-are-said", MUST, "RFC 2449 §6.4")
+@check("capa.codes-are-said", MUST, "RFC 2449 §8")
 def codes_are_said(p: Probe) -> None:
     """Who uses response codes announces RESP-CODES or AUTH-RESP-CODE."""
     capabilities = p.capabilities()

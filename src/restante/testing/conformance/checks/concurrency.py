@@ -48,7 +48,7 @@ def answered(p: Probe) -> None:
     hold(reply, f"no answer within {p.target.timeout:g} s")
 
 
-@check("lease.code", MUST, "RFC 2449 §8.1.2", LOGIN, "capa:RESP-CODES")
+@check("lease.code", SHOULD, "RFC 2449 §8.1.2", LOGIN, "capa:RESP-CODES")
 def code(p: Probe) -> None:
     """Where RESP-CODES is announced, that refusal has the code [IN-USE]."""
     _, _, reply = _refused(p)

@@ -18,7 +18,7 @@ def quit_before_login(p: Probe) -> None:
     p.connect().ok(b"QUIT")
 
 
-@check("quit.closes", MUST, "RFC 1939 §4")
+@check("quit.closes", MUST, "RFC 1939 §6")
 def quit_closes(p: Probe) -> None:
     """The server closes the connection after QUIT."""
     wire = p.connect()
@@ -26,7 +26,7 @@ def quit_closes(p: Probe) -> None:
     wire.rest()
 
 
-@check("quit.one-reply", MUST, "stalwart#567")
+@check("quit.one-reply", MUST, "RFC 1939 §4, stalwart#567")
 def quit_one_reply(p: Probe) -> None:
     """QUIT is answered by one line."""
     lines = p.connect().finish()
@@ -220,7 +220,7 @@ def nul(p: Probe) -> None:
     p.connect().ok(b"QUIT")
 
 
-@check("command.http", SHOULD, "RFC 9110 §9.3.3")
+@check("command.http", SHOULD, "RFC 1939 §3")
 def http(p: Probe) -> None:
     """A browser's request never gets +OK, whatever is in it: web pages can send it here."""
     wire = p.connect()

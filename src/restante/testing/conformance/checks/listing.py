@@ -45,7 +45,7 @@ def rset(p: Probe) -> None:
     p.login().ok(b"RSET")
 
 
-@check("rset.one-reply", MUST, "greenmail", LOGIN)
+@check("rset.one-reply", MUST, "RFC 1939 §5 RSET", LOGIN)
 def rset_one_reply(p: Probe) -> None:
     """RSET is answered by one line."""
     wire = p.login()
@@ -131,7 +131,7 @@ def list_one(p: Probe) -> None:
         hold(re.match(re.escape(wanted) + rb"( |$)", reply.line), f"LIST {number}: {reply}")
 
 
-@check("list.one-is-one-line", MUST, "mailpit#518", LOGIN, MAIL)
+@check("list.one-is-one-line", MUST, "RFC 1939 §5 LIST, mailpit#518", LOGIN, MAIL)
 def list_one_line(p: Probe) -> None:
     """LIST with a number has no further line."""
     wire = p.login()
@@ -220,7 +220,7 @@ def uidl_one(p: Probe) -> None:
         hold(reply.line.rstrip() == wanted, f"UIDL {number}: {reply}")
 
 
-@check("uidl.one-is-one-line", MUST, "curl#14808", LOGIN, MAIL, UIDL)
+@check("uidl.one-is-one-line", MUST, "RFC 1939 §7 UIDL, curl#14808", LOGIN, MAIL, UIDL)
 def uidl_one_line(p: Probe) -> None:
     """UIDL with a number has no further line."""
     wire = p.login()
@@ -241,7 +241,7 @@ def uidl_next_session(p: Probe) -> None:
     hold(before <= after, f"gone: {sorted(before - after)[:3]!r}")
 
 
-@check("uidl.after-reading", MUST, "cyrus-imapd#374", LOGIN, MAIL, UIDL)
+@check("uidl.after-reading", MUST, "RFC 1939 §7 UIDL, cyrus-imapd#374", LOGIN, MAIL, UIDL)
 def uidl_after_reading(p: Probe) -> None:
     """That a message was read doesn't change its unique-id."""
     wire = p.login()

@@ -105,7 +105,7 @@ def empty_password(p: Probe) -> None:
     wire.err(b"PASS")
 
 
-@check("login.secret-not-repeated", SHOULD, "RFC 1939 §13", LOGIN)
+@check("login.secret-not-repeated", SHOULD, "CWE-209", LOGIN)
 def secret_not_repeated(p: Probe) -> None:
     """A refusal doesn't repeat the password."""
     p.need_user_command()
@@ -115,7 +115,7 @@ def secret_not_repeated(p: Probe) -> None:
     hold(b"sesame" not in reply.line, f"the reply is {reply}")
 
 
-@check("login.auth-code", MUST, "RFC 3206 §4", LOGIN, "capa:AUTH-RESP-CODE")
+@check("login.auth-code", MUST, "RFC 3206 §6", LOGIN, "capa:AUTH-RESP-CODE")
 def auth_code(p: Probe) -> None:
     """Where AUTH-RESP-CODE is announced, a wrong password is refused with [AUTH]."""
     reply = p.say_login(p.connect(), p.user, WRONG + p.password)

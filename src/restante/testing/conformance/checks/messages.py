@@ -19,7 +19,7 @@ WORDS: dict[str, tuple[Level, str, str]] = {
     "octets": (BREAKS, "RFC 6152 §3", "Octets beyond ASCII and control characters stay."),
     "blank-lines": (MUST, "RFC 1939 §11", "Blank lines at both ends of a body stay."),
     "header-only": (MUST, "RFC 5322 §2.1", "A message without a body has none."),
-    "large": (MUST, "twisted", "Dots at the start of a line are stuffed wherever blocks meet."),
+    "large": (MUST, "RFC 1939 §3", "Dots at the start of a line are stuffed wherever blocks meet."),
     "no-final-newline": (
         MUST, "RFC 1939 §3", "A message without a line end at its end gets one, once.",
     ),
@@ -72,7 +72,7 @@ def _top_comes_out(name: str, title: str) -> None:
     add(
         f"message.{name}-by-top",
         MUST,
-        "hmailserver#126" if name == "dots" else "RFC 1939 §7 TOP",
+        "RFC 1939 §7 TOP, hmailserver#126" if name == "dots" else "RFC 1939 §7 TOP",
         title,
         run,
         (LOGIN, WRITE, "capa:TOP"),

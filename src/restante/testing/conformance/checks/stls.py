@@ -52,7 +52,7 @@ def not_said_inside(p: Probe) -> None:
     hold(b"STLS" not in (p.capa(_inside(p)) or {}), "STLS is announced inside TLS")
 
 
-@check("stls.twice", MUST, "RFC 2595 §4", STLS)
+@check("stls.twice", SHOULD, "RFC 2595 §4", STLS)
 def twice(p: Probe) -> None:
     """STLS inside TLS is answered -ERR, and the session goes on."""
     wire = _inside(p)
@@ -81,7 +81,7 @@ def injection(p: Probe) -> None:
     hold(len(lines) <= 1, f"{len(lines)} lines inside TLS: {lines[:4]!r}")
 
 
-@check("stls.forgets-user", MUST, "RFC 2595 §4", STLS, LOGIN)
+@check("stls.forgets-user", SHOULD, "RFC 1939 §7 PASS", STLS, LOGIN)
 def forgets_user(p: Probe) -> None:
     """What was said before TLS is forgotten: PASS inside doesn't go with USER outside."""
     wire = p.clear()
@@ -98,9 +98,9 @@ def login_inside(p: Probe) -> None:
     hold(reply.ok, f"the login is answered {reply}")
 
 
-@check("stls.commands-before", MUST, "RFC 2595 §4", STLS)
+@check("stls.commands-before", MUST, "RFC 2449 §6.6", STLS, "capa:PIPELINING")
 def commands_before(p: Probe) -> None:
-    """A command in the same segment before STLS is answered before it."""
+    """A command in the same segment before STLS is answered before it, with PIPELINING."""
     wire = p.clear()
     wire.send(b"XCONFORMANCE\r\nSTLS\r\n")
     hold(wire.status().err, "an unknown command isn't refused")
@@ -111,16 +111,16 @@ def commands_before(p: Probe) -> None:
 
 @check("stls.failed-handshake", BREAKS, "inbucket#515", STLS)
 def failed_handshake(p: Probe) -> None:
-    """A handshake that fails ends that connection; nothing more is said in the clear."""
+    """After a handshake that fails no command is obeyed in the clear; one -ERR may say why."""
     wire = p.clear()
     wire.ok(b"STLS")
     with contextlib.suppress(Failed):
         wire.send(b"QUIT\r\nQUIT\r\nQUIT\r\n")
     said = wire.rest()
-    hold(b"+OK" not in said and b"-ERR" not in said, f"in the clear comes {said[:80]!r}")
+    hold(b"+OK" not in said and said.count(b"-ERR") <= 1, f"in the clear comes {said[:160]!r}")
 
 
-@check("stls.others-keep-it", BREAKS, "inbucket", STLS)
+@check("stls.others-keep-it", BREAKS, "RFC 2595 §4", STLS)
 def others_keep_it(p: Probe) -> None:
     """Once one client has used STLS, others are still offered it, and those in the clear go on."""
     other = p.clear()
