@@ -22,7 +22,7 @@ from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, StartError
 from restante.app.files import allow_open_files, make_private_folder, write_file
-from restante.app.maildrops import folder_of_mail, shown_place
+from restante.app.maildrops import make_folder_of_mail, shown_place
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
@@ -65,7 +65,7 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         raise
     allow_open_files()
     make_private_folder(settings.server.data)
-    make_private_folder(folder_of_mail(settings))
+    make_folder_of_mail(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
         log.warning("%s", problem)

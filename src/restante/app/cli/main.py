@@ -39,6 +39,7 @@ COMMANDS = Group(
         "collect": Lazy(
             f"{_HERE}.store:collect", "Remove for good what sessions have removed some time ago."
         ),
+        "db": Lazy(f"{_HERE}.db:db", "The tables of a store in PostgreSQL."),
         "leases": Lazy(
             f"{_HERE}.store:leases", "Which maildrops sessions have, and taking one away."
         ),
