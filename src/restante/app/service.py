@@ -190,7 +190,9 @@ class Service:
             self._watchers.append(loop.create_task(self._pull(self.metrics)))
         minutes = self.settings.store.collect_minutes
         if minutes != "off" and (self._given is None or self._given.number == 0):
-            work = keep_collecting(self._store, self._call_store, minutes)
+            work = keep_collecting(
+                self._store, self._call_store, self.accounts, self.settings, minutes
+            )
             self._watchers.append(loop.create_task(work))
 
     async def _prepare_store(self) -> None:

@@ -565,6 +565,7 @@ class Pop3Server(Events):
                 use_auth=settings.use_auth,
                 held_schemes=self._schemes,
                 expire_days=settings.expire_days,
+                expire_user_days=settings.expire_user_days,
                 login_delay=settings.login_delay,
                 utf8=settings.utf8,
                 utf8_headers=settings.utf8_headers,

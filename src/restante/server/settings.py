@@ -49,6 +49,8 @@ class Settings:
     remember_seconds: how long a verified password needn't be verified again.
     upgrade_hashes: replace outdated password hashes at login, where the store can.
     expire_days: announced as EXPIRE; None means that mail is never removed unasked.
+    expire_user_days: the least that `Account.expire_days` may be, announced as `EXPIRE n USER`
+        before the login; None: accounts have no numbers of their own.
     utf8: announce UTF8 (RFC 6856). utf8_headers: see `restante.protocol.policy.Policy`.
     hostname: this server's name in APOP timestamps and challenges; None asks the system.
     max_connections: open at once; the next is refused with `[SYS/TEMP]`.
@@ -81,6 +83,7 @@ class Settings:
     remember_seconds: float = bounded(REMEMBER_SECONDS, 0, unit="seconds")
     upgrade_hashes: bool = True
     expire_days: int | None = bounded(None, 0, unit="days")
+    expire_user_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
     utf8_headers: HeaderPolicy = "internationalized"
     hostname: str | None = described(None, A_HOST_NAME, check_host_name)
@@ -130,6 +133,7 @@ class SettingsGiven(TypedDict, total=False):
     remember_seconds: float
     upgrade_hashes: bool
     expire_days: int | None
+    expire_user_days: int | None
     utf8: bool
     utf8_headers: HeaderPolicy
     hostname: str | None

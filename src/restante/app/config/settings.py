@@ -176,7 +176,8 @@ class Pop3Section:
     failure_delay: float = of_server("failure_delay")
     login_delay: int = of_server("login_delay")
     login_burst: int = of_server("login_burst")
-    expire_days: int | None = of_server("expire_days")
+    expire_days: int | None = bounded(None, 1, unit="days")
+    expire_user_days: int | None = bounded(None, 1, unit="days")
     utf8: bool = of_server("utf8")
     utf8_headers: Literal["internationalized", "downgrade", "refuse", "as-is"] = of_server(
         "utf8_headers"

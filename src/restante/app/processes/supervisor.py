@@ -99,10 +99,10 @@ class Supervisor:
         self._announced = False
         self._failure: str | None = None
         self._noticing: float | None = None
-        """Until when connections are still taken, monotonic; None: the server wasn't told to stop."""
+        """Until when connections are still taken, monotonic; None: it wasn't told to stop."""
         self._stopping: float | None = None
-        self._first_signal = FirstSignal()
         """Until when workers may take to end, monotonic; None: the server isn't stopping."""
+        self._first_signal = FirstSignal()
 
     def run(self, announce: Callable[[], None], retire: Callable[[], None]) -> None:
         """Serve until a signal ends it.
