@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.accounts.mysql_server import free_port
 from tests.app.support import PASSWORD, Server, restante, wait_until
+from tests.cluster.networks import Place
 from tests.needs import need
 
 ACCOUNTS = tuple(f"user{number}" for number in range(6))
@@ -35,6 +36,7 @@ development = true
 host = "{host}"
 port = {pop3}
 tls_port = "off"
+allow_plaintext = true
 failure_delay = 0
 {proxied}
 [smtp]
@@ -60,13 +62,17 @@ proxy_networks = ["127.0.0.0/8"]"""
 
 
 class Node:
-    """`restante serve` in a folder of its own; it can be stopped, killed and started again."""
+    """`restante serve` in a folder of its own; it can be stopped, killed and started again.
+
+    place: the network that it runs in.
+    """
 
     def __init__(
         self, folder: Path, name: str, *, dsn: str, schema: str, bodies: str,
         host: str = "127.0.0.1", lease: int = 5, notice: float = 0, proxied: bool = False,
-        wrapper: Sequence[str] = (),
+        place: Place | None = None,
     ) -> None:  # fmt: skip
+        self._place = place
         self.name, self.host = name, host
         self.folder = folder / name
         self.folder.mkdir()
@@ -82,7 +88,8 @@ class Node:
         )  # fmt: skip
         config.chmod(0o600)
         self._server = Server(self.folder, ports=False)
-        self._server.command = (*wrapper, *self._server.command)
+        if place is not None:
+            self._server.command = (*place.wrapper, *self._server.command)
         self._log = ""
 
     def run(self, *arguments: str) -> str:
@@ -90,6 +97,12 @@ class Node:
         done = restante(*arguments, cwd=self.folder)
         assert done.returncode == 0, (done.stdout + done.stderr).decode()
         return done.stdout.decode()
+
+    @property
+    def place(self) -> Place:
+        """Where it runs."""
+        assert self._place is not None
+        return self._place
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
