@@ -8,12 +8,16 @@ import poplib
 import signal
 import smtplib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from restante.app.config.load import load
+from restante.app.console.maildrops import Maildrops, NotThere
 from tests.app.conftest import Call
 from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
 from tests.conftest import Authority
@@ -150,6 +154,53 @@ def test_commands_put_mail_into_the_store(folder: Path, kind: Kind, call: Call) 
     assert call("deliver", "--to", "joe@localhost", given=b"Subject: y\n\nby a pipe\n").status == 0
     with Server(folder) as server:
         assert mail(server) == [b"from a file", b"by a pipe"]
+
+
+def test_the_console_looks_into_maildrops_while_sessions_have_them(
+    folder: Path, kind: Kind, call: Call
+) -> None:
+    write_config(folder, kind.text)
+    large = b"Subject: large\n\n" + b"0123456789abcde\n" * 100_000
+    for text in (b"Subject: small\nFrom: ann\n\none\n", large):
+        assert call("deliver", "--to", "joe@localhost", given=text).status == 0
+    with Server(folder) as server, closing(Maildrops(load(folder / "restante.toml").settings)) as m:
+        session = server.login()
+        joe = m.account("joe")
+        listed = m.listed(joe, 1)
+        shown = [(line.number, line.subject) for line in listed.lines]
+        assert shown == [(2, "large"), (1, "small")]
+        assert listed.lines[1].sender == "ann"
+        data, whole = m.message(joe, listed.lines[0].unique_id)
+        assert (data.replace(b"\r\n", b"\n"), whole) == (large, True)
+        blocks = m.blocks(joe, listed.lines[0].unique_id)
+        assert next(blocks).startswith(b"Subject: large")
+        blocks.close()
+        with pytest.raises(NotThere):
+            m.message(joe, "x")
+        session.quit()
+
+
+def test_readiness_is_that_of_the_database(folder: Path, database: PostgresServer) -> None:
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f"{text}[metrics]\nport = 0\n")
+
+    def ready() -> int:
+        client = HTTPConnection("127.0.0.1", server.port("metrics", "none"), timeout=20)
+        client.request("GET", "/readyz")
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    with Server(folder) as server:
+        assert ready() == 200
+        database.stop()
+        wait_until(lambda: ready() == 503, "not ready without a database")
+        with pytest.raises(smtplib.SMTPException):
+            send(server, "refused")
+        database.start()
+        wait_until(lambda: ready() == 200, "ready again")
+        send(server, "taken")
+        assert mail(server) == [b"taken"]
 
 
 def test_trying_works(folder: Path, kind: Kind) -> None:
