@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import poplib
+import re
 import signal
 import smtplib
 from collections.abc import Iterator
@@ -343,3 +344,57 @@ def test_accounts_are_managed_in_the_stores_database(
 def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
     (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
     assert 'needs store.kind = "postgres"' in call("check-config").err
+
+
+def bad_start(folder: Path, text: str) -> str:
+    """What a server says that doesn't start."""
+    write_config(folder, text)
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", "--workers", "2", cwd=folder)
+    said = done.stderr.decode()
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert "geheim" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("restante:", "restante:geheim", "password authentication failed"),
+        ("/postgres", "/nowhere", "does not exist"),
+        ("localhost:", "localhost:1", "can't be kept: PostgreSQL:"),
+    ],
+)
+def test_a_wrong_address_of_the_database_is_told_at_the_start(
+    folder: Path, database: PostgresServer, old: str, new: str, told: str
+) -> None:
+    dsn = database.dsn.replace(old, new)
+    text = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
+    assert told in bad_start(folder, text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("bucket", "nowhere", "no such bucket"),
+        ("secret_key", "geheim", "secret key isn't that"),
+        ("endpoint", "http://127.0.0.1:1", "nobody listens there"),
+    ],
+)
+def test_a_wrong_bucket_is_told_at_the_start(
+    folder: Path, database: PostgresServer, radosgw: Radosgw, wrong: tuple[str, str, str]
+) -> None:
+    key, value, told = wrong
+    where = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', in_bucket(radosgw))
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}{where}'
+    assert told in bad_start(folder, text)
+
+
+def test_a_shared_folder_that_isnt_mounted_is_told_at_the_start(
+    folder: Path, database: PostgresServer
+) -> None:
+    (folder / "bodies").write_text("a file in its place")
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f'{text}[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n')
+    done = restante("check-config", cwd=folder)
+    assert b"isn't a folder that this user can write to" in done.stderr
