@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from restante.accounts.account import Quota
+from restante.accounts.account import Account, Quota
 from restante.app.config.settings import Settings, StoreSection, revealed
 from restante.app.files import make_private_folder
 from restante.calls import finished
 from restante.stores.blobs.contract import Blobs
-from restante.stores.contract import Answer, Store
+from restante.stores.contract import Answer, Store, StoreError, Usage
 from restante.stores.maildir.store import Maildir
 
 T = TypeVar("T")
@@ -127,6 +127,30 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.aclose()
+
+
+def usages(settings: Settings, accounts: Sequence[Account]) -> list[Usage | None]:
+    """What each account's maildrop holds; None where the store can't tell."""
+    if settings.store.kind == "maildir" and not settings.mail_folder.is_dir():
+        return [Usage(0, 0)] * len(accounts)  # and none is made
+    if settings.store.kind == "sqlite" and not settings.mail_file.exists():
+        return [Usage(0, 0)] * len(accounts)
+
+    async def ask() -> list[Usage | None]:
+        store = make_store(settings)
+        found: list[Usage | None] = []
+        try:
+            for account in accounts:
+                try:
+                    usage: Usage = await answered(store.usage(account))
+                    found.append(usage)
+                except StoreError:
+                    found.append(None)
+        finally:
+            await store.aclose()
+        return found
+
+    return asyncio.run(ask())
 
 
 async def answered(answer: Answer[T]) -> T:

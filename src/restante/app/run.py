@@ -171,11 +171,12 @@ async def _serve(
         if console is not None:
             watching = asyncio.get_running_loop().create_task(console.watch())
         await stopping.wait()
+        _tell_systemd("STOPPING=1")
+        await service.give_notice()
     finally:
         if watching is not None and console is not None:
             watching.cancel()
             console.stop()
-        _tell_systemd("STOPPING=1")
         await service.close()
         await answers.close()
         if thread is not None:

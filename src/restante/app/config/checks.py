@@ -319,6 +319,15 @@ def _is_too_long(path: Path) -> bool:
     return len(os.fsencode(path)) > MAX_SOCKET_PATH
 
 
+def _unlisted(settings: Settings) -> Iterator[Finding]:
+    """Mail can be expired of accounts alone that are known without their logging in."""
+    others = [k for k in settings.accounts.kinds if k not in ("sqlite", "static", "passwd-file")]
+    for key in ("expire_days", "expire_user_days"):
+        if getattr(settings.pop3, key) is not None and others:
+            kinds = ", ".join(others)
+            yield f"pop3.{key}", f"no mail is removed: accounts of kind {kinds} can't be listed"
+
+
 def _history(settings: Settings) -> Iterator[Finding]:
     """What stands where the history is to be."""
     file = settings.history_file
@@ -645,5 +654,6 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_idle_mail, True),
     (_history, True),
     (_expired, True),
+    (_unlisted, True),
     (_exposed, True),
 )

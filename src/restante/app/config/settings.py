@@ -132,6 +132,8 @@ def table(kind: type[Any]) -> Any:
 class ServerSection:
     hostname: str = described("", 'a host name; "" is the machine\'s own', _check_host_name)
     data: Path = described(Path("data"), FOLDER)
+    notice_seconds: float = bounded(0.0, 0, 3600, unit="seconds")
+    finish_seconds: float = of_server("finish_seconds")
     drain_seconds: float = of_server("drain_seconds")
     workers: Workers = described(
         "auto", 'a whole number from 1 to 1024, or "auto"', _or_number("auto", 1, 1024)
@@ -174,7 +176,8 @@ class Pop3Section:
     failure_delay: float = of_server("failure_delay")
     login_delay: int = of_server("login_delay")
     login_burst: int = of_server("login_burst")
-    expire_days: int | None = of_server("expire_days")
+    expire_days: int | None = bounded(None, 1, unit="days")
+    expire_user_days: int | None = bounded(None, 1, unit="days")
     utf8: bool = of_server("utf8")
     utf8_headers: Literal["internationalized", "downgrade", "refuse", "as-is"] = of_server(
         "utf8_headers"

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.account import Account, AccountError, Quota
 from restante.accounts.kept import ManagedAccounts
 from restante.accounts.names import NoSuchAccount
+from restante.accounts.quotas import shown_octets
 from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
 from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
@@ -25,8 +26,10 @@ from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
 from restante.app.history import read_history
+from restante.app.maildrops import usages
 from restante.app.passwords import new_password
 from restante.observing.history_file import HistoryError
+from restante.stores.room import quota_for
 
 PAGE = 100
 MAX_PASSWORD = 1024
@@ -108,8 +111,25 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
         schemes=[split_credential(each)[0] for each in account.credentials],
         expires="" if expires is None else f"{datetime.fromtimestamp(expires):%Y-%m-%d}",
         expired=expires is not None and expires < time.time(),
+        holds=_holds(console, account),
         protocols=PROTOCOLS, password=password, what=what, problem=problem,
     )  # fmt: skip
+
+
+def _holds(console: Console, account: Account) -> str:
+    """What the maildrop holds and may hold, for people."""
+    settings = console.settings
+    (usage,) = usages(settings, [account])
+    if usage is None:
+        return "can't be told now"
+    default = Quota(settings.store.quota_octets, settings.store.quota_messages)
+    quota = quota_for(account, default) or default
+    messages, octets = f"{usage.messages:,}", shown_octets(usage.octets)
+    if quota.messages:
+        messages += f" of {quota.messages:,}"
+    if quota.octets:
+        octets += f" of {shown_octets(quota.octets)}"
+    return f"{messages} messages, {octets}"
 
 
 def _path(name: str) -> str:
