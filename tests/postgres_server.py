@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
-from tests.needs import missing
+from tests.needs import missing, need
 
 USER = "restante"
 PASSWORD = "ge:heim/@#%"
@@ -106,6 +108,48 @@ def postgres(certificate: Path) -> Iterator[PostgresServer]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def pgbouncer(server: PostgresServer) -> Iterator[int]:
+    """The port of a PgBouncer in transaction mode before the server."""
+    program, port = need("pgbouncer", package="pgbouncer"), free_port()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    # Since 1.21 it can prepare statements itself on each connection; older ones don't know the key.
+    knows_statements = tuple(map(int, re.findall(r"\d+", said.stdout)[:2])) >= (1, 21)
+    with own_folder("postgres") as folder:
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            "[databases]\n"
+            f"postgres = host={server.folder} port={server.port} user={USER}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
+            "server_check_delay = 0\nserver_round_robin = 1\n"
+            + ("max_prepared_statements = 0\n" if knows_statements else "")
+        )
+        settings.chmod(0o644)
+        process = subprocess.Popen(
+            [program, "-q", str(settings)],
+            user=unprivileged("postgres"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: _answers(port))
+            yield port
+        finally:
+            process.kill()  # told to end, it waits for its clients
+            process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _programs() -> Path:
