@@ -227,26 +227,7 @@ async def test_by_anyio(pop3_server: MailServer) -> None:
     await pop3_server.wait_for_async()
 
 
-ONLY_WITH_TRIO = pytest.mark.skipif(find_spec("trio") is None, reason="only with trio")
-
-
-async def quit_by_anyio(server: MailServer) -> bytes:
-    """What a client says that knows neither asyncio nor trio: the reply to QUIT."""
-    async with await anyio.connect_tcp(server.host, server.port) as stream:
-        await stream.receive()
-        await stream.send(b"QUIT\r\n")
-        return await stream.receive()
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=ONLY_WITH_TRIO)])
-async def test_by_each_backend_of_anyio(pop3_server: MailServer, anyio_backend: str) -> None:
-    assert await quit_by_anyio(pop3_server) == b"+OK bye\r\n"
-    (session,) = await pop3_server.wait_for_async(1)
-    assert session.ended_by == "QUIT"
-
-
-@ONLY_WITH_TRIO
+@pytest.mark.skipif(find_spec("trio") is None, reason="only with trio")
 def test_a_server_within_trio() -> None:
     """It runs on its own thread, whatever event loop its client is in."""
     trio = pytest.importorskip("trio")

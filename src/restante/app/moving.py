@@ -23,7 +23,7 @@ from restante.migration.dovecot import DovecotSource
 from restante.migration.imap import ImapSource
 from restante.migration.pop3 import Pop3Source
 from restante.migration.servers import Passwords, Server, Tls, read_passwords
-from restante.migration.stores import StoreSource, shown_by_dovecot
+from restante.migration.stores import StoreSource, shown_by_courier, shown_by_dovecot
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores.contract import Store
 from restante.stores.maildir.store import Maildir
@@ -167,6 +167,9 @@ async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
     if format == "dovecot":
         assert isinstance(place.store, Maildir)
         shown = shown_by_dovecot(place.store, unique_ids or UniqueIdFormat())
+    elif format == "courier":
+        assert isinstance(place.store, Maildir)
+        shown = shown_by_courier(place.store)
     return StoreSource(place.store, place.find, place.names, name=place.name, shown=shown)
 
 

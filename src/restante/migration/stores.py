@@ -10,6 +10,7 @@ from restante.migration.contract import Source, SourceMaildrop
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import Answer, Content, Maildrop, Store, StoreError
+from restante.stores.maildir.courier import read_sizelist
 from restante.stores.maildir.dovecot import read_entries
 from restante.stores.maildir.store import Maildir
 
@@ -28,7 +29,7 @@ class StoreSource(Source):
     """What a store holds. It is looked at without a lease, so no session waits.
 
     shown: for a source whose order or unique-ids aren't the store's. Messages that it doesn't
-        know come last.
+        know come last, and wait for the last run.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class StoreSource(Source):
         found = await self._find(account)
         if found is None:
             raise StoreError("the source has no such account", temporary=False)
-        shown = () if self._shown is None else await call(self._shown, found)
+        shown = None if self._shown is None else await call(self._shown, found)
         return StoreMaildrop(await call(self._store.look, found), shown)
 
     async def accounts(self) -> Sequence[str] | None:
@@ -56,7 +57,7 @@ class StoreSource(Source):
 class StoreMaildrop(SourceMaildrop):
     """A maildrop of a store. shown: see `StoreSource`."""
 
-    def __init__(self, maildrop: Maildrop, shown: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, maildrop: Maildrop, shown: Sequence[tuple[str, str]] | None = None) -> None:
         self._maildrop = maildrop
         self.listing = there = maildrop.listing
         self._numbers: Sequence[int] = range(1, len(there) + 1)
@@ -70,6 +71,9 @@ class StoreMaildrop(SourceMaildrop):
             self.listing = Listing(unique_ids, [there.octets[n - 1] for n in self._numbers])
             pairs = zip(unique_ids, texts, strict=True)
             self.mapped = {has: text for has, text in pairs if has != text}
+        if shown is not None:
+            known = {text for _, text in shown}
+            self.waiting = {has for has in self.listing.unique_ids if has not in known}
 
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Answer[Content]:
         """The content of message `number`. Raises MessageGone, StoreError."""
@@ -100,5 +104,14 @@ def shown_by_dovecot(maildir: Maildir, unique_ids: UniqueIdFormat) -> Shown:
             )
             for entry in entries
         ]
+
+    return shown
+
+
+def shown_by_courier(maildir: Maildir) -> Shown:
+    """What Courier's POP3 server has shown of Maildirs."""
+
+    def shown(account: Account) -> Sequence[tuple[str, str]]:
+        return [(has, has) for has in read_sizelist(str(maildir.folder(account))).values()]
 
     return shown

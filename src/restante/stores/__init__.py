@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from restante.stores.contract import (
         Answer,
         CommitFailed,
+        Committed,
         Content,
         Incoming,
         Lease,
@@ -63,9 +64,9 @@ _HOMES = {
     "blobs.folder": "FolderBlobs",
     "blobs.s3": "S3Blobs",
     "contract": (
-        "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
-        " UniqueIdTaken Usage"
+        "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
+        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
+        " Store StoreError UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
@@ -90,6 +91,7 @@ __all__ = [
     "Blobs",
     "CachedBlobs",
     "CommitFailed",
+    "Committed",
     "Content",
     "FolderBlobs",
     "Incoming",

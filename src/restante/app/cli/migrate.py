@@ -111,6 +111,13 @@ def migrate(
         int,
         Option("--max-octets", help="Of the largest message that is moved.", metavar="NUMBER"),
     ] = DEFAULT_MAX_OCTETS,
+    last: Annotated[
+        bool,
+        Option(
+            "--last",
+            help="The source's server is stopped: move what it gave no unique-ids, too.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, Option("--report", help="File for a report as JSON.", metavar="FILE")
     ] = None,
@@ -164,6 +171,7 @@ def migrate(
                 settings,
                 names or (),
                 parallel=parallel,
+                last=last,
                 check=check or check_bodies,
                 bodies=check_bodies,
             )
@@ -187,6 +195,7 @@ class _Work:
     settings: Settings | None
     names: Sequence[str]
     parallel: int
+    last: bool
     check: bool
     bodies: bool
 
@@ -204,6 +213,7 @@ class _Work:
                 destination=to.name,
                 parallel=self.parallel,
                 max_octets=self.source.max_octets,
+                last=self.last,
                 watcher=watcher,
             )
             if self.check:
@@ -306,4 +316,6 @@ def _summary(report: Report) -> str:
     text = f"{count}: {report.total('moved')} messages moved, {report.total('moved_octets')} octets"
     if report.total("there"):
         text += f"; {report.total('there')} were there already"
+    if waiting := report.total("waiting"):
+        text += f"; {waiting} wait: stop the source's server, and run this again with --last"
     return f"{text}; {bad} not complete: see above" if bad else text

@@ -12,7 +12,7 @@ import os
 import re
 
 from restante.stores.maildir.dovecot import MAX_LINES, MAX_UIDLIST
-from restante.stores.maildir.file_names import base_name
+from restante.stores.maildir.file_names import base_name, own_unique_id
 from restante.stores.maildir.files import read_lines
 
 SIZELIST_FILE = "courierpop3dsizelist"
@@ -34,8 +34,8 @@ def read_sizelist(folder: str) -> dict[str, str]:
         return {}
     unique_ids = {}
     for line in lines:
-        if (found := _LINE.fullmatch(line)) and int(found[2]):
-            number, validity = int(found[2]), int(found[3])
+        if found := _LINE.fullmatch(line):
+            base, number, validity = base_name(os.fsdecode(found[1])), int(found[2]), int(found[3])
             unique_id = f"UID{number}-{validity}" if validity else f"UID{number}"
-            unique_ids[base_name(os.fsdecode(found[1]))] = unique_id
+            unique_ids[base] = unique_id if number else own_unique_id(base)
     return unique_ids

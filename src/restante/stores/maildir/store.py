@@ -1,8 +1,8 @@
 """Maildrops as Maildirs: a folder each, a file for every message.
 
 Other programs may deliver into the same folders and read from them at the same time
-(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing: it reads
-new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
+(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing that stays: it
+reads new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
 for itself are files named `restante.…` beside new/, cur/ and tmp/.
 """
 

@@ -14,6 +14,8 @@ from restante.accounts.connections import Connection
 from restante.stores.contract import StoreError
 from restante.stores.postgres.database import Database
 
+STATUS_SECONDS = 10.0
+
 UPGRADE_SECONDS = 600.0
 """How long all steps together may take."""
 
@@ -97,6 +99,27 @@ async def upgrade(
         return await database.use(work)
     finally:
         await database.aclose()
+
+
+async def status(
+    dsn: str,
+    *,
+    password: str | None = None,
+    schema: str = "restante",
+    tls: ssl.SSLContext | None = None,
+) -> tuple[int, Sequence[str]]:
+    """The number of the last step that was taken, 0 if none was; the names of those to be taken.
+
+    Changes nothing. Raises StoreError.
+    """
+    database = Database(
+        dsn, password=password, schema=schema, max_connections=1, timeout=STATUS_SECONDS, tls=tls
+    )
+    try:
+        version = await database.use(lambda connection: _version(database, connection))
+    finally:
+        await database.aclose()
+    return version, [step.name for step in steps() if step.number > version]
 
 
 async def _take(database: Database, connection: Connection) -> Sequence[str]:

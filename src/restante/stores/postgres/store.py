@@ -19,6 +19,7 @@ from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_un
 from restante.stores.blobs.compression import Encoding, compressed, decoded
 from restante.stores.blobs.contract import BlobDamaged, Blobs
 from restante.stores.contract import (
+    Committed,
     Content,
     Incoming,
     Lease,
@@ -176,6 +177,17 @@ class PostgresStore(Store):
             raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
         return PostgresIncoming(self, account, UniqueId(unique_id), pinned=True, arrived=arrived)
 
+    async def commit(self, incomings: Sequence[Incoming], together: bool) -> Sequence[Committed]:
+        """Put messages into their maildrops, in one transaction. Raises StoreError."""
+        ours = cast("Sequence[PostgresIncoming]", incomings)
+        try:
+            for incoming in ours:
+                incoming.draft.finish()
+            return await self._deliver(ours, together=together)
+        finally:
+            for incoming in ours:
+                incoming.abort()
+
     async def admit(self, account: Account, octets: int = 0) -> None:
         """Raise OverQuota if the maildrop has no room for so many octets."""
         quota = quota_for(account, self.quota)
@@ -311,27 +323,29 @@ class PostgresStore(Store):
 
     async def _deliver(
         self, incomings: Sequence[PostgresIncoming], *, together: bool
-    ) -> list[UniqueId | Exception]:
+    ) -> list[Committed]:
         """Put messages into their maildrops, in one transaction. Raises StoreError."""
+        results: dict[PostgresIncoming, UniqueId | Exception] = {}
         for _ in range(TRIES):
-            for incoming in incomings:
+            left = [each for each in incomings if each not in results]
+            for incoming in left:
                 if incoming.body is None:
                     await self._have_body(incoming)
-            rows = await self._rows(
-                statements.DELIVER, *map(list, zip(*map(self._columns, incomings), strict=True)),
-                together,
-            )  # fmt: skip
+            columns = map(list, zip(*map(self._columns, left), strict=True))
+            rows = await self._rows(statements.DELIVER, *columns, together)
             if not rows[0]["have_bodies"]:
-                await self._begin_again(incomings)
-            elif any(row["maildrop"] is None for row in rows):
-                names = [each.account.maildrop_name for each in incomings]
+                await self._begin_again(left)
+                continue
+            for incoming, row in zip(left, rows, strict=True):
+                result = self._result(incoming, row)
+                if result is not None:
+                    results[incoming] = result
+            failed = any(isinstance(result, Exception) for result in results.values())
+            if len(results) == len(incomings) or (together and failed):
+                return [results.get(each) for each in incomings]
+            if any(row["maildrop"] is None for row in rows):
+                names = [each.account.maildrop_name for each in left]
                 await self._rows(statements.MAKE_MAILDROPS, names)
-            else:
-                results = [self._result(*pair) for pair in zip(incomings, rows, strict=True)]
-                failed = any(isinstance(result, Exception) for result in results)
-                if None not in results or (together and failed):
-                    other = StoreError("another recipient's copy failed")
-                    return [other if result is None else result for result in results]
         raise StoreError("PostgreSQL: no delivery, as others change the same rows all the time")
 
     def _columns(self, incoming: PostgresIncoming) -> Sequence[Any]:
@@ -349,7 +363,7 @@ class PostgresStore(Store):
             return unique_id
         if row["known"] and not row["same"]:
             return UniqueIdTaken(f"maildrop {name!r} has, or had, unique-id {unique_id!r}")
-        if row["fits"]:
+        if row["fits"] or row["maildrop"] is None:
             return None
         quota, octets = quota_for(incoming.account, self.quota), incoming.draft.facts.octets
         never = quota is not None and bool(quota.octets) and octets > (quota.octets or 0)
@@ -565,13 +579,10 @@ class PostgresIncoming(Incoming):
 
     async def commit(self) -> UniqueId:
         """Put the message into the maildrop. Raises OverQuota, UniqueIdTaken, StoreError."""
-        self.draft.finish()
-        try:
-            [result] = await self._store._deliver([self], together=True)
-        finally:
-            self.abort()
+        [result] = await self._store.commit([self], together=True)
         if isinstance(result, Exception):
             raise result
+        assert result is not None
         return result
 
     def abort(self) -> None:
