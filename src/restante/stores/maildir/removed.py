@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restante.stores.maildir.files import Folder, make_folder
+from restante.stores.maildir.size_file import counted_size
 
 REMOVED_FOLDER = "restante.removed"
 
@@ -97,6 +98,23 @@ def names_resting(folder: str) -> list[str]:
     with suppress(OSError), Folder(f"{folder}/{REMOVED_FOLDER}") as removed:
         return [each.name for each in resting(removed)]
     return []
+
+
+def put_back(removed: Folder, target: Folder, each: Resting) -> int | None:
+    """Move a message to where it lay. Gives the octets that it counts for.
+
+    None if another message has come there meanwhile, or a crash had left it in both places.
+    Raises FileNotFoundError when it doesn't rest any more, OSError.
+    """
+    about = removed.stat(each.file)
+    try:
+        removed.move_to(each.file, target, each.name)
+    except FileExistsError:
+        there = target.stat(each.name)
+        if (there.st_dev, there.st_ino) == (about.st_dev, about.st_ino):
+            removed.unlink(each.file)
+        return None
+    return counted_size(each.name, about.st_size)
 
 
 def forget(folder: str, before: int) -> int:

@@ -1,8 +1,8 @@
 """Maildrops as Maildirs: a folder each, a file for every message.
 
 Other programs may deliver into the same folders and read from them at the same time
-(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing: it reads
-new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
+(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing that stays: it
+reads new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
 for itself are files named `restante.…` beside new/, cur/ and tmp/.
 """
 
@@ -55,7 +55,13 @@ from restante.stores.maildir.lease import LOCK_FILE, FolderLease, Unleased, lock
 from restante.stores.maildir.location import Place, refuse_if_case_is_ignored
 from restante.stores.maildir.open_maildir import OpenedMaildir
 from restante.stores.maildir.pins import pins_stamp, read_pins, write_pins
-from restante.stores.maildir.removed import REMOVED_FOLDER, forget, names_resting, resting
+from restante.stores.maildir.removed import (
+    REMOVED_FOLDER,
+    forget,
+    names_resting,
+    put_back,
+    resting,
+)
 from restante.stores.maildir.restored import Arrivals, UsedIds
 from restante.stores.maildir.scan import (
     READ_IN_PLACE,
@@ -66,7 +72,6 @@ from restante.stores.maildir.scan import (
     made_folder_times,
     make_maildir,
 )
-from restante.stores.maildir.size_file import counted_size
 from restante.stores.maildir.snapshot import Snapshot
 from restante.stores.maildir.steps import Steps, begun, to_the_end
 from restante.stores.maildir.unique_ids import name_new
@@ -495,10 +500,10 @@ class Maildir(Store):
                 for each in list(resting(there)):
                     if each.removed < since:
                         continue
-                    with suppress(FileNotFoundError, FileExistsError):
-                        octets += counted_size(each.name, there.stat(each.file).st_size)
-                        there.move_to(each.file, subs.here(each.in_cur), each.name)
-                        count += 1
+                    with suppress(FileNotFoundError):
+                        if (size := put_back(there, subs.here(each.in_cur), each)) is not None:
+                            octets += size
+                            count += 1
                 if self.fsync and count:
                     subs.here(0).sync()
                     subs.here(1).sync()
