@@ -8,8 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_interface
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,10 +22,15 @@ PASSWORD = "ge:heim/@#%"
 
 
 class PostgresServer:
-    """A server over `folder`, which speaks TLS to those who want it, and scram for passwords."""
+    """A server over `folder`, which speaks TLS to those who want it, and scram for passwords.
 
-    def __init__(self, folder: Path, certificate: Path) -> None:
+    networks: from which clients may come, by the server's address in each, such as
+        `10.0.0.1/30`; besides this machine.
+    """
+
+    def __init__(self, folder: Path, certificate: Path, networks: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._networks = networks
         self.port = free_port()
         self._programs = _programs()
         self._as = unprivileged("postgres")
@@ -44,6 +50,9 @@ class PostgresServer:
             "initdb", "-D", self.folder / "data", "-U", USER, "--pwfile", secret, "--no-sync",
             "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8",
         )  # fmt: skip
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            for network in self._networks:
+                rules.write(f"host all all {ip_interface(network).network} scram-sha-256\n")
         key = self.folder / "data" / "server.pem"
         shutil.copy(self._certificate, key)
         key.chmod(0o600)
@@ -52,11 +61,12 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        hosts = ",".join(["localhost", *(each.split("/")[0] for each in self._networks)])
         self._process = subprocess.Popen(
             [
                 self._programs / "postgres", "-D", "data", "-p", str(self.port),
                 "-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off",
-                "-c", "listen_addresses=localhost", "-c", "max_connections=40",
+                "-c", f"listen_addresses={hosts}", "-c", "max_connections=40",
                 "-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.pem",
             ],
             cwd=self.folder,
@@ -98,10 +108,10 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(certificate: Path) -> Iterator[PostgresServer]:
+def postgres(certificate: Path, networks: Sequence[str] = ()) -> Iterator[PostgresServer]:
     """A running server; the file holds its certificate and key."""
     with own_folder("postgres") as folder:
-        server = PostgresServer(folder, certificate)
+        server = PostgresServer(folder, certificate, networks)
         server.prepare()
         try:
             server.start()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,6 +44,20 @@ def restante(
         timeout=60,
         check=False,
     )
+
+
+def python_for(user: int) -> str | None:
+    """A Python that this user, too, can start with our sources; None if there is none."""
+    for each in (sys.executable, "/usr/bin/python3"):
+        with suppress(OSError):
+            done = subprocess.run(
+                [each, "-c", "import restante.app.cli.user"],
+                user=user, group=user, extra_groups=[],
+                env=environment(), cwd="/", capture_output=True, check=False,
+            )  # fmt: skip
+            if not done.returncode:
+                return each
+    return None
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
@@ -78,7 +93,7 @@ class Server:
     ) -> None:
         self.folder = folder
         self.env = env
-        self.command = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
+        self.command: tuple[str, ...] = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
         self.arguments: Sequence[str] = arguments
         if ports:
             names = ("--pop3-port", "--pop3s-port", "--smtp-port", "--lmtp-port")

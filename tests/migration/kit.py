@@ -114,8 +114,12 @@ def found(*names: str) -> Callable[[str], Any]:
 
 
 def move(source: Source, store: Store, *names: str, **options: Any) -> Report:
-    """Move accounts, joe if none is named; without long pauses."""
-    migration = Migration(source, store, found(), **{"pause": 0.001, **options})
+    """Move accounts, joe if none is named; without long pauses.
+
+    find: a name that the destination has beside the usual ones.
+    """
+    find = found(*NAMES, options.pop("find", "joe"))
+    migration = Migration(source, store, find, **{"pause": 0.001, **options})
     return asyncio.run(migration.move(names or ["joe"]))
 
 

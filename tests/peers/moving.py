@@ -97,12 +97,13 @@ class Move:
                 more=more.format(folder=folder),
             )
         )
-        self._program("doveconf", f'exec {need("doveconf", package="dovecot-core")}'
+        self.program("doveconf", f'exec {need("doveconf", package="dovecot-core")}'
                       f' -c {folder}/dovecot.conf "$@"')  # fmt: skip
-        self._program("restante", f"exec {COMMAND[0]} -c '{COMMAND[2]}' \"$@\"")
+        self.program("restante", f"exec {COMMAND[0]} -c '{COMMAND[2]}' \"$@\"")
         self._running: subprocess.Popen[bytes] | None = None
 
-    def _program(self, name: str, text: str) -> None:
+    def program(self, name: str, text: str) -> None:
+        """Make a program that commands of the page find first."""
         program = self.folder / "bin" / name
         program.write_text(f"#!/bin/sh\n{text}\n")
         program.chmod(0o755)

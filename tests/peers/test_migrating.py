@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import ClassVar
 import pytest
 
 from restante.testing.authority import Authority
+from tests.app.support import COMMAND, python_for
 from tests.needs import need
 from tests.peers.moving import NOBODY, Move, hashed, moved, run_page
 
@@ -148,6 +150,8 @@ def fill(moving: House, count: int) -> None:
         os.chown(path, NOBODY, NOBODY)
 
 
+OTHER_PYTHON = "import sys; sys.modules['cryptography'] = None; "
+
 CONFIG = "--config /etc/restante/restante.toml"
 DOVECOT = "--from 'maildir:/srv/mail/{domain}/{user}' --from-format dovecot"
 BACK = "'maildir:/srv/back/{domain}/{user}'"
@@ -246,3 +250,24 @@ def test_mail_that_dovecot_has_not_seen_waits_for_the_last_run() -> None:
         shown = migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --last")
         assert "1 messages moved" in shown
         migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --check-bodies")
+
+
+def test_root_calls_dovecot_s_tools_and_works_as_the_owner_of_the_data() -> None:
+    with house("mdbox") as moving:
+        srv = moving.folder / "srv" / "mail"
+        srv.mkdir(parents=True)
+        os.chown(srv, NOBODY, NOBODY)
+        save = ["doveadm", "-c", "dovecot.conf", "save", "-u", "joe@example.org"]
+        subprocess.run(save, input=message(1), cwd=moving.folder, check=True)
+        data = moving.folder / "var" / "lib" / "restante"
+        os.chown(data, NOBODY, NOBODY)
+        python = python_for(NOBODY)
+        if python is None:
+            pytest.skip("only where other users than root may read Python and the sources")
+        # The system's library may be older than the one that we need.
+        program = COMMAND[2] if python == sys.executable else OTHER_PYTHON + COMMAND[2]
+        moving.program("restante", f'exec {python} -c "{program}" "$@"')
+        shown = migrate(moving, f"--from dovecot: {CONFIG} joe@example.org --report report.json")
+        assert "1 message moved" in shown
+        assert {path.stat().st_uid for path in data.rglob("*")} == {NOBODY}
+        assert (moving.folder / "report.json").stat().st_uid == 0

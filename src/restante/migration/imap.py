@@ -231,6 +231,8 @@ class ImapMaildrop(SourceMaildrop):
         """Log out. Harmless when repeated."""
         with suppress(imaplib.IMAP4.error, OSError):
             self._imap.logout()
+        with suppress(OSError):  # which it leaves open when the server doesn't answer
+            self._imap.shutdown()
 
 
 def _bytes(row: object) -> bytes:
