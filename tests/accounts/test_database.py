@@ -18,9 +18,9 @@ from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.rights import Rights
 from restante.testing.contracts import AccountStoreContract
 from tests.accounts.mysql_server import free_port
-from tests.accounts.postgres_server import PostgresServer, postgres
 from tests.conftest import Authority
 from tests.needs import only_cpython
+from tests.postgres_server import PostgresServer, postgres
 
 pytestmark = [only_cpython, pytest.mark.usefixtures("cheap_hashes")]
 

@@ -16,10 +16,10 @@ import pytest
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.postgres import PostgresAccounts
 from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
-from tests.accounts.postgres_server import PASSWORD, USER, PostgresServer, postgres
 from tests.accounts.sql_contract import BY_NAME, JOE, SCHEMA, Server, SqlContract
 from tests.conftest import Authority
 from tests.needs import need, only_cpython
+from tests.postgres_server import PASSWORD, USER, PostgresServer, postgres
 
 pytestmark = only_cpython
 

@@ -65,13 +65,19 @@ def client_context() -> ssl.SSLContext:
 class Server:
     """`restante serve` in `folder`, on ports of the system's choosing.
 
-    prelude: run in its process before anything else.
+    prelude: run in its process before anything else. env: its environment, if not ours.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, ports: bool = True, prelude: str = "pass"
+        self,
+        folder: Path,
+        *arguments: str,
+        ports: bool = True,
+        prelude: str = "pass",
+        env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self.env = env
         self.command = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
         self.arguments: Sequence[str] = arguments
         if ports:
@@ -90,7 +96,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
-                env=environment(),
+                env=self.env or environment(),
             )
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the start")
         assert self.process.poll() is None, self.log.read_text()

@@ -7,13 +7,18 @@ import os
 import poplib
 import signal
 import smtplib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.app.conftest import Call
-from tests.app.support import Server, restante, wait_until, write_config
+from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
+from tests.conftest import Authority
+from tests.postgres_server import PostgresServer, postgres
+from tests.stores.blobs.radosgw import Radosgw
 
 unix = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
 
@@ -26,10 +31,50 @@ class Kind:
     text: str
 
 
-@pytest.fixture(params=["maildir", "sqlite"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each store in turn."""
-    return Kind(request.param, f'[store]\nkind = "{request.param}"\n')
+@pytest.fixture(scope="module")
+def database(authority: Authority) -> Iterator[PostgresServer]:
+    """A PostgreSQL."""
+    with postgres(authority.certificate.files()[0]) as running:
+        yield running
+
+
+_numbers = count()
+
+
+@pytest.fixture(params=["maildir", "sqlite", "postgres", "postgres-folder", "postgres-s3"])
+def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
+    """Each store in turn, in PostgreSQL with each place of the bodies."""
+    name, _, bodies = request.param.partition("-")
+    text = f'[store]\nkind = "{name}"\n'
+    if name != "postgres":
+        return Kind(request.param, text)
+    text += tables(request.getfixturevalue("database"), folder)
+    if bodies == "folder":
+        text += '[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n'
+    elif bodies == "s3":
+        text += in_bucket(request.getfixturevalue("radosgw"))
+    return Kind(request.param, text)
+
+
+def tables(database: PostgresServer, folder: Path) -> str:
+    """Make tables in a schema of their own; gives what the configuration says of them."""
+    text = (
+        f'[store.postgres]\ndsn = "{database.dsn}"\nschema = "app_{next(_numbers)}"\n'
+        "lease_seconds = 5\n"
+    )
+    write_config(folder, f'[store]\nkind = "postgres"\n{text}')
+    done = restante("db", "upgrade", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return text
+
+
+def in_bucket(server: Radosgw) -> str:
+    """What the configuration says of a new bucket for bodies."""
+    return (
+        '[store.bodies]\nkind = "s3"\n[store.bodies.s3]\n'
+        f'bucket = "{server.make_bucket()}"\nendpoint = "{server.endpoint}"\n'
+        f'access_key = "{server.user.access_key}"\nsecret_key = "{server.user.secret_key}"\n'
+    )
 
 
 def send(server: Server, text: str, to: str = "joe@localhost") -> None:
@@ -129,7 +174,7 @@ def test_a_server_whose_mail_cant_be_kept_doesnt_start_and_says_why(
 
 
 def test_the_server_collects_by_itself(folder: Path) -> None:
-    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = 0.01\n')
+    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = 0.01\nundelete_days = 0\n')
     with Server(folder, "--workers", "2") as server:
         send(server, "one")
         client = server.login()
@@ -166,3 +211,84 @@ def test_what_has_no_effect_is_told(folder: Path, call: Call) -> None:
     assert "is a folder; allowed: the path of a file" in call("check-config").err
     write_config(folder, "[store]\ncollect_minutes = 0\n")
     assert 'allowed: minutes from 0.01 to 10080, or "off"' in call("check-config").err
+
+
+def test_tables_are_made_and_brought_up_to_date(
+    folder: Path, database: PostgresServer, call: Call
+) -> None:
+    where = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{database.dsn}"\n'
+    write_config(folder, f'{where}schema = "upgraded"\n')
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"run `restante db upgrade`" in done.stderr
+    asked = call("db", "status")
+    assert (asked.status, asked.out.splitlines()[0]) == (1, "schema upgraded: step 0 of 2")
+    assert "0001_mail: works" in call("db", "upgrade", "--dry-run").out
+    assert call("db", "status").status == 1
+    assert call("db", "upgrade").out == "0001_mail: done\n0002_accounts: done\n"
+    assert call("db", "upgrade").out == "the tables are up to date\n"
+    assert call("db", "status").status == 0
+    database.execute("INSERT INTO upgraded.steps (number, name) VALUES (9999, 'later')")
+    assert "a newer version" in call("db", "status").err
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"a newer one" in done.stderr
+
+
+def test_tables_are_only_of_postgresql(folder: Path, call: Call) -> None:
+    write_config(folder)
+    assert "store.kind" in call("db", "status").err
+    write_config(folder, '[store]\nkind = "postgres"\n')
+    assert "store.postgres.dsn: is missing" in call("db", "upgrade").err
+    assert "store.postgres.dsn is missing" in call("check-config").err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('bodies.kind = "folder"', "store.bodies.folder.path is missing"),
+        ('bodies.kind = "s3"', "store.bodies.s3.bucket is missing"),
+        ('bodies.folder.path = "x"', "store.bodies.folder: has no effect; allowed: with store.bo"),
+        ("cache.folder = 'x'", "store.cache: has no effect"),
+        (
+            "cache.max_octets = 2000000\nbodies.kind = 'folder'",
+            "store.cache.max_octets = 2000000: has no effect",
+        ),
+        ('postgres.schema = "a-b"', 'store.postgres.schema = "a-b": allowed: 1 to 63 of a-z'),
+        (
+            'postgres.leases = "snapshot"\npostgres.lease_seconds = 9',
+            "lease_seconds = 9.0: has no effect",
+        ),
+    ],
+)
+def test_what_doesnt_fit_is_told(folder: Path, call: Call, text: str, told: str) -> None:
+    dsn = "postgresql://x@127.0.0.1/x"
+    write_config(folder, f'[store]\nkind = "postgres"\npostgres.dsn = "{dsn}"\n{text}\n')
+    assert told in call("check-config").err
+
+
+def test_accounts_are_managed_in_the_stores_database(
+    folder: Path, database: PostgresServer, call: Call
+) -> None:
+    write_config(folder)
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    (folder / "restante.toml").write_text(
+        f'[accounts]\nkind = "database"\n[tls]\ndevelopment = true\n{text}'
+    )
+    assert call("user", "list").err == "no accounts\n"
+    added = call("user", "add", "joe", "--password-stdin", given=f"{PASSWORD}\n".encode())
+    assert added.status == 0, added.err
+    with Server(folder, "--workers", "2") as server:
+        send(server, "one")
+        assert mail(server) == [b"one"]
+        (other,) = call("user", "app-password", "add", "joe", "phone").out.splitlines()
+        server.login("joe", other).quit()
+        assert call("user", "disable", "joe").status == 0
+        with pytest.raises(poplib.error_proto):
+            server.login()
+    assert "joe" in call("user", "list").out
+
+
+def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
+    (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
+    assert 'needs store.kind = "postgres"' in call("check-config").err

@@ -14,10 +14,13 @@ import tempfile
 import threading
 import unittest
 import warnings
+from contextlib import suppress
 from email.message import EmailMessage
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anyio
 import pytest
 
 from restante import Certificate
@@ -222,6 +225,47 @@ async def test_by_pytest_asyncio(pop3_server: MailServer) -> None:
 async def test_by_anyio(pop3_server: MailServer) -> None:
     assert (await talk(pop3_server, "QUIT"))[-1].startswith("+OK")
     await pop3_server.wait_for_async()
+
+
+ONLY_WITH_TRIO = pytest.mark.skipif(find_spec("trio") is None, reason="only with trio")
+
+
+async def quit_by_anyio(server: MailServer) -> bytes:
+    """What a client says that knows neither asyncio nor trio: the reply to QUIT."""
+    async with await anyio.connect_tcp(server.host, server.port) as stream:
+        await stream.receive()
+        await stream.send(b"QUIT\r\n")
+        return await stream.receive()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", pytest.param("trio", marks=ONLY_WITH_TRIO)])
+async def test_by_each_backend_of_anyio(pop3_server: MailServer, anyio_backend: str) -> None:
+    assert await quit_by_anyio(pop3_server) == b"+OK bye\r\n"
+    (session,) = await pop3_server.wait_for_async(1)
+    assert session.ended_by == "QUIT"
+
+
+@ONLY_WITH_TRIO
+def test_a_server_within_trio() -> None:
+    """It runs on its own thread, whatever event loop its client is in."""
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        async with MailServer(accounts={"joe": "secret"}) as server:
+            server.accounts["joe"].add(ONE)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.accounts["joe"].wait_until_empty_async)
+                async with await anyio.connect_tcp(server.host, server.port) as stream:
+                    await stream.send(b"USER joe\r\nPASS secret\r\nDELE 1\r\nQUIT\r\n")
+                    with suppress(anyio.EndOfStream):
+                        while await stream.receive():
+                            pass
+            assert (await server.wait_for_async(1))[0].deleted != []
+        with pytest.raises(TimeoutError, match="1 of 5 sessions"):
+            await server.wait_for_async(5, timeout=0.01)
+
+    trio.run(main)
 
 
 class ByUnittest(unittest.TestCase):

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from restante.accounts.account import Account, Quota
-from restante.app.config.settings import Settings
+from restante.app.config.settings import Settings, StoreSection, revealed
 from restante.app.files import make_private_folder
 from restante.calls import finished
+from restante.stores.blobs.contract import Blobs
 from restante.stores.contract import Answer, Store, StoreError, Usage
 from restante.stores.maildir.store import Maildir
 
@@ -43,20 +44,75 @@ def make_store(settings: Settings) -> Store:
             from restante.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - not for others
 
             return SqliteStore(settings.mail_file, **shared)
+        case "postgres":
+            from restante.stores.postgres.store import PostgresStore  # noqa: PLC0415 - an extra
+
+            section = given.postgres
+            if not section.dsn.text:
+                raise ValueError("store.postgres.dsn is missing")
+            mine = {**revealed(section), "node": section.node or None}
+            return PostgresStore(**mine, bodies=_make_blobs(given), **shared)
 
 
-def folder_of_mail(settings: Settings) -> Path:
-    """The folder of this machine that mail is written to."""
-    if settings.store.kind == "sqlite":
-        return settings.mail_file.parent
-    return settings.mail_folder
+def _make_blobs(given: StoreSection) -> Blobs | None:
+    """Where bodies lie; None: in the database, beside the rest."""
+    blobs: Blobs
+    match given.bodies.kind:
+        case "folder":
+            from restante.stores.blobs.folder import FolderBlobs  # noqa: PLC0415 - not for others
+
+            if given.bodies.folder.path is None:
+                raise ValueError("store.bodies.folder.path is missing")
+            blobs = FolderBlobs(given.bodies.folder.path)
+        case "s3":
+            from restante.stores.blobs.s3 import S3Blobs  # noqa: PLC0415 - an extra
+
+            if not given.bodies.s3.bucket:
+                raise ValueError("store.bodies.s3.bucket is missing")
+            blobs = S3Blobs(**revealed(given.bodies.s3))
+        case "postgres":
+            return None
+    if given.cache.folder is None:
+        return blobs
+    from restante.stores.blobs.cached import CachedBlobs  # noqa: PLC0415 - not for others
+
+    return CachedBlobs(blobs, given.cache.folder, given.cache.max_octets)
+
+
+def folder_of_mail(settings: Settings) -> Path | None:
+    """The folder of this machine that mail is written to; None: it isn't kept on this machine."""
+    match settings.store.kind:
+        case "maildir":
+            return settings.mail_folder
+        case "sqlite":
+            return settings.mail_file.parent
+        case "postgres":
+            bodies = settings.store.bodies
+            return bodies.folder.path if bodies.kind == "folder" else None
 
 
 def shown_place(settings: Settings) -> str:
     """Where mail is kept, for people."""
-    if settings.store.kind == "sqlite":
-        return str(settings.mail_file)
-    return str(settings.mail_folder)
+    match settings.store.kind:
+        case "maildir":
+            return str(settings.mail_folder)
+        case "sqlite":
+            return str(settings.mail_file)
+        case "postgres":
+            bodies = settings.store.bodies
+            where = {
+                "postgres": "",
+                "folder": f", bodies in {bodies.folder.path}",
+                "s3": f", bodies in the bucket {bodies.s3.bucket}",
+            }
+            return f"PostgreSQL{where[bodies.kind]}"
+
+
+def make_folder_of_mail(settings: Settings) -> None:
+    """Make the folder of this machine that mail is written to. Raises OSError."""
+    folder = folder_of_mail(settings)
+    if folder is not None:
+        make_private_folder(folder)
 
 
 @asynccontextmanager
@@ -65,7 +121,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 
     Raises as `make_store` does, and OSError.
     """
-    make_private_folder(folder_of_mail(settings))
+    make_folder_of_mail(settings)
     store = make_store(settings)
     try:
         yield store

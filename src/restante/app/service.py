@@ -106,6 +106,8 @@ class Service:
             self.tracing = Tracing(self.pop3, provider=self._provider)
         self.reloads = 0
         """How often the configuration was read again."""
+        self.is_stopping = False
+        """Whether it was told to stop."""
         mail_observers: list[DeliveryObserver] = [AccessLog()]
         mail_observers += [
             each.deliveries for each in (self.metrics, self.tracing) if each is not None
@@ -302,8 +304,17 @@ class Service:
         except login.HeldOff:
             raise HeldOff from None
 
+    async def give_notice(self) -> None:
+        """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""
+        self.is_stopping = True
+        await asyncio.sleep(self.settings.server.notice_seconds)
+
     async def close(self) -> None:
-        """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
+        """Refuse what is new, finish what is in flight, and end.
+
+        Sessions may go on for `finish_seconds`, and replies in flight for `drain_seconds` more.
+        """
+        self.is_stopping = True
         for task in self._watchers:
             task.cancel()
         self._watchers.clear()

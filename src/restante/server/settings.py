@@ -54,7 +54,8 @@ class Settings:
     utf8: announce UTF8 (RFC 6856). utf8_headers: see `restante.protocol.policy.Policy`.
     hostname: this server's name in APOP timestamps and challenges; None asks the system.
     max_connections: open at once; the next is refused with `[SYS/TEMP]`.
-    drain_seconds: how long `stop` lets replies in flight take.
+    finish_seconds: how long `stop` lets sessions go on, of which no new ones begin.
+    drain_seconds: how long it lets replies in flight take after that.
 
     Raises TypeError for a value of a wrong type and ValueError for one that isn't allowed. Both
     name the setting, its value and what is allowed.
@@ -87,6 +88,7 @@ class Settings:
     utf8_headers: HeaderPolicy = "internationalized"
     hostname: str | None = described(None, A_HOST_NAME, check_host_name)
     max_connections: int = bounded(10_000, 1)
+    finish_seconds: float = bounded(0.0, 0, unit="seconds")
     drain_seconds: float = bounded(10.0, 0, unit="seconds")
 
     def __post_init__(self) -> None:
@@ -136,4 +138,5 @@ class SettingsGiven(TypedDict, total=False):
     utf8_headers: HeaderPolicy
     hostname: str | None
     max_connections: int
+    finish_seconds: float
     drain_seconds: float

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from restante.stores.contract import (
         Answer,
         CommitFailed,
+        Committed,
         Content,
         Incoming,
         Lease,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from restante.stores.memory import (
         MemoryStore,
     )
+    from restante.stores.postgres.store import (
+        PostgresStore,
+    )
     from restante.stores.sqlite.store import (
         SqliteStore,
     )
@@ -60,12 +64,13 @@ _HOMES = {
     "blobs.folder": "FolderBlobs",
     "blobs.s3": "S3Blobs",
     "contract": (
-        "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source Store StoreError"
-        " UniqueIdTaken Usage"
+        "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
+        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
+        " Store StoreError UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
+    "postgres.store": "PostgresStore",
     "sqlite.store": "SqliteStore",
 }
 
@@ -86,6 +91,7 @@ __all__ = [
     "Blobs",
     "CachedBlobs",
     "CommitFailed",
+    "Committed",
     "Content",
     "FolderBlobs",
     "Incoming",
@@ -101,6 +107,7 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "PostgresStore",
     "Removed",
     "S3Blobs",
     "Source",

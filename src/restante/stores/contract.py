@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from inspect import isawaitable
 from typing import (
     Any,
     BinaryIO,
@@ -22,10 +23,12 @@ from typing import (
     NamedTuple,
     TypeAlias,
     TypeVar,
+    cast,
 )
 
 from restante.accounts.account import Account, Quota
-from restante.calls import OnThread
+from restante.calls import OnThread, finished, in_task
+from restante.contained import call_contained
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
 
@@ -275,6 +278,52 @@ class Incoming(ABC):
         """Forget the message. Harmless after `commit` and when repeated."""
 
 
+Committed: TypeAlias = UniqueId | Exception | None
+"""A message's unique-id, or why it isn't there; None: given up because another one failed."""
+
+
+def _commit_each(incomings: Iterator[Incoming], together: bool, done: list[Committed]) -> Any:
+    """Commit one after the other, on a thread, up to the first one that is to be awaited."""
+    for incoming in incomings:
+        if _is_given_up(together, done):
+            done.append(None)
+            continue
+        try:
+            answer = finished(call_contained(incoming.commit))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+            continue
+        if isawaitable(answer):
+            return _await_each(answer, incomings, together, done)
+        done.append(cast("UniqueId", answer))
+    return done
+
+
+async def _await_each(
+    answer: Awaitable[UniqueId] | None,
+    incomings: Iterator[Incoming],
+    together: bool,
+    done: list[Committed],
+) -> Sequence[Committed]:
+    while answer is not None:
+        try:
+            done.append(await in_task(answer))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+        answer = None
+        for incoming in incomings:
+            if not _is_given_up(together, done):
+                answer = cast("Awaitable[UniqueId]", incoming.commit())
+                break
+            done.append(None)
+    return done
+
+
+def _is_given_up(together: bool, done: Sequence[Committed]) -> bool:
+    """Whether one has failed and nobody has a copy yet, so that nobody is to have one."""
+    return together and bool(done) and not any(isinstance(each, str) for each in done)
+
+
 class Store(ABC):
     """The full store: it opens maildrops itself, with snapshots and leases.
 
@@ -327,6 +376,16 @@ class Store(ABC):
         Raises StoreError.
         """
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
+
+    def commit(self, incomings: Sequence[Incoming], together: bool) -> Answer[Sequence[Committed]]:
+        """Put messages of this store's `receive` or `restore` into their maildrops, durably.
+
+        Gives for each its unique-id, or what `Incoming.commit` would raise. together: all or
+        none, as far as the store can; None for those that were given up because another failed.
+        By default they are put there one after the other, and with `together` none is once the
+        first has failed. A plain one is called on a thread. Raises StoreError when none is there.
+        """
+        return OnThread(_commit_each, iter(incomings), together, [])
 
     def restore(
         self, account: Account, unique_id: str, *, arrived: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Condition
@@ -43,8 +44,13 @@ class Changes:
         return bool(condition())
 
     async def wait_async(self, condition: Callable[[], object], seconds: float) -> bool:
-        """The same for a coroutine: the event loop goes on meanwhile."""
-        loop = asyncio.get_running_loop()
+        """The same for a coroutine of asyncio or trio: its event loop goes on meanwhile."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if (trio := sys.modules.get("trio")) is None:
+                raise
+            return bool(await trio.to_thread.run_sync(self.wait, condition, seconds))
         changed = asyncio.Event()
 
         def wake() -> None:

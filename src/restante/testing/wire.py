@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from restante.protocol.errors import Pop3Error
 from restante.server.client import ClientSession
@@ -79,7 +79,14 @@ class Hold:
     alone: Callable[[], None] | None = None
 
 
-Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Nothing is sent. reached: called when all before it has left."""
+
+    reached: Callable[[], None]
+
+
+Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold | Mark
 """A step of sending: octets, each item by itself, or something that happens between octets."""
 
 Part: TypeAlias = Literal["head", "body", "end"]
@@ -88,8 +95,10 @@ Part: TypeAlias = Literal["head", "body", "end"]
 class Shaper:
     """Changes one reply on its way out: takes its parts in order and gives what is sent instead.
 
-    This one changes nothing.
+    This one changes nothing. replaces: what is sent isn't the reply any more.
     """
+
+    replaces: ClassVar[bool] = False
 
     def head(self, line: bytes) -> Iterable[Act]:
         """The status line, CRLF included."""
@@ -153,6 +162,12 @@ class Tap:
 
     def sent(self, wire: Wire, data: bytes) -> None:
         """The client is sent these octets, after everything that has become of them."""
+
+    def replied(self, wire: Wire, occasion: Occasion, itself: bool) -> None:
+        """A multi-line reply has left, down to its terminator.
+
+        itself: whether it is the server's reply, however changed, and no other in its place.
+        """
 
     def ended(self, wire: Wire) -> None:
         """The connection has ended."""
@@ -346,23 +361,38 @@ class Wire(SocketTransport):
         if self._silent or self._lost:
             return
         untouched: list[bytes] = []  # what nobody changes goes out as the server writes it
+        ended: list[Occasion] = []  # replies in there
         for occasion, part, octets in self._framer.feed(bytes(data)):
             held = list(self._held)
             shapers = occasion.shapers if occasion is not None else ()
+            whole = part == "end" and octets and occasion
             if not shapers and not held:
                 untouched.append(octets)
+                if whole:
+                    ended.append(whole)
                 continue
             if untouched:
-                self.put([b"".join(untouched)])
-                untouched.clear()
+                self._put_untouched(untouched, ended)
             self.put(shaped(shapers, part, octets) if shapers else [octets])
+            if whole and not self._silent and not self._lost:
+                self.put([Mark(partial(self._replied, whole))])
             if part == "end":
                 for each in held:
                     self._release(*each)
             if self._silent:
                 return
         if untouched:
-            self.put([b"".join(untouched)])
+            self._put_untouched(untouched, ended)
+
+    def _put_untouched(self, untouched: list[bytes], ended: list[Occasion]) -> None:
+        self.put([b"".join(untouched), *(Mark(partial(self._replied, each)) for each in ended)])
+        untouched.clear()
+        ended.clear()
+
+    def _replied(self, occasion: Occasion) -> None:
+        itself = not any(each.replaces for each in occasion.shapers)
+        for tap in self._wiring.taps:
+            tap.replied(self, occasion, itself)
 
     def put(self, acts: Iterable[Act]) -> None:
         """Do these steps after those that wait."""
@@ -384,6 +414,8 @@ class Wire(SocketTransport):
             elif isinstance(act, Wait):
                 loop = asyncio.get_running_loop()
                 self._timer_of_acts = loop.call_later(act.seconds, self._go_on, act.gather)
+            elif isinstance(act, Mark):
+                act.reached()
             else:
                 self._end(act)
                 return
@@ -402,11 +434,16 @@ class Wire(SocketTransport):
         self._timer_of_acts = None
         if gather:
             together = []
-            while self._acts and isinstance(self._acts[0], bytes | Wait):
+            marks = []
+            while self._acts and isinstance(self._acts[0], bytes | Wait | Mark):
                 act = self._acts.popleft()
                 if isinstance(act, bytes):
                     together.append(act)
+                elif isinstance(act, Mark):
+                    marks.append(act)
             self._send(b"".join(together))
+            for mark in marks:
+                mark.reached()
         self._run()
 
     def _all_sent(self) -> None:

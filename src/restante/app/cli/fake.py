@@ -295,7 +295,10 @@ class _Events:
 
     def watch(self) -> None:
         """Tell what happens in the sessions of POP3."""
-        from restante.app.cli.fake_events import Watcher  # noqa: PLC0415
+        from restante.app.cli.fake_events import Departures, Watcher  # noqa: PLC0415
+        from restante.testing.wire import wiring_of  # noqa: PLC0415
 
         if self._file is not None:
-            self._server.pop3.observe(Watcher(self.tell))
+            watcher = Watcher(self.tell)
+            self._server.pop3.observe(watcher)
+            wiring_of(self._server.pop3).taps.append(Departures(watcher))

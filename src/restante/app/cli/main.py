@@ -42,6 +42,7 @@ COMMANDS = Group(
         "undelete": Lazy(
             f"{_HERE}.undelete:undelete", "Put back what was removed from a maildrop lately."
         ),
+        "db": Lazy(f"{_HERE}.db:db", "The tables of a store in PostgreSQL."),
         "leases": Lazy(
             f"{_HERE}.store:leases", "Which maildrops sessions have, and taking one away."
         ),

@@ -11,12 +11,12 @@ from getpass import getpass
 from typing import Annotated, TypeAlias
 
 from restante.accounts.account import Account, Quota
+from restante.accounts.kept import ManagedAccounts
 from restante.accounts.names import NoSuchAccount
 from restante.accounts.quotas import octets_of
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
-from restante.accounts.sqlite import SqliteAccounts
-from restante.app.accounts import make_sqlite_accounts, make_static_accounts
+from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
 from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
@@ -30,7 +30,6 @@ from restante.app.cli.options import (
 from restante.app.cli.output import print_table
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError, Problem
-from restante.app.files import make_private_folder
 from restante.app.logs import one_line
 from restante.app.maildrops import usages
 from restante.app.passwords import new_password
@@ -75,12 +74,14 @@ _HEADINGS = (
 
 
 @contextmanager
-def _accounts(loaded: Loaded) -> Iterator[SqliteAccounts]:
-    if "sqlite" not in loaded.settings.accounts.kinds:
-        text = 'only accounts of kind "sqlite" are changed here; static ones in accounts.static'
+def _accounts(loaded: Loaded) -> Iterator[ManagedAccounts]:
+    if managed_kind(loaded.settings) is None:
+        text = (
+            'only accounts of kind "sqlite" or "database" are changed here;'
+            " static ones in accounts.static"
+        )
         raise ConfigError([Problem(loaded.place("accounts.kind"), "accounts.kind", "", text)])
-    make_private_folder(loaded.settings.accounts_file.parent)
-    with make_sqlite_accounts(loaded.settings) as accounts:
+    with managed_accounts(loaded.settings) as accounts:
         yield accounts
 
 
@@ -296,11 +297,11 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
     found: list[Account] = []
     if "static" in settings.accounts.kinds:
         found += make_static_accounts(settings).list()
-    if "sqlite" in settings.accounts.kinds:
-        if not settings.accounts_file.exists():
+    if (kind := managed_kind(settings)) is not None:
+        if kind == "sqlite" and not settings.accounts_file.exists():
             complain(f"there are no accounts yet in {settings.accounts_file}")
             raise Exit(FAILED)
-        with make_sqlite_accounts(settings) as accounts:
+        with managed_accounts(settings) as accounts:
             found += accounts.list()
     elif "static" not in settings.accounts.kinds:
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
