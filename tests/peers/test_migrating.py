@@ -291,11 +291,11 @@ def test_mail_that_dovecot_has_not_seen_waits_for_the_last_run() -> None:
         assert "1 wait: stop the source's server" in shown
         unique_ids(moving)  # now Dovecot has seen it
         shown = migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org")
-        assert "1 messages moved" in shown
+        assert "1 message moved" in shown
         moving.stop()
         moving.deliver(5)
         shown = migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --last")
-        assert "1 messages moved" in shown
+        assert "1 message moved" in shown
         migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --check-bodies")
 
 
