@@ -89,7 +89,13 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--observers",
         action="store_true",
-        help="only compare polls that metrics or traces watch with polls that nobody watches",
+        help="only compare polls that are watched with polls that nobody watches, without sockets",
+    )
+    add(
+        "--watched",
+        action="store_true",
+        help="only compare servers with history, metrics, console or traces with one that nobody"
+        " watches, round by round",
     )
     add("--by-function", action="store_true", help="with --count: of each function, too")
     return found
@@ -100,15 +106,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     asked = parser()
     options = asked.parse_args(arguments)
     quick = options.quick
-    paired = bool(options.against or options.handler)
+    paired = bool(options.against or options.handler or options.watched)
     options.rounds = options.rounds or (6 if quick or paired else 5)
     options.held = (100 if quick else 10_000) if options.held is None else options.held
     options.servers = list(options.servers or (QUICK_SERVERS if quick else DEFAULT_SERVERS))
     special = () if paired else ("held",) if quick else SPECIAL
     every = [*(scenario.name for scenario in SCENARIOS), *special]
-    options.chosen = options.scenarios or (pairs.SHORT if options.handler else every)
+    short = options.handler or options.watched
+    options.chosen = options.scenarios or (pairs.SHORT if short else every)
     try:
-        if paired:
+        if options.watched:
+            from benchmarks import observers  # noqa: PLC0415 - needs libraries of extras
+
+            options.servers = observers.watched_servers()
+        elif paired:
             options.servers = list(pairs.pair(options.against, handler=options.handler))
         options.servers += map(_further, options.peer)
     except ValueError as error:
@@ -152,7 +163,11 @@ def violations(results: Results) -> list[str]:
 def show(results: Results, options: argparse.Namespace) -> None:
     """Print what was measured."""
     form = report.as_markdown if options.markdown else report.columns
-    if options.against or options.handler:
+    if options.watched:
+        from benchmarks import observers  # noqa: PLC0415 - needs libraries of extras
+
+        print(form(observers.ratios(results)))
+    elif options.against or options.handler:
         print(form(pairs.table(results)))
     else:
         print(report.tables(results, markdown=options.markdown))
@@ -184,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(results, options)
     print(f"\nPython: {python_build.told(results['build'])}")
     print(f"load: {results['generator']}; results in {path}")
-    if not options.against and not options.handler:
+    if not options.against and not options.handler and not options.watched:
         charts.draw(results, path.with_suffix(""))
     wrong = violations(results)
     for line in wrong:

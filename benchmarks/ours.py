@@ -50,9 +50,9 @@ kind = "static"
 """
 
 
-def configuration(ground: Ground, folder: Path, *, workers: bool) -> str:
+def configuration(ground: Ground, folder: Path, *, workers: bool, further: str = "") -> str:
     """Only places, ports, accounts and the number of workers; and limits, where a scenario
-    is about more connections than are allowed otherwise."""
+    is about more connections than are allowed otherwise. further: sections to be added."""
     text = _SERVE.format(
         folder=folder,
         certificate=ground.certificate,
@@ -61,14 +61,18 @@ def configuration(ground: Ground, folder: Path, *, workers: bool) -> str:
         workers=f"workers = {ground.workers}" if workers else "",
         limits=f"max_connections = {ground.connections}" if ground.connections else "",
     )
-    return text + "".join(f'{name} = "{word}"\n' for name, word in ground.accounts.items())
+    text += "".join(f'{name} = "{word}"\n' for name, word in ground.accounts.items())
+    return text + further
 
 
-def start_restante(sources: Path, way: str, ground: Ground, folder: Path, log: Path) -> Started:
-    """`restante serve` as it comes. sources: of which checkout. Raises Unavailable."""
+def start_restante(
+    sources: Path, way: str, ground: Ground, folder: Path, log: Path, *, further: str = ""
+) -> Started:
+    """`restante serve` as it comes. sources: of which checkout. further: sections that its
+    configuration has, too. Raises Unavailable."""
     if ground.workers > 1 and not can_have_workers(sources):
         raise Unavailable("this version has no --workers")
-    return start_with(command(way), ground, folder, log, sources)
+    return start_with(command(way), ground, folder, log, sources, further=further)
 
 
 def command(way: str) -> tuple[str, ...]:
@@ -121,12 +125,19 @@ def pypy_version() -> str:
 
 
 def start_with(
-    command: Sequence[object], ground: Ground, folder: Path, log: Path, sources: Path = HERE
+    command: Sequence[object],
+    ground: Ground,
+    folder: Path,
+    log: Path,
+    sources: Path = HERE,
+    *,
+    further: str = "",
 ) -> Started:
     """`command` is what runs `restante`; it gets the arguments."""
     config, ready = folder / "restante.toml", folder / "ready.json"
     ready.unlink(missing_ok=True)
-    config.write_text(configuration(ground, folder, workers=can_have_workers(sources)))
+    workers = can_have_workers(sources)
+    config.write_text(configuration(ground, folder, workers=workers, further=further))
     config.chmod(0o600)
     arguments = ("serve", "--config", config, "--ready-file", ready)
     process = start((*command, *arguments), ground.core, log, environment(sources))

@@ -77,7 +77,7 @@ def table(results: Results) -> list[list[str]]:
                 results["titles"].get(name, name),
                 *(number(each["cpu_us"]) for each in figures),
                 f"{median(ratios):.2f}",
-                *(f"{low:.2f} to {high:.2f}" for low, high in (_half(ratios), _ends(ratios))),
+                *(f"{low:.2f} to {high:.2f}" for low, high in (half(ratios), _ends(ratios))),
                 f"{min(before) / min(now):.2f}",
                 *(number(each["p99_ms"]) for each in figures),
             ]
@@ -85,7 +85,7 @@ def table(results: Results) -> list[list[str]]:
     return rows
 
 
-def _half(values: Sequence[float]) -> tuple[float, float]:
+def half(values: Sequence[float]) -> tuple[float, float]:
     """The bounds of the half of them that is in the middle."""
     if len(values) < 2:
         return _ends(values)

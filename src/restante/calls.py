@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from inspect import CO_COROUTINE
 from math import inf
@@ -194,6 +194,22 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - the question is whether it is async
     )
+
+
+def check_arguments(function: Callable[..., Any], what: str, arguments: Sequence[str]) -> None:
+    """Raise TypeError for a function that can't be called with arguments of these names.
+
+    what: which function it is, for the error.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # some built-in functions don't tell
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        expected = f"({', '.join(arguments)})"
+        raise TypeError(f"{what} is called with {expected}, but takes {signature}") from None
 
 
 # Coroutines

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from restante import MemoryStore, Pop3Server
 from restante.accounts import ldap_client
+from restante.accounts.account import Quota
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.ldap import LdapAccounts
 from tests.accounts.slapd import SEARCHER, SEARCHER_PASSWORD, SUFFIX, Slapd
@@ -186,22 +187,28 @@ async def test_the_filter_says_who_may(settings_for: dict[str, Any]) -> None:
 @pytest.mark.asyncio
 async def test_parts_of_an_account(slapd: Slapd, settings_for: dict[str, Any]) -> None:
     slapd.person(
-        "cid", "x", employeeType="false", title="Box7", ou=["POP3", "smtp"], l=["192.0.2.0/24"]
-    )
+        "cid", "x", employeeType="false", title="Box7", ou=["POP3", "smtp"], l=["192.0.2.0/24"],
+        roomNumber="1G", departmentNumber="30",
+    )  # fmt: skip
+    slapd.person("eve", "x", roomNumber="lots")
     slapd.person("dan", "x", employeeType="perhaps")
     attributes = {
         **{"name": "uid", "maildrop": "title", "disabled": "employeeType"},
         **{"protocols": "ou", "networks": "l"},
+        **{"quota_octets": "roomNumber", "expire_days": "departmentNumber"},
     }
     async with opened(settings_for, attributes=attributes) as accounts:
         cid = await found(accounts, "cid")
         assert (cid.maildrop, cid.disabled, cid.email) == ("Box7", False, "")
         assert (cid.protocols, cid.networks) == (frozenset({"pop3", "smtp"}), ("192.0.2.0/24",))
+        assert (cid.quota, cid.expire_days) == (Quota(octets=2**30), 30)
         assert (await found(accounts, "bob")).disabled is True
         joe = await found(accounts, "joe")
         assert (joe.disabled, joe.protocols, joe.maildrop) == (False, None, None)
         with pytest.raises(AccountError, match="disabled is neither"):
             await accounts.lookup("dan")
+        with pytest.raises(AccountError, match="quota_octets: no size"):
+            await accounts.lookup("eve")
 
 
 @pytest.mark.asyncio

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from restante import MemoryStore
 from restante.accounts import passwd_file
+from restante.accounts.account import Quota
 from restante.accounts.contract import (
     Account,
     AccountError,
@@ -198,6 +199,40 @@ class TestExtraFields:
         account = one(path, "joe:{PLAIN}a::::::allow_nets=local,192.0.2.1")
         assert account.networks == ("192.0.2.1/32",)
         assert account.protocols is None
+
+    @pytest.mark.parametrize(
+        ("extra", "quota"),
+        [
+            ("userdb_quota_rule=*:storage=1G", Quota(octets=2**30)),
+            ("userdb_quota_rule=*:storage=10", Quota(octets=10 * 1024)),
+            ("userdb_quota_rule=*:bytes=10:messages=7", Quota(10, 7)),
+            ("quota_octets=5M quota_messages=0", Quota(5 * 2**20, 0)),
+            ("userdb_quota_rule=*:messages=7 quota_messages=8", Quota(messages=8)),
+        ],
+    )
+    def test_a_quota(self, path: Path, extra: str, quota: Quota) -> None:
+        account = one(path, f"joe:{{PLAIN}}a::::::{extra} expire_days=90")
+        assert (account.quota, account.expire_days) == (quota, 90)
+
+    @pytest.mark.parametrize(
+        "extra",
+        [
+            "userdb_quota_rule=Trash:storage=+100M",
+            "userdb_quota_rule=*:storage=10%",
+            "userdb_quota_rule=*:ignore",
+            "userdb_quota_rule",
+            "quota_octets=lots",
+            "quota_messages=-1",
+            "expire_days=1.5",
+        ],
+    )
+    def test_a_limit_that_cannot_be_read_is_noted_and_none(
+        self, path: Path, caplog: pytest.LogCaptureFixture, extra: str
+    ) -> None:
+        account = one(path, f"joe:{{PLAIN}}a::::::{extra}")
+        assert (account.quota, account.expire_days) == (None, None)
+        (warning,) = warnings(caplog)
+        assert warning.startswith(f"{path}:1: {extra.partition('=')[0]}: ")
 
     @pytest.mark.parametrize("extra", ["nologin", "nologin=y", "a=b nologin"])
     def test_nologin_gets_mail_only(self, path: Path, extra: str) -> None:

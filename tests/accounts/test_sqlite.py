@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from restante.accounts import sqlite as module
-from restante.accounts import sqlite_file, sqlite_schema
+from restante.accounts import kept, sqlite_file, sqlite_schema
+from restante.accounts.account import Quota
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.rights import Rights
@@ -257,7 +257,7 @@ class TestTrouble:
         def fail(*arguments: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(module, "_store", fail)
+        monkeypatch.setattr(kept.AccountTables, "_store", fail)
         with pytest.raises(AccountError, match="disk"):
             store.set_password("joe", "new")
         with pytest.raises(AccountError, match="disk"):
@@ -340,7 +340,7 @@ class Manager:
     """Another process that manages the same accounts."""
 
     def __init__(self, path: Path) -> None:
-        source = Path(module.__file__).parents[2]
+        source = Path(kept.__file__).parents[2]
         self.process = subprocess.Popen(
             [sys.executable, "-c", MANAGE, str(path)],
             stdin=subprocess.PIPE,
@@ -429,7 +429,14 @@ def test_waiting_for_another_process_is_no_error(store: SqliteAccounts, path: Pa
 
 
 class TestRights:
-    RIGHTS = Rights(frozenset({"pop3"}), ("192.0.2.0/24", "2001:db8::/32"), 1e9, True)
+    RIGHTS = Rights(
+        frozenset({"pop3"}),
+        ("192.0.2.0/24", "2001:db8::/32"),
+        1e9,
+        True,
+        Quota(octets=10**12, messages=0),
+        365,
+    )
 
     def test_are_found_as_they_were_given(self, store: SqliteAccounts) -> None:
         added = store.add("joe", "geheim", rights=self.RIGHTS)
@@ -442,13 +449,18 @@ class TestRights:
         assert Rights.of(found) == Rights()
 
     @pytest.mark.parametrize(
-        "rights", [Rights(frozenset({"imap"})), Rights(networks=("192.0.2.1/24",))]
+        "rights",
+        [
+            Rights(frozenset({"imap"})),
+            Rights(networks=("192.0.2.1/24",)),
+            Rights(expire_days=-1),
+        ],
     )
     def test_what_makes_no_sense_is_refused(self, store: SqliteAccounts, rights: Rights) -> None:
-        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1"):
+        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1|expire_days=-1"):
             store.add("joe", "geheim", rights=rights)
         store.add("joe", "geheim")
-        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1"):
+        with pytest.raises(ValueError, match=r"imap|192\.0\.2\.1|expire_days=-1"):
             store.set_rights("joe", rights)
         with pytest.raises(NoSuchAccount):
             store.set_rights("ann", Rights())

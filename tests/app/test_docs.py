@@ -21,8 +21,8 @@ from tests.app.support import COMMAND, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 OURS = (
-    "authentication.md", "client-settings.md", "configuration.md", "explaining.md", "observing.md",
-    "operating.md", "moving-from-dovecot.md",
+    "authentication.md", "client-settings.md", "configuration.md", "console.md", "explaining.md",
+    "observing.md", "operating.md", "moving-from-dovecot.md",
 )  # fmt: skip
 
 _SECTION = re.compile(r"^##+ \[?([a-z0-9_.]+)\]?$")

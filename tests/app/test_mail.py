@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.mail import run_safely
+from restante.observing import History
 from tests.app.conftest import Call
-from tests.app.support import COMMAND, environment, restante, write_config
+from tests.app.support import COMMAND, Server, environment, restante, wait_until, write_config
 
 
 def messages(folder: Path, account: str = "joe") -> list[bytes]:
@@ -283,3 +284,38 @@ def test_on_a_terminal_an_import_shows_octets_and_rate(folder: Path) -> None:
     os.close(ours)
     assert b"Importing" in shown
     assert b"bytes" in shown or b"kB" in shown
+
+
+def test_no_room_is_said_plainly_and_what_never_fits_is_not_tried_again(
+    folder: Path, call: Call
+) -> None:
+    limit = ("--set", "store.quota_octets=100")
+    assert call("deliver", "--to", "joe", *limit, given=b"x" * 60).status == 0
+    full = call("deliver", "--to", "joe", *limit, given=b"x" * 60)
+    assert full.status == 75
+    assert "'joe': not delivered: over quota: 62 of 100 octets used, no room for 62" in full.err
+    large = call("deliver", "--to", "joe", *limit, given=b"x" * 200)
+    assert (large.status, "over quota" in large.err) == (65, True)
+    (folder / "one.eml").write_bytes(b"Subject: x\n\n" + b"x" * 60)
+    done = call("import", "one.eml", "--account", "joe", *limit)
+    assert done.status == 1
+    assert "one.eml not imported: over quota: 62 of 100 octets used" in done.err
+
+
+def test_deliveries_and_imports_are_in_the_history(folder: Path, call: Call) -> None:
+    history = History(folder / "data" / "history.sqlite")
+    call("deliver", "--to", "joe", given=b"Subject: before\r\n\r\n")
+    assert history.deliveries() == []  # the server hasn't made the file yet
+    with Server(folder) as server:
+        server.login().quit()
+        wait_until(history.sessions, "the file")
+    call("deliver", "--to", "joe", given=b"From ann@example.com  Mon\r\nSubject: hi\r\n\r\n")
+    assert call("deliver", "--to", "nobody", given=b"x").status == 67
+    (folder / "one.eml").write_bytes(b"Subject: old\r\n\r\n")
+    assert call("import", str(folder / "one.eml"), "--account", "joe").status == 0
+    found = [(e.outcome, e.protocol, e.recipient, e.sender) for e in history.deliveries()]
+    assert found == [
+        ("delivered", "import", "joe", ""),
+        ("refused", "deliver", "nobody", ""),
+        ("delivered", "deliver", "joe", "ann@example.com"),
+    ]

@@ -268,6 +268,20 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
         client.sock.close()
 
 
+@unix
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_that_arrives_twice_is_one(folder: Path, workers: int) -> None:
+    """As `timeout` sends it, to its program and then to the program's process group."""
+    write_config(folder, f"[server]\nworkers = {workers}\n")
+    with Server(folder) as server:
+        server.login().quit()
+        for _ in range(2):
+            server.signal(signal.SIGTERM)
+            server.wait_for_log("SIGTERM: stopping")
+        assert server.process.wait(60) == 0
+        assert "second signal" not in server.log.read_text()
+
+
 @pytest.fixture
 def certified(folder: Path) -> Iterator[Server]:
     """A server with a certificate in files."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import main
 from benchmarks.counting import count
 
 from benchmarks import observers
-from restante.observing import Metrics
+from restante.observing import HistoryWriter, Metrics
 
 COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)
 
-MOST_CALLS = 28
-MOST_BYTECODES = 1000
-"""What metrics add to a poll."""
+MOST_CALLS = 26
+MOST_BYTECODES = 760
+"""What metrics, or the history, add to a poll."""
 
 
 @pytest.mark.skipif(not COUNTED, reason="only CPython 3.11 is counted")
-def test_metrics_add_little_to_a_poll() -> None:
-    alone, counted = count(), count(Metrics)
+@pytest.mark.parametrize("who", ["metrics", "history"])
+def test_who_watches_adds_little_to_a_poll(tmp_path: Path, who: str) -> None:
+    writer = HistoryWriter(tmp_path / "history.sqlite")
+    observe = {"metrics": Metrics, "history": lambda server: server.observe(writer.sessions)}[who]
+    alone, counted = count(), count(observe)
+    writer.close()
     assert counted.calls - alone.calls <= MOST_CALLS
     assert counted.bytecodes - alone.bytecodes <= MOST_BYTECODES
 
@@ -33,4 +38,4 @@ def test_the_command_compares_who_watches(
     monkeypatch.setattr(observers, "POLLS", 2)
     assert main(["--observers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["nobody", "metrics", "traces"]
+    assert [line.split()[0] for line in lines[2:]] == ["nobody", "history", "metrics", "traces"]

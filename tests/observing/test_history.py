@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from restante.accounts import sqlite_file
+from restante.accounts import Account, sqlite_file
 from restante.delivery.envelope import Envelope
 from restante.observing import History, HistoryError, HistoryWriter, history_file, history_writer
 from restante.protocol.listing import Listing
@@ -39,14 +39,14 @@ def record(
     sent: tuple[int, ...] = (),
 ) -> history_writer.EndedSession:
     """A session as an observer gives it to the thread."""
-    notes = history_writer._Notes()
-    notes.opened = opened or time.time()
+    at = opened or time.time()
+    listing = Listing(ids, [100] * len(ids))
+    notes = history_writer.EndedSession(f"s-{at}", Account(account), JOE, listing, at)
     notes.mechanism = "USER"
-    notes.listing = Listing(ids, [100] * len(ids))
-    notes.sent = [history_writer.Sent(number, None, notes.opened) for number in sent]
-    return history_writer.EndedSession(
-        f"s-{notes.opened}", account, account, JOE, False, ended, 0, len(sent), notes.opened, notes
-    )
+    notes.ended = ended
+    notes.sent = [(number, None) for number in sent]
+    notes.retrieved = len(sent)
+    return notes
 
 
 # What is written
@@ -79,6 +79,45 @@ def test_polls_that_find_nothing_new_are_one_row(watched: Watched) -> None:
     watched.put(B)
     watched.session()
     assert [each.times for each in watched.history.sessions(address=JOE)] == [1, 4]
+
+
+def test_polls_are_one_row_before_and_after_it_is_written(watched: Watched) -> None:
+    """What repeats is only counted, whether its row is in the file yet or not."""
+    watched.put(A)
+    for written in (False, True):
+        for _ in range(3):
+            client = watched.login()
+            client.stat()
+            client.quit()
+        if not written:
+            watched.written()
+    watched.written()
+    (row,) = watched.history.sessions()
+    assert (row.times, row.commands) == (6, {"USER": 1, "PASS": 1, "STAT": 1, "QUIT": 1})
+    assert sum(watched.history.rates(60).counts["sessions"]) == 6
+
+
+def test_polls_whose_row_is_gone_have_another(watched: Watched) -> None:
+    watched.session()
+    with sqlite3.connect(watched.file) as database:
+        database.execute("DELETE FROM sessions")
+    database.close()
+    watched.session()
+    watched.session()
+    (row,) = watched.history.sessions()
+    assert row.times == 2
+
+
+def test_a_session_of_many_commands(watched: Watched) -> None:
+    """Commands are told by the hundred; the row has all of them."""
+    client = watched.login()
+    for _ in range(250):
+        client.noop()
+    client.quit()
+    watched.written()
+    (row,) = watched.history.sessions()
+    assert row.commands == {"USER": 1, "PASS": 1, "NOOP": 250, "QUIT": 1}
+    assert row.greeting == "USER PASS"
 
 
 def test_sessions_are_found_by_account_address_and_time(watched: Watched) -> None:

@@ -19,8 +19,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from restante import Pop3Error
+from restante import Certificate, Listener, Pop3Error
 from restante.app import http_endpoint
+from restante.app.cert import make_certificate
 from restante.app.cli.show import SHIPPED
 from restante.app.http_endpoint import HttpAnswer, HttpEndpoint
 from restante.observing import Metrics
@@ -108,6 +109,22 @@ def test_what_goes_wrong_is_counted() -> None:
         with Client(server.port) as client:
             assert client.greeting == b"-ERR not today"
         assert sample(registry, "restante_connections_turned_away_total", reason="other") == 1
+
+
+def test_who_is_dropped_before_tls_is_counted(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    make_certificate(tmp_path / "c.pem", tmp_path / "k.pem")
+    certificate = Certificate(tmp_path / "c.pem", tmp_path / "k.pem")
+    listeners = [Listener(port=0, tls="implicit")]
+    with serving([MESSAGE], listeners=listeners, certificate=certificate) as server:
+        server.context.guard.ban("127.0.0.1", 600)
+        Metrics(server, registry=registry)
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.addresses[0][1]), 20) as client:
+                assert client.recv(1) == b""
+        assert sample(registry, "restante_connections_turned_away_total", reason="denied") == 3
+        assert sample(registry, "restante_connections_turned_away_total", reason="denied") == 3
+        assert sample(registry, "restante_connections_total") == 0
 
 
 def test_no_client_can_make_the_array_grow() -> None:
@@ -204,7 +221,12 @@ def test_a_worker_that_was_killed_loses_and_doubles_nothing(folder: Path) -> Non
         client = server.login()
         client.noop()
         before = wait_until(
-            lambda: (found := scraped(server))["restante_sessions_open"] == 1 and found, "the ends"
+            lambda: (
+                (found := scraped(server))["restante_sessions_open"] == 1
+                and found["restante_commands_total|ok|NOOP"] == 8
+                and found
+            ),
+            "the ends, and what the open session has done",
         )
         pids = children(server.process.pid)
         assert len(pids) == 2
@@ -388,17 +410,17 @@ def test_a_head_without_end_is_cut_off(endpoint: Endpoint) -> None:
     assert reply.startswith(b"HTTP/1.1 431 ") or reply == b""
 
 
-def test_silent_clients_take_no_places_for_good(endpoint: Endpoint) -> None:
+def test_silent_clients_keep_nobody_waiting(endpoint: Endpoint) -> None:
     clients = [
         socket.create_connection(endpoint.address, timeout=20)
         for _ in range(http_endpoint.MAX_OPEN + 4)
     ]
     for _ in range(http_endpoint.MAX_OPEN + 4):
         endpoint.turn()
-    endpoint.endpoint.check_timeouts(float("inf"))
     assert endpoint.say(b"GET /here HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith(
         b"HTTP/1.1 200 "
     )
+    assert [each.recv(1) for each in clients[:4]] == [b""] * 4  # who came first had to go
     for each in clients:
         each.close()
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import smtplib
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from opentelemetry import trace
@@ -16,7 +20,7 @@ from restante import MemoryStore
 from restante.accounts import Account
 from restante.delivery import AccessLog, DeliveryObservers, smtp_protocol
 from restante.observing import Tracing
-from restante.stores.memory import MemoryMaildrop
+from restante.stores.memory import MemoryIncoming, MemoryMaildrop
 from tests.app.conftest import Call
 from tests.app.support import Server, write_config
 from tests.delivery.helpers import FakeStore, Peer, intake_for, listening
@@ -154,14 +158,57 @@ async def test_deliveries(exporter: InMemorySpanExporter, provider: TracerProvid
             await peer.say("EHLO mta", "MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>")
             await peer.data(b"hello\r\n.\r\n")
             await peer.close()
-    (span,) = exporter.get_finished_spans()
-    assert span.name == "delivery"
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert set(spans) == {"smtp session", "message", "delivery"}
+    assert spans["smtp session"].parent is None
+    assert below(list(spans.values()), spans["smtp session"]) == ["message"]
+    assert below(list(spans.values()), spans["message"]) == ["delivery"]
+    span = spans["delivery"]
     assert span.attributes is not None
     assert span.attributes["restante.octets"] == 7
     assert span.attributes["network.protocol.name"] == "esmtp"
     assert span.start_time is not None
     assert span.end_time is not None
     assert 0 <= span.end_time - span.start_time < 60e9
+
+
+class Receiving(MemoryStore):
+    """A store whose library makes spans while it takes mail in, on worker threads."""
+
+    blocking = True
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def receive(self, account: Account) -> MemoryIncoming:
+        with self.tracer.start_as_current_span("store"):
+            return super().receive(account)
+
+
+@pytest.mark.asyncio
+async def test_the_store_s_spans_are_below_the_message(
+    exporter: InMemorySpanExporter, provider: TracerProvider
+) -> None:
+    with serving() as server:
+        tracing = Tracing(server, provider=provider)
+        intake = intake_for(FakeStore())
+        intake.store = Receiving(provider.get_tracer("store"))
+        intake.observer = tracing.deliveries
+        async with listening(smtp_protocol(intake), intake) as port:
+            peer = await Peer.connect(port)
+            for _ in range(2):
+                await peer.say("EHLO mta", "MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>")
+                await peer.data(b"hello\r\n.\r\n")
+            await peer.say("MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>", "DATA")
+            await peer.close()  # in the middle of a message
+    spans = list(exporter.get_finished_spans())
+    (session,) = [span for span in spans if span.name == "smtp session"]
+    assert below(spans, session) == ["message"] * 3
+    found = [below(spans, span) for span in spans if span.name == "message"]
+    assert [sorted(each) for each in found[:2]] == [["delivery", "store"]] * 2
+    assert "delivery" not in found[2]
+    assert len({span.context.trace_id for span in spans if span.context is not None}) == 1
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +232,64 @@ def test_serve_sends_spans_where_the_environment_says(
     for name in ("pop3 session", "login", "open", "commit"):
         assert f'"name": "{name}"' in printed
     assert '"service.name": "restante"' in printed
+
+
+class Collector(ThreadingHTTPServer):
+    """Takes spans by OTLP over HTTP, as a collector does."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str, str]] = []  # service, name of the span, of its parent
+        super().__init__(("127.0.0.1", 0), self._make_handler())
+
+    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415
+
+        spans = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
+                request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
+                for resource in request.resource_spans:
+                    service = {a.key: a.value.string_value for a in resource.resource.attributes}
+                    found = [span for scope in resource.scope_spans for span in scope.spans]
+                    names = {span.span_id: span.name for span in found}
+                    for span in found:
+                        parent = names.get(span.parent_span_id, "")
+                        spans.append((service["service.name"], span.name, parent))
+                self.send_response(200 if self.path == "/v1/traces" else 404)
+                self.end_headers()
+
+            def log_message(self, *said: object) -> None:
+                pass
+
+        return Handler
+
+
+def test_spans_arrive_by_otlp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporter that is used when the environment names none."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    with Collector() as collector:
+        Thread(target=collector.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{collector.server_address[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "mail")
+        write_config(folder, "[server]\nworkers = 1\n[tracing]\nenabled = true\n")
+        with Server(folder) as server:
+            server.login().quit()
+            with smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as mail:
+                mail.sendmail("ann@example.org", ["joe"], MESSAGE)
+        collector.shutdown()
+    assert sorted(collector.spans) == sorted(
+        ("mail", name, parent)
+        for name, parent in (
+            ("pop3 session", ""), ("login", "pop3 session"), ("open", "pop3 session"),
+            ("commit", "pop3 session"), ("smtp session", ""), ("message", "smtp session"),
+            ("delivery", "message"),
+        )
+    )  # fmt: skip
 
 
 def test_check_config_names_what_is_missing(

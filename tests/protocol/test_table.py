@@ -59,7 +59,7 @@ def test_replacing_keeps_states_and_capability() -> None:
     spec = table.replace("uidl", handler)
     assert (spec.states, spec.capability, spec.built_in) == (AFTER_LOGIN, "UIDL", True)
     assert spec.handler is handler
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="there is no command XNONE; there are: APOP, AUTH, "):
         table.replace("XNONE", handler)
 
 
@@ -68,7 +68,7 @@ def test_renaming_moves_a_command_and_takes_back_what_capa_said_of_it() -> None:
     spec = table.rename("TOP", "XTOP")
     assert (spec.verb, spec.built_in, spec.capability) == ("XTOP", True, None)
     assert "TOP" not in table
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="there is no command TOP"):
         table.rename("TOP", "XTOP2")
     with pytest.raises(ValueError, match="STAT"):
         table.rename("LIST", "STAT")
@@ -78,7 +78,7 @@ def test_removing() -> None:
     table = command_table()
     assert table.remove("noop").verb == "NOOP"
     assert "NOOP" not in table
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="there is no command NOOP"):
         table.remove("NOOP")
 
 
@@ -86,6 +86,17 @@ def test_removing() -> None:
 def test_what_cannot_be_a_verb(verb: str) -> None:
     with pytest.raises(ValueError, match="not a command's name"):
         command_table().add(verb, handler)
+
+
+@pytest.mark.parametrize("line", ["", "A\r\nB", "A\nB", " A", "A ", "\u00e4", "x" * 511])
+def test_what_cannot_be_a_line_of_capa(line: str) -> None:
+    with pytest.raises(ValueError, match="allowed is one line of 1 to 510 printable"):
+        command_table().add("XTWO", handler, capability=line)
+
+
+def test_a_capability_is_text() -> None:
+    with pytest.raises(TypeError, match="capability=3: it must be text"):
+        command_table().add("XTWO", handler, capability=3)  # type: ignore[arg-type]
 
 
 def test_tables_are_independent() -> None:

@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -22,7 +22,9 @@ from restante import (
     GuardSettings,
     Listener,
     Maildir,
+    MaildropStore,
     MemoryStore,
+    MessageInfo,
     Observer,
     Pop3Server,
     State,
@@ -42,6 +44,18 @@ class LooksLikeAStore:
         return []
 
     def read(self, account: Account, unique_id: str) -> bytes:
+        return b""
+
+    def delete(self, account: Account, unique_ids: object) -> None: ...
+
+
+class ReadsByNumber(MaildropStore):
+    """A method has an argument too many."""
+
+    def list(self, account: Account) -> list[MessageInfo]:
+        return []
+
+    def read(self, account: Account, number: int, unique_id: str) -> bytes:  # type: ignore[override]
         return b""
 
     def delete(self, account: Account, unique_ids: object) -> None: ...
@@ -93,6 +107,12 @@ A_STORE = "derives from restante's MaildropStore (list, read and delete) or Stor
     ("a mapping", server(store={}), TypeError, f"store is {{}} of type dict … {A_STORE}"),
     ("a class", server(store=Maildir), TypeError, "store is the class Maildir … Maildir(…)?"),
     ("of methods alone", server(store=LooksLikeAStore()), TypeError, f"LooksLike … {A_STORE}"),
+    (
+        "a method of other arguments",
+        server(store=ReadsByNumber()),
+        TypeError,
+        "the method read of ReadsByNumber is called with (account, unique_id), but takes (account:",
+    ),
 )
 def test_a_store_that_is_none(act: Call, kind: type[Exception], says: str) -> None:
     refused(act, kind, says)
@@ -396,6 +416,8 @@ def command(verb: Any, handler: Any = print, **given: Any) -> Call:
 @mistakes(
     ("an unknown event", lambda: new_server().on("retreive"), ValueError,  # type: ignore[call-overload]
      "no event 'retreive'; there are: start"),
+    ("not as a decorator", lambda: new_server().on("start", print), TypeError,  # type: ignore[call-overload]
+     'write @server.on("start") above the function, or server.on("start")(function)'),
     ("no parentheses", lambda: new_server().on(print), ValueError, "there is no event <built-in"),  # type: ignore[call-overload]
     ("no function", on("retrieve", "x"), TypeError, "handler of retrieve must be a function, not"),
     ("a generator", on("retrieve", yields), TypeError, "retrieve is a generator ('yield' in it)"),
@@ -427,3 +449,21 @@ def test_an_overridden_method_with_other_arguments_is_refused_too() -> None:
 
     with pytest.raises(TypeError, match=r"handler of delete is called with \(session, number\)"):
         new_server(kind=Ours)
+
+
+@mistakes(
+    (
+        "text",
+        lambda: MemoryStore().add("joe", cast(Any, "hi")),
+        TypeError,
+        "the message must be octets (bytes), not str; did you mean 'hi'.encode()?",
+    ),
+    (
+        "a number",
+        lambda: MemoryStore().add("joe", cast(Any, 3)),
+        TypeError,
+        "the message must be octets (bytes), not int",
+    ),
+)
+def test_a_message_that_is_none(act: Call, kind: type[Exception], says: str) -> None:
+    refused(act, kind, says)

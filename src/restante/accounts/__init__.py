@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         AccountError,
         AppPassword,
         PasswordCheck,
+        Quota,
     )
     from restante.accounts.chain import (
         Chain,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "account": "Account AccountError AppPassword PasswordCheck",
+    "account": "Account AccountError AppPassword PasswordCheck Quota",
     "chain": "Chain",
     "contract": "AccountStore",
     "kerberos": "Kerberos",
@@ -102,6 +103,7 @@ __all__ = [
     "PasswdFile",
     "PasswordCheck",
     "PostgresAccounts",
+    "Quota",
     "Rights",
     "SqliteAccounts",
     "StaticAccounts",

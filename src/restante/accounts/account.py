@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from restante.networks import parse_network
-from restante.settings_fields import check, described, items, suggest_settings
+from restante.settings_fields import bounded, check, described, items, suggest_settings
 
 
 class AccountError(Exception):
@@ -40,6 +40,36 @@ class AppPassword:
 
 @suggest_settings
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much mail a maildrop may hold.
+
+    octets: of all its messages together. messages: how many.
+    0 is no limit. None is whatever applies otherwise: to an account the store's quota, to a
+    store no limit.
+
+    Raises TypeError and ValueError for what is no whole number, 0 or more.
+    """
+
+    octets: int | None = bounded(None, 0, unit="octets")
+    messages: int | None = bounded(None, 0, unit="messages")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @classmethod
+    def of(cls, octets: int | None, messages: int | None) -> Quota | None:
+        """A quota of this, or None if neither is said."""
+        return None if octets is None and messages is None else cls(octets, messages)
+
+    def over(self, other: Quota) -> Quota:
+        """This one, with what `other` says where this one says nothing."""
+        octets = other.octets if self.octets is None else self.octets
+        messages = other.messages if self.messages is None else self.messages
+        return Quota(octets, messages)
+
+
+@suggest_settings
+@dataclass(frozen=True, slots=True)
 class Account:
     """One account.
 
@@ -60,6 +90,9 @@ class Account:
     assumed: the store has an account for every name: that there is one proves nothing, and
         only a password lets in.
     upgradable: the store may be given a better hash, if it `upgrades` them.
+    quota: how much mail its maildrop may hold; None: what the store of maildrops says.
+    expire_days: after how many days its mail is removed; 0: never; None: what the store of
+        maildrops says.
 
     Lists are made tuples, a set a frozenset. Raises TypeError for a value of a wrong type and
     ValueError for a network that is none. Both name the account, the field and what is allowed,
@@ -83,6 +116,8 @@ class Account:
     version: str = ""
     assumed: bool = False
     upgradable: bool = True
+    quota: Quota | None = described(None, "a Quota, or none")  # noqa: RUF009 - it makes a field
+    expire_days: int | None = bounded(None, 0, unit="days")
 
     def __post_init__(self) -> None:
         try:

@@ -10,11 +10,12 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from unicodedata import category, normalize
 
+from restante.accounts.account import Quota
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.ldap_client import Connection, LdapFailure, Pool, server_at
 from restante.accounts.ldap_wire import (
@@ -39,13 +40,17 @@ from restante.accounts.ldap_wire import (
     search_request,
 )
 from restante.accounts.names import is_valid_name, name_key, spellings
+from restante.accounts.quotas import count_of, octets_of
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 from restante.defaults import LDAP_ATTRIBUTES, LDAP_VERSION_ATTRIBUTES
 from restante.settings_fields import suggest_settings
 
 log = logging.getLogger("restante.accounts")
 
-_PARTS = {"name", "display_name", "email", "maildrop", "disabled", "protocols", "networks"}
+_PARTS = {
+    *("name", "display_name", "email", "maildrop", "disabled", "protocols", "networks"),
+    *("quota_octets", "quota_messages", "expire_days"),
+}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 _REFUSALS = {INVALID_CREDENTIALS, INAPPROPRIATE_AUTHENTICATION, NO_SUCH_OBJECT}
 _AD_REASON = re.compile(r"\bdata (?!52e|525)([0-9a-f]{3,4})\b")
@@ -70,7 +75,8 @@ class LdapAccounts(AccountStore):
     scope: `subtree`, `onelevel` or `base`.
     attributes: which attribute gives which part of an account: `name` (one value, or of
         several the one in the DN), `display_name`, `email`, `maildrop`, `disabled` (TRUE or
-        FALSE), `protocols` and `networks` (a value each).
+        FALSE), `protocols` and `networks` (a value each), `quota_octets` (`1500`, or `1G`),
+        `quota_messages`, `expire_days`.
     address_filter: finds whose mail it is, whether or not they may log in; `{address}`,
         `{local}` and `{domain}`.
     password_attribute: one that holds credentials, `{SCHEME}data` or a password as it is,
@@ -244,6 +250,11 @@ class LdapAccounts(AccountStore):
                 networks=tuple(values.get("networks", ())),
                 check_password=partial(self._check, entry.dn),
                 version=self._version(entry),
+                quota=Quota.of(
+                    _number(first, "quota_octets", octets_of),
+                    _number(first, "quota_messages", count_of),
+                ),
+                expire_days=_number(first, "expire_days", count_of),
             )
         except ValueError as error:
             raise LdapFailure(f"entry {entry.dn!r}: {error}") from None
@@ -310,6 +321,15 @@ class LdapAccounts(AccountStore):
             raise AccountError(f"{self._server.url}: no answer in time") from None
         except (LdapFailure, WireError) as error:
             raise AccountError(f"{self._server.url}: {error}") from error
+
+
+def _number(values: Mapping[str, str], part: str, read: Callable[[str], int]) -> int | None:
+    """Raises ValueError."""
+    text = values.get(part, "")
+    try:
+        return read(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from None
 
 
 def _can_be_right(password: str) -> bool:

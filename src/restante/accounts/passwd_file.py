@@ -11,6 +11,10 @@ Extra fields are separated by blanks; these are understood:
   there that can be read, it may log in from nowhere.
 * `nologin`: it may not log in, but gets mail. `disabled`: neither.
 * `user=other`: its maildrop is that of `other`.
+* `userdb_quota_rule=*:storage=1G:messages=1000`, as for Dovecot, or `quota_octets=1G` and
+  `quota_messages=1000`: how much mail its maildrop may hold. What can't be read is noted, and
+  says nothing.
+* `expire_days=90`: after how many days its mail is removed.
 
 All others are ignored, `nopassword` too; a line in the log names them. `home` and `mail` say
 nothing about the maildrop: where maildrops lie is the mail store's to know.
@@ -31,8 +35,10 @@ from threading import Lock
 from typing import Any, Literal, TypeAlias, TypeVar
 from unicodedata import normalize
 
+from restante.accounts.account import Quota
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import Matching, is_valid_name
+from restante.accounts.quotas import count_of, octets_of, quota_of_rule
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
 from restante.calls import OnThread
 from restante.settings_fields import suggest_settings
@@ -300,9 +306,29 @@ def _extra(fields: str, findings: _Findings, number: int) -> dict[str, Any]:
                 if not is_valid_name(value):
                     raise ValueError("user=: not a name that an account can have")
                 said["maildrop"] = normalize("NFC", value)
+            case "userdb_quota_rule" | "quota_octets" | "quota_messages" | "expire_days":
+                try:
+                    _limit(name, value, said)
+                except ValueError as error:
+                    findings.note(number, f"{name}: {error}")
             case _:
                 findings.ignored[name[:32]] += 1
     return said
+
+
+def _limit(name: str, value: str, said: dict[str, Any]) -> None:
+    """Add a limit to what was said. Raises ValueError, which doesn't quote it."""
+    match name:
+        case "userdb_quota_rule":
+            quota = quota_of_rule(value)
+        case "quota_octets":
+            quota = Quota(octets=octets_of(value))
+        case "quota_messages":
+            quota = Quota(messages=count_of(value))
+        case _:
+            said["expire_days"] = count_of(value)
+            return
+    said["quota"] = quota.over(said.get("quota", Quota()))
 
 
 def _networks(value: str, findings: _Findings, number: int) -> tuple[str, ...]:

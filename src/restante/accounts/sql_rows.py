@@ -9,7 +9,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, TypeAlias
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.accounts.names import check_address, check_name, is_valid_name
 from restante.accounts.schemes import split_credential
 
@@ -53,7 +53,8 @@ def account_of(row: Row, default_scheme: str) -> Account:
         for text in texts
         if text
     )
-    return Account(**values)
+    quota = Quota.of(values.pop("quota_octets", None), values.pop("quota_messages", None))
+    return Account(**values, quota=quota)
 
 
 def _text(value: object) -> str:
@@ -116,6 +117,15 @@ def _moment(value: object) -> float:
     return seconds
 
 
+def _count(value: object) -> int:
+    """A whole number, 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value < 0:
+        raise TypeError("no whole number, 0 or more")
+    if value != int(value):
+        raise ValueError("no whole number")
+    return int(value)
+
+
 def _truth(value: object) -> bool:
     if isinstance(value, int | Decimal):
         if value in (0, 1):
@@ -139,5 +149,8 @@ _READERS: dict[str, Callable[[object], object]] = {
     "protocols": _protocols,
     "networks": _networks,
     "expires": _moment,
+    "quota_octets": _count,
+    "quota_messages": _count,
+    "expire_days": _count,
 }
 """By column, what makes an account's value of it."""

@@ -71,6 +71,11 @@ MIGRATIONS: tuple[tuple[str | Callable[[sqlite3.Connection], None], ...], ...] =
         "CREATE INDEX credentials_by_scheme ON credentials (scheme, app)",
     ),
     (_new_keys,),
+    (
+        "ALTER TABLE accounts ADD COLUMN quota_octets INTEGER",
+        "ALTER TABLE accounts ADD COLUMN quota_messages INTEGER",
+        "ALTER TABLE accounts ADD COLUMN expire_days INTEGER",
+    ),
 )
 """The schema, step by step. `PRAGMA user_version` says how many steps were taken; a step
 that has been released is never changed."""

@@ -346,7 +346,8 @@ def text(settings: ClientSettings) -> Answer:
         rows.append(("Incoming server" if not at else "or", each.host))
         rows.append(("  Port, connection", f"{each.port}, {_CONNECTION[each.tls]}"))
     if settings.outgoing is None:
-        rows.append(("Outgoing server", "yours for sending mail: Restante sends none"))
+        rows.append(("Outgoing server", "yours for sending mail: Restante sends none."))
+        rows.append(("", "Set clients.submission_host to have it named here."))
     else:
         rows.append(("Outgoing server", settings.outgoing.host))
         connection = _CONNECTION[settings.outgoing.tls]

@@ -1,4 +1,4 @@
-"""What the first start makes: folders, a development certificate, a first account."""
+"""What the first start makes: a development certificate, a first account."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from restante.app.administrators import Administrators
 from restante.app.cert import make_certificate
 from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
-from restante.app.files import make_private_folder, write_file
+from restante.app.files import write_file
 from restante.app.guard import make_guard
+from restante.app.maildrops import prepare_store
 from restante.app.passwords import new_password
 from restante.networks import own_host_name
 
 FIRST_ACCOUNT = "me"
 FIRST_ADMINISTRATOR = "admin"
-
-
-def make_folders(settings: Settings) -> None:
-    """The data folder and the one with the mail, for their owner only. Raises OSError."""
-    make_private_folder(settings.server.data)
-    make_private_folder(settings.mail_folder)
 
 
 def make_development_certificate(settings: Settings) -> bool:
@@ -54,9 +49,14 @@ def read_secret(settings: Settings) -> bytes:
 
 
 def make_databases(settings: Settings) -> None:
-    """What several processes would make at the same moment. Raises OSError, AccountError."""
+    """What several processes would make at the same moment.
+
+    Raises OSError, AccountError, StoreError.
+    """
     read_secret(settings)
     make_guard(settings).close()
+    if settings.store.kind == "sqlite":
+        prepare_store(settings)
     if "sqlite" in settings.accounts.kinds:
         with make_sqlite_accounts(settings) as accounts:
             accounts.lookup(FIRST_ACCOUNT)

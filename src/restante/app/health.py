@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import MutableSequence
 
-from restante.app.config.settings import Settings
+from restante.calls import Caller
 from restante.observing.families import PLACES, READY_PARTS
 from restante.server.server import Pop3Server
+from restante.stores.contract import Store
 
 CHECK_SECONDS = 5.0
 """How often the parts are looked at, and how long a look may take."""
@@ -21,12 +21,17 @@ _PLACES = {part: PLACES["restante_ready", part] for part in READY_PARTS}
 
 
 class Health:
-    """Looks at storage, accounts and certificate, and writes what it finds into the metrics."""
+    """Looks at storage, accounts and certificate, and writes what it finds into the metrics.
+
+    store: the storage; call: calls its functions.
+    """
 
     def __init__(
-        self, settings: Settings, server: Pop3Server, values: MutableSequence[float]
+        self, store: Store, call: Caller, server: Pop3Server, values: MutableSequence[float]
     ) -> None:
-        self._settings = settings
+        self._store = store
+        self._call = call
+        self._checking: asyncio.Task[None] | None = None
         self._server = server
         self._values = values
 
@@ -49,14 +54,17 @@ class Health:
             self._values[_PLACES[part]] = works
 
     async def _has_storage(self) -> bool:
-        folder = self._settings.mail_folder
-        try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                return await asyncio.to_thread(
-                    lambda: folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
-                )
-        except (OSError, TimeoutError):
+        if self._checking is None:  # else the last one hangs still, and maybe a thread with it
+            self._checking = asyncio.get_running_loop().create_task(self._check())
+        done, _ = await asyncio.wait({self._checking}, timeout=CHECK_SECONDS)
+        if not done:
             return False
+        failed = self._checking.exception() is not None
+        self._checking = None
+        return not failed
+
+    async def _check(self) -> None:
+        await self._call(self._store.check)
 
     async def _has_accounts(self) -> bool:
         try:

@@ -22,7 +22,8 @@ MAX_HEAD = 8192
 """Octets of a request's head."""
 
 MAX_OPEN = 32
-"""Connections at the same time; further ones wait to be accepted."""
+"""Connections at the same time. A further one takes the place of the one that has been there
+longest, so that nobody who sends nothing keeps others from being answered."""
 
 CLIENT_SECONDS = 10.0
 """How long a client may take to ask, and to take its answer."""
@@ -72,11 +73,12 @@ class HttpEndpoint:
         self._sockets = list(sockets)
         self._answer = answer
         self._names = {name.lower().rstrip(".") for name in names} | {"localhost"}
-        self._clients: set[_Client] = set()
-        self._accepting = False
+        self._clients: dict[_Client, None] = {}
         for each in self._sockets:
             each.setblocking(False)
-        self._accept_or_pause()
+            selector.register(
+                each, selectors.EVENT_READ, lambda _, listening=each: self._accept(listening)
+            )
 
     def close(self) -> None:
         """Close all sockets. Harmless when repeated; a worker does it with its copies."""
@@ -84,7 +86,7 @@ class HttpEndpoint:
             with suppress(KeyError, ValueError, RuntimeError):  # the selector may be closed
                 self._selector.unregister(each)
             each.close()
-        self._sockets, self._clients = [], set()
+        self._sockets, self._clients = [], {}
 
     def check_timeouts(self, now: float) -> None:
         """Drop clients that take too long. now: by `time.monotonic`."""
@@ -92,30 +94,19 @@ class HttpEndpoint:
             if now > client.until:
                 self._drop(client)
 
-    def _accept_or_pause(self) -> None:
-        wanted = len(self._clients) < MAX_OPEN
-        if wanted == self._accepting:
-            return
-        self._accepting = wanted
-        for each in self._sockets:
-            if wanted:
-                self._selector.register(
-                    each, selectors.EVENT_READ, lambda _, listening=each: self._accept(listening)
-                )
-            else:
-                self._selector.unregister(each)
-
     def _accept(self, listening: socket.socket) -> None:
         try:
             accepted, _ = listening.accept()
         except OSError:
             return
         accepted.setblocking(False)
+        if len(self._clients) >= MAX_OPEN:
+            asking = (each for each in self._clients if each.out is None)
+            self._drop(next(asking, next(iter(self._clients))))
         is_checked = accepted.family in (socket.AF_INET, socket.AF_INET6)
         client = _Client(accepted, time.monotonic() + CLIENT_SECONDS, is_checked)
-        self._clients.add(client)
+        self._clients[client] = None
         self._selector.register(accepted, selectors.EVENT_READ, lambda _: self._read(client))
-        self._accept_or_pause()
 
     def _read(self, client: _Client) -> None:
         try:
@@ -210,7 +201,6 @@ class HttpEndpoint:
     def _drop(self, client: _Client) -> None:
         if client not in self._clients:
             return
-        self._clients.discard(client)
+        del self._clients[client]
         self._selector.unregister(client.socket)
         client.socket.close()
-        self._accept_or_pause()

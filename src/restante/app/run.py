@@ -21,7 +21,8 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, StartError
-from restante.app.files import allow_open_files, write_file
+from restante.app.files import allow_open_files, make_private_folder, write_file
+from restante.app.maildrops import make_folder_of_mail, shown_place
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
@@ -30,6 +31,7 @@ from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all,
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
+from restante.app.signals import FirstSignal
 from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
@@ -62,7 +64,8 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
             ) from error
         raise
     allow_open_files()
-    first_start.make_folders(settings)
+    make_private_folder(settings.server.data)
+    make_folder_of_mail(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
         log.warning("%s", problem)
@@ -168,11 +171,12 @@ async def _serve(
         if console is not None:
             watching = asyncio.get_running_loop().create_task(console.watch())
         await stopping.wait()
+        _tell_systemd("STOPPING=1")
+        await service.give_notice()
     finally:
         if watching is not None and console is not None:
             watching.cancel()
             console.stop()
-        _tell_systemd("STOPPING=1")
         await service.close()
         await answers.close()
         if thread is not None:
@@ -184,12 +188,17 @@ async def _serve(
 def _heed_signals(
     service: Service, stopping: asyncio.Event, console: ConsoleProcess | None
 ) -> None:
+    first = FirstSignal()
+
     def stop(number: int) -> None:
+        if first.is_again(number):
+            return
         if stopping.is_set():
             log.warning("second signal: ending at once")
             logging.shutdown()
             os._exit(128 + number)
         log.info("%s: stopping", signal.Signals(number).name)
+        first.came(number)
         stopping.set()
 
     def reload(_: int) -> None:
@@ -272,7 +281,7 @@ def _first_administrator(loaded: Loaded, password: str) -> str:
 
 
 def _welcome(loaded: Loaded, endpoints: Sequence[Endpoint]) -> str:
-    lines = [f"Restante {__version__} serves the mail in {loaded.settings.mail_folder}", ""]
+    lines = [f"Restante {__version__} serves the mail in {shown_place(loaded.settings)}", ""]
     console = []
     width = max([5, *(len(each.protocol) for each in endpoints)])
     for each in endpoints:

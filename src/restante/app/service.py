@@ -22,6 +22,7 @@ from restante.app.accounts import (
     make_accounts,
     make_static_accounts,
 )
+from restante.app.collecting import keep_collecting
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError
 from restante.app.config.settings import ListenerSection, LmtpSection, Settings, SmtpSection
@@ -43,6 +44,7 @@ from restante.app.processes.listen_sockets import (
 )
 from restante.app.tls import make_all_tls
 from restante.app.tracing import make_provider
+from restante.calls import Caller
 from restante.cores import usable_cores
 from restante.delivery.connection import HeldOff, lmtp_protocol, smtp_protocol
 from restante.delivery.intake import Intake
@@ -55,6 +57,7 @@ from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
+from restante.stores.contract import StoreError
 from restante.threads import WorkerThreads
 
 log = logging.getLogger("restante.app")
@@ -103,6 +106,8 @@ class Service:
             self.tracing = Tracing(self.pop3, provider=self._provider)
         self.reloads = 0
         """How often the configuration was read again."""
+        self.is_stopping = False
+        """Whether it was told to stop."""
         mail_observers: list[DeliveryObserver] = [AccessLog()]
         mail_observers += [
             each.deliveries for each in (self.metrics, self.tracing) if each is not None
@@ -113,6 +118,7 @@ class Service:
             mail_observers.append(self._history.deliveries)
         self._mail_observer = DeliveryObservers(*mail_observers)
         self._threads = WorkerThreads("delivery", 0, settings.pop3.max_threads)
+        self._call_store = Caller(self._threads, blocking=self._store.blocking)
         self.intakes: dict[str, Intake] = {}
         self._servers: list[asyncio.Server] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -162,8 +168,10 @@ class Service:
             await asyncio.sleep(PULL_SECONDS)
 
     async def open(self) -> None:
-        """Listen everywhere. Raises StartError; then nothing is listened on."""
+        """See that mail can be kept, then listen everywhere. Raises StartError; then nothing is
+        listened on."""
         try:
+            await self._prepare_store()
             await (self._open_pop3() if self._given is None else self.pop3.open())
             await self._open_smtp(self.settings.smtp)
             await self._open_lmtp(self.settings.lmtp)
@@ -176,10 +184,23 @@ class Service:
         loop = asyncio.get_running_loop()
         self._watchers.append(loop.create_task(self._watch()))
         if self.metrics is not None:
-            health = Health(self.settings, self.pop3, self.metrics.values)
+            health = Health(self._store, self._call_store, self.pop3, self.metrics.values)
             await health.look()
             self._watchers.append(loop.create_task(health.watch()))
             self._watchers.append(loop.create_task(self._pull(self.metrics)))
+        minutes = self.settings.store.collect_minutes
+        if minutes != "off" and (self._given is None or self._given.number == 0):
+            work = keep_collecting(
+                self._store, self._call_store, self.accounts, self.settings, minutes
+            )
+            self._watchers.append(loop.create_task(work))
+
+    async def _prepare_store(self) -> None:
+        """In each process by itself: what it opens must not be shared by a fork."""
+        try:
+            await self._call_store(self._store.prepare)
+        except StoreError as error:
+            raise StartError(f"the mail can't be kept: {error}") from error
 
     async def _open_pop3(self) -> None:
         listeners = self.settings.pop3_listeners()
@@ -283,8 +304,17 @@ class Service:
         except login.HeldOff:
             raise HeldOff from None
 
+    async def give_notice(self) -> None:
+        """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""
+        self.is_stopping = True
+        await asyncio.sleep(self.settings.server.notice_seconds)
+
     async def close(self) -> None:
-        """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
+        """Refuse what is new, finish what is in flight, and end.
+
+        Sessions may go on for `finish_seconds`, and replies in flight for `drain_seconds` more.
+        """
+        self.is_stopping = True
         for task in self._watchers:
             task.cancel()
         self._watchers.clear()
@@ -302,6 +332,8 @@ class Service:
         await loop.run_in_executor(None, self.guard.close)
         if self._history is not None:
             await loop.run_in_executor(None, self._history.close)
+        if self.metrics is not None:
+            self.metrics.pull()
         for endpoint in self.endpoints:
             if endpoint.path is not None:
                 endpoint.path.unlink(missing_ok=True)
@@ -309,6 +341,7 @@ class Service:
         if self.tracing is not None:
             await loop.run_in_executor(None, self._provider.shutdown)
         await close_accounts(self.accounts)
+        await self._store.aclose()
 
     # While it runs
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TypeAlias, cast
 
-from restante.accounts.contract import AccountError
+from restante.accounts.account import Account, AccountError
 from restante.delivery.deliver import Delivery
 from restante.delivery.envelope import Envelope, new_queue_id
 from restante.delivery.intake import STOPPING, Intake
@@ -169,6 +169,8 @@ class MailConnection(asyncio.Protocol):
             return
         peername = transport.get_extra_info("peername")
         self._peer = peername[0] if isinstance(peername, tuple) else ""
+        protocol = "smtp" if self._protocol is Protocol.SMTP else "lmtp"
+        self._intake.tell("connected", self._identity, self._peer, protocol)
         self._renew()
         self._task = self._loop.create_task(self._serve())
 
@@ -229,6 +231,7 @@ class MailConnection(asyncio.Protocol):
             self._over = True
             self._transport.close()
             await self._forget()
+            self._intake.tell("closed", self._identity)
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self._lost.wait()
@@ -275,8 +278,8 @@ class MailConnection(asyncio.Protocol):
                 self._renew()
                 if not self._writable.is_set():
                     await self._until(self._writable)
-            case Find(address):
-                await self._find(address)
+            case Find(address, octets):
+                await self._find(address, octets)
             case Begin():
                 self._begin(effect)
             case Write(block):
@@ -286,6 +289,7 @@ class MailConnection(asyncio.Protocol):
                 assert delivery is not None
                 assert self._envelope is not None
                 outcomes = await delivery.commit()
+                self._intake.tell("ended", self._envelope)
                 session.committed(outcomes, self._envelope.queue_id)
                 self._delivery = self._envelope = None
             case Abort():
@@ -299,9 +303,11 @@ class MailConnection(asyncio.Protocol):
             case Close():
                 self._over = True
 
-    async def _find(self, address: str) -> None:
+    async def _find(self, address: str, octets: int) -> None:
         try:
             found = await self._intake.recipients.find(address)
+            if isinstance(found, Account):
+                found = await self._intake.refusal_for(found, octets) or found
         except Exception:
             reference = new_queue_id()
             log.exception("can't look up a recipient (ref %s)", reference)
@@ -311,6 +317,7 @@ class MailConnection(asyncio.Protocol):
 
     def _begin(self, effect: Begin) -> None:
         self._envelope = self._make_envelope(effect, queue_id=new_queue_id())
+        self._intake.tell("begun", self._envelope)
         together = self._protocol is Protocol.SMTP
         self._delivery = self._intake.deliver(effect.recipients, self._envelope, together=together)
 
@@ -330,6 +337,7 @@ class MailConnection(asyncio.Protocol):
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await delivery.abort()
+            self._intake.tell("ended", self._envelope)
 
     def _refused(self, effect: Refused) -> None:
         envelope, self._envelope = self._envelope, None

@@ -20,7 +20,24 @@ class DeliveryObserver:
 
     recipient: the address as the client gave it, or the account's name for an import.
     octets: the message's size as it came, without trace lines.
+    session: a connection's name in the logs, as `Envelope.session`.
     """
+
+    def connected(self, session: str, peer: str, protocol: str) -> None:
+        """A client was let in. peer: its address. protocol: `smtp` or `lmtp`."""
+
+    def begun(self, envelope: Envelope) -> None:
+        """A message begins to come in by a connection.
+
+        What is set in the context (`contextvars`) here is seen by the store, also on worker
+        threads, until `ended`, which is told in the same context.
+        """
+
+    def ended(self, envelope: Envelope) -> None:
+        """The message that had begun was taken or wasn't: `delivered` and the like say which."""
+
+    def closed(self, session: str) -> None:
+        """The connection of a client that was let in has ended."""
 
     def delivered(self, envelope: Envelope, recipient: str, octets: int, unique_id: str) -> None:
         """A copy is durably in the recipient's maildrop."""
@@ -41,7 +58,7 @@ class DeliveryObserver:
         """
 
     def logged_in(self, name: str, peer: str, mechanism: str, session: str) -> None:
-        """A client has logged in by SMTP. session: its name in the logs, as `Envelope.session`."""
+        """A client has logged in by SMTP."""
 
     def login_refused(self, what: str, name: str, peer: str, mechanism: str, session: str) -> None:
         """A login by SMTP has failed, or wasn't looked at as there were too many.
@@ -55,6 +72,18 @@ class DeliveryObservers(DeliveryObserver):
 
     def __init__(self, *observers: DeliveryObserver) -> None:
         self._observers = observers
+
+    def connected(self, *said: Any) -> None:
+        self._tell("connected", said)
+
+    def begun(self, *said: Any) -> None:
+        self._tell("begun", said)
+
+    def ended(self, *said: Any) -> None:
+        self._tell("ended", said)
+
+    def closed(self, *said: Any) -> None:
+        self._tell("closed", said)
 
     def delivered(self, *said: Any) -> None:
         self._tell("delivered", said)

@@ -84,8 +84,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("restante_connections", "counter", "POP3 connections that were let in."),
     Family(
         "restante_connections_turned_away", "counter",
-        "POP3 connections that were not let in. Banned clients that begin with TLS are dropped"
-        " before and aren't counted.",
+        "POP3 connections that were not let in, before a TLS handshake or after.",
         (("reason", TURNED_AWAY),),
     ),
     Family("restante_connections_open", "gauge", "POP3 connections that are open."),

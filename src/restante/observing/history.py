@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restante.observing.history_file import VERSION, HistoryError, listed, unpacked
+from restante.observing.history_file import (
+    VERSION,
+    HistoryError,
+    listed,
+    sent_messages,
+    unpacked,
+)
 
 MAX_ROWS = 10_000
 """The most that one question is answered with."""
@@ -85,7 +91,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A message that was sent to a client. lines: of the body, by TOP; None: all, by RETR."""
+    """A message that was sent to a client. at: when that session ended, by which it was sent.
+
+    lines: of the body, by TOP; None: all, by RETR.
+    """
 
     unique_id: str
     at: float
@@ -203,7 +212,6 @@ COUNTS = (
 those, seconds that they lasted in all; refused logins; mail that came in, or didn't."""
 
 _SESSION = ", ".join(PastSession.__slots__)
-_JOINED = "number, session, account, address"
 
 
 class History:
@@ -306,36 +314,47 @@ class History:
 
     def retrieved(self, number: int) -> list[Retrieval]:
         """What a session was sent, in order. number: see `PastSession.number`."""
-        return self._retrievals("retrievals.session = ?", [number], "retrievals.rowid")
+        return self._retrievals(("number = ?", number))
 
     def fetched(self, account: str, unique_id: str | None = None) -> list[Retrieval]:
         """Who has fetched a message of an account's, or any of them, and when."""
-        where, values = _where(
-            ("retrievals.maildrop = ?", self.maildrop(account)), ("unique_id = ?", unique_id)
+        found = self._retrievals(
+            ("maildrop = ?", self.maildrop(account)),
+            ("instr(sent, ?)", None if unique_id is None else f"{unique_id} "),
         )
-        return self._retrievals(where, values, "at DESC, retrievals.rowid DESC")
+        return [each for each in found[::-1] if unique_id in (None, each.unique_id)]
 
-    def _retrievals(self, where: str, values: Sequence[Any], order: str) -> list[Retrieval]:
-        rows = self._rows(
-            "SELECT unique_id, at, lines, retrievals.octets, number, sessions.session, account,"  # noqa: S608
-            " address FROM retrievals JOIN sessions ON number = retrievals.session"
-            f" WHERE {where} ORDER BY {order} LIMIT {MAX_ROWS * 20}",
+    def _retrievals(self, *conditions: tuple[str, Any]) -> list[Retrieval]:
+        """The oldest first, as far as they are in the newest sessions."""
+        return [
+            Retrieval(unique_id, at, lines, octets, number, session, account, address)
+            for text, at, number, session, account, address in self._texts("sent", *conditions)
+            for unique_id, octets, lines in sent_messages(text)
+        ]
+
+    def _texts(self, column: str, *conditions: tuple[str, Any]) -> list[tuple[Any, ...]]:
+        """A column of the newest sessions that have it, the oldest of them first."""
+        where, values = _where(*conditions)
+        at = "removed_at" if column == "removed" else "until"
+        return self._rows(
+            f"SELECT {column}, {at}, number, session, account, address FROM sessions"  # noqa: S608
+            f" WHERE {column} IS NOT NULL AND {where} ORDER BY number DESC LIMIT {MAX_ROWS}",
             values,
-        )
-        return [Retrieval(*row) for row in rows]
+        )[::-1]
 
     def deletions(self, account: str, *, unique_id: str | None = None) -> list[Deletion]:
         """What sessions have removed from an account's maildrop."""
-        where, values = _where(
-            ("deletions.maildrop = ?", self.maildrop(account)), ("unique_id = ?", unique_id)
+        rows = self._texts(
+            "removed",
+            ("maildrop = ?", self.maildrop(account)),
+            ("instr(removed, ?)", None if unique_id is None else f"{unique_id} "),
         )
-        rows = self._rows(
-            "SELECT unique_id, at, deletions.octets, number, sessions.session, account, address"  # noqa: S608
-            " FROM deletions JOIN sessions ON number = deletions.session"
-            f" WHERE {where} ORDER BY at DESC, deletions.rowid DESC LIMIT {MAX_ROWS * 20}",
-            values,
-        )
-        return [Deletion(*row) for row in rows]
+        found = [
+            Deletion(removed, at, octets, number, session, account, address)
+            for text, at, number, session, account, address in rows
+            for removed, octets, _ in sent_messages(text)
+        ]
+        return [each for each in found[::-1] if unique_id in (None, each.unique_id)]
 
     def listings(self, account: str, *, limit: int = 100) -> list[PastListing]:
         """How an account's maildrop changed, the newest first."""

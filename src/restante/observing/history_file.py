@@ -5,19 +5,17 @@ Nothing in it is needed to serve mail. Whatever is wrong with it costs history o
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from restante.accounts.sqlite_file import DatabaseFile, schema_version, transaction, use_wal
 
-VERSION = 1
+VERSION = 2
 """Of the schema, as `PRAGMA user_version`."""
 
 MAX_REFUSALS = 20_000
@@ -53,7 +51,10 @@ _SCHEMA = (
         deleted INTEGER NOT NULL,
         octets INTEGER NOT NULL,
         messages INTEGER NOT NULL,
-        listing INTEGER
+        listing INTEGER,
+        sent TEXT,
+        removed TEXT,
+        removed_at REAL
     )""",
     "CREATE INDEX sessions_by_account ON sessions (account, number)",
     "CREATE INDEX sessions_by_maildrop ON sessions (maildrop, number)",
@@ -72,25 +73,6 @@ _SCHEMA = (
         whole BLOB
     )""",
     "CREATE INDEX listings_by_maildrop ON listings (maildrop, number)",
-    """CREATE TABLE retrievals (
-        maildrop TEXT NOT NULL,
-        unique_id TEXT NOT NULL,
-        session INTEGER NOT NULL,
-        at REAL NOT NULL,
-        lines INTEGER,
-        octets INTEGER NOT NULL
-    )""",
-    "CREATE INDEX retrievals_by_message ON retrievals (maildrop, unique_id)",
-    "CREATE INDEX retrievals_by_session ON retrievals (session)",
-    """CREATE TABLE deletions (
-        maildrop TEXT NOT NULL,
-        unique_id TEXT NOT NULL,
-        session INTEGER NOT NULL,
-        at REAL NOT NULL,
-        octets INTEGER NOT NULL
-    )""",
-    "CREATE INDEX deletions_by_message ON deletions (maildrop, unique_id)",
-    "CREATE INDEX deletions_by_session ON deletions (session)",
     """CREATE TABLE deliveries (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         at REAL NOT NULL,
@@ -281,12 +263,8 @@ def _eighth(database: sqlite3.Connection) -> float | None:
 
 
 def _remove_before(database: sqlite3.Connection, at: float) -> None:
-    """Remove what is older, and what belonged to it."""
+    """Remove what is older."""
     database.execute("DELETE FROM sessions WHERE until < ?", (at,))
-    for table in ("retrievals", "deletions"):
-        database.execute(
-            f"DELETE FROM {table} WHERE session NOT IN (SELECT number FROM sessions)"  # noqa: S608
-        )
     # Listings are differences: what the newest ones are made up from stays.
     database.execute(
         "DELETE FROM listings WHERE at < ? AND (maildrop NOT IN (SELECT maildrop FROM sessions)"
@@ -339,11 +317,6 @@ def unpacked(block: bytes | None) -> list[tuple[str, int]]:
         raise sqlite3.DatabaseError(f"a malformed listing: {error}") from error
 
 
-def digest_of(unique_ids: Sequence[str]) -> bytes:
-    """Tells listings apart."""
-    return sha256("\n".join(unique_ids).encode()).digest()[:16]
-
-
 def listed(database: sqlite3.Connection, maildrop: str, number: int) -> dict[str, int]:
     """Octets by unique-id of the messages that listing `number` had.
 
@@ -366,6 +339,35 @@ def listed(database: sqlite3.Connection, maildrop: str, number: int) -> dict[str
     return messages
 
 
-def as_json(commands: Mapping[str, int]) -> str:
-    """How often each command came."""
-    return json.dumps(dict(commands), separators=(",", ":"))
+# What sessions were sent, and what they removed
+
+
+def sent_text(
+    sent: Sequence[tuple[int, int | None]], unique_ids: Sequence[str], octets: Sequence[int]
+) -> str | None:
+    """A line for each message: its unique-id, its octets, and TOP's lines if it was TOP.
+
+    sent: numbers and lines. None for no message.
+    """
+    if not sent:
+        return None
+    return "\n".join([
+        f"{unique_ids[number - 1]} {octets[number - 1]}"
+        if lines is None
+        else f"{unique_ids[number - 1]} {octets[number - 1]} {lines}"
+        for number, lines in sent
+    ])  # fmt: skip
+
+
+def sent_messages(text: str) -> Iterator[tuple[str, int, int | None]]:
+    """The same again: unique-id, octets, TOP's lines or None.
+
+    Raises sqlite3.DatabaseError for what can't be that.
+    """
+    for line in text.split("\n"):
+        unique_id, *numbers = line.split(" ")
+        try:
+            octets, lines = int(numbers[0]), int(numbers[1]) if numbers[1:] else None
+        except (ValueError, IndexError) as error:
+            raise sqlite3.DatabaseError(f"a malformed line of a session: {error}") from error
+        yield unique_id, octets, lines

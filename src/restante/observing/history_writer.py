@@ -1,11 +1,13 @@
 """Writing the history: observers that note what happens, and a thread that writes it down.
 
-A session's notes become one record when it ends. Nobody ever waits for the file: records go
-into a queue with a bound, and what doesn't fit is lost and counted.
+A session's notes become one row, some seconds after it ended, together with many others. A poll
+that is like the one before it only adds to numbers in memory, which are written then. Nobody ever
+waits for the file: records go into a queue with a bound, and what doesn't fit is lost and counted.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import threading
@@ -13,8 +15,9 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from restante.accounts.contract import Account
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver
 from restante.observing.history_file import (
@@ -22,12 +25,11 @@ from restante.observing.history_file import (
     REBASE,
     HistoryError,
     HistoryFile,
-    as_json,
     count,
-    digest_of,
     keep_newest,
     listed,
     packed,
+    sent_text,
 )
 from restante.protocol.claims import Claim
 from restante.protocol.listing import Listing, MessageNumber
@@ -35,8 +37,8 @@ from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
 from restante.server.observer import Observer
 
-MAX_QUEUED = 2000
-"""Records that wait to be written. A busy server makes some hundred in the time of a writing."""
+MAX_QUEUED = 20_000
+"""Records that wait to be written. A busy server makes some thousands in the time of a writing."""
 
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
@@ -44,8 +46,11 @@ MAX_SENT = 200_000
 WRITTEN_TOGETHER = 200
 """Records of one transaction: so much fits in once what is oldest has been removed."""
 
-GATHER_SECONDS = 0.25
+GATHER_SECONDS = 2.0
 """How long records are gathered before they are written together."""
+
+HURRY_AT = MAX_QUEUED // 4
+"""Records after which they are written at once."""
 
 CLOSE_SECONDS = 10.0
 """How long `close` waits for the last records to be written."""
@@ -53,8 +58,8 @@ CLOSE_SECONDS = 10.0
 MAX_TEXT = 500
 """Characters of a text from outside, such as an address, that are kept."""
 
-REMEMBERED = 256
-"""Maildrops whose last listing is remembered, to see without a look that nothing has changed."""
+REMEMBERED = 10_000
+"""Clients whose last poll is remembered, in some hundred octets each."""
 
 POLLS_SECONDS = 600.0
 """How long a poll is compared with one in memory, before what other processes wrote counts."""
@@ -62,47 +67,57 @@ POLLS_SECONDS = 600.0
 log = logging.getLogger("restante.observing")
 
 
-class Sent(NamedTuple):
-    """A message that was sent. lines: TOP's; None for RETR."""
+class EndedSession:
+    """What is noted of a session that has logged in, from then to its end.
 
-    number: int
-    lines: int | None
-    at: float
-
-
-class _Notes:
-    """What is noted of a session while it goes on."""
+    verbs: of the first commands; later: how often each came after those. greeted: how many of
+    them there were when the session had logged in. sent: number and TOP's lines, None for RETR.
+    """
 
     __slots__ = (
-        "began", "commands", "committed", "committed_at", "greeting", "listing", "mechanism",
-        "opened", "sent",
+        "account", "address", "committed", "committed_at", "ended", "greeted", "later", "listing",
+        "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session", "tls",
+        "until", "verbs",
     )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.commands: dict[str, int] = {}
-        self.greeting: list[str] = []
-        self.began = False
-        self.opened = 0.0
+    def __init__(
+        self, session: str, account: Account, address: str, listing: Listing, opened: float
+    ) -> None:
+        self.session = session
+        self.account = account.name
+        self.maildrop = account.maildrop_name
+        self.address = address
+        self.tls = False
         self.mechanism = ""
-        self.listing: Listing | None = None
-        self.sent: list[Sent] = []
+        self.listing = listing
+        self.opened = self.until = opened
+        self.ended = ""
+        self.octets = self.retrieved = self.greeted = 0
+        self.verbs: Sequence[str] = ()
+        self.later: Counter[str] | None = None
+        self.sent: list[tuple[int, int | None]] = []
         self.committed: Sequence[MessageNumber] = ()
-        self.committed_at = 0.0
+        self.committed_at: float | None = None
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was sent or removed."""
+        return not (self.sent or self.committed)
 
-class EndedSession(NamedTuple):
-    """A session that had logged in, as it is given to the thread."""
+    @property
+    def greeting(self) -> str:
+        """The verbs up to the login, each once."""
+        return " ".join(dict.fromkeys(verb or "unknown" for verb in self.verbs[: self.greeted]))
 
-    session: str
-    account: str
-    maildrop: str
-    address: str
-    tls: bool
-    ended: str
-    octets: int
-    retrieved: int
-    until: float
-    notes: _Notes
+    @property
+    def commands(self) -> str:
+        """How often each command came, as JSON."""
+        found = Counter(self.verbs)
+        if self.later is not None:
+            found += self.later
+        return json.dumps(
+            {verb or "unknown": times for verb, times in found.items()}, separators=(",", ":")
+        )
 
 
 class Delivered(NamedTuple):
@@ -131,15 +146,59 @@ class LoginRefused(NamedTuple):
     reason: str
 
 
-class _Poll(NamedTuple):
-    """A poll that found nothing new, and the rows that it and its listing have."""
+_FORGOTTEN = Listing((), ())
+"""In place of a listing that may be large; its digest is known by then."""
 
-    number: int
-    listing: int | None
-    session: EndedSession
+
+class _Poll:
+    """A client's last poll, which found nothing new, and those since then that are like it.
+
+    number, row_listing: of its row, and of the listing that the row has; 0 before it has one.
+    digest: of its listing, once it has a row. further: polls that aren't written yet, of which
+    `last` is the last; seconds: that they lasted together. waits: whether it is to be written.
+    """
+
+    __slots__ = (
+        "digest", "first", "further", "last", "number", "row_listing", "seconds", "waits"
+    )  # fmt: skip
+
+    def __init__(self, first: EndedSession) -> None:
+        self.first = self.last = first
+        self.further = 1
+        self.seconds = first.until - first.opened
+        self.number = 0
+        self.row_listing: int | None = 0
+        self.digest = b""
+        self.waits = True
+
+    def has(self, session: EndedSession) -> bool:
+        """Whether a session is like this one in all, so that it need only be counted."""
+        first, listing = self.first, session.listing
+        return (
+            not session.sent
+            and not session.committed
+            and (listing is first.listing or (listing.digested == self.digest != b""))
+            and session.verbs == first.verbs
+            and session.later == first.later
+            and session.ended == first.ended
+            and session.mechanism == first.mechanism
+            and session.tls == first.tls
+            and session.maildrop == first.maildrop
+            and 0 <= session.opened - first.opened <= POLLS_SECONDS
+        )
+
+
+class _Polls(NamedTuple):
+    """What is to be written of a poll: so many further ones, and the last of them."""
+
+    poll: _Poll
+    times: int
+    seconds: float
+    last: EndedSession
 
 
 Record: TypeAlias = EndedSession | Delivered | LoginRefused
+Taken: TypeAlias = EndedSession | _Polls | Delivered | LoginRefused
 
 
 class HistoryWriter:
@@ -166,8 +225,9 @@ class HistoryWriter:
         self.lost = 0
         """Records that were not written: the queue was full, or the file couldn't be used."""
         self._file = HistoryFile(path, max_octets=max_octets, days=days)
-        self._queue: deque[Record] = deque()
         self._lock = threading.Lock()
+        self._queue: deque[Record | _Poll] = deque()
+        self._polls: OrderedDict[tuple[str, str], _Poll] = OrderedDict()  # by account, address
         self._awake = threading.Event()
         self._hurry = threading.Event()
         self._idle = threading.Condition()
@@ -176,20 +236,53 @@ class HistoryWriter:
         self._thread: threading.Thread | None = None
         self._failing = False
         self._told_lost = 0
-        self._listings: OrderedDict[str, tuple[int, Sequence[str]]] = OrderedDict()
-        self._polls: OrderedDict[tuple[str, str], _Poll] = OrderedDict()
 
     def put(self, record: Record) -> None:
         """Have a record written, soon. Never waits."""
+        with self._lock:
+            self._put(record)
+        self._wake()
+
+    def put_session(self, session: EndedSession) -> None:
+        """The same for a session, which may become one with the poll before it."""
+        key = session.account, session.address
+        with self._lock:
+            poll = self._polls.get(key)
+            if poll is not None and not self._closing and poll.has(session):
+                poll.further += 1
+                poll.seconds += session.until - session.opened
+                poll.last = session
+                self._given += 1
+                if not poll.waits:
+                    poll.waits = True
+                    self._queue.append(poll)
+            elif session.sent or session.committed:
+                self._polls.pop(key, None)
+                self._put(session)
+            else:
+                poll = _Poll(session)
+                if self._put(poll):
+                    self._polls[key] = poll
+                    self._polls.move_to_end(key)
+                    if len(self._polls) > REMEMBERED:
+                        self._polls.popitem(last=False)
+        self._wake()
+
+    def _put(self, record: Record | _Poll) -> bool:
         if len(self._queue) >= MAX_QUEUED or self._closing:
             self.lost += 1
-            return
+            return False
         self._queue.append(record)
         self._given += 1
+        return True
+
+    def _wake(self) -> None:
         if self._thread is None:
             self._begin()
         if not self._awake.is_set():
             self._awake.set()
+        elif len(self._queue) > HURRY_AT:
+            self._hurry.set()
 
     def flush(self, seconds: float = CLOSE_SECONDS) -> bool:
         """Wait until what was put before has been written or lost. False if that takes longer."""
@@ -225,32 +318,46 @@ class HistoryWriter:
         self._file.close()
 
     def _write_all(self) -> None:
-        queue = self._queue
-        for _ in range(-(-len(queue) // WRITTEN_TOGETHER)):
-            records = [queue.popleft() for _ in range(min(len(queue), WRITTEN_TOGETHER))]
-            self._write_some(records)
-            with self._idle:
-                self._done += len(records)
-                self._idle.notify_all()
+        for _ in range(-(-len(self._queue) // WRITTEN_TOGETHER)):
+            with self._lock:
+                taken = [self._take() for _ in range(min(len(self._queue), WRITTEN_TOGETHER))]
+            self._write(taken)
         if self.lost > self._told_lost and not self._failing:
             log.warning("the history is too slow: %d records were lost", self.lost)
             self._told_lost = self.lost
 
-    def _write_some(self, records: Sequence[Record]) -> None:
+    def _take(self) -> Taken:
+        """The next record to be written. With the lock."""
+        record = self._queue.popleft()
+        if not isinstance(record, _Poll):
+            return record
+        taken = _Polls(record, record.further, record.seconds, record.last)
+        record.further, record.seconds, record.waits = 0, 0.0, False
+        record.last = record.first
+        return taken
+
+    def _write(self, records: Sequence[Taken]) -> None:
+        number = sum(each.times if isinstance(each, _Polls) else 1 for each in records)
         try:
             self._file.write(lambda database: self._add(database, records))
         except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
-            self._fail(error, len(records))
-            return
-        if self._failing:
-            log.warning("the history goes on; %d records were lost", self.lost)
-            self._told_lost = self.lost
-        self._failing = False
+            self._fail(error, number)
+        else:
+            if self._failing:
+                log.warning("the history goes on; %d records were lost", self.lost)
+                self._told_lost = self.lost
+            self._failing = False
+            for each in records:
+                if isinstance(each, _Polls):
+                    each.poll.first.listing = _FORGOTTEN
+        with self._idle:
+            self._done += number
+            self._idle.notify_all()
 
     def _fail(self, error: Exception, records: int) -> None:
-        self.lost += records
-        self._listings.clear()
-        self._polls.clear()
+        with self._lock:
+            self.lost += records
+            self._polls.clear()
         if self._failing:
             return
         self._failing = True
@@ -261,40 +368,41 @@ class HistoryWriter:
 
     # Records to rows
 
-    def _add(
-        self,
-        database: sqlite3.Connection,
-        records: Iterable[Record],
-    ) -> None:
+    def _add(self, database: sqlite3.Connection, records: Iterable[Taken]) -> None:
         sessions = [each for each in records if isinstance(each, EndedSession)]
+        polls = [each for each in records if isinstance(each, _Polls)]
         delivered = [each for each in records if isinstance(each, Delivered)]
         refused = [each for each in records if isinstance(each, LoginRefused)]
         counts: Counter[tuple[int, str]] = Counter()
-        polls: dict[_Poll, list[EndedSession]] = {}
-        for session in sorted(sessions, key=lambda each: each.notes.opened):
-            if (poll := self._like_the_last(session)) is not None:
-                polls.setdefault(poll, []).append(session)
-            else:
-                self._add_session(database, session)
+        for session in sessions:
             minute = int(session.until // 60)
             counts[minute, "sessions"] += 1
+            counts[minute, "seconds"] += max(0.0, session.until - session.opened)  # type: ignore[assignment]
             counts[minute, "retrieved"] += session.retrieved
-            counts[minute, "deleted"] += len(session.notes.committed)
+            counts[minute, "deleted"] += len(session.committed)
             counts[minute, "octets"] += session.octets
-            counts[minute, "seconds"] += max(0.0, session.until - session.notes.opened)  # type: ignore[assignment]
-        for poll, alike in polls.items():
-            self._add_polls(database, poll, alike)
-        counts.update((int(each.at // 60), each.outcome) for each in delivered)
-        counts.update((int(each.at // 60), "logins refused") for each in refused)
+        for poll in polls:
+            minute = int(poll.last.until // 60)
+            counts[minute, "sessions"] += poll.times
+            counts[minute, "seconds"] += max(0.0, poll.seconds)  # type: ignore[assignment]
+        if sessions or polls:
+            self._add_sessions(database, [*sessions, *polls])
+        if delivered:
+            counts.update((int(each.at // 60), each.outcome) for each in delivered)
+            self._add_deliveries(database, delivered)
+        if refused:
+            counts.update((int(each.at // 60), "logins refused") for each in refused)
+            self._add_refusals(database, refused)
+        count(database, counts)
+
+    def _add_deliveries(self, database: sqlite3.Connection, found: Sequence[Delivered]) -> None:
         database.executemany(
             f"INSERT INTO deliveries ({', '.join(Delivered._fields)})"  # noqa: S608
             f" VALUES ({', '.join('?' * len(Delivered._fields))})",
-            delivered,
+            found,
         )
-        if any(each.outcome == "refused" for each in delivered):
+        if any(each.outcome == "refused" for each in found):
             keep_newest(database, "deliveries", "outcome = 'refused'")
-        self._add_refusals(database, refused)
-        count(database, counts)
 
     def _add_refusals(self, database: sqlite3.Connection, refused: Sequence[LoginRefused]) -> None:
         """Those that are alike become one row."""
@@ -317,142 +425,46 @@ class HistoryWriter:
         if alike:
             keep_newest(database, "refusals")
 
-    def _add_session(self, database: sqlite3.Connection, session: EndedSession) -> None:
-        notes = session.notes
-        assert notes.listing is not None
-        listing = self._listing(database, session, notes.listing)
-        is_quiet = not notes.sent and not notes.committed
-        if is_quiet and self._merge(database, session, listing):
-            return
-        greeting = " ".join(notes.greeting)
-        number = database.execute(
-            "INSERT INTO sessions (session, account, maildrop, address, tls, mechanism, greeting,"
-            " since, until, times, ended, commands, retrieved, deleted, octets, messages, listing)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                session.session, session.account, session.maildrop, session.address, session.tls,
-                notes.mechanism, greeting, notes.opened, session.until, session.ended,
-                as_json(notes.commands), session.retrieved, len(notes.committed), session.octets,
-                notes.listing.count, listing,
-            ),
-        ).lastrowid  # fmt: skip
-        if is_quiet and number is not None:
-            self._remember_poll(session, number, listing)
-        else:
-            self._polls.pop((session.account, session.address), None)
-        ids, octets = notes.listing.unique_ids, notes.listing.octets
-        database.executemany(
-            "INSERT INTO retrievals (maildrop, unique_id, session, at, lines, octets)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (session.maildrop, ids[each.number - 1], number, each.at, each.lines,
-                 octets[each.number - 1])
-                for each in notes.sent
-            ],
-        )  # fmt: skip
-        database.executemany(
-            "INSERT INTO deletions (maildrop, unique_id, session, at, octets)"
-            " VALUES (?, ?, ?, ?, ?)",
-            [
-                (session.maildrop, ids[each - 1], number, notes.committed_at, octets[each - 1])
-                for each in notes.committed
-            ],
-        )
-
-    def _merge(
-        self, database: sqlite3.Connection, session: EndedSession, listing: int | None
-    ) -> bool:
-        """Count a poll that found nothing new with the one before it, of the same client."""
-        notes = session.notes
-        row = database.execute(
-            "SELECT number, maildrop, tls, mechanism, greeting, ended, listing, retrieved, deleted,"
-            " since, EXISTS (SELECT 1 FROM retrievals WHERE session = number)"
-            " FROM sessions WHERE account = ? AND address = ? ORDER BY number DESC LIMIT 1",
-            (session.account, session.address),
-        ).fetchall()
-        if not row:
-            return False
-        number, *same, retrieved, deleted, since, has_sent = row[0]
-        quiet = [
-            session.maildrop, session.tls, notes.mechanism, " ".join(notes.greeting),
-            session.ended, listing,
-        ]  # fmt: skip
-        if same != quiet or retrieved or deleted or has_sent or notes.opened - since > DAY:
-            return False
-        database.execute(
-            "UPDATE sessions SET until = ?, times = times + 1, session = ?, commands = ?"
-            " WHERE number = ?",
-            (session.until, session.session, as_json(notes.commands), number),
-        )
-        self._remember_poll(session, number, listing)
-        return True
-
-    def _remember_poll(self, session: EndedSession, number: int, listing: int | None) -> None:
-        key = session.account, session.address
-        self._polls[key] = _Poll(number, listing, session)
-        self._polls.move_to_end(key)
-        if len(self._polls) > REMEMBERED:
-            self._polls.popitem(last=False)
-
-    def _like_the_last(self, session: EndedSession) -> _Poll | None:
-        """The poll that this one is like in all, if it isn't long ago: then they are one row."""
-        notes = session.notes
-        poll = self._polls.get((session.account, session.address))
-        if poll is None or notes.sent or notes.committed:
-            return None
-        last = poll.session
-        before = last.notes
-        assert notes.listing is not None
-        assert before.listing is not None
-        same = (
-            notes.listing.unique_ids is before.listing.unique_ids
-            and notes.greeting == before.greeting
-            and notes.mechanism == before.mechanism
-            and session.ended == last.ended
-            and session.tls == last.tls
-            and session.maildrop == last.maildrop
-            and 0 <= notes.opened - before.opened <= POLLS_SECONDS
-        )
-        return poll if same else None
-
-    def _add_polls(
-        self, database: sqlite3.Connection, poll: _Poll, alike: Sequence[EndedSession]
+    def _add_sessions(
+        self, database: sqlite3.Connection, sessions: Sequence[EndedSession | _Polls]
     ) -> None:
-        """Count polls with the one that they are like, or anew if it was removed meanwhile."""
-        last = alike[-1]
-        done = database.execute(
-            "UPDATE sessions SET until = ?, times = times + ?, session = ?, commands = ?"
-            " WHERE number = ? AND account = ? AND address = ? AND listing IS ?",
-            (
-                last.until, len(alike), last.session, as_json(last.notes.commands), poll.number,
-                last.account, last.address, poll.listing,
-            ),
-        )  # fmt: skip
-        if not done.rowcount:
-            self._polls.pop((last.account, last.address), None)
-            for each in alike:
-                self._add_session(database, each)
+        """Insert sessions; polls that are like an earlier row are counted there."""
+        batch = _Batch(database)
+        known = batch.known([each.poll.number for each in sessions if isinstance(each, _Polls)])
+        for session in sorted(sessions, key=_opened):
+            if isinstance(session, EndedSession):
+                batch.insert(session, self._listing(batch, session))
+                continue
+            poll, last = session.poll, session.last
+            if known.get(poll.number) == (last.account, last.address, poll.row_listing):
+                batch.add_to(poll.number, session)
+            else:
+                listing = self._listing(batch, last)
+                poll.number = self._like_before(batch, session, listing)
+                poll.row_listing, poll.digest = listing, last.listing.digest()
+        batch.write()
 
-    def _listing(
-        self, database: sqlite3.Connection, session: EndedSession, listing: Listing
-    ) -> int | None:
+    def _like_before(self, batch: _Batch, polls: _Polls, listing: int | None) -> int:
+        """The row for polls: that of the client's session before, if it was like them, or new."""
+        last = polls.last
+        number, since, *same = batch.last_of(last.account, last.address)
+        quiet = [
+            last.maildrop, last.tls, last.mechanism, last.greeting, last.ended, listing, True
+        ]  # fmt: skip
+        if same != quiet or last.opened - since > DAY:
+            return batch.insert(last, listing, polls)
+        batch.add_to(number, polls)
+        return int(number)
+
+    def _listing(self, batch: _Batch, session: EndedSession) -> int | None:
         """The number of what the session saw; None if it was written too late to be placed."""
-        maildrop, ids = session.maildrop, listing.unique_ids
-        opened = session.notes.opened
-        found = database.execute(
-            "SELECT number, at, digest FROM listings WHERE maildrop = ?"
-            " ORDER BY number DESC LIMIT 1",
-            (maildrop,),
-        ).fetchall()
-        latest, at, digest = found[0] if found else (0, 0.0, b"")
-        known, same_ids = self._listings.get(maildrop, (0, ()))
-        if latest and known == latest and same_ids is ids:
-            return int(latest)
-        texts = list(ids)
-        now = digest_of(texts)
-        if found and now == digest:
-            self._remember(maildrop, latest, ids)
-            return int(latest)
+        maildrop, listing = session.maildrop, session.listing
+        opened = session.opened
+        latest, at, digest = batch.listing_of(maildrop)
+        now = listing.digest()
+        if latest and now == digest:
+            return latest
+        database = batch.database
         if opened < at:  # another process has written of a later session before
             earlier = database.execute(
                 "SELECT number FROM listings WHERE maildrop = ? AND digest = ?"
@@ -460,9 +472,10 @@ class HistoryWriter:
                 (maildrop, now),
             ).fetchall()
             return int(earlier[0][0]) if earlier else None
+        texts = list(listing.unique_ids)
         messages = list(zip(texts, listing.octets, strict=True))
         come = gone = whole = None
-        if found:
+        if latest:
             before = listed(database, maildrop, latest)
             there = set(texts)
             come = packed(each for each in messages if each[0] not in before)
@@ -478,7 +491,7 @@ class HistoryWriter:
              whole),
         ).lastrowid  # fmt: skip
         assert number is not None
-        self._remember(maildrop, number, ids)
+        batch.listings[maildrop] = number, opened, now
         return number
 
     def _needs_whole(self, database: sqlite3.Connection, maildrop: str, messages: int) -> bool:
@@ -491,31 +504,121 @@ class HistoryWriter:
         ).fetchall()
         return rows > REBASE or (octets or 0) > max(4096, whole or 0)
 
-    def _remember(self, maildrop: str, number: int, ids: Sequence[str]) -> None:
-        self._listings[maildrop] = (number, ids)
-        self._listings.move_to_end(maildrop)
-        if len(self._listings) > REMEMBERED:
-            self._listings.popitem(last=False)
+
+def _opened(session: EndedSession | _Polls) -> float:
+    return session.opened if isinstance(session, EndedSession) else session.last.opened
+
+
+class _Batch:
+    """Sessions that are written together, within a transaction."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.database = database
+        self.listings: dict[str, tuple[int, float, bytes]] = {}
+        """The newest of a maildrop: number, since when, digest."""
+        self._rows: list[list[object]] = []
+        self._further: dict[int, tuple[Any, ...]] = {}
+        self._last: dict[tuple[str, str], list[Any]] = {}
+        found = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sessions'")
+        self._next = next((seq for (seq,) in found.fetchall()), 0) + 1
+
+    def listing_of(self, maildrop: str) -> tuple[int, float, bytes]:
+        """A maildrop's newest listing: number, since when, digest. The number is 0 for none."""
+        known = self.listings.get(maildrop)
+        if known is None:
+            rows = self.database.execute(
+                "SELECT number, at, digest FROM listings WHERE maildrop = ?"
+                " ORDER BY number DESC LIMIT 1",
+                (maildrop,),
+            ).fetchall()
+            known = self.listings[maildrop] = rows[0] if rows else (0, 0.0, b"")
+        return known
+
+    def known(self, numbers: Sequence[int]) -> dict[int, tuple[str, str, int | None]]:
+        """Account, address and listing of those of some rows that are still there."""
+        rows = self.database.execute(
+            "SELECT number, account, address, listing FROM sessions"
+            " WHERE number IN (SELECT value FROM json_each(?))",
+            (json.dumps(numbers),),
+        ).fetchall()
+        return {number: (account, address, listing) for number, account, address, listing in rows}
+
+    def last_of(self, account: str, address: str) -> list[Any]:
+        """Of a client's last row: number, since when, and what further polls must be like."""
+        last = self._last.get((account, address))
+        if last is None:
+            rows = self.database.execute(
+                "SELECT number, since, maildrop, tls, mechanism, greeting, ended, listing,"
+                " sent IS NULL AND removed IS NULL FROM sessions"
+                " WHERE account = ? AND address = ? ORDER BY number DESC LIMIT 1",
+                (account, address),
+            ).fetchall()
+            last = self._last[account, address] = [*rows[0]] if rows else [0, 0.0]
+        return last
+
+    def insert(
+        self, session: EndedSession, listing: int | None, polls: _Polls | None = None
+    ) -> int:
+        """Give a session a row, or several polls. The row's number."""
+        number = self._next
+        self._next += 1
+        greeting = session.greeting
+        since = session.opened if polls is None else polls.poll.first.opened
+        ids, octets = session.listing.unique_ids, session.listing.octets
+        self._rows.append([
+            number, session.session, session.account, session.maildrop, session.address,
+            session.tls, session.mechanism, greeting, since, session.until,
+            1 if polls is None else polls.times, session.ended, session.commands,
+            session.retrieved, len(session.committed), session.octets, session.listing.count,
+            listing, sent_text(session.sent, ids, octets),
+            sent_text([(each, None) for each in session.committed], ids, octets),
+            session.committed_at,
+        ])  # fmt: skip
+        self._last[session.account, session.address] = [
+            number, since, session.maildrop, session.tls, session.mechanism, greeting,
+            session.ended, listing, polls is not None,
+        ]  # fmt: skip
+        return number
+
+    def add_to(self, number: int, polls: _Polls) -> None:
+        """Count polls with a row."""
+        before = self._further.get(number, (0, 0))[1]
+        last = polls.last
+        self._further[number] = (
+            number, before + polls.times, last.until, last.session, last.commands
+        )  # fmt: skip
+
+    def write(self) -> None:
+        """Write them."""
+        if self._rows:
+            self.database.execute(_INSERT, (json.dumps(self._rows),))
+        if self._further:
+            self.database.execute(_ADD_TO, (json.dumps(list(self._further.values())),))
+
+
+_COLUMNS = (
+    "number, session, account, maildrop, address, tls, mechanism, greeting, since, until, times,"
+    " ended, commands, retrieved, deleted, octets, messages, listing, sent, removed, removed_at"
+)
+_INSERT = (
+    f"INSERT INTO sessions ({_COLUMNS}) SELECT "  # noqa: S608
+    + ", ".join(f"json_extract(value, '$[{at}]')" for at in range(_COLUMNS.count(",") + 1))
+    + " FROM json_each(?)"
+)
+_ADD_TO = (
+    "UPDATE sessions SET times = times + json_extract(value, '$[1]'),"
+    " until = json_extract(value, '$[2]'), session = json_extract(value, '$[3]'),"
+    " commands = json_extract(value, '$[4]') FROM json_each(?)"
+    " WHERE number = json_extract(value, '$[0]')"
+)
 
 
 class SessionHistory(Observer):
     """Notes what sessions do, for a `HistoryWriter`."""
 
     def __init__(self, writer: HistoryWriter) -> None:
-        self._put = writer.put
-        self._notes: dict[ClientSession, _Notes] = {}
-
-    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
-        notes = self._notes.get(session)
-        if notes is None:
-            notes = self._notes[session] = _Notes()
-        verb = verb or "unknown"
-        commands = notes.commands
-        commands[verb] = commands.get(verb, 0) + 1
-        if not notes.began:
-            notes.began = notes.opened > 0  # this was the command that logged in
-            if verb not in notes.greeting:
-                notes.greeting.append(verb)
+        self._put, self._put_session = writer.put, writer.put_session
+        self._notes: dict[ClientSession, EndedSession] = {}
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         name = safe_name(claim.name)[:MAX_TEXT]
@@ -523,17 +626,35 @@ class SessionHistory(Observer):
         self._put(LoginRefused(time.time(), name, address, claim.mechanism, reason))
 
     def opened(self, session: ClientSession, mechanism: str) -> None:
+        account = session.account
+        assert account is not None
+        notes = self._notes[session] = EndedSession(
+            session.id,
+            account,
+            session.peer_ip or "unix",
+            session.mailbox.listing,
+            time.time(),
+        )
+        notes.tls = session.tls
+        notes.mechanism = mechanism
+        notes.greeted = len(session.answers or ()) // 3 + 1  # with the one that logged in
+
+    def answered(
+        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
+    ) -> None:
         notes = self._notes.get(session)
         if notes is None:
-            notes = self._notes[session] = _Notes()
-        notes.opened = time.time()
-        notes.mechanism = mechanism
-        notes.listing = session.mailbox.listing
+            return
+        if not notes.verbs:
+            notes.verbs = verbs
+        else:
+            notes.later = notes.later or Counter()
+            notes.later.update(verbs)
 
     def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
         notes = self._notes.get(session)
         if notes is not None and len(notes.sent) < MAX_SENT:
-            notes.sent.append(Sent(number, lines, time.time()))
+            notes.sent.append((number, lines))
 
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
         notes = self._notes.get(session)
@@ -543,24 +664,12 @@ class SessionHistory(Observer):
 
     def closed(self, session: ClientSession) -> None:
         notes = self._notes.pop(session, None)
-        account = session.account
-        if notes is None or account is None or notes.listing is None:
-            return
-        address = session.peer_ip or "unix"
-        self._put(
-            EndedSession(
-                session.id,
-                account.name,
-                account.maildrop_name,
-                address,
-                session.tls,
-                session.ended,
-                session.octets,
-                session.retrieved,
-                time.time(),
-                notes,
-            )
-        )
+        if notes is not None:
+            notes.until = time.time()
+            notes.ended = session.ended
+            notes.octets = session.octets
+            notes.retrieved = session.retrieved
+            self._put_session(notes)
 
 
 class DeliveryHistory(DeliveryObserver):

@@ -1,17 +1,19 @@
 """Metrics of a POP3 server, counted by an observer.
 
-Each count is an addition to a place in an array, so it costs little, and another process can
-read it where the array is shared memory. Nothing here needs a library but what makes
-Prometheus' text of it.
+The numbers are in an array, which another process can read where it is shared memory. What each
+poll brings is only put into lists; `pull` counts it by the thousand, in functions of C. Nothing
+here needs a library but what makes Prometheus' text of it.
 """
 
 from __future__ import annotations
 
 import time
 from array import array
-from bisect import bisect_left
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, MutableSequence, Sequence
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
 _CONNECTIONS = PLACES["restante_connections",]
 _SESSIONS_OPEN = PLACES["restante_sessions_open",]
 _DURATION = PLACES["restante_session_duration_seconds",]
-_DURATION_SUM = _DURATION + len(LONG) + 1
 _OCTETS = PLACES["restante_reply_octets",]
 _MESSAGE_OCTETS = PLACES["restante_message_octets",]
 _REMOVED = PLACES["restante_messages_removed",]
@@ -53,16 +54,15 @@ _RETR, _TOP = (PLACES["restante_messages_sent", by] for by in ("RETR", "TOP"))
 _DELAYS = PLACES["restante_login_delays",]
 _DELAY_SECONDS = PLACES["restante_login_delay_seconds",]
 _LEASES_REFUSED = PLACES["restante_leases_refused",]
-_OK, _ERR = (
-    {verb: PLACES["restante_commands", verb, outcome] for verb in VERBS}
-    for outcome in ("ok", "err")
-)
-_OTHER_OK, _OTHER_ERR = _OK[OTHER], _ERR[OTHER]
+_ANSWERS = {
+    (verb, ok): PLACES["restante_commands", verb, "ok" if ok else "err"]
+    for verb in VERBS
+    for ok in (True, False)
+}
 _STEPS: dict[Step, tuple[int, ...]] = {
     step: tuple(PLACES[f"restante_{step}_duration_seconds", outcome] for outcome in STEP_OUTCOMES)
     for step in ("login", "open", "fetch", "commit")
 }
-_QUICK_SUM = len(QUICK) + 1
 _TURNED_AWAY = {
     BANNED.text: "banned",
     REFUSED.text: "denied",
@@ -77,6 +77,11 @@ _ENDS = {
     "too many errors": "too_many_errors",
 }
 _REASONS = {"failed": "failed", "held off": "held_off"}
+
+MOST_GATHERED = 20_000
+"""Answers and durations that are put into lists before they are counted, if nobody asks before."""
+
+T = TypeVar("T")
 
 
 class Metrics(Observer):
@@ -109,6 +114,14 @@ class Metrics(Observer):
         """Counts deliveries: for the observer of an `Intake`."""
         self._counters: list[tuple[int, float, Callable[[], float]]] = []
         self._gauges: list[tuple[int, Callable[[], float]]] = []
+        # What isn't counted yet. Only `_count_gathered` takes anything away.
+        self._answers: list[tuple[str, bool]] = []
+        self._reply_octets: list[int] = []
+        self._mechanisms: list[str] = []
+        self._durations: dict[Step, list[float]] = {step: [] for step in _STEPS}
+        self._ends: list[tuple[str, float, int]] = []
+        self._dropped = Counter(server.dropped)  # of those, how many were before or are counted
+        self._counting = Lock()
         self._pull_from(server)
         if registry is not None:
             registry.register(self._collector())
@@ -161,11 +174,34 @@ class Metrics(Observer):
         self._counters.append((place, self.values[place] - read(), read))
 
     def pull(self) -> None:
-        """Take over what the server counts itself. From any thread."""
+        """Bring the numbers up to date. From any thread."""
+        self._count_gathered()
         for place, read in self._gauges:
             self.values[place] = read()
         for place, base, read in self._counters:
             self.values[place] = base + read()
+
+    def _count_gathered(self) -> None:
+        with self._counting:
+            values = self.values
+            for answer, number in Counter(_taken(self._answers)).items():
+                place = _ANSWERS.get(answer)
+                values[_ANSWERS[OTHER, answer[1]] if place is None else place] += number
+            octets: list[int] = _taken(self._reply_octets)
+            values[_OCTETS] += sum(octets)
+            for mechanism, number in Counter(_taken(self._mechanisms)).items():
+                _count_login(values, mechanism, "ok", number)
+            for step, gathered in self._durations.items():
+                _add_to_histogram(values, _STEPS[step][0], QUICK, _taken(gathered))
+            ends = _taken(self._ends)
+            _add_to_histogram(values, _DURATION, LONG, [seconds for _, seconds, _ in ends])
+            values[_MESSAGE_OCTETS] += sum(octets for _, _, octets in ends)
+            for ended, number in Counter(ended for ended, _, _ in ends).items():
+                end = _ENDS.get(ended, ended)
+                values[PLACES["restante_sessions", end if end in ENDS else OTHER]] += number
+            for text, number in list(self._server.dropped.items()):
+                self._count_turned_away(text, number - self._dropped[text])
+                self._dropped[text] = number
 
     # What the server tells
 
@@ -181,14 +217,19 @@ class Metrics(Observer):
             self.values[PLACES["restante_tls_sessions", known, resumed]] += 1
 
     def turned_away(self, session: ClientSession, reply: str) -> None:
-        text = reply.partition("] ")[2] or reply.partition(" ")[2]
-        reason = _TURNED_AWAY.get(text, OTHER)
-        self.values[PLACES["restante_connections_turned_away", reason]] += 1
+        self._count_turned_away(reply.partition("] ")[2] or reply.partition(" ")[2])
 
-    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
-        values = self.values
-        values[_OK.get(verb, _OTHER_OK) if ok else _ERR.get(verb, _OTHER_ERR)] += 1
-        values[_OCTETS] += octets
+    def _count_turned_away(self, text: str, number: int = 1) -> None:
+        reason = _TURNED_AWAY.get(text, OTHER)
+        self.values[PLACES["restante_connections_turned_away", reason]] += number
+
+    def answered(
+        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
+    ) -> None:
+        self._answers.extend(zip(verbs, ok, strict=True))
+        self._reply_octets.append(octets)
+        if len(self._answers) > MOST_GATHERED:
+            self._count_gathered()
 
     def delayed(self, session: ClientSession, seconds: float) -> None:
         self.values[_DELAYS] += 1
@@ -201,21 +242,19 @@ class Metrics(Observer):
         _count_login(self.values, mechanism, "broken_off")
 
     def opened(self, session: ClientSession, mechanism: str) -> None:
-        _count_login(self.values, mechanism, "ok")
+        self._mechanisms.append(mechanism)
         self.values[_SESSIONS_OPEN] += 1
 
     def step_done(
         self, session: ClientSession, step: Step, seconds: float, error: Exception | None
     ) -> None:
-        outcome = 0
-        if error is not None:
-            expected = isinstance(error, Refused | Pop3Error | MaildropInUse)
-            outcome = 1 if expected else 2
-            if isinstance(error, MaildropInUse):
-                self.values[_LEASES_REFUSED] += 1
-        values, place = self.values, _STEPS[step][outcome]
-        values[place + bisect_left(QUICK, seconds)] += 1
-        values[place + _QUICK_SUM] += seconds
+        if error is None:
+            self._durations[step].append(seconds)
+            return
+        expected = isinstance(error, Refused | Pop3Error | MaildropInUse)
+        if isinstance(error, MaildropInUse):
+            self.values[_LEASES_REFUSED] += 1
+        _add_to_histogram(self.values, _STEPS[step][1 if expected else 2], QUICK, [seconds])
 
     def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
         self.values[_RETR if lines is None else _TOP] += 1
@@ -226,14 +265,8 @@ class Metrics(Observer):
     def closed(self, session: ClientSession) -> None:
         if session.account is None:
             return
-        values, ended = self.values, session.ended
-        seconds = max(0.0, time.time() - session.since)
-        values[_SESSIONS_OPEN] -= 1
-        values[_DURATION + bisect_left(LONG, seconds)] += 1
-        values[_DURATION_SUM] += seconds
-        values[_MESSAGE_OCTETS] += session.octets
-        end = _ENDS.get(ended, ended)
-        values[PLACES["restante_sessions", end if end in ENDS else OTHER]] += 1
+        self.values[_SESSIONS_OPEN] -= 1
+        self._ends.append((session.ended, max(0.0, time.time() - session.since), session.octets))
 
 
 class _Deliveries(DeliveryObserver):
@@ -268,10 +301,35 @@ class _Deliveries(DeliveryObserver):
         if timed:
             seconds = time.monotonic() - envelope.begun
             place = PLACES["restante_delivery_duration_seconds", protocol]
-            self._values[place + bisect_left(QUICK, seconds)] += 1
-            self._values[place + _QUICK_SUM] += seconds
+            _add_to_histogram(self._values, place, QUICK, [seconds])
 
 
-def _count_login(values: MutableSequence[float], mechanism: str, outcome: str) -> None:
+def _count_login(
+    values: MutableSequence[float], mechanism: str, outcome: str, number: int = 1
+) -> None:
     known = mechanism if mechanism in MECHANISMS else OTHER
-    values[PLACES["restante_logins", known, outcome]] += 1
+    values[PLACES["restante_logins", known, outcome]] += number
+
+
+def _add_to_histogram(
+    values: MutableSequence[float], place: int, bounds: Sequence[float], seconds: list[float]
+) -> None:
+    """Add to the histogram at a place: to its buckets, and then to the sum."""
+    seconds.sort()
+    before = 0
+    for at, bound in enumerate(bounds, place):
+        if before == len(seconds):
+            break
+        below = bisect_right(seconds, bound)
+        values[at] += below - before
+        before = below
+    values[place + len(bounds)] += len(seconds) - before
+    values[place + len(bounds) + 1] += sum(seconds)
+
+
+def _taken(gathered: list[T]) -> list[T]:
+    """What has been gathered so far. Meanwhile another thread may add to it."""
+    number = len(gathered)
+    taken = gathered[:number]
+    del gathered[:number]
+    return taken

@@ -74,7 +74,8 @@ class Listing:
     """
 
     __slots__ = (
-        "_blocks", "ascii_octets", "count", "internationalized", "octets", "total", "unique_ids"
+        "_blocks", "ascii_octets", "count", "digested", "internationalized", "octets", "total",
+        "unique_ids",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +98,8 @@ class Listing:
             self.internationalized = {n: ascii_octets[n] for n in internationalized}
         self.total = sum(octets) if total is None else total
         self._blocks = {} if blocks is None else dict(blocks)
+        self.digested = b""
+        """What `digest` gave, once it was asked for; empty before."""
 
     def __len__(self) -> int:
         return self.count
@@ -133,3 +136,9 @@ class Listing:
             lines = [f"{n} {unique_id}\r\n" for n, unique_id in enumerate(self.unique_ids, 1)]
             block = self._blocks["uidl"] = "".join(lines).encode("ascii")
         return block
+
+    def digest(self) -> bytes:
+        """16 octets that tell listings apart by their unique-ids. Kept once made."""
+        if not self.digested:
+            self.digested = sha256(self.unique_id_block()).digest()[:16]
+        return self.digested

@@ -16,6 +16,7 @@ MAX_REMEMBERED = 10_000
 MAX_REMEMBERED_LINE = 32
 
 _VERB = re.compile(r"[!-~]{1,32}")
+_CAPABILITY = re.compile(r"[!-~](?:[ -~]{0,508}[!-~])?")  # RFC 2449 §3
 
 Action: TypeAlias = Callable[[Any, Any], Any]
 """A command's action: takes the session and the argument as read. Gives a reply, or the steps
@@ -108,9 +109,15 @@ class CommandTable:
         capability: str | None = None,
         secret: bool = False,
     ) -> Command:
-        """A new command; see `Command`. Raises ValueError if there is one of that name."""
+        """A new command; see `Command`.
+
+        Raises ValueError if there is one of that name, and for a capability that isn't one line
+        of printable ASCII; TypeError for one that isn't text.
+        """
         if verb in self:
             raise ValueError(f"there is a command {verb.upper()} already: use replace()")
+        if capability is not None:
+            _check_capability(capability)
         return self._put(
             Command(verb.upper(), states, capability=capability, secret=secret, handler=handler)
         )
@@ -118,21 +125,22 @@ class CommandTable:
     def replace(
         self, verb: str, handler: Callable[..., Any], *, secret: bool | None = None
     ) -> Command:
-        """Let `handler` answer a command that is there. Raises KeyError if it isn't.
+        """Let `handler` answer a command that is there. Raises ValueError if it isn't.
 
         secret: None leaves it as it is. What is secret already stays secret.
         """
-        old = self.by_verb[_key(verb)]
+        old = self._there(verb)
         return self._put(replace(old, handler=handler, secret=old.secret or bool(secret)))
 
     def rename(self, verb: str, new_verb: str) -> Command:
-        """Let a command be called by another name. Raises KeyError, ValueError.
+        """Let a command be called by another name.
 
-        CAPA's line of a built-in command goes, since it names the command.
+        Raises ValueError if it isn't there, or the other name is taken. CAPA's line of a built-in
+        command goes, since it names the command.
         """
         if new_verb in self:
             raise ValueError(f"there is a command {new_verb.upper()} already")
-        old = self.by_verb[_key(verb)]
+        old = self._there(verb)
         fixed = old.built_in and isinstance(old.capability, str)
         capability = None if fixed else old.capability
         renamed = self._put(replace(old, verb=new_verb.upper(), capability=capability))
@@ -140,9 +148,18 @@ class CommandTable:
         return renamed
 
     def remove(self, verb: str) -> Command:
-        """Take a command away; it is answered as unknown from then on. Raises KeyError."""
+        """Take a command away; it is answered as unknown from then on. Raises ValueError."""
+        command = self._there(verb)
         self.known.clear()
-        return self.by_verb.pop(_key(verb))
+        del self.by_verb[_key(verb)]
+        return command
+
+    def _there(self, verb: str) -> Command:
+        command = self.find(verb)
+        if command is None:
+            known = ", ".join(sorted(each.verb for each in self))
+            raise ValueError(f"there is no command {verb.upper()}; there are: {known}")
+        return command
 
     def _put(self, command: Command) -> Command:
         self.by_verb[_key(command.verb)] = command
@@ -150,7 +167,16 @@ class CommandTable:
         return command
 
 
+def _check_capability(line: str) -> None:
+    if not isinstance(line, str):
+        raise TypeError(f"capability={line!r}: it must be text, a line of CAPA's reply")
+    if not _CAPABILITY.fullmatch(line):
+        raise ValueError(
+            f"capability={line!r}: allowed is one line of 1 to 510 printable ASCII characters"
+        )
+
+
 def _key(verb: str) -> bytes:
-    if not _VERB.fullmatch(verb):
+    if not isinstance(verb, str) or not _VERB.fullmatch(verb):
         raise ValueError(f"not a command's name: {verb!r} (1 to 32 printable ASCII characters)")
     return verb.upper().encode("ascii")

@@ -52,8 +52,8 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_close", "_data", "_peer", "_session", "ended", "id", "octets", "removed", "retrieved",
-        "since",
+        "_close", "_data", "_peer", "_session", "answers", "ended", "id", "octets", "removed",
+        "retrieved", "since",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,9 @@ class ClientSession:
         self.since = since
         self._peer = peer
         self.retrieved = self.removed = self.octets = 0
+        self.answers: list[Any] | None = None
+        """What `Observer.answered` is going to be told, three entries a command: its verb, whether
+        the reply was `+OK`, its octets. None where nobody watches."""
         self.ended = ""
         self._session = session
         self._close = close

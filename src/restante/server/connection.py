@@ -46,6 +46,9 @@ FLUSH_AT = 256 * 1024
 MAX_JOINED = 1024 * 1024
 """Octets of replies that are copied to be written as one."""
 
+TOLD_TOGETHER = 100
+"""Answers after which observers are told of them; of fewer some seconds later, or at the end."""
+
 LINGER_SECONDS = 2.0
 """How long a client that is being refused may go on sending before the connection is cut."""
 
@@ -208,6 +211,8 @@ class Connection(asyncio.Protocol):
             await self._give_back()
         context.live.forget(self)
         self._performer.admission.leave()
+        if client.answers:
+            self._tell_answers(client.answers)
         if self._greeted and (tell := context.observers.closed) is not None:
             tell(client)
         if context.hooks.close_connection:
@@ -245,6 +250,8 @@ class Connection(asyncio.Protocol):
         if (tell := self._context.observers.connected) is not None:
             tell(self.client)
         self._reply(self.session.greeting())
+        if self._context.observers.answered is not None:
+            self.client.answers = []
         self._flush()
 
     def _turn_away(self, refusal: Reply) -> None:
@@ -406,7 +413,7 @@ class Connection(asyncio.Protocol):
             elif not (wire := wording.encode(reply)):
                 return True
         if self._context.observers.replied:
-            self._tell_reply(reply, len(wire))
+            self._note(reply, len(wire))
         self._replies.append(wire)
         self._gathered += len(wire)
         if self._gathered >= FLUSH_AT:
@@ -428,7 +435,7 @@ class Connection(asyncio.Protocol):
             self._sent(reply, octets)
         if self._context.observers.replied:
             shown = len(pieces[0]) + (octets if isinstance(reply, Prepared) else 0)
-            self._tell_reply(reply, shown)
+            self._note(reply, shown)
         self._replies += pieces
         self._gathered += octets + len(pieces[0])
         if self._gathered >= FLUSH_AT:
@@ -439,7 +446,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(reply, Body)
         status = self.session.wording.encode(reply)
         if self._context.observers.replied:
-            self._tell_reply(reply, len(status))
+            self._note(reply, len(status))
         self._replies.append(status)
         self._flush()
         context = self._context
@@ -448,14 +455,26 @@ class Connection(asyncio.Protocol):
         )
         self._sent(reply, octets)
 
-    def _tell_reply(self, reply: Reply, octets: int) -> None:
-        """Tell who watches replies. octets: of this one, without a message's."""
-        observers, command = self._context.observers, self.session.command
-        tell_all = observers.answered
-        if tell_all is not None and command is not None and type(reply) is not Continue:
-            tell_all(self.client, command.verb, type(reply) is not Err, octets)
-        if (tell := observers.reply) is not None:
+    def _note(self, reply: Reply, octets: int) -> None:
+        """Remember a reply for those who watch. octets: of this one, without a message's."""
+        command = self.session.command
+        if (
+            (answers := self.client.answers) is not None
+            and command is not None
+            and type(reply) is not Continue
+        ):
+            answers += (command.verb, type(reply) is not Err, octets)
+            if len(answers) >= 3 * TOLD_TOGETHER:
+                self._tell_answers(answers)
+        if (tell := self._context.observers.reply) is not None:
             tell(self.client, self._status(reply))
+
+    def _tell_answers(self, answers: list[Any]) -> None:
+        """Tell who watches of the commands that have been answered."""
+        verbs, ok, octets = answers[::3], answers[1::3], sum(answers[2::3])
+        answers.clear()
+        if (tell := self._context.observers.answered) is not None:
+            tell(self.client, verbs, ok, octets)
 
     def _sent(self, body: Body, octets: int) -> None:
         """Count a message that was sent."""
@@ -667,6 +686,8 @@ class Connection(asyncio.Protocol):
         """
         if self._performer.must_renew:
             self._context.live.spawn(self._performer.renew())
+        if self.client.answers and self.session.state is not State.AUTHORIZATION:
+            self._tell_answers(self.client.answers)
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)

@@ -23,7 +23,7 @@ from ssl import SSLContext
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from restante.accounts.contract import Account
-from restante.calls import Caller, is_async
+from restante.calls import Caller, check_arguments, is_async
 from restante.contained import call_contained
 from restante.protocol.claims import Claim
 from restante.protocol.errors import Pop3Error
@@ -338,15 +338,7 @@ def check_handler(handler: Handler, what: str, arguments: Sequence[str]) -> None
         raise TypeError(f"{what} must be a function, not {handler!r}")
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise TypeError(f"{what} is a generator ('yield' in it): a call would run none of it")
-    try:
-        signature = inspect.signature(handler)
-    except ValueError:
-        return  # some built-in functions don't tell
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        expected = f"({', '.join(arguments)})"
-        raise TypeError(f"{what} is called with {expected}, but takes {signature}") from None
+    check_arguments(handler, what, arguments)
 
 
 def check_event(event: object) -> None:

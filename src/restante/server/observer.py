@@ -54,11 +54,15 @@ class Observer:
     def reply(self, session: ClientSession, line: str) -> None:
         """A reply goes to the client: its first line, without its end."""
 
-    def answered(self, session: ClientSession, verb: str, ok: bool, octets: int) -> None:
-        """A command was answered, whoever asked for it.
+    def answered(
+        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
+    ) -> None:
+        """Commands were answered. Told once for many: after a hundred, from time to time once
+        the client has logged in, and at the end.
 
-        verb: as the command table has it; "" for what is no command. ok: whether the reply is
-        `+OK`. octets: of the reply, without the message that follows RETR's and TOP's.
+        verbs: of each, in order, as the command table has it; "" for what is no command.
+        ok: whether its reply was `+OK`. octets: of these replies together, without the messages
+        that follow RETR's and TOP's. Sessions that began before anybody watched aren't told of.
         """
 
     def delayed(self, session: ClientSession, seconds: float) -> None:

@@ -148,7 +148,7 @@ class Performer:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
         try:
             if self._context.observers.steps and (step := STEPS.get(type(effect))) is not None:
-                work = self._timed(step, PERFORM[type(effect)](self, effect))
+                work = self._timed(step, effect)
                 if self._context.observers.step_begun is None:
                     return await work
                 return await in_own_context(work)
@@ -158,23 +158,19 @@ class Performer:
                 raise
             return await self.failure(error)
 
-    async def _timed(self, step: Step, work: Coroutine[Any, Any, object]) -> object:
-        """Do a step's work, and tell who watches steps.
+    async def _timed(self, step: Step, effect: Effect) -> object:
+        """Perform an effect that is a step, and tell who watches steps.
 
         A login is two steps: once it was proven, the maildrop is opened.
         """
-        failure: Exception | None = None
         self._begin_step(step)
         try:
-            result = await work
-            if type(result) is Err:
-                failure = Refused(result.text)
-            return result
+            result = await PERFORM[type(effect)](self, effect)
         except Exception as error:
-            failure = error
+            self._end_step(error)
             raise
-        finally:
-            self._end_step(failure)
+        self._end_step(Refused(result.text) if type(result) is Err else None)
+        return result
 
     def _begin_step(self, step: Step) -> None:
         self._step, self._step_began = step, monotonic()

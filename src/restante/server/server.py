@@ -7,6 +7,7 @@ import secrets
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -147,6 +148,9 @@ class Pop3Server(Events):
         self._hashing = WorkerThreads("hashing", 0, hashing, stand_back=True)
         self._hooks = Hooks(self, self._workers)
         self.observers = Observers(AccessLog())
+        self.dropped: Counter[str] = Counter()
+        """Clients that were dropped before their TLS handshake, by the text that they would have
+        been told in the clear. No observer is told of them: they have no session."""
         """Who watches the sessions; see `observe`."""
         self.debug_log = DebugLog(self.observers)
         """Logs the dialogues that are chosen."""
@@ -266,12 +270,17 @@ class Pop3Server(Events):
     @overload
     def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]: ...
 
-    def on(self, event: Event) -> Callable[[AnyHandler], AnyHandler]:
+    def on(self, event: Event, *handlers: object) -> Callable[[AnyHandler], AnyHandler]:
         """Decorator: call the function at `event`; see `Events` for their names.
 
         Raises ValueError for an unknown event, TypeError for what can't be a handler.
         """
         check_event(event)
+        if handlers:
+            raise TypeError(
+                f'on("{event}", …) takes the event alone, as it is a decorator: write'
+                f' @server.on("{event}") above the function, or server.on("{event}")(function)'
+            )
 
         def register(handler: AnyHandler) -> AnyHandler:
             self._hooks.add(event, handler)
@@ -358,8 +367,9 @@ class Pop3Server(Events):
             raise
 
     def stop(self) -> None:
-        """Stop, from any thread: replies in flight are finished, within `drain_seconds`.
+        """Stop, from any thread: sessions and replies in flight are finished.
 
+        That takes `finish_seconds` and `drain_seconds` at most.
         After `start` it returns when the server has stopped. Inside `serve`, after `open`, and
         in a handler, which the server would wait for, it only asks for the end.
         """
@@ -471,6 +481,7 @@ class Pop3Server(Events):
         self._closing = task
         for server in self._listening:
             server.close()
+        await self._live.finish(self.settings.finish_seconds)
         await self._live.drain(self.settings.drain_seconds)
         await self._shut()
         await self._hooks.tell("stop")
@@ -554,6 +565,7 @@ class Pop3Server(Events):
                 use_auth=settings.use_auth,
                 held_schemes=self._schemes,
                 expire_days=settings.expire_days,
+                expire_user_days=settings.expire_user_days,
                 login_delay=settings.login_delay,
                 utf8=settings.utf8,
                 utf8_headers=settings.utf8_headers,
@@ -565,7 +577,11 @@ class Pop3Server(Events):
         admission = Admission(self._guard, self.context.login_delay, address)
         if listener.hears_xclient(address):  # it comes in for its clients, one by one
             return admission
-        return admission if admission.arrive() is None else None
+        refusal = admission.arrive()
+        if refusal is None:
+            return admission
+        self.dropped[refusal.text] += 1
+        return None
 
     def _certificate_for(self, name: str | None) -> ssl.SSLContext | None:
         """What the handlers of `certificate` say; None when they fail, or have nothing to say."""

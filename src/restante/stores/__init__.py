@@ -3,34 +3,97 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-from restante.stores.contract import (
-    Answer,
-    CommitFailed,
-    Content,
-    Incoming,
-    Lease,
-    LeaseInfo,
-    LeaseLost,
-    Maildrop,
-    MaildropInUse,
-    MaildropStore,
-    MessageGone,
-    MessageInfo,
-    Messages,
-    OverQuota,
-    Source,
-    Store,
-    StoreError,
-    Usage,
-)
-from restante.stores.maildir.store import Maildir
-from restante.stores.memory import MemoryStore
-from restante.stores.sqlite.store import SqliteStore
+from typing import TYPE_CHECKING, Any
+
+from restante.public import load
+
+if TYPE_CHECKING:
+    from restante.stores.blobs.cached import (
+        CachedBlobs,
+    )
+    from restante.stores.blobs.contract import (
+        BlobDamaged,
+        BlobMissing,
+        Blobs,
+    )
+    from restante.stores.blobs.folder import (
+        FolderBlobs,
+    )
+    from restante.stores.blobs.s3 import (
+        S3Blobs,
+    )
+    from restante.stores.contract import (
+        Answer,
+        CommitFailed,
+        Committed,
+        Content,
+        Incoming,
+        Lease,
+        LeaseInfo,
+        LeaseLost,
+        Maildrop,
+        MaildropInUse,
+        MaildropStore,
+        MessageGone,
+        MessageInfo,
+        Messages,
+        OverQuota,
+        Removed,
+        Source,
+        Store,
+        StoreError,
+        UniqueIdTaken,
+        Usage,
+    )
+    from restante.stores.maildir.store import (
+        Maildir,
+    )
+    from restante.stores.memory import (
+        MemoryStore,
+    )
+    from restante.stores.postgres.store import (
+        PostgresStore,
+    )
+    from restante.stores.sqlite.store import (
+        SqliteStore,
+    )
+
+_HOMES = {
+    "blobs.cached": "CachedBlobs",
+    "blobs.contract": "BlobDamaged BlobMissing Blobs",
+    "blobs.folder": "FolderBlobs",
+    "blobs.s3": "S3Blobs",
+    "contract": (
+        "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
+        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
+        " Store StoreError UniqueIdTaken Usage"
+    ),
+    "maildir.store": "Maildir",
+    "memory": "MemoryStore",
+    "postgres.store": "PostgresStore",
+    "sqlite.store": "SqliteStore",
+}
+
+
+def __getattr__(name: str) -> Any:
+    found = globals()[name] = load(__name__, _HOMES, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 __all__ = [
     "Answer",
+    "BlobDamaged",
+    "BlobMissing",
+    "Blobs",
+    "CachedBlobs",
     "CommitFailed",
+    "Committed",
     "Content",
+    "FolderBlobs",
     "Incoming",
     "Lease",
     "LeaseInfo",
@@ -44,9 +107,13 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "PostgresStore",
+    "Removed",
+    "S3Blobs",
     "Source",
     "SqliteStore",
     "Store",
     "StoreError",
+    "UniqueIdTaken",
     "Usage",
 ]

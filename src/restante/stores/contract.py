@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from inspect import isawaitable
 from typing import (
     Any,
     BinaryIO,
@@ -22,10 +23,12 @@ from typing import (
     NamedTuple,
     TypeAlias,
     TypeVar,
+    cast,
 )
 
-from restante.accounts.contract import Account
-from restante.calls import OnThread
+from restante.accounts.account import Account, Quota
+from restante.calls import OnThread, finished, in_task
+from restante.contained import call_contained
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
 
@@ -72,6 +75,13 @@ class OverQuota(StoreError):
     def __init__(self, text: str, *, never: bool = False) -> None:
         super().__init__(text, temporary=not never)
         self.never = never
+
+
+class UniqueIdTaken(StoreError):
+    """The maildrop has, or once had, another message with the unique-id (RFC 1939 §7)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, temporary=False)
 
 
 class CommitFailed(StoreError):
@@ -174,6 +184,17 @@ class Usage(NamedTuple):
     octets: int
 
 
+class Removed(NamedTuple):
+    """A message that was removed and can be put back.
+
+    octets: about its size. removed: when it was removed, in seconds since 1970.
+    """
+
+    unique_id: str
+    octets: int
+    removed: float
+
+
 class LeaseInfo(NamedTuple):
     """A lease that is held now.
 
@@ -211,6 +232,13 @@ class Maildrop(ABC):
             of the body are wanted (TOP); a store may give more, or everything.
         """
 
+    def arrived(self, number: MessageNumber) -> Answer[float | None]:
+        """When message `number` arrived, in seconds since 1970; None: nobody knows any more.
+
+        A plain one is called on a thread. Raises MessageGone, StoreError.
+        """
+        return None
+
     @abstractmethod
     def commit(self, numbers: Sequence[MessageNumber]) -> Answer[None]:
         """Remove these messages; durable when it returns (RFC 1939 §6).
@@ -233,18 +261,67 @@ class Incoming(ABC):
     def prepare(self) -> Answer[None]:
         """Make all that was written durable, so that `commit` has little left to fail at.
 
-        The message is complete then: no `write` follows. Raises StoreError. Where a message
-        has several recipients, every copy is prepared before any is committed.
+        The message is complete then: no `write` follows. Raises OverQuota, StoreError. Where a
+        message has several recipients, every copy is prepared before any is committed.
         """
         return None
 
     @abstractmethod
     def commit(self) -> Answer[UniqueId]:
-        """Put the message into the maildrop, durably, and give its unique-id."""
+        """Put the message into the maildrop, durably, and give its unique-id.
+
+        Raises OverQuota, StoreError.
+        """
 
     @abstractmethod
     def abort(self) -> Answer[None]:
         """Forget the message. Harmless after `commit` and when repeated."""
+
+
+Committed: TypeAlias = UniqueId | Exception | None
+"""A message's unique-id, or why it isn't there; None: given up because another one failed."""
+
+
+def _commit_each(incomings: Iterator[Incoming], together: bool, done: list[Committed]) -> Any:
+    """Commit one after the other, on a thread, up to the first one that is to be awaited."""
+    for incoming in incomings:
+        if _is_given_up(together, done):
+            done.append(None)
+            continue
+        try:
+            answer = finished(call_contained(incoming.commit))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+            continue
+        if isawaitable(answer):
+            return _await_each(answer, incomings, together, done)
+        done.append(cast("UniqueId", answer))
+    return done
+
+
+async def _await_each(
+    answer: Awaitable[UniqueId] | None,
+    incomings: Iterator[Incoming],
+    together: bool,
+    done: list[Committed],
+) -> Sequence[Committed]:
+    while answer is not None:
+        try:
+            done.append(await in_task(answer))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+        answer = None
+        for incoming in incomings:
+            if not _is_given_up(together, done):
+                answer = cast("Awaitable[UniqueId]", incoming.commit())
+                break
+            done.append(None)
+    return done
+
+
+def _is_given_up(together: bool, done: Sequence[Committed]) -> bool:
+    """Whether one has failed and nobody has a copy yet, so that nobody is to have one."""
+    return together and bool(done) and not any(isinstance(each, str) for each in done)
 
 
 class Store(ABC):
@@ -252,9 +329,11 @@ class Store(ABC):
 
     blocking: whether its plain methods may wait for anything. False: they are called on the
         event loop, do there what is quick, and return `OnThread` for the rest.
+    quota: what a maildrop may hold whose account says nothing.
     """
 
     blocking: ClassVar[bool] = True
+    quota: Quota = Quota()
 
     @abstractmethod
     def open(self, account: Account) -> Answer[Maildrop]:
@@ -263,6 +342,34 @@ class Store(ABC):
         Raises MaildropInUse when another session has the lease, StoreError otherwise.
         """
 
+    def prepare(self) -> Answer[None]:
+        """See that it can be used as it is configured; a server asks before it listens.
+
+        Raises StoreError, which says what is wrong and what to do about it.
+        """
+        return None
+
+    def check(self) -> Answer[None]:
+        """See that it answers, within a few seconds; a server asks again and again.
+
+        Raises StoreError.
+        """
+        return None
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to close
+        """Close what is open in this event loop; the next use opens it again.
+
+        Harmless when repeated.
+        """
+
+    def look(self, account: Account) -> Answer[Maildrop]:
+        """The maildrop as it is now, without its lease: no session waits for whoever looks.
+
+        `commit` raises LeaseLost. A plain one is called on a thread. By default the maildrop is
+        opened, for stores that can't do without. Raises StoreError.
+        """
+        return self.open(account)
+
     def receive(self, account: Account) -> Answer[Incoming]:
         """Begin a message for the account's maildrop, while sessions may be reading.
 
@@ -270,20 +377,48 @@ class Store(ABC):
         """
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
 
+    def commit(self, incomings: Sequence[Incoming], together: bool) -> Answer[Sequence[Committed]]:
+        """Put messages of this store's `receive` or `restore` into their maildrops, durably.
+
+        Gives for each its unique-id, or what `Incoming.commit` would raise. together: all or
+        none, as far as the store can; None for those that were given up because another failed.
+        By default they are put there one after the other, and with `together` none is once the
+        first has failed. A plain one is called on a thread. Raises StoreError when none is there.
+        """
+        return OnThread(_commit_each, iter(incomings), together, [])
+
     def restore(
         self, account: Account, unique_id: str, *, arrived: float | None = None
     ) -> Answer[Incoming]:
         """Begin a message that has a unique-id already, such as one from another server.
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
-        arrived, in seconds since 1970; None: now. Raises StoreError when the maildrop has, or
-        has ever shown, that unique-id for another message, or RFC 1939 §7 doesn't allow it.
+        arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
+        or has ever shown, that unique-id: what a session has removed comes back by `undelete`
+        only. Raises StoreError when RFC 1939 §7 doesn't allow it. `Incoming.commit` may raise
+        UniqueIdTaken, too, and MaildropInUse.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
+
+    def admit(self, account: Account, octets: int = 0) -> Answer[None]:
+        """Raise OverQuota if the account's maildrop has no room for a message of so many octets.
+
+        octets: 0 when that isn't known yet; then only a full maildrop has no room. It is asked
+        before a message is taken, to spare the sender the sending, and promises nothing: what
+        counts is `Incoming.prepare` and `commit`. Without quotas there is nothing to ask.
+        """
+        return None
 
     def usage(self, account: Account) -> Answer[Usage]:
         """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""
         raise StoreError(f"{type(self).__name__} can't tell what a maildrop holds", temporary=False)
+
+    def removed(self, account: Account) -> Answer[Sequence[Removed]]:
+        """What `undelete` could put back, in the order in which it was removed.
+
+        Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} keeps nothing that was removed", temporary=False)
 
     def undelete(self, account: Account, seconds: float) -> Answer[int]:
         """Put back what was removed from the maildrop within the last `seconds`.

@@ -15,7 +15,7 @@ from inspect import isclass
 from typing import Any, BinaryIO, ClassVar, cast
 
 from restante.accounts.contract import Account
-from restante.calls import Caller
+from restante.calls import Caller, check_arguments
 from restante.protocol.facts import Facts, Measure, measure
 from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import (
@@ -52,11 +52,15 @@ _WHAT_A_STORE_IS = (
 def as_store(given: object, caller: Caller) -> Store:
     """`given` as a `Store`; a `MaildropStore` is made one.
 
-    caller: calls the functions of a `MaildropStore`. Raises TypeError for anything else.
+    caller: calls the functions of a `MaildropStore`. Raises TypeError for anything else, and
+    for one whose methods take other arguments.
     """
     if isinstance(given, Store):
         return given
     if isinstance(given, MaildropStore):
+        for name, arguments in _METHODS.items():
+            what = f"the method {name} of {type(given).__name__}"
+            check_arguments(getattr(given, name), what, arguments)
         return SimpleMaildrops(given, caller)
     if isclass(given):
         hint = f"; did you mean {given.__name__}(…)?" if issubclass(given, _STORES) else ""
@@ -66,6 +70,11 @@ def as_store(given: object, caller: Caller) -> Store:
 
 
 _STORES = (Store, MaildropStore)
+_METHODS = {
+    "list": ("account",),
+    "read": ("account", "unique_id"),
+    "delete": ("account", "unique_ids"),
+}
 
 
 class SimpleMaildrops(Store):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from restante.testing.contracts import (
         AccountStoreContract,
+        BlobsContract,
         MaildropStoreContract,
         MechanismContract,
         StoreContract,
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "account": "MailAccount StoredMessage",
     "authority": "Authority",
-    "contracts": "AccountStoreContract MaildropStoreContract MechanismContract StoreContract"
-    " StoreUnderTest",
+    "contracts": (
+        "AccountStoreContract BlobsContract MaildropStoreContract MechanismContract"
+        " StoreContract StoreUnderTest"
+    ),
     "issuer": "Issuer",
     "recording": "RecordedSession",
     "server": "MailServer",
@@ -65,6 +68,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AccountStoreContract",
     "Authority",
+    "BlobsContract",
     "Delivered",
     "Issuer",
     "MailAccount",

@@ -16,6 +16,7 @@ from restante.stores.maildir import compressed
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
+from restante.stores.zstd import zstd_module
 from tests.corpus import NASTY
 from tests.needs import missing, only_cpython
 from tests.stores.maildir.kit import close, fetch, ids, opened, put, read, settle
@@ -178,7 +179,7 @@ def test_a_large_one_is_closed_when_it_is_given_up(tmp_path: Path) -> None:
 @only_cpython
 def test_zstd_where_there_is_a_library(tmp_path: Path) -> None:
     try:
-        zstd = compressed._zstd_module()
+        zstd = zstd_module()
     except ImportError:
         missing("there is no library for zstd (before Python 3.14: backports.zstd)")
     message = b"Subject: x\n\n" + b"line\n" * 500

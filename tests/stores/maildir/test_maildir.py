@@ -70,6 +70,20 @@ def test_messages_are_in_order_of_delivery(root: Path, store: Maildir) -> None:
     assert ids(store) == names
 
 
+def test_a_message_arrived_at_the_time_in_its_files_name_or_at_the_files_own(
+    root: Path, store: Maildir
+) -> None:
+    put(root, POSTFIX, b"x\n")
+    put(root, "nothing", b"x\n")
+    put(root, f"{10**18}.a", b"x\n")
+    for name in ("nothing", f"{10**18}.a"):
+        os.utime(root / "anna" / "new" / name, (1_600_000_000, 1_600_000_000))
+    maildrop = opened(store)
+    by_name = [maildrop.arrived(MessageNumber(n)) for n in (1, 2, 3)]
+    close(maildrop)
+    assert by_name == [1_600_000_000.0, 1_700_000_003.000007, 1_600_000_000.0]
+
+
 def test_nothing_is_moved_renamed_or_flagged(root: Path, store: Maildir) -> None:
     put(root, POSTFIX, b"x\n")
     put(root, DOVECOT + ":2,S", b"x\n", "cur")
@@ -551,3 +565,11 @@ def test_what_is_remembered_in_memory_is_bounded(
         put(root, "1.x", b"x\n", user=f"user{user}")
         close(opened(store, Account(f"user{user}")))
     assert 0 < len(store._recent) <= 10
+
+
+def test_the_root_is_seen_to_be_usable(root: Path, store: Maildir) -> None:
+    root.mkdir(exist_ok=True)
+    store.check()()
+    root.rmdir()
+    with pytest.raises(StoreError, match="isn't a folder"):
+        store.check()()

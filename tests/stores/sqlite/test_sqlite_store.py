@@ -19,8 +19,10 @@ from restante import Pop3Server
 from restante.accounts.contract import Account
 from restante.protocol.listing import MessageNumber
 from restante.stores import LeaseLost, MaildropInUse, MessageGone, SqliteStore, StoreError
+from restante.stores.drafts import BLOCK
+from restante.stores.room import DAY
 from restante.stores.sqlite import store as module
-from restante.stores.sqlite.store import BLOCK, DAY, ORPHAN_SECONDS, SqliteMaildrop
+from restante.stores.sqlite.store import ORPHAN_SECONDS, SqliteMaildrop
 from tests.server.kit import Client
 from tests.stores.stores import drained
 
@@ -348,3 +350,35 @@ def test_killed_at_random_points_of_delivery_and_commit(tmp_path: Path) -> None:
         store.close()
         kept = set(found)
     assert kept
+
+
+def test_a_maildrop_is_looked_at_while_a_session_has_it(store: SqliteStore) -> None:
+    deliver(store, b"one\r\n")
+    session = store.open(ANNA)
+    looked = store.look(ANNA)
+    assert read(looked, 1) == b"one\r\n"
+    with pytest.raises(LeaseLost):
+        looked.commit([MessageNumber(1)])
+    looked.close()
+    session.commit([MessageNumber(1)])
+    session.close()
+    assert store.look(ANNA).listing.count == 0
+    assert store.look(BEN).listing.count == 0
+
+
+def test_the_file_is_seen_to_be_usable(store: SqliteStore) -> None:
+    store.prepare()
+    store.check()
+    store.close()
+    store.path.write_bytes(b"no database, but a text of some length" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        store.check()
+    with pytest.raises(StoreError, match="not a database"):
+        store.prepare()
+
+
+def test_it_tells_when_a_message_arrived(store: SqliteStore) -> None:
+    before = time.time()
+    deliver(store, b"x")
+    maildrop = store.look(ANNA)
+    assert before <= maildrop.arrived(MessageNumber(1)) <= time.time()

@@ -53,7 +53,10 @@ class Option:
 
 
 class Argument(Option):
-    """A parameter that stands by itself on the command line. With a default it may be left out."""
+    """A parameter that stands by itself on the command line; a list takes several.
+
+    With a default it may be left out.
+    """
 
 
 @dataclass(frozen=True)
@@ -156,12 +159,13 @@ def _add(
     flags = option.flags or (f"--{parameter.name.replace('_', '-')}",)
     if isinstance(option, Argument):
         metavar = option.metavar or parameter.name.upper()
+        one, optional = ("+", "*") if several else (None, "?")
         parser.add_argument(
             parameter.name,
             metavar=metavar,
             type=_reader(plain, option),
             help=text,
-            nargs=None if required else "?",
+            nargs=one if required else optional,
             default=default,
         )
     elif plain is bool:

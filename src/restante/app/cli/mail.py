@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,11 +26,12 @@ from restante.app.cli.options import (
 )
 from restante.app.config.settings import Settings
 from restante.app.files import make_private_folder
-from restante.app.maildrops import make_store
+from restante.app.history import make_history
+from restante.app.maildrops import opened_store
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
-from restante.delivery.observer import AccessLog, DeliveryObserver
+from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObservers
 from restante.delivery.recipients import (
     BAD_ADDRESS,
     DISABLED,
@@ -86,13 +88,13 @@ def deliver(
     """Deliver the message on standard input, durably, to local accounts.
 
     Exit statuses are those of sysexits.h: 0 delivered, 67 no such user, 77 account
-    disabled, 65 bad address or message too big, 75 try again later.
+    disabled, 65 bad address or message too big, 75 try again later, as when there is no room.
     """
     settings = load_for(config, data, sets).settings
     with ExitStack() as stack:
         threads = WorkerThreads("deliver", 0, 1)
         stack.callback(threads.stop)
-        asyncio.run(_deliver(settings, to, threads, _observer(settings)))
+        asyncio.run(_deliver(settings, to, threads, _observer(settings, stack)))
 
 
 async def _deliver(
@@ -104,39 +106,49 @@ async def _deliver(
         complain("reading the message from the terminal, up to its end (Ctrl-D)")
     sender, blocks = _message(sys.stdin.buffer)
     envelope = Envelope(protocol="deliver", sender=sender)
-    make_private_folder(settings.mail_folder)
-    store = make_store(settings)
-    delivery = Delivery(
-        store,
-        recipients,
-        envelope,
-        call=Caller(threads, blocking=True),
-        observer=observer,
-        together=True,
-        spool=settings.spool_folder,
-    )
     size, limit = 0, settings.delivery.size_limit
-    try:
-        for block in blocks:
-            size += len(block)
-            if size > limit:
-                complain(f"more than delivery.size_limit, {limit} octets")
-                observer.refused(envelope, "", f"more than {limit} octets")
-                raise Exit(EX_DATAERR)
-            await delivery.write(block)
-        outcomes = await delivery.commit()
-    finally:
-        await delivery.abort()
+    async with opened_store(settings) as store:
+        delivery = Delivery(
+            store,
+            recipients,
+            envelope,
+            call=Caller(threads, blocking=True),
+            observer=observer,
+            together=True,
+            spool=settings.spool_folder,
+        )
+        try:
+            for block in blocks:
+                size += len(block)
+                if size > limit:
+                    complain(f"more than delivery.size_limit, {limit} octets")
+                    observer.refused(envelope, "", f"more than {limit} octets")
+                    raise Exit(EX_DATAERR)
+                await delivery.write(block)
+            outcomes = await delivery.commit()
+        finally:
+            await delivery.abort()
     for outcome in outcomes:
         if outcome.reason:
             kept = f"; it is kept in {outcome.kept}" if outcome.kept is not None else ""
             complain(f"{outcome.recipient.address!r}: not delivered: {outcome.reason}{kept}")
-    if not all(outcome.taken for outcome in outcomes):
-        raise Exit(EX_TEMPFAIL)
+    failed = [outcome for outcome in outcomes if not outcome.taken]
+    if failed:
+        never = all(each.over_quota is not None and each.over_quota.never for each in failed)
+        raise Exit(EX_DATAERR if never and len(failed) == len(outcomes) else EX_TEMPFAIL)
 
 
-def _observer(settings: Settings) -> DeliveryObserver:
-    """Writes to the server's log, if that is a file; standard error is the mail server's."""
+def _observer(settings: Settings, stack: ExitStack) -> DeliveryObserver:
+    """Writes to the server's log, if that is a file, and to its history, if there is one.
+
+    Standard error is the mail server's. stack: at its end the history is written.
+    """
+    observers: list[DeliveryObserver] = []
+    # A file that this user made might be one that the server's can't write.
+    history = make_history(settings) if os.access(settings.history_file, os.W_OK) else None
+    if history is not None:
+        stack.callback(history.close)
+        observers.append(history.deliveries)
     log = settings.log
     if log.file is not None:
         from restante.app.logs import configure  # noqa: PLC0415 - seldom needed
@@ -146,8 +158,8 @@ def _observer(settings: Settings) -> DeliveryObserver:
         except OSError as error:
             complain(f"log.file = {log.file}: {error}")
         else:
-            return AccessLog()
-    return DeliveryObserver()
+            observers.append(AccessLog())
+    return DeliveryObservers(*observers)
 
 
 async def _find(
@@ -222,7 +234,6 @@ def import_(
         complain(f"no account {account!r}")
         raise Exit(FAILED)
     messages = iter_messages(path, kind)
-    make_private_folder(settings.mail_folder)
     journal = None if again else _journal(settings, found)
     result = _import(settings, found, messages, journal)
     for origin, reason in result.failed:
@@ -254,36 +265,25 @@ def _import(
         advance = None
         if is_terminal(sys.stderr):
             advance = _progress_bar(stack, messages.octets)
-        work = import_messages(
-            make_store(settings),
-            account,
-            messages,
-            progress=advance,
-            journal=journal,
-            observer=_observer(settings),
-        )
-        return asyncio.run(work)
+
+        async def work() -> ImportResult:
+            async with opened_store(settings) as store:
+                return await import_messages(
+                    store,
+                    account,
+                    messages,
+                    progress=advance,
+                    journal=journal,
+                    observer=_observer(settings, stack),
+                )
+
+        return asyncio.run(work())
 
 
 def _progress_bar(stack: ExitStack, octets: int) -> Callable[[int], None]:
     """Show a bar until the stack ends. Gives the function that moves it on, by octets."""
-    from rich.console import Console  # noqa: PLC0415 - not for deliveries
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from restante.app.cli.progress import shown_progress  # noqa: PLC0415 - not for deliveries
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+    progress = stack.enter_context(shown_progress())
     task = progress.add_task("Importing", total=octets)
     return lambda moved: progress.advance(task, moved)

@@ -36,6 +36,20 @@ COMMANDS = Group(
         "console": Lazy(f"{_HERE}.console:app", "Who may log in to the console."),
         "deliver": Lazy(f"{_HERE}.mail:deliver", "Deliver the message on standard input."),
         "import": Lazy(f"{_HERE}.mail:import_", "Import mail from files, which stay as they are."),
+        "collect": Lazy(
+            f"{_HERE}.store:collect", "Remove for good what sessions have removed some time ago."
+        ),
+        "db": Lazy(f"{_HERE}.db:db", "The tables of a store in PostgreSQL."),
+        "undelete": Lazy(
+            f"{_HERE}.undelete:undelete", "Put back what was removed from a maildrop lately."
+        ),
+        "leases": Lazy(
+            f"{_HERE}.store:leases", "Which maildrops sessions have, and taking one away."
+        ),
+        "migrate": Lazy(
+            f"{_HERE}.migrate:migrate",
+            "Move maildrops from other servers and stores, and back, with their unique-ids.",
+        ),
         "check-config": Lazy(
             f"{_HERE}.check:check_config", "Say everything that is wrong with the configuration."
         ),

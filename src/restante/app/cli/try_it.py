@@ -13,7 +13,7 @@ from functools import partial
 from typing import Annotated
 
 from restante.accounts.schemes import split_credential
-from restante.app.accounts import make_sqlite_accounts
+from restante.app.accounts import managed_accounts, managed_kind
 from restante.app.cli.command_line import Exit, Option, UsageError
 from restante.app.cli.options import FAILED, ConfigOption, DataOption, SetOption, complain, load_for
 from restante.app.cli.user import FromStdin, ask_password
@@ -21,6 +21,7 @@ from restante.app.config.settings import Settings
 from restante.app.maildrops import make_store
 from restante.app.passwords import new_password
 from restante.app.processes.admin_client import Row, ask
+from restante.stores.maildir.store import Maildir
 
 SECONDS = 20.0
 """How long each step may take."""
@@ -86,10 +87,10 @@ def _account(settings: Settings, name: str | None, from_stdin: bool) -> Iterator
     if name is not None:
         yield name, ask_password(from_stdin, twice=False)
         return
-    if "sqlite" not in settings.accounts.kinds:
+    if managed_kind(settings) is None:
         raise UsageError("no account can be made here: give --account, and its password")
     name, password = f"restante-try-{secrets.token_hex(4)}", new_password()
-    with make_sqlite_accounts(settings) as accounts:
+    with managed_accounts(settings) as accounts:
         accounts.add(name, password)
         made = accounts.lookup(name)
         assert made is not None
@@ -97,7 +98,9 @@ def _account(settings: Settings, name: str | None, from_stdin: bool) -> Iterator
             yield name, password
         finally:
             accounts.remove(name)
-            shutil.rmtree(make_store(settings).folder(made), ignore_errors=True)
+            store = make_store(settings)
+            if isinstance(store, Maildir):  # in a database an empty maildrop is a row
+                shutil.rmtree(store.folder(made), ignore_errors=True)
 
 
 def _recipient(settings: Settings, name: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 from restante.accounts.contract import Account, AccountError
 from restante.app.accounts import find_account
@@ -18,8 +17,10 @@ from restante.app.config.settings import Settings
 from restante.app.maildrops import make_store
 from restante.calls import finished
 from restante.protocol.listing import MessageNumber
-from restante.stores.contract import Content, Maildrop, MessageGone, StoreError
-from restante.stores.maildir.store import Maildir
+from restante.server.runner import LoopThread
+from restante.stores.contract import Content, Maildrop, MessageGone, Source, StoreError
+
+T = TypeVar("T")
 
 PAGE = 50
 """Messages of a page."""
@@ -71,6 +72,16 @@ class Maildrops:
         self._settings = settings
         self._store = make_store(settings)
         self._large = threading.Semaphore(2)
+        self._loop: LoopThread | None = None  # of stores whose methods are async
+        self._making = threading.Lock()
+
+    def close(self) -> None:
+        """Close what is open. The next use opens it again."""
+        with self._making:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.end(self._store.aclose)
+            loop.join()
 
     def account(self, name: str) -> Account:
         """The account of that name."""
@@ -84,16 +95,48 @@ class Maildrops:
 
     @contextmanager
     def _opened(self, account: Account) -> Iterator[Maildrop]:
-        """The maildrop. A store that can't be looked at without a lease is opened for a moment."""
-        maildrop = (
-            self._store.look(account)
-            if isinstance(self._store, Maildir)
-            else _result(self._store.open(account))
-        )
+        maildrop: Maildrop = self._result(self._store.look(account))
         try:
             yield maildrop
         finally:
-            _result(maildrop.close())
+            self._result(maildrop.close())
+
+    def _result(self, given: Any) -> Any:
+        """What a store's method gives, whichever way it gives it."""
+        given = finished(given)
+        if not inspect.isawaitable(given):
+            return given
+        with self._making:
+            if self._loop is None:
+                self._loop = LoopThread()
+        return self._loop.run(_awaited(given))
+
+    def _fetched(self, maildrop: Maildrop, number: int, lines: int | None = None) -> Content:
+        content: Content = self._result(maildrop.fetch(MessageNumber(number), lines))
+        return content
+
+    def _blocks(self, source: Source) -> Generator[bytes, None, None]:
+        """A message's octets. The source is closed in the end."""
+        if isinstance(source, bytes):
+            yield source
+        elif isinstance(source, AsyncIterator):
+            try:
+                while block := self._result(anext(source, b"")):
+                    yield block
+            finally:
+                if isinstance(source, AsyncGenerator):
+                    self._result(source.aclose())
+        else:
+            try:
+                if hasattr(source, "read"):
+                    while block := source.read(256 * 1024):
+                        yield block
+                else:
+                    yield from source
+            finally:
+                close = getattr(source, "close", None)
+                if close is not None:
+                    close()
 
     def listed(self, account: Account, page: int) -> Listed:
         """A page; the first one has the newest messages."""
@@ -104,95 +147,61 @@ class Maildrops:
                 raise NotThere(f"There is no page {page}: the maildrop has {pages}.")
             last = listing.count - (page - 1) * PAGE
             numbers = range(last, max(0, last - PAGE), -1)
-            lines = [_line(maildrop, number) for number in numbers]
+            lines = [self._line(maildrop, number) for number in numbers]
             return Listed(lines, listing.count, sum(listing.octets), page, pages)
 
-    @contextmanager
-    def content(self, account: Account, unique_id: str) -> Iterator[Content]:
-        """A message."""
+    def blocks(self, account: Account, unique_id: str) -> Generator[bytes, None, None]:
+        """A message as it lies there, in blocks."""
         with self._opened(account) as maildrop:
             try:
                 number = list(maildrop.listing.unique_ids).index(unique_id) + 1
             except ValueError:
                 raise NotThere("There is no such message in the maildrop any more.") from None
             try:
-                content = _result(maildrop.fetch(MessageNumber(number)))
+                content = self._fetched(maildrop, number)
             except MessageGone:
                 raise NotThere("The message has been removed.") from None
-            try:
-                yield content
-            finally:
-                close = getattr(content.source, "close", None)
-                if close is not None:
-                    close()
+            with closing(self._blocks(content.source)) as blocks:
+                yield from blocks
 
     def message(self, account: Account, unique_id: str) -> tuple[bytes, bool]:
         """A message as it lies there, and whether that is all of it."""
-        with self._large, self.content(account, unique_id) as content:
-            data = read(content.source, MAX_MESSAGE + 1)
+        with self._large, closing(self.blocks(account, unique_id)) as blocks:
+            data = beginning(blocks, MAX_MESSAGE + 1)
             return data[:MAX_MESSAGE], len(data) <= MAX_MESSAGE
 
-    def blocks(self, account: Account, unique_id: str) -> Iterator[bytes]:
-        """A message as it lies there, in blocks."""
-        with self.content(account, unique_id) as content:
-            source: Any = content.source
-            if isinstance(source, bytes):
-                yield source
-            elif hasattr(source, "read"):
-                while block := source.read(256 * 1024):
-                    yield block
-            else:
-                yield from source
+    def _line(self, maildrop: Maildrop, number: int) -> Line:
+        listing = maildrop.listing
+        header: dict[str, str] = {}
+        try:
+            content = self._fetched(maildrop, number, 0)
+            with closing(self._blocks(content.source)) as blocks:
+                header = fields(beginning(blocks, HEADER), ("from", "subject", "date"))
+        except StoreError:  # it was removed meanwhile
+            pass
+        shown = {name: decoded(text)[:MAX_TEXT] for name, text in header.items()}
+        return Line(
+            number,
+            str(listing.unique_ids[number - 1]),
+            listing.octets[number - 1],
+            shown.get("from", ""),
+            shown.get("subject", ""),
+            shown.get("date", ""),
+        )
 
 
-def _result(given: Any) -> Any:
-    """What a store's method gives, whichever way it gives it."""
-    given = finished(given)
-    if inspect.isawaitable(given):
-
-        async def wait() -> Any:
-            return await given
-
-        return asyncio.run(wait())
-    return given
+async def _awaited(given: Awaitable[T]) -> T:
+    return await given
 
 
-def read(source: bytes | BinaryIO | Any, most: int) -> bytes:
+def beginning(blocks: Iterator[bytes], most: int) -> bytes:
     """The beginning of a message."""
-    if isinstance(source, bytes):
-        return source[:most]
-    if hasattr(source, "read"):
-        found: bytes = source.read(most)
-        return found
     data = bytearray()
-    for block in source:
+    for block in blocks:
         data += block
         if len(data) >= most:
             break
     return bytes(data[:most])
-
-
-def _line(maildrop: Maildrop, number: int) -> Line:
-    listing = maildrop.listing
-    header: dict[str, str] = {}
-    try:
-        content = _result(maildrop.fetch(MessageNumber(number), 0))
-        data = read(content.source, HEADER)
-        close = getattr(content.source, "close", None)
-        if close is not None:
-            close()
-        header = fields(data, ("from", "subject", "date"))
-    except StoreError:  # it was removed meanwhile
-        pass
-    shown = {name: decoded(text)[:MAX_TEXT] for name, text in header.items()}
-    return Line(
-        number,
-        str(listing.unique_ids[number - 1]),
-        listing.octets[number - 1],
-        shown.get("from", ""),
-        shown.get("subject", ""),
-        shown.get("date", ""),
-    )
 
 
 def fields(data: bytes, wanted: tuple[str, ...]) -> dict[str, str]:

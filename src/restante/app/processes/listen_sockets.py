@@ -52,6 +52,7 @@ class Given:
     tls, mail_tls: made before the fork, so that all workers' session tickets are one another's.
     key, writer: of the guard; see `restante.guard`. workers: how many there are.
     values: where metrics are counted, shared with the supervisor; None: they aren't.
+    number: which of the workers it is, from 0 on.
     """
 
     listening: Sequence[tuple[Endpoint, Sequence[socket.socket]]] = ()
@@ -61,6 +62,7 @@ class Given:
     writer: int = 0
     workers: int = 1
     values: MutableSequence[float] | None = None
+    number: int = 0
 
     def sockets(self, protocol: str) -> list[Sequence[socket.socket]]:
         """Those of a protocol, each address apart."""

@@ -14,12 +14,10 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
-from functools import cache
-from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
 from restante.stores.contract import StoreError
+from restante.stores.zstd import has_zstd, zstd_decoder
 
 BLOCK = 64 * 1024
 
@@ -70,25 +68,7 @@ def _xz() -> Any:
 
 
 def _zstd() -> Any:
-    zstd = _zstd_module()
-    limit = {zstd.DecompressionParameter.window_log_max: 27}  # what its `--long` writes
-    return zstd.ZstdDecompressor(options=limit)
-
-
-@cache
-def _zstd_module() -> Any:
-    """Python's own since 3.14, or the library of that interface for earlier ones."""
-    with suppress(ImportError):
-        return import_module("compression.zstd")
-    return import_module("backports.zstd")
-
-
-def _has_zstd() -> bool:
-    try:
-        _zstd_module()
-    except ImportError:
-        return False
-    return True
+    return zstd_decoder(27)  # what its `--long` writes
 
 
 _FORMS: dict[bytes, Callable[[], Any]] = {
@@ -96,7 +76,7 @@ _FORMS: dict[bytes, Callable[[], Any]] = {
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\0": _xz,
 }
-if _has_zstd():
+if has_zstd():
     _FORMS[b"\x28\xb5\x2f\xfd"] = _zstd
 
 

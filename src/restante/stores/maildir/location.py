@@ -20,9 +20,11 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
+from urllib.parse import unquote
 
 from restante.stores.contract import StoreError
 
@@ -67,7 +69,7 @@ class Place:
     """
 
     def __init__(self, root: Path, template: str) -> None:
-        self._root = root
+        self.root = root
         self._parts = template.split("/")
         fields = self._used = set[str]().union(*map(_fields, self._parts))
         if not fields & {"user", "name"}:
@@ -86,7 +88,34 @@ class Place:
         encoded = {
             field: folder_name(value) for field, value in values.items() if field in self._used
         }
-        return self._root.joinpath(*[part.format_map(encoded) for part in self._parts])
+        return self.root.joinpath(*[part.format_map(encoded) for part in self._parts])
+
+    def names(self) -> list[str]:
+        """The names of the maildrops that are there now, sorted. Raises OSError."""
+        found: list[tuple[Path, dict[str, str]]] = [(self.root, {})]
+        for part in self._parts:
+            (field,) = _fields(part) or {""}
+            before, _, after = part.partition(f"{{{field}}}")
+            below = []
+            for folder, values in found:
+                if not field:
+                    below.append((folder / part, values))
+                    continue
+                for name in os.listdir(folder) if folder.is_dir() else ():
+                    value = name.removeprefix(before).removesuffix(after)
+                    if name == f"{before}{value}{after}":
+                        value = unquote(value, errors="replace")
+                        below.append((folder / name, {**values, field: value}))
+            found = below
+        names = set()
+        for folder, values in found:
+            name = values.get("name") or values.get("user", "")
+            if self._split:
+                name = f"{values['user']}@{values['domain']}"
+            with suppress(StoreError):
+                if self.folder(name) == folder and (folder / "cur").is_dir():
+                    names.add(name)
+        return sorted(names)
 
 
 def _fields(part: str) -> set[str]:

@@ -21,11 +21,13 @@ except ImportError as error:
 # Their assertions explain themselves, as in test modules. That must be said before they load.
 pytest.register_assert_rewrite(
     "restante.testing.contracts.accounts",
+    "restante.testing.contracts.blobs",
     "restante.testing.contracts.mechanisms",
     "restante.testing.contracts.stores",
 )
 
 from restante.testing.contracts.accounts import AccountStoreContract  # noqa: E402
+from restante.testing.contracts.blobs import BlobsContract  # noqa: E402
 from restante.testing.contracts.mechanisms import MechanismContract  # noqa: E402
 from restante.testing.contracts.stores import (  # noqa: E402
     MaildropStoreContract,
@@ -35,6 +37,7 @@ from restante.testing.contracts.under_test import StoreUnderTest  # noqa: E402
 
 __all__ = [
     "AccountStoreContract",
+    "BlobsContract",
     "MaildropStoreContract",
     "MechanismContract",
     "StoreContract",

@@ -17,6 +17,7 @@ from restante.app.config.checks import check
 from restante.app.console import charts
 from restante.app.console.shared import Console, console_of
 from restante.app.history import read_history
+from restante.app.maildrops import folder_of_mail
 from restante.app.tls import certificates
 from restante.observing.history_file import HistoryError
 
@@ -152,8 +153,11 @@ def _certificate(days: int | None) -> list[Attention]:
 
 
 def _disk(console: Console) -> list[Attention]:
+    folder = folder_of_mail(console.settings)
+    if folder is None:
+        return []
     try:
-        usage = shutil.disk_usage(console.settings.mail_folder)
+        usage = shutil.disk_usage(folder)
     except OSError as error:
         return [
             Attention(f"The folder with the mail can't be read: {error}", "See Settings.", True)

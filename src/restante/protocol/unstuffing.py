@@ -1,6 +1,6 @@
-"""The DATA of SMTP and LMTP as it streams in: dots taken off, the end found.
+"""A message as it streams in, by DATA of SMTP and LMTP or by RETR: dots taken off, the end found.
 
-Only CRLF ends a line and only CRLF "." CRLF ends the data (RFC 5321 §2.3.8, §4.1.1.4).
+Only CRLF ends a line and only CRLF "." CRLF ends the data (RFC 5321 §2.3.8, §4.1.1.4; RFC 1939 §3).
 A bare LF or a lone CR is an octet like any other and is kept; neither can begin a line,
 so `\\n.\\n` or `\\r.\\r` can't smuggle a second message in behind the first.
 """
@@ -11,7 +11,7 @@ _END = b"\r\n.\r\n"
 
 
 class Unstuffing:
-    """Takes DATA block by block, cut anywhere, and gives the message's octets (RFC 5321 §4.5.2).
+    """Takes data block by block, cut anywhere, and gives the message's octets (RFC 5321 §4.5.2).
 
     rest: what followed the end of the data; None until the end has been seen.
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restante.delivery.unstuffing import Unstuffing
+from restante.protocol.unstuffing import Unstuffing
 from tests.corpus import NASTY, wire_form
 from tests.delivery.helpers import as_data
 
