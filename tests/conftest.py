@@ -15,6 +15,7 @@ import trustme
 from hypothesis import settings
 
 from restante import Certificate
+from tests.stores.blobs.radosgw import Radosgw, shared_radosgw
 
 pytest_plugins = ["restante.testing.plugin"]
 
@@ -49,6 +50,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     ca.cert_pem.write_to_path(folder / "ca.pem")
     issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     return Authority(folder / "ca.pem", Certificate(folder / "server.pem"))
+
+
+@pytest.fixture(scope="session")
+def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Radosgw]:
+    """An S3 server, the same one for all processes of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    with shared_radosgw(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

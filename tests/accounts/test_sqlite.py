@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from restante.accounts import sqlite as module
-from restante.accounts import sqlite_file, sqlite_schema
+from restante.accounts import kept, sqlite_file, sqlite_schema
 from restante.accounts.account import Quota
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
@@ -258,7 +257,7 @@ class TestTrouble:
         def fail(*arguments: object) -> None:
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(module, "_store", fail)
+        monkeypatch.setattr(kept.AccountTables, "_store", fail)
         with pytest.raises(AccountError, match="disk"):
             store.set_password("joe", "new")
         with pytest.raises(AccountError, match="disk"):
@@ -341,7 +340,7 @@ class Manager:
     """Another process that manages the same accounts."""
 
     def __init__(self, path: Path) -> None:
-        source = Path(module.__file__).parents[2]
+        source = Path(kept.__file__).parents[2]
         self.process = subprocess.Popen(
             [sys.executable, "-c", MANAGE, str(path)],
             stdin=subprocess.PIPE,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +46,20 @@ def restante(
     )
 
 
+def python_for(user: int) -> str | None:
+    """A Python that this user, too, can start with our sources; None if there is none."""
+    for each in (sys.executable, "/usr/bin/python3"):
+        with suppress(OSError):
+            done = subprocess.run(
+                [each, "-c", "import restante.app.cli.user"],
+                user=user, group=user, extra_groups=[],
+                env=environment(), cwd="/", capture_output=True, check=False,
+            )  # fmt: skip
+            if not done.returncode:
+                return each
+    return None
+
+
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The condition's value, once it is true."""
     deadline = time.monotonic() + seconds
@@ -65,14 +80,20 @@ def client_context() -> ssl.SSLContext:
 class Server:
     """`restante serve` in `folder`, on ports of the system's choosing.
 
-    prelude: run in its process before anything else.
+    prelude: run in its process before anything else. env: its environment, if not ours.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, ports: bool = True, prelude: str = "pass"
+        self,
+        folder: Path,
+        *arguments: str,
+        ports: bool = True,
+        prelude: str = "pass",
+        env: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
-        self.command = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
+        self.env = env
+        self.command: tuple[str, ...] = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
         self.arguments: Sequence[str] = arguments
         if ports:
             names = ("--pop3-port", "--pop3s-port", "--smtp-port", "--lmtp-port")
@@ -90,7 +111,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
-                env=environment(),
+                env=self.env or environment(),
             )
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the start")
         assert self.process.poll() is None, self.log.read_text()

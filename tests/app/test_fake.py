@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import poplib
+import shutil
 import signal
 import smtplib
 import ssl
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,8 @@ from tests.app.support import environment
 
 SECONDS = 30
 
-CONTAINERFILE = Path(__file__).parents[2] / "examples" / "fake" / "Containerfile"
+ROOT = Path(__file__).parents[2]
+CONTAINERFILE = ROOT / "examples" / "fake" / "Containerfile"
 
 
 class Fake:
@@ -194,6 +197,13 @@ def test_it_ends_by_itself(folder: Path) -> None:
         (["--any-login", "--fault", "RTR:reset"], "--fault RTR:reset"),
         (["--any-login", "--no-tls", "--ca-file", "x"], "--no-tls: there is neither"),
         (["--any-login", "--pop3-port", "70000"], "allowed is 0 to 65535"),
+        (["--any-login", "--no-tls", "--host", "192.0.2.1"], "--host 192.0.2.1: "),
+        (["--any-login", "--events", "mail"], "--events mail: it is a folder; name a file in it"),
+        (["--any-login", "--ca-file", "mail"], "--ca-file mail: it is a folder"),
+        (["--any-login", "--ports-file", "mail"], "--ports-file mail: it is a folder"),
+        (["--any-login", "--ports-file", "no/p"], "--ports-file no/p: there is no folder no"),
+        (["--any-login", "--ca-file", "no/c"], "--ca-file no/c: there is no folder no"),
+        (["--any-login", "--events", "no/e"], "--events no/e: there is no folder no"),
     ],
 )
 def test_a_mistake_is_told_with_what_is_allowed(
@@ -203,6 +213,7 @@ def test_a_mistake_is_told_with_what_is_allowed(
     done = call("fake", *arguments)
     assert (done.status, done.out) == (2, "")
     assert says in done.err
+    assert [each.name for each in folder.iterdir()] == ["mail"]  # no draft
 
 
 def test_without_the_library_for_certificates_it_says_what_to_do(folder: Path) -> None:
@@ -225,6 +236,51 @@ def test_a_port_that_is_taken_is_named(folder: Path, call: Call) -> None:
         assert done.status == 1
         assert port in done.err
         fake.end()
+
+
+INSTRUCTIONS = {"FROM", "COPY", "RUN", "USER", "EXPOSE", "ENTRYPOINT"}
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """The instructions of a Containerfile, and their arguments."""
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+
+
+def test_the_containerfile_says_what_a_builder_understands() -> None:
+    found = instructions(CONTAINERFILE.read_text())
+    assert {name for name, _ in found} == INSTRUCTIONS
+    assert found[0][0] == "FROM"
+    registry, _, tag = found[0][1].partition(":")
+    assert "." in registry.partition("/")[0], "podman asks for a registry otherwise"
+    assert tag
+    assert tag != "latest"
+    assert dict(found)["USER"] not in ("root", "0")
+    assert all(1024 < int(port) < 65536 for port in dict(found)["EXPOSE"].split())
+
+
+def test_what_the_containerfile_copies_is_enough_to_build_the_package(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    copied: list[str] = []
+    for name, arguments in instructions(CONTAINERFILE.read_text()):
+        if name == "COPY":
+            *sources, target = arguments.split()
+            folder = tmp_path / target.strip("/")
+            for each in sources:
+                copied.append(each)
+                source = ROOT / each
+                if source.is_dir():
+                    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    folder.mkdir(exist_ok=True)
+                    shutil.copy(source, folder)
+    assert "src" in copied
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "out")]
+    subprocess.run(build, cwd=tmp_path / "source", check=True, capture_output=True, timeout=120)
+    (wheel,) = (tmp_path / "out").iterdir()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "restante/testing/profiles/gmail.toml" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
 def test_the_containerfiles_command_runs(folder: Path) -> None:

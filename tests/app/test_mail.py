@@ -286,6 +286,22 @@ def test_on_a_terminal_an_import_shows_octets_and_rate(folder: Path) -> None:
     assert b"bytes" in shown or b"kB" in shown
 
 
+def test_no_room_is_said_plainly_and_what_never_fits_is_not_tried_again(
+    folder: Path, call: Call
+) -> None:
+    limit = ("--set", "store.quota_octets=100")
+    assert call("deliver", "--to", "joe", *limit, given=b"x" * 60).status == 0
+    full = call("deliver", "--to", "joe", *limit, given=b"x" * 60)
+    assert full.status == 75
+    assert "'joe': not delivered: over quota: 62 of 100 octets used, no room for 62" in full.err
+    large = call("deliver", "--to", "joe", *limit, given=b"x" * 200)
+    assert (large.status, "over quota" in large.err) == (65, True)
+    (folder / "one.eml").write_bytes(b"Subject: x\n\n" + b"x" * 60)
+    done = call("import", "one.eml", "--account", "joe", *limit)
+    assert done.status == 1
+    assert "one.eml not imported: over quota: 62 of 100 octets used" in done.err
+
+
 def test_deliveries_and_imports_are_in_the_history(folder: Path, call: Call) -> None:
     history = History(folder / "data" / "history.sqlite")
     call("deliver", "--to", "joe", given=b"Subject: before\r\n\r\n")

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from restante.app.cert import make_certificate
-from tests.app.support import COMMAND, PASSWORD, environment
+from tests.app.support import COMMAND, PASSWORD, environment, python_for
 
 USER = 54321  # nobody has this number
 
@@ -26,16 +25,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def python() -> str:
     """A Python that other users than root can start."""
-    for each in (sys.executable, "/usr/bin/python3"):
-        with suppress(OSError):
-            done = subprocess.run(
-                [each, "-c", "import restante.app.cli.user"],
-                user=USER, group=USER, extra_groups=[],
-                env=environment(), cwd="/", capture_output=True, check=False,
-            )  # fmt: skip
-            if not done.returncode:
-                return each
-    pytest.skip("only where other users than root may read Python and the sources")
+    found = python_for(USER)
+    if found is None:
+        pytest.skip("only where other users than root may read Python and the sources")
+    return found
 
 
 @pytest.fixture

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import os
 import poplib
+import re
 import signal
 import smtplib
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from restante.app.config.load import load
+from restante.app.console.maildrops import Maildrops, NotThere
 from tests.app.conftest import Call
-from tests.app.support import Server, restante, wait_until, write_config
+from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
+from tests.conftest import Authority
+from tests.postgres_server import PostgresServer, postgres
+from tests.stores.blobs.radosgw import Radosgw
 
 unix = pytest.mark.skipif(os.name != "posix", reason="signals of Unix")
 
@@ -26,10 +36,50 @@ class Kind:
     text: str
 
 
-@pytest.fixture(params=["maildir", "sqlite"])
-def kind(request: pytest.FixtureRequest) -> Kind:
-    """Each store in turn."""
-    return Kind(request.param, f'[store]\nkind = "{request.param}"\n')
+@pytest.fixture(scope="module")
+def database(authority: Authority) -> Iterator[PostgresServer]:
+    """A PostgreSQL."""
+    with postgres(authority.certificate.files()[0]) as running:
+        yield running
+
+
+_numbers = count()
+
+
+@pytest.fixture(params=["maildir", "sqlite", "postgres", "postgres-folder", "postgres-s3"])
+def kind(request: pytest.FixtureRequest, folder: Path) -> Kind:
+    """Each store in turn, in PostgreSQL with each place of the bodies."""
+    name, _, bodies = request.param.partition("-")
+    text = f'[store]\nkind = "{name}"\n'
+    if name != "postgres":
+        return Kind(request.param, text)
+    text += tables(request.getfixturevalue("database"), folder)
+    if bodies == "folder":
+        text += '[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n'
+    elif bodies == "s3":
+        text += in_bucket(request.getfixturevalue("radosgw"))
+    return Kind(request.param, text)
+
+
+def tables(database: PostgresServer, folder: Path) -> str:
+    """Make tables in a schema of their own; gives what the configuration says of them."""
+    text = (
+        f'[store.postgres]\ndsn = "{database.dsn}"\nschema = "app_{next(_numbers)}"\n'
+        "lease_seconds = 5\n"
+    )
+    write_config(folder, f'[store]\nkind = "postgres"\n{text}')
+    done = restante("db", "upgrade", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return text
+
+
+def in_bucket(server: Radosgw) -> str:
+    """What the configuration says of a new bucket for bodies."""
+    return (
+        '[store.bodies]\nkind = "s3"\n[store.bodies.s3]\n'
+        f'bucket = "{server.make_bucket()}"\nendpoint = "{server.endpoint}"\n'
+        f'access_key = "{server.user.access_key}"\nsecret_key = "{server.user.secret_key}"\n'
+    )
 
 
 def send(server: Server, text: str, to: str = "joe@localhost") -> None:
@@ -107,9 +157,244 @@ def test_commands_put_mail_into_the_store(folder: Path, kind: Kind, call: Call) 
         assert mail(server) == [b"from a file", b"by a pipe"]
 
 
+def test_the_console_looks_into_maildrops_while_sessions_have_them(
+    folder: Path, kind: Kind, call: Call
+) -> None:
+    write_config(folder, kind.text)
+    large = b"Subject: large\n\n" + b"0123456789abcde\n" * 100_000
+    for text in (b"Subject: small\nFrom: ann\n\none\n", large):
+        assert call("deliver", "--to", "joe@localhost", given=text).status == 0
+    with Server(folder) as server, closing(Maildrops(load(folder / "restante.toml").settings)) as m:
+        session = server.login()
+        joe = m.account("joe")
+        listed = m.listed(joe, 1)
+        shown = [(line.number, line.subject) for line in listed.lines]
+        assert shown == [(2, "large"), (1, "small")]
+        assert listed.lines[1].sender == "ann"
+        data, whole = m.message(joe, listed.lines[0].unique_id)
+        assert (data.replace(b"\r\n", b"\n"), whole) == (large, True)
+        blocks = m.blocks(joe, listed.lines[0].unique_id)
+        assert next(blocks).startswith(b"Subject: large")
+        blocks.close()
+        with pytest.raises(NotThere):
+            m.message(joe, "x")
+        session.quit()
+
+
+def test_readiness_is_that_of_the_database(folder: Path, database: PostgresServer) -> None:
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f"{text}[metrics]\nport = 0\n")
+
+    def ready() -> int:
+        client = HTTPConnection("127.0.0.1", server.port("metrics", "none"), timeout=20)
+        client.request("GET", "/readyz")
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    with Server(folder) as server:
+        assert ready() == 200
+        database.stop()
+        wait_until(lambda: ready() == 503, "not ready without a database")
+        with pytest.raises(smtplib.SMTPException):
+            send(server, "refused")
+        database.start()
+        wait_until(lambda: ready() == 200, "ready again")
+        send(server, "taken")
+        assert mail(server) == [b"taken"]
+
+
 def test_trying_works(folder: Path, kind: Kind) -> None:
     write_config(folder, kind.text)
     with Server(folder) as server:
         done = restante("try", cwd=folder)
         assert done.returncode == 0, done.stderr
         assert mail(server) == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_whose_mail_cant_be_kept_doesnt_start_and_says_why(
+    folder: Path, workers: str
+) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\nsqlite.path = "mail/all.sqlite"\n')
+    (folder / "mail").mkdir()
+    (folder / "mail/all.sqlite").write_bytes(b"no database, but a text of some length" * 100)
+    done = restante("serve", "--workers", workers, "--pop3-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"mail/all.sqlite: file is not a database" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_server_collects_by_itself(folder: Path) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = 0.01\nundelete_days = 0\n')
+    with Server(folder, "--workers", "2") as server:
+        send(server, "one")
+        client = server.login()
+        client.dele(1)
+        client.quit()
+        server.wait_for_log("collected: 1 messages that were removed are gone for good")
+    assert restante("collect", cwd=folder).stdout == b"0 messages removed for good\n"
+
+
+def test_collecting_heeds_the_time_to_undelete(folder: Path, call: Call) -> None:
+    write_config(folder, '[store]\nkind = "sqlite"\ncollect_minutes = "off"\nundelete_days = 1\n')
+    with Server(folder) as server:
+        send(server, "one")
+        client = server.login()
+        client.dele(1)
+        client.quit()
+    assert call("collect").out == "0 messages removed for good\n"
+    assert call("collect", "--set", "store.undelete_days=0").out == "1 message removed for good\n"
+
+
+def test_what_has_no_effect_is_told(folder: Path, call: Call) -> None:
+    write_config(
+        folder,
+        '[store]\nkind = "sqlite"\n[maildrops]\nfsync = false\n',
+    )
+    done = call("check-config")
+    assert done.status == 2
+    assert 'maildrops: has no effect; allowed: with store.kind = "maildir"' in done.err
+    write_config(folder, '[store.sqlite]\npath = "x.sqlite"\n')
+    done = call("check-config")
+    assert 'store.sqlite: has no effect; allowed: with store.kind = "sqlite"' in done.err
+    (folder / "f").mkdir()
+    write_config(folder, '[store]\nkind = "sqlite"\nsqlite.path = "f"\n')
+    assert "is a folder; allowed: the path of a file" in call("check-config").err
+    write_config(folder, "[store]\ncollect_minutes = 0\n")
+    assert 'allowed: minutes from 0.01 to 10080, or "off"' in call("check-config").err
+
+
+def test_tables_are_made_and_brought_up_to_date(
+    folder: Path, database: PostgresServer, call: Call
+) -> None:
+    where = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{database.dsn}"\n'
+    write_config(folder, f'{where}schema = "upgraded"\n')
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"run `restante db upgrade`" in done.stderr
+    asked = call("db", "status")
+    assert (asked.status, asked.out.splitlines()[0]) == (1, "schema upgraded: step 0 of 2")
+    assert "0001_mail: works" in call("db", "upgrade", "--dry-run").out
+    assert call("db", "status").status == 1
+    assert call("db", "upgrade").out == "0001_mail: done\n0002_accounts: done\n"
+    assert call("db", "upgrade").out == "the tables are up to date\n"
+    assert call("db", "status").status == 0
+    database.execute("INSERT INTO upgraded.steps (number, name) VALUES (9999, 'later')")
+    assert "a newer version" in call("db", "status").err
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", cwd=folder)
+    assert done.returncode == 1
+    assert b"a newer one" in done.stderr
+
+
+def test_tables_are_only_of_postgresql(folder: Path, call: Call) -> None:
+    write_config(folder)
+    assert "store.kind" in call("db", "status").err
+    write_config(folder, '[store]\nkind = "postgres"\n')
+    assert "store.postgres.dsn: is missing" in call("db", "upgrade").err
+    assert "store.postgres.dsn is missing" in call("check-config").err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('bodies.kind = "folder"', "store.bodies.folder.path is missing"),
+        ('bodies.kind = "s3"', "store.bodies.s3.bucket is missing"),
+        ('bodies.folder.path = "x"', "store.bodies.folder: has no effect; allowed: with store.bo"),
+        ("cache.folder = 'x'", "store.cache: has no effect"),
+        (
+            "cache.max_octets = 2000000\nbodies.kind = 'folder'",
+            "store.cache.max_octets = 2000000: has no effect",
+        ),
+        ('postgres.schema = "a-b"', 'store.postgres.schema = "a-b": allowed: 1 to 63 of a-z'),
+        (
+            'postgres.leases = "snapshot"\npostgres.lease_seconds = 9',
+            "lease_seconds = 9.0: has no effect",
+        ),
+    ],
+)
+def test_what_doesnt_fit_is_told(folder: Path, call: Call, text: str, told: str) -> None:
+    dsn = "postgresql://x@127.0.0.1/x"
+    write_config(folder, f'[store]\nkind = "postgres"\npostgres.dsn = "{dsn}"\n{text}\n')
+    assert told in call("check-config").err
+
+
+def test_accounts_are_managed_in_the_stores_database(
+    folder: Path, database: PostgresServer, call: Call
+) -> None:
+    write_config(folder)
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    (folder / "restante.toml").write_text(
+        f'[accounts]\nkind = "database"\n[tls]\ndevelopment = true\n{text}'
+    )
+    assert call("user", "list").err == "no accounts\n"
+    added = call("user", "add", "joe", "--password-stdin", given=f"{PASSWORD}\n".encode())
+    assert added.status == 0, added.err
+    with Server(folder, "--workers", "2") as server:
+        send(server, "one")
+        assert mail(server) == [b"one"]
+        (other,) = call("user", "app-password", "add", "joe", "phone").out.splitlines()
+        server.login("joe", other).quit()
+        assert call("user", "disable", "joe").status == 0
+        with pytest.raises(poplib.error_proto):
+            server.login()
+    assert "joe" in call("user", "list").out
+
+
+def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
+    (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
+    assert 'needs store.kind = "postgres"' in call("check-config").err
+
+
+def bad_start(folder: Path, text: str) -> str:
+    """What a server says that doesn't start."""
+    write_config(folder, text)
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", "--workers", "2", cwd=folder)
+    said = done.stderr.decode()
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert "geheim" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("restante:", "restante:geheim", "password authentication failed"),
+        ("/postgres", "/nowhere", "does not exist"),
+        ("localhost:", "localhost:1", "can't be kept: PostgreSQL:"),
+    ],
+)
+def test_a_wrong_address_of_the_database_is_told_at_the_start(
+    folder: Path, database: PostgresServer, old: str, new: str, told: str
+) -> None:
+    dsn = database.dsn.replace(old, new)
+    text = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
+    assert told in bad_start(folder, text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("bucket", "nowhere", "no such bucket"),
+        ("secret_key", "geheim", "secret key isn't that"),
+        ("endpoint", "http://127.0.0.1:1", "nobody listens there"),
+    ],
+)
+def test_a_wrong_bucket_is_told_at_the_start(
+    folder: Path, database: PostgresServer, radosgw: Radosgw, wrong: tuple[str, str, str]
+) -> None:
+    key, value, told = wrong
+    where = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', in_bucket(radosgw))
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}{where}'
+    assert told in bad_start(folder, text)
+
+
+def test_a_shared_folder_that_isnt_mounted_is_told_at_the_start(
+    folder: Path, database: PostgresServer
+) -> None:
+    (folder / "bodies").write_text("a file in its place")
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f'{text}[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n')
+    done = restante("check-config", cwd=folder)
+    assert b"isn't a folder that this user can write to" in done.stderr

@@ -69,7 +69,7 @@ def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]
     assert run(["user", "disable", "joe"]) == 0
     capsys.readouterr()
     assert run(["user", "list"]) == 0
-    assert capsys.readouterr().out == "joe\t\t\tjoe\tARGON2ID, SCRAM-SHA-256\tdisabled\n"
+    assert capsys.readouterr().out == "joe\t\t\tjoe\tARGON2ID, SCRAM-SHA-256\tdisabled\t0\t0\t\t\n"
     assert run(["user", "enable", "joe"]) == 0
     assert run(["user", "remove", "joe"]) == 0
     assert run(["user", "list"]) == 0
@@ -129,9 +129,46 @@ def test_static_accounts_are_listed_but_changed_elsewhere(
 ) -> None:
     write_config(folder)
     assert run(["user", "list"]) == 0
-    assert capsys.readouterr().out == "joe\t\t\tjoe\tPLAIN\t\n"
+    assert capsys.readouterr().out == "joe\t\t\tjoe\tPLAIN\t\t0\t0\t\t\n"
     assert run(["user", "disable", "joe"]) == 2
     assert "accounts.static" in capsys.readouterr().err
+
+
+def test_the_list_says_what_maildrops_hold_and_may_hold(folder: Path, call: Call) -> None:
+    call("user", "add", "joe", "--generate", "--quota-octets", "1K")
+    call("user", "add", "ann", "--generate")
+    done = call("deliver", "--to", "joe", given=b"Subject: x\r\n\r\nx\r\n")
+    assert done.status == 0
+    lines = call("user", "list", "--set", "store.quota_messages=9").out.splitlines()
+    ann, joe = (line.split("\t")[6:] for line in lines)
+    assert ann == ["0", "0", "9", ""]
+    assert joe == ["1", "17", "9", "1024"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_every_column_has_a_heading(folder: Path, call: Call) -> None:
+    assert call("user", "add", "joe", "--generate").status == 0
+    pty = pytest.importorskip("pty")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        program = "from restante.app.cli.main import run; run(['user', 'list'])"
+        os.execve(
+            sys.executable, [sys.executable, "-c", program], {**environment(), "COLUMNS": "200"}
+        )
+    seen = b""
+    while select.select([terminal], [], [], 20)[0]:
+        try:
+            block = os.read(terminal, 4096)
+        except OSError:  # its end
+            break
+        seen += block
+    os.waitpid(child, 0)
+    os.close(terminal)
+    (headings,) = [line for line in seen.decode().splitlines() if "E-mail" in line]
+    cells = [cell.strip() for cell in headings.replace("┃", "│").strip("│ ").split("│")]
+    assert len(cells) == 10
+    assert all(cells)
 
 
 def test_a_list_where_there_are_no_accounts_makes_none(folder: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from benchmarks.corpus import PASSWORD, Expected, Group
@@ -17,7 +14,22 @@ from benchmarks.load import Generator, Outcome, Work, converse_all
 from benchmarks.programs import Programs
 
 from benchmarks import corpus
-from restante import Certificate, Maildir, Pop3Server
+from restante import Certificate, Maildir, Pop3Server, TlsSettings
+from restante.testing import MailAccount, MailServer
+from restante.testing.faults import (
+    Close,
+    Fault,
+    LongUniqueId,
+    ManyMessages,
+    NumberGap,
+    Raw,
+    Refused,
+    SameUniqueId,
+    Twice,
+    Unstuffed,
+    WrongOctets,
+    WrongStat,
+)
 
 GROUP = Group("few", 2, (600, 6000, 40))
 SCRIPTS = ["poll", "sync", "fetch", "pipelined", "drain"]
@@ -47,106 +59,76 @@ def test_a_server_in_order_has_no_violations(
             assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.longest_ms
 
 
-def lists(listed: str, unique: str, stat: str = "+OK 2 30") -> list[bytes]:
-    """The replies of a session that syncs two messages of 30 octets in all."""
-    blocks = [f"+OK\r\n{lines}.\r\n".encode() for lines in (unique, listed)]
-    return [b"+OK\r\n"] * 3 + [stat.encode() + b"\r\n", *blocks, b"+OK\r\n"]
+ONE, TWO = b"a: b\r\n\r\n.\r\n", b"a: b\r\n\r\n" + b"x" * 20 + b"\r\n"
+OCTETS = len(ONE) + len(TWO)
 
 
-LISTED, UNIQUE = "1 10\r\n2 20\r\n", "1 a\r\n2 b\r\n"
-LISTS = {
-    "in order": lists(LISTED, UNIQUE),
-    "another sum": lists("1 10\r\n2 21\r\n", UNIQUE),
-    "no octets": lists("1 10\r\n2\r\n", UNIQUE),
-    "a message missing": lists("1 10\r\n", UNIQUE),
-    "a number left out": lists("1 10\r\n3 20\r\n", UNIQUE),
-    "STAT says another": lists(LISTED, UNIQUE, "+OK 2 31"),
-    "the same unique-id twice": lists(LISTED, "1 a\r\n2 a\r\n"),
-    "no unique-id": lists(LISTED, "1 a\r\n2 \r\n"),
-    "a unique-id too long": lists(LISTED, f"1 a\r\n2 {'b' * 71}\r\n"),
-    "a blank in a unique-id": lists(LISTED, "1 a\r\n2 b c\r\n"),
-    "octets after QUIT": [*lists(LISTED, UNIQUE)[:-1], b"+OK\r\n+OK\r\n"],
+@contextmanager
+def failing(*faults: Fault, messages: Sequence[bytes] = (ONE, TWO)) -> Iterator[int]:
+    """The port of a server that has these messages for everybody, and fails so."""
+
+    def fill(account: MailAccount) -> None:
+        for name, message in zip("ab", messages, strict=False):
+            account.add(message, name)
+
+    with MailServer(any_login=fill, faults=faults) as server:
+        yield server.port
+
+
+LISTS: dict[str, list[Fault]] = {
+    "in order": [],
+    "another sum": [WrongOctets(message=2)],
+    "no octets": [Raw("LIST", b"+OK\r\n1 11\r\n2\r\n.\r\n")],
+    "a message missing": [Raw("LIST", b"+OK\r\n1 11\r\n.\r\n")],
+    "a number left out": [NumberGap(2)],
+    "STAT says another": [WrongStat(octets=1)],
+    "the same unique-id twice": [SameUniqueId()],
+    "no unique-id": [Raw("UIDL", b"+OK\r\n1 a\r\n2 \r\n.\r\n")],
+    "a unique-id too long": [LongUniqueId()],
+    "a blank in a unique-id": [Raw("UIDL", b"+OK\r\n1 a\r\n2 b c\r\n.\r\n")],
+    "octets after QUIT": [Twice("QUIT")],
 }
 
 
 @pytest.mark.parametrize("what", LISTS)
 def test_lists_are_checked_line_by_line(what: str, programs: Programs) -> None:
-    work = Work("sync", "joe", 1, Expected(2, 30, 0), 1, 1)
-    with canned(LISTS[what]) as port:
+    work = Work("sync", "joe", 1, Expected(2, OCTETS, 0), 1, 1)
+    with failing(*LISTS[what]) as port:
         for generate in generators(programs):
             assert bool(generate(port, work).violations) == (what != "in order")
 
 
 def test_more_messages_than_are_ever_fetched_are_listed(programs: Programs) -> None:
-    numbers = range(1, 3001)
-    listed = "".join(f"{number} 10\r\n" for number in numbers)
-    unique = "".join(f"{number} {number:x}\r\n" for number in numbers)
-    work = Work("sync", "joe", 1, Expected(3000, 30_000, 0), 1, 1)
-    with canned(lists(listed, unique, "+OK 3000 30000")) as port:
+    work = Work("sync", "joe", 1, Expected(3000, 3000 * 64, 0), 1, 1)
+    with failing(ManyMessages(3000, octets=64), messages=()) as port:
         for generate in generators(programs):
             assert generate(port, work).first_violation == ""
 
 
-ANSWERS = {
-    "in order": b"+OK\r\nSubject: a\r\n\r\n..dot\r\n.\r\n",
-    "bare LF": b"+OK\r\nSubject: a\n\r\n..dot\r\n.\r\n",
-    "a lone CR": b"+OK\r\nSubject:\ra\r\n\r\n..dot\r\n.\r\n",
-    "CR CR LF": b"+OK\r\nSubject: a\r\r\n\r\n..dot\r\n.\r\n",
-    "a dot not stuffed": b"+OK\r\nSubject: a\r\n\r\n.dot\r\n.\r\n",
-    "octets missing": b"+OK\r\nSubject: a\r\n\r\n..do\r\n.\r\n",
-    "octets too many": b"+OK\r\nSubject: a\r\n\r\n..dots\r\n.\r\n",
-    "another message's dots": b"+OK\r\nSubject: a\r\n\r\nadot\r\n.\r\n",
-    "a refusal": b"-ERR no\r\n",
-    "an early end": b"+OK\r\nSubject: a\r\n\r\n..do",
+def answer(text: bytes) -> list[Fault]:
+    return [Raw("RETR", b"+OK\r\n" + text)]
+
+
+ANSWERS: dict[str, list[Fault]] = {
+    "in order": [],
+    "bare LF": answer(b"a: b\n\r\n..\r\n.\r\n"),
+    "a lone CR": answer(b"a:\rb\r\n\r\n..\r\n.\r\n"),
+    "CR CR LF": answer(b"a: b\r\r\n\r\n..\r\n.\r\n"),
+    "a dot not stuffed": [Unstuffed("RETR")],
+    "octets missing": answer(b"a: \r\n\r\n..\r\n.\r\n"),
+    "octets too many": answer(b"a: bc\r\n\r\n..\r\n.\r\n"),
+    "another message's dots": answer(b"a: b\r\n\r\na\r\n.\r\n"),
+    "a refusal": [Refused("RETR")],
+    "an early end": [Close("RETR", after=5)],
 }
 
 
 @pytest.mark.parametrize("what", ANSWERS)
 def test_messages_are_checked_octet_by_octet(what: str, programs: Programs) -> None:
-    octets = len(b"Subject: a\r\n\r\n.dot\r\n")
-    work = Work("fetch", "joe", 1, Expected(1, octets, 1), 1, 1)
-    replies = [b"+OK\r\n"] * 3 + [f"+OK\r\n1 {octets}\r\n.\r\n".encode()]
-    replies += [ANSWERS[what], b"+OK\r\n"]
-    with canned(replies) as port:
+    work = Work("fetch", "joe", 1, Expected(1, len(ONE), 1), 1, 1)
+    with failing(*ANSWERS[what], messages=[ONE]) as port:
         for generate in generators(programs):
             assert bool(generate(port, work).violations) == (what != "in order")
-
-
-@contextmanager
-def canned(replies: list[bytes], context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A server that gives these replies, one for each command, whatever is asked."""
-
-    def converse(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
-            for reply in replies[:-1]:
-                connection.sendall(reply)
-                if reply.endswith(b"..do") or not lines.readline():
-                    return
-            connection.sendall(replies[-1])
-
-    def serve() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                if context is not None:
-                    connection = context.wrap_socket(connection, server_side=True)
-                converse(connection)
-            except OSError:
-                continue  # a generator that has seen enough
-            finally:
-                connection.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -177,14 +159,15 @@ def test_tls_full_and_resumed(
 
 
 def test_what_should_be_resumed_and_is_not_counts(ground: Ground, programs: Programs) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(ground.certificate, ground.key)
-    context.num_tickets = 0
-    replies = [b"+OK\r\n"] * 3 + [b"+OK 2 30\r\n", b"+OK\r\n"]
-    work = Work("poll", "joe", 1, Expected(2, 30, 0), 3, 1, "resumed")
-    with canned(replies, context) as port:
+    tls = TlsSettings(Certificate(ground.certificate, ground.key))
+    tls.context.num_tickets = 0
+    work = Work("poll", GROUP.prefix, 1, corpus.fill(ground.maildrops, GROUP), 3, 1, "resumed")
+    accounts, store = dict.fromkeys(GROUP.names, PASSWORD), Maildir(ground.maildrops)
+    with Pop3Server(
+        accounts=accounts, store=store, port=0, tls="implicit", tls_settings=tls
+    ) as server:
         for generate in generators(programs, "resumed"):
-            outcome = generate(port, work)
+            outcome = generate(server.port, work)
             assert outcome.first_violation == "0 of 3 sessions were resumed"
 
 

@@ -74,7 +74,7 @@ class Drive:
         match effect:
             case Send(data):
                 self.sent += data
-            case Find(address):
+            case Find(address, _):
                 known = address.startswith(("joe", "ann"))
                 self.session.found(Account(address) if known else UNKNOWN)
             case Begin():

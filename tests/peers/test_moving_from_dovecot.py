@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.app.support import COMMAND, environment
-from tests.needs import need
+from tests.peers.moving import Move, hashed, moved, run_page
 
 pytestmark = [
     pytest.mark.peer,
@@ -27,182 +18,24 @@ pytestmark = [
 ]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "moving-from-dovecot.md").read_text("utf-8")
-NOBODY = 65534
-SECONDS = 20.0
-
-DOVECOT = """
-base_dir = {folder}/run
-state_dir = {folder}/state
-log_path = {folder}/dovecot.log
-protocols = pop3
-listen = 127.0.0.1
-default_internal_user = dovecot
-default_login_user = dovenull
-first_valid_uid = 1
-mail_location = maildir:{folder}/srv/mail/%d/%n
-pop3_uidl_format = {format}
-disable_plaintext_auth = no
-auth_failure_delay = 0
-ssl = no
-passdb {{
-  driver = passwd-file
-  args = {folder}/etc/dovecot/users
-}}
-userdb {{
-  driver = static
-  args = uid={nobody} gid={nobody} home={folder}/srv/mail/%d/%n
-}}
-service anvil {{
-  unix_listener anvil-auth-penalty {{
-    mode = 0
-  }}
-}}
-service pop3-login {{
-  inet_listener pop3 {{
-    port = {port}
-  }}
-  inet_listener pop3s {{
-    port = 0
-  }}
-}}
-"""
 
 SCHEMES = ("PLAIN", "SHA512-CRYPT", "BLF-CRYPT", "SSHA", "PBKDF2", "MD5-CRYPT")
 
 
-class Move:
-    """A machine with Dovecot and Restante, in one folder; `port` is the page's 110."""
-
-    def __init__(self, folder: Path, uidl_format: str) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        for part in ("run", "state", "bin", "etc/dovecot", "etc/restante", "var/lib/restante"):
-            (folder / part).mkdir(parents=True)
-        (folder / "dovecot.conf").write_text(
-            DOVECOT.format(folder=folder, format=uidl_format, port=self.port, nobody=NOBODY)
-        )
-        self._program("doveconf", f'exec {need("doveconf", package="dovecot-core")}'
-                      f' -c {folder}/dovecot.conf "$@"')  # fmt: skip
-        self._program("restante", f"exec {COMMAND[0]} -c '{COMMAND[2]}' \"$@\"")
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def _program(self, name: str, text: str) -> None:
-        program = self.folder / "bin" / name
-        program.write_text(f"#!/bin/sh\n{text}\n")
-        program.chmod(0o755)
-
-    def here(self, text: str) -> str:
-        """What the page says, for this folder and port."""
-        text = re.sub(r"/(srv/mail|etc/dovecot|etc/restante|var/lib/restante)\b",
-                      rf"{self.folder}/\1", text)  # fmt: skip
-        text = text.replace("localhost:110/", f"localhost:{self.port}/")
-        return text.replace("port = 110\n", f'port = {self.port}\ntls_port = "off"\n')
-
-    def deliver(self, number: int, user: str = "joe") -> None:
-        """As a delivery agent does."""
-        maildir = self.folder / "srv" / "mail" / "example.org" / user
-        for part in ("new", "cur", "tmp"):
-            (maildir / part).mkdir(parents=True, exist_ok=True)
-        (maildir / "new" / f"{number}.host").write_text(f"Subject: {number}\n\n{number}\n")
-        for path in (self.folder / "srv").rglob("*"):
-            os.chown(path, NOBODY, NOBODY)
-
-    def start(self, name: str) -> None:
-        """`systemctl start`, waited for."""
-        command = {
-            "dovecot": [need("dovecot", package="dovecot-core"), "-F", "-c", "dovecot.conf"],
-            "restante": ["bin/restante", "serve", "--config", "etc/restante/restante.toml"],
-        }[name]
-        with (self.folder / f"{name}.out").open("wb") as out:
-            self._running = subprocess.Popen(
-                command, cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out,
-            )  # fmt: skip
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            with (
-                suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.port), 1) as client,
-            ):
-                if client.recv(3) == b"+OK":
-                    return
-            time.sleep(0.02)
-        raise AssertionError((self.folder / f"{name}.out").read_text())
-
-    def stop(self) -> None:
-        """`systemctl stop`, waited for."""
-        if self._running is not None:
-            self._running.send_signal(signal.SIGTERM)
-            self._running.wait(SECONDS)
-            self._running = None
-
-    def run(self, command: str) -> tuple[int, str]:
-        """A command line of the page: its status and what it prints."""
-        words = command.split()
-        if words[0] == "systemctl":
-            self.stop() if words[1] == "stop" else self.start(words[2])
-            return 0, ""
-        path = os.pathsep.join((f"{self.folder}/bin", os.environ["PATH"]))
-        done = subprocess.run(
-            ["sh", "-c", f"exec 2>&1; {self.here(command)}"], cwd=self.folder,
-            env={**environment(), "PATH": path, "HOME": str(self.folder)},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout
-
-    def fetch(self, *options: str) -> tuple[int, str]:
-        """fetchmail, keeping all; what it fetched is in the file `mbox`."""
-        return self.run(f"fetchmail --keep --fetchmailrc joe.fetchmailrc {' '.join(options)}")
-
-
-def hashed(scheme: str, password: str) -> str:
-    command = [need("doveadm", package="dovecot-core"), "pw", "-s", scheme, "-p", password]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
 @pytest.fixture
 def move(request: pytest.FixtureRequest) -> Iterator[Move]:
-    for name in ("curl", "fetchmail"):
-        need(name, package=name)
-    version = [need("dovecot", package="dovecot-core"), "--version"]
-    if not subprocess.run(version, capture_output=True, check=True).stdout.startswith(b"2.3."):
-        pytest.skip("only Dovecot 2.3 is configured so")
-    folder = Path(tempfile.mkdtemp(prefix="move-"))
-    folder.chmod(0o711)
-    moving = Move(folder, getattr(request, "param", "%08Xu%08Xv"))
     users = [f"joe@example.org:{hashed('SHA512-CRYPT', 'secret')}::::::"]
     users += [f"{each.lower()}@example.org:{hashed(each, 'secret')}::::::" for each in SCHEMES]
-    (folder / "etc" / "dovecot" / "users").write_text("\n".join(users) + "\n")
-    (toml,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.M | re.S)
-    (folder / "etc" / "restante" / "restante.toml").write_text(moving.here(toml))
-    (folder / "joe.fetchmailrc").write_text(
-        f'poll localhost protocol pop3 port {moving.port} uidl\n'
-        '  user "joe@example.org" password "secret" keep sslproto ""\n'
-        f"  mda \"cat >>{folder}/mbox\"\n"
-    )  # fmt: skip
-    (folder / "joe.fetchmailrc").chmod(0o600)
-    for number in (1, 2, 3):
-        moving.deliver(number)
-    try:
-        moving.start("dovecot")
+    uidl_format = getattr(request, "param", "%08Xu%08Xv")
+    with moved(PAGE, *users, kind=Move, uidl_format=uidl_format) as moving:
         yield moving
-    finally:
-        moving.stop()
-        shutil.rmtree(folder)
 
 
 def test_every_command_of_the_page_does_what_it_says(move: Move) -> None:
     assert move.fetch()[0] == 0  # before the move, from Dovecot
     fetched = (move.folder / "mbox").read_bytes()
     assert fetched.count(b"Subject: ") == 3
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.M | re.S):
-        for step in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            command, _, expected = step.partition("\n")
-            status, shown = move.run(command)
-            assert status == 0, (command, shown)
-            wanted = ".*".join(map(re.escape, move.here(expected).strip().split("...")))
-            assert re.fullmatch(wanted, shown.strip(), re.S), (command, shown)
+    run_page(PAGE, move)
     # fetchmail fetches new mail, and nothing else again.
     move.deliver(4)
     assert move.fetch()[0] == 0

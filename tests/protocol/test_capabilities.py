@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from restante.accounts.account import Account
 from restante.protocol.commands import command_table
 from restante.protocol.policy import Policy
 from restante.protocol.replies import MultiLine
 from restante.protocol.session import Session
+from restante.protocol.states import State
 from tests.protocol.mechanisms import BASIC_MECHANISMS
 
 ALWAYS = {"RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "TOP", "UIDL", "LANG"}
@@ -88,6 +90,32 @@ def test_expire_login_delay_and_implementation() -> None:
     lines = said(expire_days=30, login_delay=60, implementation="Ours 1.0")
     assert {"EXPIRE 30", "LOGIN-DELAY 60", "IMPLEMENTATION Ours 1.0"} <= set(lines)
     assert "EXPIRE NEVER" in said()
+
+
+@pytest.mark.parametrize(
+    ("days", "least", "own", "before", "after"),
+    [
+        (None, 7, None, "7 USER", "NEVER"),
+        (None, 7, 30, "7 USER", "30"),
+        (None, 7, 3, "7 USER", "7"),  # never fewer than was said
+        (90, 7, None, "7 USER", "90"),
+        (90, 7, 0, "7 USER", "NEVER"),
+        (5, 7, 30, "5 USER", "30"),
+        (90, None, 30, "90", "90"),
+        (None, None, 30, "NEVER", "NEVER"),
+    ],
+)
+def test_expire_where_accounts_differ(
+    days: int | None, least: int | None, own: int | None, before: str, after: str
+) -> None:
+    """RFC 2449 §6.7: USER means that another number may come after the login."""
+    policy = Policy(command_table(), expire_days=days, expire_user_days=least)
+    session = Session(policy, trusted=True)
+    for expected in (before, after):
+        reply = session.receive(b"CAPA")
+        assert isinstance(reply, MultiLine)
+        assert f"EXPIRE {expected}" in reply.lines
+        session.state, session.account = State.TRANSACTION, Account("ann", expire_days=own)
 
 
 def test_commands_added_renamed_and_removed_show_in_it() -> None:

@@ -101,7 +101,7 @@ class NamesAnotherId(MemoryStore):
                 super().commit()
                 return UniqueId("another")
 
-        return Other(self, account.maildrop_name)
+        return Other(self, account)
 
 
 class OfFullStores(StoreContract):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -22,22 +23,28 @@ class LeaseOfOurs:
         store.close(maildrop)
 
 
-class TestMemoryStore(LeaseOfOurs, StoreContract):
+class AllOfIt(LeaseOfOurs, StoreContract):
+    restores_mail = heeds_quotas = undeletes = tells_leases = True
+
+
+class TestMemoryStore(AllOfIt):
     keeps_mail = False
 
     def make_store(self, folder: Path) -> MemoryStore:
-        return MemoryStore()
+        return MemoryStore(undelete_days=1)
 
     def remove(self, store: MemoryStore, account: Account, number: int) -> None:
         name = account.maildrop_name
         store.remove(name, list(store.messages(name))[number - 1])
 
 
-class TestMaildir(LeaseOfOurs, StoreContract):
+class TestMaildir(AllOfIt):
     """Mail comes in by our own delivery."""
 
+    tells_leases = sys.platform == "linux"
+
     def make_store(self, folder: Path) -> Maildir:
-        return Maildir(folder, fsync=False)
+        return Maildir(folder, fsync=False, undelete_days=1)
 
     def remove(self, store: Maildir, account: Account, number: int) -> None:
         folder = store.folder(account) / "new"
@@ -52,8 +59,9 @@ def _delivery(path: Path) -> tuple[str, str, int]:
 
 
 class TestMaildirOfOthers(TestMaildir):
-    """Mail is put in by a program that stores it as it is."""
+    """Mail is put in by a program that stores it as it is, with times of long ago."""
 
+    restores_mail = False
     count = 0
 
     def put(self, store: Maildir, account: Account, message: bytes) -> None:
@@ -66,7 +74,16 @@ class TestMaildirOfOthers(TestMaildir):
         (folder / "tmp" / name).rename(folder / "new" / name)
 
 
-class TestSqliteStore(LeaseOfOurs, StoreContract):
+class TestMaildirThatUnlinks(TestMaildir):
+    """As it is without `undelete_days`."""
+
+    undeletes = False
+
+    def make_store(self, folder: Path) -> Maildir:
+        return Maildir(folder, fsync=False)
+
+
+class TestSqliteStore(AllOfIt):
     def make_store(self, folder: Path) -> SqliteStore:
         return SqliteStore(folder / "mail.sqlite")
 

@@ -60,7 +60,7 @@ def _message(words: str, fault: str) -> Trial:
 
 
 TRIALS = (
-    Trial("the connection is refused", ("connection-refused",)),
+    Trial("the connection is reset at once", ("connection-reset",)),
     Trial("the server accepts and says nothing", ("greeting:hang",)),
     Trial("the connection is closed in place of the reply to PASS", ("PASS:close",)),
     Trial("login: `[IN-USE]`", ("login-fails-code=IN-USE",)),

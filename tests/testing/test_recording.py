@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import poplib
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator
@@ -230,3 +232,51 @@ def test_tokens_of_the_kits_own_issuer() -> None:
 def test_ssl_contexts_trust_the_authority_and_nobody_else(pop3_server: MailServer) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         Client(pop3_server.tls_port, tls=ssl.create_default_context())
+
+
+# What was sent, where a fault has its hand in it
+
+
+@pytest.mark.parametrize(
+    ("fault", "last", "seen"),
+    [
+        ("RETR:reset-after=10", b"", []),
+        ("RETR:close-after=body", b"", []),
+        ("RETR:hang-after=10", b"Subject: o", []),
+        ("RETR:half-close-after=10", b"", []),
+        ("RETR:drip-rate=20", b"Subject", []),  # the client doesn't wait for the end
+        ("RETR:raw-reply=+OK%0D%0A.%0D%0A", b".\r\n", []),
+        ("RETR:no-reply", b"+OK 1 message\r\n", []),
+        ("gone", b"-ERR", []),
+        ("RETR:split-octets=7", b".\r\n", ["a1"]),
+        ("RETR:coalesce", b".\r\n", ["a1"]),
+        ("RETR:lone-lf", b"\n.\n", ["a1"]),
+        ("TOP:reset", b".\r\n", ["a1"]),
+    ],
+)
+def test_what_was_retrieved_is_what_was_sent(fault: str, last: bytes, seen: list[str]) -> None:
+    """Not what the server meant to send. last: what the client waits for before it leaves."""
+    with MailServer(accounts={"joe": "secret"}, faults=[fault]) as server:
+        server.accounts["joe"].add(ONE, "a1")
+        with socket.create_connection((server.host, server.port), timeout=20) as client:
+            client.sendall(b"USER joe\r\nPASS secret\r\nRETR 1\r\n")
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                while not last or last not in received:
+                    if not (block := client.recv(4096)):
+                        break
+                    received += block
+        (session,) = server.wait_for(1)
+        assert session.retrieved == seen
+
+
+def test_messages_that_were_asked_for_together(server: MailServer) -> None:
+    """One write of the server has several replies, and the next one is cut."""
+    server.fault("RETR 2:reset-after=3")
+    with socket.create_connection((server.host, server.port), timeout=20) as client:
+        client.sendall(b"USER joe\r\nPASS secret\r\nTOP 1 0\r\nRETR 1\r\nRETR 1\r\nRETR 2\r\n")
+        with contextlib.suppress(ConnectionError):
+            while client.recv(4096):
+                pass
+    (session,) = server.wait_for(1)
+    assert session.retrieved == ["a1", "a1"]

@@ -14,10 +14,13 @@ import tempfile
 import threading
 import unittest
 import warnings
+from contextlib import suppress
 from email.message import EmailMessage
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import anyio
 import pytest
 
 from restante import Certificate
@@ -224,6 +227,28 @@ async def test_by_anyio(pop3_server: MailServer) -> None:
     await pop3_server.wait_for_async()
 
 
+@pytest.mark.skipif(find_spec("trio") is None, reason="only with trio")
+def test_a_server_within_trio() -> None:
+    """It runs on its own thread, whatever event loop its client is in."""
+    trio = pytest.importorskip("trio")
+
+    async def main() -> None:
+        async with MailServer(accounts={"joe": "secret"}) as server:
+            server.accounts["joe"].add(ONE)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(server.accounts["joe"].wait_until_empty_async)
+                async with await anyio.connect_tcp(server.host, server.port) as stream:
+                    await stream.send(b"USER joe\r\nPASS secret\r\nDELE 1\r\nQUIT\r\n")
+                    with suppress(anyio.EndOfStream):
+                        while await stream.receive():
+                            pass
+            assert (await server.wait_for_async(1))[0].deleted != []
+        with pytest.raises(TimeoutError, match="1 of 5 sessions"):
+            await server.wait_for_async(5, timeout=0.01)
+
+    trio.run(main)
+
+
 class ByUnittest(unittest.TestCase):
     server: ClassVar[MailServer]
 
@@ -394,7 +419,11 @@ def test_what_is_no_fault_is_refused(server: MailServer) -> None:
         ({"tls": "implicit"}, ValueError, "allowed are none, starttls, starttls_required"),
         ({"client_certificates": "ask"}, ValueError, "needs a certificate of the server"),
         ({"smtp_port": 25}, ValueError, "smtp_port=25 needs smtp=True"),
-        ({"accounts": {"joe": 5}}, TypeError, "password=5: give a text"),
+        ({"accounts": {"joe": 5}}, TypeError, "accounts: 'joe' and its password have to be texts"),
+        ({"accounts": ["joe"]}, TypeError, "names and passwords, as"),
+        ({"any_login": 5}, TypeError, "any_login=5: True, False, or a function"),
+        ({"smtp": "yes"}, TypeError, "smtp='yes': True or False"),
+        ({"faults": "RETR:reset"}, TypeError, "a list of faults"),
         ({"mechanism": ("PLAIN",)}, TypeError, "mechanism"),
     ],
 )

@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from restante.accounts.sql import Connection, SqlAccounts
+from restante.accounts.connections import Connection
+from restante.accounts.sql import SqlAccounts
 from restante.accounts.sql_queries import Query
 from restante.accounts.sql_rows import Row
 

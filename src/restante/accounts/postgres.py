@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from restante.accounts.sql import Connection, SqlAccounts
+from restante.accounts.connections import Connection
+from restante.accounts.postgres_driver import explain, read_dsn
+from restante.accounts.sql import SqlAccounts
 from restante.accounts.sql_queries import Query
 from restante.accounts.sql_rows import Row
-
-# Classes of SQLSTATE whose messages are about the server, the rights or the query's own text,
-# and so quote no value: connection, authorization, database, syntax and access, resources,
-# an operator's intervention.
-_TELLING = frozenset({"08", "28", "3D", "42", "53", "57"})
 
 
 class PostgresAccounts(SqlAccounts):
@@ -33,17 +29,7 @@ class PostgresAccounts(SqlAccounts):
     backslashes: ClassVar[bool] = False
 
     def _read_dsn(self, dsn: str) -> None:
-        try:
-            url = urlsplit(dsn)
-            options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=False))
-            self._kept = int(options.pop("statement_cache_size", "100"))
-            if url.scheme not in {"postgresql", "postgres"} or self._kept < 0:
-                raise ValueError
-        except ValueError:
-            raise ValueError(
-                "dsn: not of the form postgresql://user:password@host:port/database?option=value"
-            ) from None
-        self._dsn = urlunsplit(url._replace(query=urlencode(options)))
+        self._dsn, self._kept = read_dsn(dsn)
 
     async def _connect(self) -> Connection:
         return await self._driver.connect(
@@ -65,13 +51,4 @@ class PostgresAccounts(SqlAccounts):
         connection.terminate()
 
     def _explain(self, error: Exception) -> str:
-        if type(error) is self._driver.DataError:  # by the driver itself, before it asks
-            return "a placeholder stands where text can't; {name}::text may help"
-        if isinstance(error, self._driver.PostgresError):
-            told = error.args[0] if error.sqlstate and error.sqlstate[:2] in _TELLING else ""
-            return f"{told or type(error).__name__} (SQLSTATE {error.sqlstate})"
-        if isinstance(error, OSError):
-            return str(error)
-        if isinstance(error, ValueError):
-            return "dsn: can't be understood"
-        return type(error).__name__
+        return explain(self._driver, error)

@@ -7,15 +7,14 @@ understood there is an AccountError: a restriction that was misspelt must not fa
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from threading import Lock
 from types import ModuleType
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar
 
+from restante.accounts.connections import Connection, Connections
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.names import Matching, is_valid_name, spellings
 from restante.accounts.schemes import SCHEMES, slowest, split_credential
@@ -24,12 +23,6 @@ from restante.accounts.sql_queries import Query, compile_query, one_row_of
 from restante.accounts.sql_rows import Row, account_of
 from restante.extras import missing
 from restante.settings_fields import suggest_settings
-
-IDLE_SECONDS = 300.0
-"""How long a connection is kept that nobody uses: less than firewalls and servers bear."""
-
-Connection: TypeAlias = Any
-"""A connection, as the driver has it."""
 
 
 @suggest_settings
@@ -61,9 +54,8 @@ class SqlAccounts(AccountStore):
     `protocols`, `networks` and `expires` that nothing is limited, and for the last three what
     the store of maildrops says.
 
-    Connections are opened when they are wanted, in the event loop of the first use; another
-    loop may use the accounts only when that one has closed them (`aclose`) or is closed.
-    A look-up whose connection was lost while idle is tried once more on a new one.
+    Connections are opened when they are wanted, each event loop's its own. A look-up whose
+    connection was lost while idle is tried once more on a new one.
 
     Raises ValueError for a query or setting that can't be, and AccountError when the
     driver isn't installed. Look-ups raise AccountError when the database can't be asked,
@@ -93,10 +85,9 @@ class SqlAccounts(AccountStore):
         timeout: float = 5.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        if max_connections < 1:
-            raise ValueError(f"max_connections: {max_connections}; at least 1")
-        if not 0 < timeout <= 600:
-            raise ValueError(f"timeout: {timeout}; more than 0 and at most 600 seconds")
+        self._connections = Connections(
+            self._connect, self._close, self._drop, maximum=max_connections, timeout=timeout
+        )
         self._lookup = one_row_of(
             compile_query("lookup", lookup, {"name", "local", "domain"}, self.backslashes)
         )
@@ -119,12 +110,9 @@ class SqlAccounts(AccountStore):
             self._slowest = slowest([unprefixed]) or slowest_by_default()
         self.case_insensitive = case_insensitive
         self._matching = Matching(case_insensitive)
-        self._max_connections = max_connections
         self._timeout = timeout
         self._password = password
         self._tls = tls
-        self._lock = Lock()
-        self._pool: _Pool | None = None
         self._driver = self._load()
         self._read_dsn(dsn)
 
@@ -151,14 +139,11 @@ class SqlAccounts(AccountStore):
         return self._slowest
 
     async def aclose(self) -> None:
-        """Close the connections, in the event loop that opened them. The next use opens others.
+        """Close this event loop's connections. The next use opens others.
 
-        Look-ups under way go on, and close theirs. Raises AccountError in another loop.
+        Look-ups under way go on, and close theirs.
         """
-        pool = self._own_pool()
-        self._pool, pool.is_open = None, False
-        while pool.idle:
-            await self._say_goodbye(pool.idle.pop()[1])
+        await self._connections.aclose()
 
     async def replace_credential(self, name: str, old: str, new: str) -> None:
         """Keep `new` in place of `old` for an account; nothing if it doesn't hold `old`."""
@@ -183,10 +168,12 @@ class SqlAccounts(AccountStore):
 
     async def _ask(self, query: Query, values: Mapping[str, str], *, again: bool) -> Sequence[Row]:
         """The rows of a query. again: it may be asked twice, as it changes nothing."""
-        pool = self._own_pool()
+
+        async def run(connection: Connection) -> Sequence[Row]:
+            return await self._run(connection, query, values)
+
         try:
-            async with asyncio.timeout(self._timeout), pool.turns:
-                return await self._ask_in_turn(pool, query, values, again)
+            return await self._connections.use(run, again=again)
         except TimeoutError:
             problem = f"no answer within {self._timeout:g} seconds"
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the same to a login
@@ -194,55 +181,6 @@ class SqlAccounts(AccountStore):
         # Raised here, so that no trace of what the driver raised, which may quote values, is left;
         # PyPy can take it for what is being handled still, and then it isn't shown.
         raise AccountError(f"{self.product}: {problem}") from None
-
-    async def _ask_in_turn(
-        self, pool: _Pool, query: Query, values: Mapping[str, str], again: bool
-    ) -> Sequence[Row]:
-        idle = self._idle_one(pool)
-        if idle is not None:
-            try:
-                return await self._ask_on(pool, idle, query, values)
-            except Exception:
-                if not again:
-                    raise
-        return await self._ask_on(pool, await self._connect(), query, values)
-
-    async def _ask_on(
-        self, pool: _Pool, connection: Connection, query: Query, values: Mapping[str, str]
-    ) -> Sequence[Row]:
-        try:
-            rows = await self._run(connection, query, values)
-        except BaseException:  # cancelled in the middle, it is in no state to be used again
-            self._drop(connection)
-            raise
-        if pool.is_open:
-            pool.idle.append((pool.loop.time(), connection))
-        else:
-            self._drop(connection)
-        return rows
-
-    def _idle_one(self, pool: _Pool) -> Connection | None:
-        oldest = pool.loop.time() - IDLE_SECONDS
-        while pool.idle and pool.idle[0][0] < oldest:
-            self._drop(pool.idle.pop(0)[1])
-        return pool.idle.pop()[1] if pool.idle else None
-
-    async def _say_goodbye(self, connection: Connection) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._close(connection)
-        except Exception:  # noqa: BLE001 - it may be broken long since
-            self._drop(connection)
-
-    def _own_pool(self) -> _Pool:
-        """The pool of the running event loop."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if self._pool is None or self._pool.loop.is_closed():
-                self._pool = _Pool(loop, self._max_connections)
-            elif self._pool.loop is not loop:
-                raise AccountError(f"{self.product}: in use by another event loop, and not closed")
-            return self._pool
 
     def _load(self) -> ModuleType:
         try:
@@ -275,19 +213,6 @@ class SqlAccounts(AccountStore):
     @abstractmethod
     def _explain(self, error: Exception) -> str:
         """What went wrong, for the operator. Quotes nothing that the peer or a row holds."""
-
-
-class _Pool:
-    """The connections of one event loop: those in use by their number, the others in a list.
-
-    idle: with the loop's time at which each was last used, the latest at the end.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
-        self.loop = loop
-        self.turns = asyncio.Semaphore(size)
-        self.idle: list[tuple[float, Connection]] = []
-        self.is_open = True
 
 
 def _named(name: str) -> dict[str, str]:

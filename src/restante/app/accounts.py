@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restante.accounts.account import Quota
 from restante.accounts.chain import Chain
-from restante.accounts.contract import Account, AccountStore
+from restante.accounts.contract import Account, AccountError, AccountStore
+from restante.accounts.kept import ManagedAccounts
 from restante.accounts.names import check_address
 from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import SCHEMES, split_credential
@@ -25,7 +26,11 @@ from restante.app.config.settings import (
     StaticAccountSection,
     revealed,
 )
+from restante.app.files import make_private_folder
 from restante.calls import finished
+
+if TYPE_CHECKING:
+    from restante.accounts.database import DatabaseAccounts
 
 
 class ReplaceableAccounts(AccountStore):
@@ -98,6 +103,8 @@ def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
     match kind:
         case "sqlite":
             return make_sqlite_accounts(settings)
+        case "database":
+            return _make_database(settings)
         case "static":
             return ReplaceableAccounts(make_static_accounts(settings))
         case "passwd-file":
@@ -136,8 +143,49 @@ def _make_ldap(section: LdapSection) -> AccountStore:
     return LdapAccounts(**revealed(section))
 
 
+def _make_database(settings: Settings) -> DatabaseAccounts:
+    from restante.accounts.database import DatabaseAccounts  # noqa: PLC0415 - an extra
+
+    section = settings.store.postgres
+    if settings.store.kind != "postgres" or not section.dsn.text:
+        raise ValueError('accounts.kind = "database" needs store.kind = "postgres" and its dsn')
+    return DatabaseAccounts(
+        section.dsn.text,
+        password=None if section.password is None else section.password.text,
+        schema=section.schema,
+        max_connections=section.max_connections,
+        timeout=section.timeout,
+        case_insensitive=settings.accounts.case_insensitive,
+        domains=settings.delivery.domains,
+        scram=settings.accounts.scram,
+    )
+
+
+def managed_kind(settings: Settings) -> Kind | None:
+    """The kind of accounts that can be changed from here; None: there are no such."""
+    return next((kind for kind in settings.accounts.kinds if kind in ("sqlite", "database")), None)
+
+
+@contextmanager
+def managed_accounts(settings: Settings) -> Iterator[ManagedAccounts]:
+    """The accounts that `restante user` changes. Raises AccountError where there are none such."""
+    kind = managed_kind(settings)
+    if kind is None:
+        text = 'only accounts of kind "sqlite" or "database" are changed here'
+        raise AccountError(f"{text}; static ones in accounts.static")
+    if kind == "sqlite":
+        make_private_folder(settings.accounts_file.parent)
+        with make_sqlite_accounts(settings) as accounts:
+            yield accounts
+        return
+    from restante.accounts.database import ManagedDatabase  # noqa: PLC0415 - an extra
+
+    with ManagedDatabase.opened(_make_database(settings)) as managed:
+        yield managed
+
+
 def make_sqlite_accounts(settings: Settings) -> SqliteAccounts:
-    """The accounts that `restante user` changes."""
+    """The accounts of kind "sqlite"."""
     return SqliteAccounts(
         settings.accounts_file,
         case_insensitive=settings.accounts.case_insensitive,

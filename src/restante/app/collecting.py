@@ -6,14 +6,19 @@ import asyncio
 import logging
 import random
 
+from restante.accounts.contract import AccountStore
+from restante.app.config.settings import Settings
+from restante.app.expiring import expire_or_say_why
 from restante.calls import Caller
 from restante.stores.contract import Store, StoreError
 
 log = logging.getLogger("restante.app")
 
 
-async def keep_collecting(store: Store, call: Caller, minutes: float) -> None:
-    """Call `Store.collect` every so many minutes, until it is cancelled.
+async def keep_collecting(
+    store: Store, call: Caller, accounts: AccountStore, settings: Settings, minutes: float
+) -> None:
+    """Expire mail, and call `Store.collect`, every so many minutes, until it is cancelled.
 
     The first time comes at random within that time: servers that are started together don't
     collect together, and one that is often started anew collects as well.
@@ -22,6 +27,9 @@ async def keep_collecting(store: Store, call: Caller, minutes: float) -> None:
     await asyncio.sleep(random.uniform(0, seconds))  # noqa: S311 - no secret
     while True:
         try:
+            expired = await expire_or_say_why(store, call, accounts, settings)
+            if expired:
+                log.info("expired: %d messages were kept for their time and are removed", expired)
             collected = await call(store.collect)
         except StoreError as error:
             log.error("collecting what was removed failed: %s", error)

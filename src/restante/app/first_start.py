@@ -13,6 +13,7 @@ from restante.app.config.load import Loaded
 from restante.app.config.settings import Settings
 from restante.app.files import write_file
 from restante.app.guard import make_guard
+from restante.app.maildrops import prepare_store
 from restante.app.passwords import new_password
 from restante.networks import own_host_name
 
@@ -48,9 +49,14 @@ def read_secret(settings: Settings) -> bytes:
 
 
 def make_databases(settings: Settings) -> None:
-    """What several processes would make at the same moment. Raises OSError, AccountError."""
+    """What several processes would make at the same moment.
+
+    Raises OSError, AccountError, StoreError.
+    """
     read_secret(settings)
     make_guard(settings).close()
+    if settings.store.kind == "sqlite":
+        prepare_store(settings)
     if "sqlite" in settings.accounts.kinds:
         with make_sqlite_accounts(settings) as accounts:
             accounts.lookup(FIRST_ACCOUNT)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from restante.app.config.settings import Settings
+from restante.accounts.account import Account, Quota
+from restante.app.config.settings import Settings, StoreSection, revealed
 from restante.app.files import make_private_folder
 from restante.calls import finished
-from restante.stores.contract import Answer, Store
+from restante.stores.blobs.contract import Blobs
+from restante.stores.contract import Answer, Store, StoreError, Usage
 from restante.stores.maildir.store import Maildir
 
 T = TypeVar("T")
@@ -24,6 +26,10 @@ def make_store(settings: Settings) -> Store:
     Raises ValueError for what can't be, StoreError when a library is missing.
     """
     given = settings.store
+    shared: dict[str, Any] = {
+        "quota": Quota(given.quota_octets, given.quota_messages),
+        "undelete_days": given.undelete_days,
+    }
     match given.kind:
         case "maildir":
             maildrops = settings.maildrops
@@ -32,25 +38,81 @@ def make_store(settings: Settings) -> Store:
                 template=maildrops.template,
                 unique_ids=maildrops.unique_ids,
                 fsync=maildrops.fsync,
+                **shared,
             )
         case "sqlite":
             from restante.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - not for others
 
-            return SqliteStore(settings.mail_file, undelete_days=given.undelete_days)
+            return SqliteStore(settings.mail_file, **shared)
+        case "postgres":
+            from restante.stores.postgres.store import PostgresStore  # noqa: PLC0415 - an extra
+
+            section = given.postgres
+            if not section.dsn.text:
+                raise ValueError("store.postgres.dsn is missing")
+            mine = {**revealed(section), "node": section.node or None}
+            return PostgresStore(**mine, bodies=_make_blobs(given), **shared)
 
 
-def folder_of_mail(settings: Settings) -> Path:
-    """The folder of this machine that mail is written to."""
-    if settings.store.kind == "sqlite":
-        return settings.mail_file.parent
-    return settings.mail_folder
+def _make_blobs(given: StoreSection) -> Blobs | None:
+    """Where bodies lie; None: in the database, beside the rest."""
+    blobs: Blobs
+    match given.bodies.kind:
+        case "folder":
+            from restante.stores.blobs.folder import FolderBlobs  # noqa: PLC0415 - not for others
+
+            if given.bodies.folder.path is None:
+                raise ValueError("store.bodies.folder.path is missing")
+            blobs = FolderBlobs(given.bodies.folder.path)
+        case "s3":
+            from restante.stores.blobs.s3 import S3Blobs  # noqa: PLC0415 - an extra
+
+            if not given.bodies.s3.bucket:
+                raise ValueError("store.bodies.s3.bucket is missing")
+            blobs = S3Blobs(**revealed(given.bodies.s3))
+        case "postgres":
+            return None
+    if given.cache.folder is None:
+        return blobs
+    from restante.stores.blobs.cached import CachedBlobs  # noqa: PLC0415 - not for others
+
+    return CachedBlobs(blobs, given.cache.folder, given.cache.max_octets)
+
+
+def folder_of_mail(settings: Settings) -> Path | None:
+    """The folder of this machine that mail is written to; None: it isn't kept on this machine."""
+    match settings.store.kind:
+        case "maildir":
+            return settings.mail_folder
+        case "sqlite":
+            return settings.mail_file.parent
+        case "postgres":
+            bodies = settings.store.bodies
+            return bodies.folder.path if bodies.kind == "folder" else None
 
 
 def shown_place(settings: Settings) -> str:
     """Where mail is kept, for people."""
-    if settings.store.kind == "sqlite":
-        return str(settings.mail_file)
-    return str(settings.mail_folder)
+    match settings.store.kind:
+        case "maildir":
+            return str(settings.mail_folder)
+        case "sqlite":
+            return str(settings.mail_file)
+        case "postgres":
+            bodies = settings.store.bodies
+            where = {
+                "postgres": "",
+                "folder": f", bodies in {bodies.folder.path}",
+                "s3": f", bodies in the bucket {bodies.s3.bucket}",
+            }
+            return f"PostgreSQL{where[bodies.kind]}"
+
+
+def make_folder_of_mail(settings: Settings) -> None:
+    """Make the folder of this machine that mail is written to. Raises OSError."""
+    folder = folder_of_mail(settings)
+    if folder is not None:
+        make_private_folder(folder)
 
 
 @asynccontextmanager
@@ -59,12 +121,36 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 
     Raises as `make_store` does, and OSError.
     """
-    make_private_folder(folder_of_mail(settings))
+    make_folder_of_mail(settings)
     store = make_store(settings)
     try:
         yield store
     finally:
         await store.aclose()
+
+
+def usages(settings: Settings, accounts: Sequence[Account]) -> list[Usage | None]:
+    """What each account's maildrop holds; None where the store can't tell."""
+    if settings.store.kind == "maildir" and not settings.mail_folder.is_dir():
+        return [Usage(0, 0)] * len(accounts)  # and none is made
+    if settings.store.kind == "sqlite" and not settings.mail_file.exists():
+        return [Usage(0, 0)] * len(accounts)
+
+    async def ask() -> list[Usage | None]:
+        store = make_store(settings)
+        found: list[Usage | None] = []
+        try:
+            for account in accounts:
+                try:
+                    usage: Usage = await answered(store.usage(account))
+                    found.append(usage)
+                except StoreError:
+                    found.append(None)
+        finally:
+            await store.aclose()
+        return found
+
+    return asyncio.run(ask())
 
 
 async def answered(answer: Answer[T]) -> T:

@@ -67,6 +67,7 @@ class Scrapes:
 
     arrays: what each worker has counted. workers: the state of each, in the same order.
     restarts, reloads: how often workers were replaced, and the configuration read again.
+    is_stopping: whether the server was told to stop: then it isn't ready for new clients.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Scrapes:
         workers: Callable[[], list[str]],
         restarts: Callable[[], int],
         reloads: Callable[[], int],
+        is_stopping: Callable[[], bool],
     ) -> None:
         from restante.observing.exposition import Collector  # noqa: PLC0415 - an extra
 
@@ -82,6 +84,7 @@ class Scrapes:
         self._workers = workers
         self._restarts = restarts
         self._reloads = reloads
+        self._is_stopping = is_stopping
         self._since = time.time()
         self._collector = Collector(lambda: arrays, self._live, self._server_numbers)
 
@@ -110,7 +113,7 @@ class Scrapes:
             part: bool(live) and all(each[PLACES["restante_ready", part]] for each in live)
             for part in READY_PARTS
         }
-        return {**found, "workers": bool(live)}
+        return {**found, "workers": bool(live), "new clients": not self._is_stopping()}
 
     def _live(self) -> list[MutableSequence[float]]:
         pairs = zip(self._arrays, self._workers(), strict=True)
@@ -174,6 +177,7 @@ class Counted(Protocol):
 
     metrics: Metrics | None
     reloads: int
+    is_stopping: bool
 
 
 def of_one_process(
@@ -182,7 +186,11 @@ def of_one_process(
     """Answer for a server that is one process."""
     assert service.metrics is not None
     scrapes = Scrapes(
-        [service.metrics.values], lambda: ["ready"], lambda: 0, lambda: service.reloads
+        [service.metrics.values],
+        lambda: ["ready"],
+        lambda: 0,
+        lambda: service.reloads,
+        lambda: service.is_stopping,
     )
     return EndpointThread(settings, bound, scrapes)
 

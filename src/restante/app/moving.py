@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.app.accounts import opened_accounts
 from restante.app.config.load import load
 from restante.app.config.settings import Settings
-from restante.app.maildrops import make_store
+from restante.app.maildrops import answered, opened_store, shown_place
 from restante.calls import finished
-from restante.migration.contract import Source
-from restante.migration.stores import StoreSource, dovecot_order
+from restante.migration.contract import DEFAULT_MAX_OCTETS, Source
+from restante.migration.dovecot import DovecotSource
+from restante.migration.imap import ImapSource
+from restante.migration.pop3 import Pop3Source
+from restante.migration.servers import Passwords, Server, Tls, read_passwords
+from restante.migration.stores import StoreSource, shown_by_courier, shown_by_dovecot
+from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores.contract import Store
 from restante.stores.maildir.store import Maildir
 from restante.stores.sqlite.store import SqliteStore
 
-MaildirFormat: TypeAlias = Literal["own", "dovecot"]
+MaildirFormat: TypeAlias = Literal["own", "dovecot", "courier"]
 FORMATS: tuple[MaildirFormat, ...] = get_args(MaildirFormat)
 
 KINDS = """\
@@ -80,7 +87,7 @@ async def open_place(
     """
     kind, _, rest = text.partition(":")
     if text.endswith(".toml"):
-        return await configured(load(Path(text)).settings, text, stack)
+        return await configured(load(Path(text)).settings, stack)
     if kind == "maildir" and rest:
         return StorePlace(text, make_maildir(rest, unique_ids), made=made)
     if kind == "sqlite" and rest:
@@ -90,12 +97,12 @@ async def open_place(
     raise PlaceError(f"{text!r}: allowed is {KINDS}")
 
 
-async def configured(settings: Settings, name: str, stack: AsyncExitStack) -> StorePlace:
-    """The store and the accounts of a configuration."""
+async def configured(settings: Settings, stack: AsyncExitStack) -> StorePlace:
+    """The store and the accounts of a configuration. Raises as `opened_store` does."""
     accounts = await stack.enter_async_context(opened_accounts(settings))
-    store = make_store(settings)
-    stack.push_async_callback(store.aclose)
-    return StorePlace(name, store, accounts)
+    store = await stack.enter_async_context(opened_store(settings))
+    await answered(store.prepare())
+    return StorePlace(shown_place(settings), store, accounts)
 
 
 def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:
@@ -113,19 +120,127 @@ def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """Where mail comes from. format: whose unique-ids a Maildir has."""
+    """Where mail comes from, and how it is had.
+
+    place: a URL or a configuration file. format: whose unique-ids a Maildir has. unique_ids: how
+    they are made of IMAP's numbers; None: as usual. passwords: of a server.
+    tls: False allows passwords in the clear. ca: certificates that are trusted in place of the
+    system's. max_octets: of the largest message that is moved.
+    """
 
     place: str
     format: MaildirFormat = "own"
+    unique_ids: str | None = None
+    passwords: Passwords | None = None
+    tls: bool = True
+    ca: Path | None = None
+    max_octets: int = DEFAULT_MAX_OCTETS
 
 
 async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
-    """Where mail comes from. Raises as `open_place` does."""
+    """Where mail comes from.
+
+    Raises PlaceError, ConfigError, OSError and what making stores does.
+    """
+    kind, _, rest = options.place.partition(":")
+    try:
+        unique_ids = None if options.unique_ids is None else UniqueIdFormat(options.unique_ids)
+        if kind in _PORTS and not options.place.endswith(".toml"):
+            _refuse_others(options, kind, ("format",))
+            return _server_source(options, kind, rest, unique_ids)
+        if kind == "dovecot":
+            _refuse_others(options, kind, ("format", "passwords", "ca", "tls"))
+            return DovecotSource(rest or None, unique_ids=unique_ids)
+        _refuse_others(options, kind, ("passwords", "ca", "tls"))
+    except ValueError as error:
+        raise PlaceError(str(error)) from error
     format = options.format
     place = await open_place(options.place, stack, made=False, unique_ids=format)
-    order = None
-    if format != "own":
-        if not (isinstance(place.store, Maildir) and place.accounts is None):
-            raise PlaceError(f"--from-format {format} is for a source maildir:...")
-        order = dovecot_order(place.store)
-    return StoreSource(place.store, place.find, place.names, name=place.name, order=order)
+    shown = None
+    is_maildir = isinstance(place.store, Maildir) and place.accounts is None
+    if format != "own" and not is_maildir:
+        raise PlaceError(
+            f"--from-format {format} is for Maildirs: --from maildir:/srv/mail/{{user}}"
+        )
+    if format != "dovecot" and unique_ids is not None:
+        raise PlaceError("--unique-ids is for dovecot:, imap: and --from-format dovecot")
+    if format == "dovecot":
+        assert isinstance(place.store, Maildir)
+        shown = shown_by_dovecot(place.store, unique_ids or UniqueIdFormat())
+    elif format == "courier":
+        assert isinstance(place.store, Maildir)
+        shown = shown_by_courier(place.store)
+    return StoreSource(place.store, place.find, place.names, name=place.name, shown=shown)
+
+
+_PORTS = {"pop3": 110, "pop3s": 995, "imap": 143, "imaps": 993}
+_FLAGS = {
+    "format": "--from-format",
+    "passwords": "a file of passwords",
+    "ca": "--ca",
+    "tls": "--without-tls",
+}
+
+
+def _refuse_others(options: SourceOptions, kind: str, names: Sequence[str]) -> None:
+    """Raises PlaceError for an option that doesn't go with this kind of source."""
+    for name in names:
+        if getattr(options, name) != getattr(_DEFAULTS, name):
+            raise PlaceError(f"{_FLAGS[name]} doesn't go with --from {kind}:")
+
+
+_DEFAULTS = SourceOptions("")
+
+
+def _server_source(
+    options: SourceOptions, kind: str, rest: str, unique_ids: UniqueIdFormat | None
+) -> Source:
+    """A POP3 or IMAP server. Raises ValueError, OSError."""
+    server = _server(options, kind, rest)
+    passwords = options.passwords
+    if passwords is None:
+        raise PlaceError(f"{options.place}: --users or --master must name a file with passwords")
+    if kind.startswith("pop3"):
+        if unique_ids is not None:
+            raise PlaceError("--unique-ids: a POP3 server tells its unique-ids itself")
+        return Pop3Source(server, passwords, max_octets=options.max_octets)
+    return ImapSource(server, passwords, max_octets=options.max_octets, unique_ids=unique_ids)
+
+
+def read_password_files(users: Path | None, master: Path | None) -> Passwords | None:
+    """The passwords of accounts, and that of a master user; None without any file.
+
+    Raises PlaceError, OSError.
+    """
+    if users is None and master is None:
+        return None
+    try:
+        found = {} if users is None else read_passwords(users)
+        masters = [] if master is None else list(read_passwords(master).items())
+    except ValueError as error:
+        raise PlaceError(str(error)) from error
+    if master is not None and len(masters) != 1:
+        raise PlaceError(f"{master}: allowed is one line, name:password")
+    return Passwords(found, masters[0] if masters else None)
+
+
+def _server(options: SourceOptions, kind: str, rest: str) -> Server:
+    example = f"{kind}://mail.example.org"
+    url = urlsplit(options.place)
+    if url.username is not None or url.password is not None:
+        raise PlaceError(f"no name and no password belongs into {example}: see --users")
+    if not rest.startswith("//") or not url.hostname or url.path.strip("/") or url.query:
+        raise PlaceError(f"{options.place!r}: allowed is {example} or {example}:{_PORTS[kind]}")
+    try:
+        port = url.port or _PORTS[kind]
+    except ValueError:
+        raise PlaceError(f"{options.place!r}: the port is none") from None
+    context = None
+    if options.ca is not None:
+        context = ssl.create_default_context(cafile=options.ca)
+    tls: Tls = "implicit" if kind.endswith("s") else "upgrade"
+    if not options.tls:
+        if tls == "implicit" or context is not None:
+            raise PlaceError(f"--without-tls doesn't go with {kind}: or --ca")
+        tls = "none"
+    return Server(url.hostname, port, tls, context=context)

@@ -20,10 +20,11 @@ def owner_of(folder: Path) -> int | None:
     return owner or None
 
 
-def become_owner_of(folder: Path) -> None:
+def become_owner_of(folder: Path, *, keep_root: bool = False) -> None:
     """As root: be the folder's owner from now on, for good. Others stay who they are.
 
     Without this files of root's would lie among the server's, which couldn't open them.
+    keep_root: root stays the real user, so that a child process can be root again.
     """
     owner = owner_of(folder)
     if owner is None:
@@ -34,11 +35,16 @@ def become_owner_of(folder: Path) -> None:
         user = pwd.getpwuid(owner)
     except KeyError:  # a number without a name, as in containers
         os.setgroups([])
-        os.setgid(folder.stat().st_gid)
+        gid = folder.stat().st_gid
     else:
         os.initgroups(user.pw_name, user.pw_gid)
-        os.setgid(user.pw_gid)
-    os.setuid(owner)
+        gid = user.pw_gid
+    if keep_root:
+        os.setegid(gid)
+        os.seteuid(owner)
+    else:
+        os.setgid(gid)
+        os.setuid(owner)
 
 
 def refuse_root(folder: Path) -> None:

@@ -22,7 +22,7 @@ from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, StartError
 from restante.app.files import allow_open_files, make_private_folder, write_file
-from restante.app.maildrops import prepare_store, shown_place
+from restante.app.maildrops import make_folder_of_mail, shown_place
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
@@ -65,10 +65,10 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         raise
     allow_open_files()
     make_private_folder(settings.server.data)
+    make_folder_of_mail(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
     for problem in found:
         log.warning("%s", problem)
-    prepare_store(settings)
     if first_start.make_development_certificate(settings):
         log.info("made a development certificate in %s", settings.development_certificate[0])
     password = first_start.make_first_account(loaded)
@@ -171,11 +171,12 @@ async def _serve(
         if console is not None:
             watching = asyncio.get_running_loop().create_task(console.watch())
         await stopping.wait()
+        _tell_systemd("STOPPING=1")
+        await service.give_notice()
     finally:
         if watching is not None and console is not None:
             watching.cancel()
             console.stop()
-        _tell_systemd("STOPPING=1")
         await service.close()
         await answers.close()
         if thread is not None:

@@ -57,6 +57,7 @@ from restante.server import login
 from restante.server.listen.listener import Listener
 from restante.server.server import Pop3Server
 from restante.server.tls.settings import TlsSettings
+from restante.stores.contract import StoreError
 from restante.threads import WorkerThreads
 
 log = logging.getLogger("restante.app")
@@ -105,6 +106,8 @@ class Service:
             self.tracing = Tracing(self.pop3, provider=self._provider)
         self.reloads = 0
         """How often the configuration was read again."""
+        self.is_stopping = False
+        """Whether it was told to stop."""
         mail_observers: list[DeliveryObserver] = [AccessLog()]
         mail_observers += [
             each.deliveries for each in (self.metrics, self.tracing) if each is not None
@@ -165,8 +168,10 @@ class Service:
             await asyncio.sleep(PULL_SECONDS)
 
     async def open(self) -> None:
-        """Listen everywhere. Raises StartError; then nothing is listened on."""
+        """See that mail can be kept, then listen everywhere. Raises StartError; then nothing is
+        listened on."""
         try:
+            await self._prepare_store()
             await (self._open_pop3() if self._given is None else self.pop3.open())
             await self._open_smtp(self.settings.smtp)
             await self._open_lmtp(self.settings.lmtp)
@@ -185,8 +190,17 @@ class Service:
             self._watchers.append(loop.create_task(self._pull(self.metrics)))
         minutes = self.settings.store.collect_minutes
         if minutes != "off" and (self._given is None or self._given.number == 0):
-            work = keep_collecting(self._store, self._call_store, minutes)
+            work = keep_collecting(
+                self._store, self._call_store, self.accounts, self.settings, minutes
+            )
             self._watchers.append(loop.create_task(work))
+
+    async def _prepare_store(self) -> None:
+        """In each process by itself: what it opens must not be shared by a fork."""
+        try:
+            await self._call_store(self._store.prepare)
+        except StoreError as error:
+            raise StartError(f"the mail can't be kept: {error}") from error
 
     async def _open_pop3(self) -> None:
         listeners = self.settings.pop3_listeners()
@@ -290,8 +304,17 @@ class Service:
         except login.HeldOff:
             raise HeldOff from None
 
+    async def give_notice(self) -> None:
+        """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""
+        self.is_stopping = True
+        await asyncio.sleep(self.settings.server.notice_seconds)
+
     async def close(self) -> None:
-        """Refuse what is new, finish what is in flight, end within `drain_seconds`."""
+        """Refuse what is new, finish what is in flight, and end.
+
+        Sessions may go on for `finish_seconds`, and replies in flight for `drain_seconds` more.
+        """
+        self.is_stopping = True
         for task in self._watchers:
             task.cancel()
         self._watchers.clear()

@@ -19,7 +19,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TypeAlias, cast
 
-from restante.accounts.contract import AccountError
+from restante.accounts.account import Account, AccountError
 from restante.delivery.deliver import Delivery
 from restante.delivery.envelope import Envelope, new_queue_id
 from restante.delivery.intake import STOPPING, Intake
@@ -278,8 +278,8 @@ class MailConnection(asyncio.Protocol):
                 self._renew()
                 if not self._writable.is_set():
                     await self._until(self._writable)
-            case Find(address):
-                await self._find(address)
+            case Find(address, octets):
+                await self._find(address, octets)
             case Begin():
                 self._begin(effect)
             case Write(block):
@@ -303,9 +303,11 @@ class MailConnection(asyncio.Protocol):
             case Close():
                 self._over = True
 
-    async def _find(self, address: str) -> None:
+    async def _find(self, address: str, octets: int) -> None:
         try:
             found = await self._intake.recipients.find(address)
+            if isinstance(found, Account):
+                found = await self._intake.refusal_for(found, octets) or found
         except Exception:
             reference = new_queue_id()
             log.exception("can't look up a recipient (ref %s)", reference)

@@ -17,7 +17,7 @@ from restante.calls import Caller, OnThread
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver, tell
 from restante.protocol.listing import UniqueId
-from restante.stores.contract import Incoming, Store, StoreError
+from restante.stores.contract import Incoming, OverQuota, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ class Outcome(NamedTuple):
     unique_id: the message's, once it is durably in the maildrop; else None.
     kept: where the copy lies that couldn't be put into the maildrop; None if there is none.
     reason: why this copy failed, for the operator; empty when it didn't fail by itself.
+    over_quota: the reason, if the maildrop has no room for it.
     """
 
     recipient: Recipient
     unique_id: UniqueId | None = None
     kept: Path | None = None
     reason: str = ""
+    over_quota: OverQuota | None = None
 
     @property
     def taken(self) -> bool:
@@ -55,6 +57,7 @@ class _Copy:
     unique_id: UniqueId | None = None
     kept: Path | None = None
     reason: str = ""
+    over_quota: OverQuota | None = None
     over: bool = False
 
 
@@ -69,7 +72,7 @@ class Delivery:
     observer: is told what became of each recipient's copy.
 
     Of several copies, each is written and made durable (`Incoming.prepare`) before any becomes
-    visible by its `commit`. With `together`, a failure before the first commit leaves nobody a
+    visible (`Store.commit`). With `together`, a failure before the first commit leaves nobody a
     copy; the sender is told to try again, and nothing doubles. A commit that fails after another
     has succeeded can't be undone: the copy is then kept in `spool`, the operator is told by an
     error line with the recipient and the queue-id, and the sender is told that all went well,
@@ -128,9 +131,7 @@ class Delivery:
         if len(self._copies) > 1:
             for copy in self._alive():
                 await self._step(copy, self._incoming(copy).prepare)
-        for copy in self._alive():
-            copy.unique_id = await self._step(copy, self._incoming(copy).commit)
-            copy.over = True
+        await self._commit(list(self._alive()))
         for copy in self._copies.values():
             if copy.reason and self._is_visible():
                 await self._keep(copy)
@@ -148,6 +149,25 @@ class Delivery:
         local, self._local = self._local, None
         if local is not None:
             await self._call(OnThread, local.close)
+
+    async def _commit(self, copies: Sequence[_Copy]) -> None:
+        """Have the store put what is left of the copies into the maildrops."""
+        if not copies:
+            return
+        incomings = [self._incoming(copy) for copy in copies]
+        try:
+            results = await self._call(self._store.commit, incomings, self._together)
+            if len(results) != len(copies):
+                raise TypeError(f"{type(self._store).__name__}.commit gave {results!r:.80}")
+        except Exception as error:  # noqa: BLE001 - it is that of each copy
+            results = [error] * len(copies)
+        for copy, result in zip(copies, results, strict=True):
+            copy.over = True
+            if isinstance(result, str):
+                copy.unique_id = UniqueId(result)
+        for copy, result in zip(copies, results, strict=True):
+            if isinstance(result, Exception):
+                await self._failed(copy, result)
 
     def _alive(self) -> Iterator[_Copy]:
         """The copies that nothing has ended yet, looked at one by one."""
@@ -177,15 +197,19 @@ class Delivery:
         """Call one of the store's functions. None when it failed."""
         try:
             return await self._call(function, *args)
-        except Exception as error:
-            if not isinstance(error, (StoreError, OSError)):
-                queue_id, account = self._envelope.queue_id, copy.recipient.account
-                log.error("no delivery to %r (ref %s)", account, queue_id, exc_info=error)
-            copy.reason, copy.over = str(error) or type(error).__name__, True
-            if self._together and not self._is_visible():
-                await self.abort()
-            await self._forget(copy)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this copy's
+            await self._failed(copy, error)
             return None
+
+    async def _failed(self, copy: _Copy, error: Exception) -> None:
+        if not isinstance(error, (StoreError, OSError)):
+            queue_id, account = self._envelope.queue_id, copy.recipient.account
+            log.error("no delivery to %r (ref %s)", account, queue_id, exc_info=error)
+        copy.reason, copy.over = str(error) or type(error).__name__, True
+        copy.over_quota = error if isinstance(error, OverQuota) else None
+        if self._together and not self._is_visible():
+            await self.abort()
+        await self._forget(copy)
 
     async def _forget(self, copy: _Copy) -> None:
         incoming, copy.incoming = copy.incoming, None
@@ -224,7 +248,7 @@ class Delivery:
 
     def _outcome(self, recipient: Recipient) -> Outcome:
         copy = self._copies[recipient.account.maildrop_name]
-        return Outcome(recipient, copy.unique_id, copy.kept, copy.reason)
+        return Outcome(recipient, copy.unique_id, copy.kept, copy.reason, copy.over_quota)
 
     def _tell(self, outcome: Outcome) -> None:
         observer, address = self._observer, outcome.recipient.address

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from restante.accounts.account import Account
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import AccessLog, DeliveryObserver, tell
 from restante.delivery.recipients import THREADS, Recipients, Refusal
+from restante.delivery.session import FULL, NEVER_FITS
 from restante.networks import A_HOST_NAME, check_host_name, own_host_name
 from restante.settings_fields import check_setting, suggest_settings
-from restante.stores.contract import Store
+from restante.stores.contract import OverQuota, Store, StoreError
+from restante.stores.room import quota_for
 from restante.threads import WorkerThreads
+
+log = logging.getLogger(__name__)
 
 BUSY = Refusal(421, "4.3.2", "too many connections, try again later")
 STOPPING = Refusal(421, "4.3.2", "going down, try again later")
@@ -108,6 +114,21 @@ class Intake:
             trace=self.trace,
             spool=self.spool,
         )
+
+    async def refusal_for(self, account: Account, octets: int) -> Refusal | None:
+        """Why the account's maildrop can't take a message of so many octets; None if it may.
+
+        octets: 0 if nobody has said it yet.
+        """
+        if quota_for(account, self.store.quota) is None:
+            return None
+        try:
+            await self.ask(self.store.admit, account, octets)
+        except OverQuota as error:
+            return NEVER_FITS if error.never else FULL
+        except StoreError as error:
+            log.warning("can't tell whether a maildrop has room: %s", error)
+        return None
 
     def tell(self, what: str, *args: object) -> None:
         """Call the observer's method of this name, if there is an observer."""

@@ -76,9 +76,13 @@ class Send(NamedTuple):
 
 
 class Find(NamedTuple):
-    """Find the account of an address, and say `found`."""
+    """Find the account of an address, and say `found`.
+
+    octets: the message's size, if the client has said it (RFC 1870); else 0.
+    """
 
     address: str
+    octets: int = 0
 
 
 class Begin(NamedTuple):
@@ -141,6 +145,8 @@ Effect: TypeAlias = (
 )
 
 TOO_BIG = Refusal(552, "5.3.4", "message too big")
+FULL = Refusal(452, "4.2.2", "mailbox full, try again later")
+NEVER_FITS = Refusal(552, "5.2.3", "message larger than the whole mailbox may be")
 TOO_MANY = Refusal(452, "4.5.3", "too many recipients")
 NO_HTTP = Refusal(421, "4.7.0", "this is no HTTP server")
 NOT_AHEAD = Refusal(503, "5.5.1", "nothing may follow STARTTLS")
@@ -187,7 +193,7 @@ class MailSession:
         self._sender: str | None = None
         self._utf8 = False
         self._recipients: list[Recipient] = []
-        self._octets = 0
+        self._octets = self._announced = 0
         self._address = ""
 
     @property
@@ -239,12 +245,19 @@ class MailSession:
         which the log tells why it isn't.
         """
         self._waiting = False
-        taken = [outcome.taken for outcome in outcomes]
-        for well in taken if self._protocol is Protocol.LMTP else [all(taken)]:
-            if well:
+        each = [[outcome] for outcome in outcomes]
+        for group in each if self._protocol is Protocol.LMTP else [outcomes]:
+            failed = [outcome for outcome in group if not outcome.taken]
+            over = [outcome.over_quota for outcome in failed if outcome.over_quota is not None]
+            if not failed:
                 self._reply(250, "2.0.0", "delivered")
-            else:
+            elif not over:
                 self._reply(451, "4.3.0", f"not delivered (ref {reference})")
+            # For SMTP it is about all recipients, and others may have room.
+            elif len(over) == len(group) and all(error.never for error in over):
+                self._reply(*NEVER_FITS)
+            else:
+                self._reply(*FULL)
         self._end_of_message()
 
     def secured(self) -> None:
@@ -392,6 +405,7 @@ class MailSession:
         if any(size > self._max_octets for size in sizes):
             self._refuse("", TOO_BIG)
             return self._reset()
+        self._announced = max(sizes, default=0)
         self._reply(250, "2.1.0", "sender ok")
 
     def _rcpt(self, argument: str) -> None:
@@ -405,7 +419,7 @@ class MailSession:
         if len(self._recipients) >= self._max_recipients:
             return self._refuse(path[0], TOO_MANY)
         self._address = path[0]
-        self._effects.append(Find(path[0]))
+        self._effects.append(Find(path[0], self._announced))
         self._waiting = True
 
     def _data_command(self, argument: str) -> None:

@@ -39,7 +39,8 @@ async def compare(
     """
     there = destination.listing
     places = {has: at for at, has in enumerate(there.unique_ids)}
-    mine, other = (_Reader(each, call, max_octets) for each in (source, destination))
+    mine = _Reader(source, call, max_octets, source.slack)
+    other = _Reader(destination, call, max_octets)
     digests: set[bytes] = set()
     latest = -1
     for at, unique_id in enumerate(source.listing.unique_ids):
@@ -83,7 +84,8 @@ async def _difference(
     if place is None:
         return "it isn't at the destination"
     there = destination.listed_octets(place)
-    if not reason and there != octets:
+    slack = source.slack if digests is None else 0
+    if not reason and not octets <= there <= octets + slack:
         return f"it has {octets} octets at the source and {there} at the destination"
     if not reason and digests is not None:
         try:
@@ -98,8 +100,9 @@ async def _difference(
 class _Reader:
     """Reads the messages of one end."""
 
-    def __init__(self, maildrop: Maildrop, call: Caller, most: int) -> None:
+    def __init__(self, maildrop: Maildrop, call: Caller, most: int, slack: int = 0) -> None:
         self._maildrop = maildrop
+        self.slack = slack
         self._call = call
         self._most = most
 

@@ -7,7 +7,7 @@ unique-ids, the octets, the order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from types import MappingProxyType
 
 from restante.calls import Caller
@@ -33,9 +33,14 @@ class SourceMaildrop(Maildrop):
 
     listing: as the destination shall show it. mapped: what RFC 1939 §7 doesn't allow as a
         unique-id, or what the source shows for two messages, by the unique-id of the listing
-        that stands for it. A client downloads those messages once more.
+        that stands for it. A client downloads those messages once more. slack: so many octets
+        more than it lists RETR may send: a last line end that the message lacks. waiting: the
+        unique-ids of messages that the source's server hasn't seen yet. It will give them others
+        if it goes on, so they are moved by the last run only, when it is stopped.
     """
 
+    slack: int = 0
+    waiting: Set[str] = frozenset()
     mapped: Mapping[str, str] = NONE
 
     def commit(self, numbers: Sequence[MessageNumber]) -> None:

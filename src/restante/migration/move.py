@@ -8,6 +8,7 @@ moves what has come since.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -28,8 +29,17 @@ from restante.migration.contract import (
 from restante.migration.reading import TooLarge, blocks, close
 from restante.migration.report import AccountReport, Report, Trouble
 from restante.protocol.listing import MessageNumber
-from restante.stores.contract import MessageGone, OverQuota, Store, StoreError, UniqueIdTaken
+from restante.stores.contract import (
+    MaildropInUse,
+    MessageGone,
+    OverQuota,
+    Store,
+    StoreError,
+    UniqueIdTaken,
+)
 from restante.threads import WorkerThreads
+
+log = logging.getLogger("restante.migration")
 
 TRIES = 6
 """How often an account is begun whose maildrop is in use or can't be reached."""
@@ -67,8 +77,9 @@ class Migration:
 
     find: the destination's account for a name. destination: its name in reports.
     parallel: how many accounts at once. max_octets: of the largest message that is moved.
-    tries, pause: how often an account is begun that can't be had now, and how many seconds
-    lie between the first two.
+    last: the source's server is stopped, so messages move that wait for their unique-ids there.
+    tries, pause: how often an account is begun that can't be had now and doesn't get on, and how
+    many seconds lie between the first two.
     """
 
     def __init__(
@@ -80,6 +91,7 @@ class Migration:
         destination: str = "",
         parallel: int = 4,
         max_octets: int = DEFAULT_MAX_OCTETS,
+        last: bool = False,
         tries: int = TRIES,
         pause: float = FIRST_PAUSE,
         watcher: Watcher | None = None,
@@ -93,6 +105,7 @@ class Migration:
         self._destination = destination
         self._parallel = parallel
         self._max_octets = max_octets
+        self._last = last
         self._tries = tries
         self._pause = pause
         self._watcher = watcher
@@ -141,17 +154,25 @@ class Migration:
         work: Callable[[AccountReport, Account, SourceMaildrop], Awaitable[None]],
     ) -> None:
         """Do an account's work, again after a while if it can't be done now."""
-        pause = self._pause
+        pause, failures = self._pause, 0
         while True:
             report.tries += 1
             report.begin_again()
+            before = report.moved
             try:
                 await self._try(report, work)
             except (StoreError, AccountError, OSError) as error:
+                if report.moved > before:  # it gets on, if with interruptions
+                    pause, failures = self._pause, 0
+                failures += 1
                 report.error = str(error) or type(error).__name__
                 final = isinstance(error, StoreError) and not error.temporary
-                if final or report.tries >= self._tries:
+                if final or failures >= self._tries:
                     return
+            except Exception as error:  # a store is somebody's own; the other accounts go on
+                log.exception("account %r", report.account)
+                report.error = f"{type(error).__name__}: {error}"
+                return
             else:
                 report.error = ""
                 return
@@ -201,8 +222,7 @@ class Migration:
         arrived: float | None = None
         earliest, failures = -inf, 0
         for at, unique_id in enumerate(listing.unique_ids):
-            octets, number = listing.octets[at], MessageNumber(at + 1)
-            error: Exception | None = None
+            number = MessageNumber(at + 1)
             try:
                 if at <= last:  # asked of those that are there, too: a second run tells the same
                     arrived = await self._call(maildrop.arrived, number)
@@ -210,27 +230,42 @@ class Migration:
                     arrived = earliest = max(arrived, earliest + LEAST_STEP)
                 if unique_id in there:
                     report.there += 1
-                elif octets > self._max_octets:
-                    raise TooLarge(self._max_octets)
+                elif unique_id in maildrop.waiting and not self._last:
+                    report.waiting += 1
                 else:
-                    moved = await self._copy(account, maildrop, number, unique_id, arrived)
-                    report.moved += 1
-                    report.moved_octets += moved
+                    await self._move_one(report, account, maildrop, number, arrived=arrived)
                     failures = 0
-            except MessageGone:
-                report.vanished += 1
-            except UniqueIdTaken:
-                report.removed += 1
-            except SourceLost:
+            except (SourceLost, MaildropInUse):
                 raise
-            except (StoreError, OSError) as problem:
-                error = problem
-            if error is not None:
+            except (StoreError, OSError) as error:
                 report.failed.append(Trouble(unique_id, str(error) or type(error).__name__))
                 failures += 1
                 self._may_go_on(error, failures, report.messages - at)
             if self._watcher is not None:
-                self._watcher.advanced(report.account, octets)
+                self._watcher.advanced(report.account, listing.octets[at])
+
+    async def _move_one(
+        self,
+        report: AccountReport,
+        account: Account,
+        maildrop: SourceMaildrop,
+        number: MessageNumber,
+        *,
+        arrived: float | None,
+    ) -> None:
+        """Move a message. Raises StoreError, OSError."""
+        octets = maildrop.listing.octets[number - 1]
+        try:
+            if octets > self._max_octets:
+                raise TooLarge(self._max_octets)
+            await self._copy(account, maildrop, number, arrived)
+        except MessageGone:
+            report.vanished += 1
+        except UniqueIdTaken:
+            report.removed += 1
+        else:
+            report.moved += 1
+            report.moved_octets += octets
 
     def _may_go_on(self, error: Exception, failures: int, left: int) -> None:
         """Whether a message that failed leaves hope for the next. Raises StoreError if not."""
@@ -244,11 +279,10 @@ class Migration:
         account: Account,
         maildrop: SourceMaildrop,
         number: MessageNumber,
-        unique_id: str,
         arrived: float | None,
-    ) -> int:
-        """Move one message, durably. Gives its octets at the source."""
-        call = self._call
+    ) -> None:
+        """Put a message into the destination, durably."""
+        call, unique_id = self._call, maildrop.listing.unique_ids[number - 1]
         content = await call(maildrop.fetch, number)
         incoming: Any = None
         octets = 0
@@ -266,7 +300,6 @@ class Migration:
             if incoming is not None:
                 with suppress(StoreError):
                     await call(incoming.abort)
-        return octets
 
     async def _check(
         self, bodies: bool, report: AccountReport, account: Account, maildrop: SourceMaildrop

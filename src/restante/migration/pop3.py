@@ -169,6 +169,8 @@ class Pop3Source(Source):
 class Pop3Maildrop(SourceMaildrop):
     """A session with the server; another one follows where a message isn't read to its end."""
 
+    slack = 2  # of servers that don't count a last line end that they add
+
     def __init__(self, server: Server, login: Login, max_octets: int) -> None:
         self._server = server
         self._login = login
@@ -188,6 +190,7 @@ class Pop3Maildrop(SourceMaildrop):
             if server.tls == "upgrade":
                 self._ask("STLS", b"STLS")
                 self._wire.begin_tls()
+            self._ask_for_utf8()
             self._log_in(self._login)
             self._list()
         except BaseException:
@@ -204,6 +207,15 @@ class Pop3Maildrop(SourceMaildrop):
         if line.startswith(b"-ERR"):
             raise Refused(what, line)
         raise SourceLost(f"{self._server}: {what}: this is no answer of POP3: {line!r:.80}")
+
+    def _ask_for_utf8(self) -> None:
+        """Have messages with UTF-8 in their headers as they are, where the server would change
+        them otherwise (RFC 6856 §2)."""
+        with suppress(Refused):  # an old server
+            self._ask("CAPA", b"CAPA")
+            capabilities = [line.upper() for line in self._wire.lines(MAX_CAPABILITIES)]
+            if any(line.split()[:1] == [b"UTF8"] for line in capabilities):
+                self._ask("UTF8", b"UTF8")
 
     def _log_in(self, login: Login) -> None:
         try:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NUMBERS = (
+    "messages", "octets", "moved", "moved_octets", "there", "removed", "vanished", "waiting",
+    "more", "failed", "mapped", "differs",
+)  # fmt: skip
+"""What is summed up over all accounts."""
+
 LISTED = 20
 """Messages of an account that are named one by one in the lines for people."""
 
@@ -23,7 +29,8 @@ class AccountReport:
 
     messages, octets: at the source. moved, moved_octets: by this run. there: they were at the
     destination already. removed: they were there once, and have been removed since; they are
-    not moved again. vanished: removed at the source meanwhile.
+    not moved again. vanished: removed at the source meanwhile. waiting: for the last run, as the
+    source's server hasn't given them unique-ids yet.
     failed: messages that could not be moved. mapped: those whose unique-ids at the source can't
     be had at the destination.
     differs: what a check has found. more: messages that only the destination has.
@@ -38,6 +45,7 @@ class AccountReport:
     there: int = 0
     removed: int = 0
     vanished: int = 0
+    waiting: int = 0
     failed: list[Trouble] = field(default_factory=list)
     mapped: list[Trouble] = field(default_factory=list)
     differs: list[Trouble] = field(default_factory=list)
@@ -52,7 +60,8 @@ class AccountReport:
 
     def begin_again(self) -> None:
         """Forget what was counted of the maildrop; what was moved stays moved."""
-        self.messages = self.octets = self.there = self.removed = self.vanished = self.more = 0
+        self.messages = self.octets = self.there = self.removed = self.vanished = 0
+        self.waiting = self.more = 0
         for each in (self.failed, self.mapped, self.differs):
             each.clear()
 
@@ -83,9 +92,6 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """For `json.dump`."""
-        numbers = (
-            "messages octets moved moved_octets there removed vanished more failed mapped differs"
-        )
         return {
             "source": self.source,
             "destination": self.destination,
@@ -95,7 +101,7 @@ class Report:
             "total": {
                 "accounts": len(self.accounts),
                 "accounts_not_well": sum(not each.is_well for each in self.accounts),
-                **{name: self.total(name) for name in numbers.split()},
+                **{name: self.total(name) for name in NUMBERS},
             },
             "accounts": [{**asdict(each), "well": each.is_well} for each in self.accounts],
         }
@@ -115,6 +121,7 @@ def described(report: AccountReport, *, checked: bool) -> list[str]:
             (report.there, "were there already"),
             (report.removed, "were there and have been removed since"),
             (report.vanished, "have vanished at the source"),
+            (report.waiting, "wait for --last, as they have no unique-ids there yet"),
             (len(report.failed), "failed"),
         )
         first += "".join(f"; {count} {text}" for count, text in parts if count)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from restante.accounts.contract import Account
 from restante.calls import Caller
 from restante.migration.contract import Source, SourceMaildrop
-from restante.protocol.listing import Listing, MessageNumber
+from restante.migration.unique_ids import UniqueIdFormat
+from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import Answer, Content, Maildrop, Store, StoreError
-from restante.stores.maildir.dovecot import read_pop3_order
+from restante.stores.maildir.courier import read_sizelist
+from restante.stores.maildir.dovecot import read_entries
 from restante.stores.maildir.store import Maildir
 
 Find = Callable[[str], Awaitable[Account | None]]
@@ -18,32 +20,34 @@ Find = Callable[[str], Awaitable[Account | None]]
 Names = Callable[[], Awaitable[Sequence[str] | None]]
 """The names of all accounts; None if they can't be told."""
 
-Order = Callable[[Account], Mapping[str, int]]
-"""The places of messages in the order of the source, by unique-id. Called on a thread."""
+Shown = Callable[[Account], Sequence[tuple[str, str]]]
+"""In the order of the source, the unique-ids that the store has and those that the source has
+shown for them. Called on a thread."""
 
 
 class StoreSource(Source):
     """What a store holds. It is looked at without a lease, so no session waits.
 
-    order: for a source whose order isn't the store's. Messages that it doesn't know come last.
+    shown: for a source whose order or unique-ids aren't the store's. Messages that it doesn't
+        know come last, and wait for the last run.
     """
 
     def __init__(
-        self, store: Store, find: Find, names: Names, *, name: str, order: Order | None = None
+        self, store: Store, find: Find, names: Names, *, name: str, shown: Shown | None = None
     ) -> None:
         self.name = name
         self._store = store
         self._find = find
         self._names = names
-        self._order = order
+        self._shown = shown
 
     async def open(self, account: str, call: Caller) -> SourceMaildrop:
         """The account's maildrop as it is now. Raises StoreError."""
         found = await self._find(account)
         if found is None:
             raise StoreError("the source has no such account", temporary=False)
-        places = {} if self._order is None else await call(self._order, found)
-        return StoreMaildrop(await call(self._store.look, found), places)
+        shown = None if self._shown is None else await call(self._shown, found)
+        return StoreMaildrop(await call(self._store.look, found), shown)
 
     async def accounts(self) -> Sequence[str] | None:
         """The names of all accounts, if they can be told."""
@@ -51,20 +55,25 @@ class StoreSource(Source):
 
 
 class StoreMaildrop(SourceMaildrop):
-    """A maildrop of a store, its messages put into another order."""
+    """A maildrop of a store. shown: see `StoreSource`."""
 
-    def __init__(self, maildrop: Maildrop, places: Mapping[str, int]) -> None:
+    def __init__(self, maildrop: Maildrop, shown: Sequence[tuple[str, str]] | None = None) -> None:
         self._maildrop = maildrop
-        there = maildrop.listing
+        self.listing = there = maildrop.listing
         self._numbers: Sequence[int] = range(1, len(there) + 1)
-        self.listing = there
-        if places:
-            last = len(places)
-            numbers = sorted(self._numbers, key=lambda n: places.get(there.unique_ids[n - 1], last))
-            self._numbers = numbers
-            self.listing = Listing(
-                [there.unique_ids[n - 1] for n in numbers], [there.octets[n - 1] for n in numbers]
-            )
+        if shown:
+            places = {has: at for at, (has, _) in enumerate(shown)}
+            names = dict(shown)
+            last, ids = len(places), there.unique_ids
+            self._numbers = sorted(self._numbers, key=lambda n: places.get(ids[n - 1], last))
+            texts = [names.get(ids[n - 1], ids[n - 1]) for n in self._numbers]
+            unique_ids = distinct_unique_ids(texts)
+            self.listing = Listing(unique_ids, [there.octets[n - 1] for n in self._numbers])
+            pairs = zip(unique_ids, texts, strict=True)
+            self.mapped = {has: text for has, text in pairs if has != text}
+        if shown is not None:
+            known = {text for _, text in shown}
+            self.waiting = {has for has in self.listing.unique_ids if has not in known}
 
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Answer[Content]:
         """The content of message `number`. Raises MessageGone, StoreError."""
@@ -79,18 +88,30 @@ class StoreMaildrop(SourceMaildrop):
         return self._maildrop.close()
 
 
-def dovecot_order(maildir: Maildir) -> Order:
-    """The order in which Dovecot's POP3 server lists a Maildir: by IMAP's UIDs.
+def shown_by_dovecot(maildir: Maildir, unique_ids: UniqueIdFormat) -> Shown:
+    """What Dovecot's POP3 server has shown of Maildirs, in its order, which is that of UIDs.
 
-    Files in a Maildir are in the order of their delivery, and a message that IMAP has copied
+    Files of a Maildir are in the order of their delivery, and a message that IMAP has copied
     has kept the time of its delivery.
     """
 
-    def order(account: Account) -> Mapping[str, int]:
-        return _places(read_pop3_order(str(maildir.folder(account))))
+    def shown(account: Account) -> Sequence[tuple[str, str]]:
+        entries = sorted(read_entries(str(maildir.folder(account))))
+        return [
+            (
+                entry.unique_id,
+                entry.saved or unique_ids.write(entry.uid, entry.validity, entry.guid),
+            )
+            for entry in entries
+        ]
 
-    return order
+    return shown
 
 
-def _places(unique_ids: Iterable[str]) -> dict[str, int]:
-    return {unique_id: at for at, unique_id in enumerate(unique_ids)}
+def shown_by_courier(maildir: Maildir) -> Shown:
+    """What Courier's POP3 server has shown of Maildirs."""
+
+    def shown(account: Account) -> Sequence[tuple[str, str]]:
+        return [(has, has) for has in read_sizelist(str(maildir.folder(account))).values()]
+
+    return shown

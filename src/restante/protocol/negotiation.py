@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from restante.protocol.effects import Introduce, StartTls
 from restante.protocol.languages import DEFAULT_LANGUAGE, LANGUAGES, find_language
+from restante.protocol.policy import days_kept
 from restante.protocol.replies import DEFAULT_WORDING, Err, MultiLine, Ok, Reply, Silent, Wording
 from restante.protocol.session import Session, Steps
+from restante.protocol.states import State
 
 
 def capa(session: Session, argument: None) -> Reply:
-    """RFC 2449 §5: the same before and after login; only TLS changes it."""
+    """RFC 2449 §5: the same before and after login; only TLS changes it, and EXPIRE may."""
     lines: list[str] = []
     for command in session.policy.commands:
         said = command.capability
@@ -18,10 +20,23 @@ def capa(session: Session, argument: None) -> Reply:
         elif said is not None:
             lines.append(said)
     policy = session.policy
-    expire = "NEVER" if policy.expire_days is None else str(policy.expire_days)
-    lines += f"EXPIRE {expire}", f"LOGIN-DELAY {policy.login_delay}"
+    lines += f"EXPIRE {_expire(session)}", f"LOGIN-DELAY {policy.login_delay}"
     lines.append(f"IMPLEMENTATION {policy.implementation}")
     return MultiLine("capability list follows", lines)
+
+
+def _expire(session: Session) -> str:
+    """After how many days mail is removed (RFC 2449 §6.7).
+
+    Where accounts differ, the least of all is said before the login, and the account's own after.
+    """
+    policy = session.policy
+    days, least = policy.expire_days, policy.expire_user_days
+    if least is not None:
+        if session.state is State.AUTHORIZATION:
+            return f"{least if days is None else min(days, least)} USER"
+        days = days_kept(session.account.expire_days, days, least)
+    return "NEVER" if days is None else str(days)
 
 
 def general_capabilities(session: Session, verb: str) -> list[str]:

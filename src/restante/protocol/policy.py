@@ -15,6 +15,17 @@ UseAuth: TypeAlias = Literal["pop", "sasl", "both"]
 HeaderPolicy: TypeAlias = Literal["internationalized", "downgrade", "refuse", "as-is"]
 
 
+def days_kept(own: int | None, days: int | None, least: int | None) -> int | None:
+    """After how many days an account's mail is removed; None: never.
+
+    own: the account's own number, 0 for never; None: it has none. days: what holds then; None:
+    never. least: of accounts' own numbers; None: they don't count.
+    """
+    if own is None or least is None:
+        return days
+    return max(own, least) if own else None
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Settings of the protocol. A session keeps the one that it began with.
@@ -25,7 +36,9 @@ class Policy:
     use_auth: log in by USER, PASS and APOP; by AUTH; or by both.
     held_schemes: schemes of the credentials that accounts hold; `PLAIN` is what APOP needs.
     mechanisms: by upper-case name. hostname: this server's, as challenges show it.
-    expire_days: None announces `EXPIRE NEVER`. login_delay: in seconds.
+    expire_days: None announces `EXPIRE NEVER`. expire_user_days: the least that accounts may
+        have in its place, announced as `EXPIRE n USER` before the login; None: they may not.
+    login_delay: in seconds.
     utf8: announce UTF8; it is understood in any case.
     utf8_headers: what a client that has not said UTF8 gets of a message with UTF-8 in its
         header. `internationalized`: the header in ASCII if it is an internationalized message
@@ -44,6 +57,7 @@ class Policy:
     held_schemes: frozenset[str] = frozenset()
     implementation: str = "Restante"
     expire_days: int | None = None
+    expire_user_days: int | None = None
     login_delay: int = 0
     utf8: bool = True
     utf8_headers: HeaderPolicy = "internationalized"

@@ -102,18 +102,23 @@ class Live:
         if self._readiness is not None:
             self._readiness.give_way()
 
+    async def finish(self, seconds: float) -> None:
+        """Wait until every connection has ended by itself, but no longer than this."""
+        if not self.connections or not seconds:
+            return
+        self._empty = asyncio.Event()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+        self._empty = None
+
     async def drain(self, seconds: float) -> None:
         """Have every connection end after the reply in hand, within so many seconds."""
         for connection in list(self.connections):
             connection.request_close()
-        if self.connections:
-            self._empty = asyncio.Event()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._empty.wait()
-            except TimeoutError:
-                pass
-            self._empty = None
+        await self.finish(seconds)
 
     async def end(self) -> None:
         """Cut what is still open, and wait for work that goes on."""

@@ -367,8 +367,9 @@ class Pop3Server(Events):
             raise
 
     def stop(self) -> None:
-        """Stop, from any thread: replies in flight are finished, within `drain_seconds`.
+        """Stop, from any thread: sessions and replies in flight are finished.
 
+        That takes `finish_seconds` and `drain_seconds` at most.
         After `start` it returns when the server has stopped. Inside `serve`, after `open`, and
         in a handler, which the server would wait for, it only asks for the end.
         """
@@ -480,6 +481,7 @@ class Pop3Server(Events):
         self._closing = task
         for server in self._listening:
             server.close()
+        await self._live.finish(self.settings.finish_seconds)
         await self._live.drain(self.settings.drain_seconds)
         await self._shut()
         await self._hooks.tell("stop")
@@ -563,6 +565,7 @@ class Pop3Server(Events):
                 use_auth=settings.use_auth,
                 held_schemes=self._schemes,
                 expire_days=settings.expire_days,
+                expire_user_days=settings.expire_user_days,
                 login_delay=settings.login_delay,
                 utf8=settings.utf8,
                 utf8_headers=settings.utf8_headers,

@@ -49,10 +49,13 @@ class Settings:
     remember_seconds: how long a verified password needn't be verified again.
     upgrade_hashes: replace outdated password hashes at login, where the store can.
     expire_days: announced as EXPIRE; None means that mail is never removed unasked.
+    expire_user_days: the least that `Account.expire_days` may be, announced as `EXPIRE n USER`
+        before the login; None: accounts have no numbers of their own.
     utf8: announce UTF8 (RFC 6856). utf8_headers: see `restante.protocol.policy.Policy`.
     hostname: this server's name in APOP timestamps and challenges; None asks the system.
     max_connections: open at once; the next is refused with `[SYS/TEMP]`.
-    drain_seconds: how long `stop` lets replies in flight take.
+    finish_seconds: how long `stop` lets sessions go on, of which no new ones begin.
+    drain_seconds: how long it lets replies in flight take after that.
 
     Raises TypeError for a value of a wrong type and ValueError for one that isn't allowed. Both
     name the setting, its value and what is allowed.
@@ -80,10 +83,12 @@ class Settings:
     remember_seconds: float = bounded(REMEMBER_SECONDS, 0, unit="seconds")
     upgrade_hashes: bool = True
     expire_days: int | None = bounded(None, 0, unit="days")
+    expire_user_days: int | None = bounded(None, 0, unit="days")
     utf8: bool = True
     utf8_headers: HeaderPolicy = "internationalized"
     hostname: str | None = described(None, A_HOST_NAME, check_host_name)
     max_connections: int = bounded(10_000, 1)
+    finish_seconds: float = bounded(0.0, 0, unit="seconds")
     drain_seconds: float = bounded(10.0, 0, unit="seconds")
 
     def __post_init__(self) -> None:
@@ -128,8 +133,10 @@ class SettingsGiven(TypedDict, total=False):
     remember_seconds: float
     upgrade_hashes: bool
     expire_days: int | None
+    expire_user_days: int | None
     utf8: bool
     utf8_headers: HeaderPolicy
     hostname: str | None
     max_connections: int
+    finish_seconds: float
     drain_seconds: float

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from restante.public import load
 
 if TYPE_CHECKING:
+    from restante.stores.blobs.cached import (
+        CachedBlobs,
+    )
     from restante.stores.blobs.contract import (
         BlobDamaged,
         BlobMissing,
@@ -16,9 +19,13 @@ if TYPE_CHECKING:
     from restante.stores.blobs.folder import (
         FolderBlobs,
     )
+    from restante.stores.blobs.s3 import (
+        S3Blobs,
+    )
     from restante.stores.contract import (
         Answer,
         CommitFailed,
+        Committed,
         Content,
         Incoming,
         Lease,
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
         MessageInfo,
         Messages,
         OverQuota,
+        Removed,
         Source,
         Store,
         StoreError,
@@ -43,20 +51,26 @@ if TYPE_CHECKING:
     from restante.stores.memory import (
         MemoryStore,
     )
+    from restante.stores.postgres.store import (
+        PostgresStore,
+    )
     from restante.stores.sqlite.store import (
         SqliteStore,
     )
 
 _HOMES = {
+    "blobs.cached": "CachedBlobs",
     "blobs.contract": "BlobDamaged BlobMissing Blobs",
     "blobs.folder": "FolderBlobs",
+    "blobs.s3": "S3Blobs",
     "contract": (
-        "Answer CommitFailed Content Incoming Lease LeaseInfo LeaseLost Maildrop MaildropInUse"
-        " MaildropStore MessageGone MessageInfo Messages OverQuota Source Store StoreError"
-        " UniqueIdTaken Usage"
+        "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
+        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
+        " Store StoreError UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
+    "postgres.store": "PostgresStore",
     "sqlite.store": "SqliteStore",
 }
 
@@ -75,7 +89,9 @@ __all__ = [
     "BlobDamaged",
     "BlobMissing",
     "Blobs",
+    "CachedBlobs",
     "CommitFailed",
+    "Committed",
     "Content",
     "FolderBlobs",
     "Incoming",
@@ -91,6 +107,9 @@ __all__ = [
     "MessageInfo",
     "Messages",
     "OverQuota",
+    "PostgresStore",
+    "Removed",
+    "S3Blobs",
     "Source",
     "SqliteStore",
     "Store",

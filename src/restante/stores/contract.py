@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from inspect import isawaitable
 from typing import (
     Any,
     BinaryIO,
@@ -22,10 +23,12 @@ from typing import (
     NamedTuple,
     TypeAlias,
     TypeVar,
+    cast,
 )
 
-from restante.accounts.contract import Account
-from restante.calls import OnThread
+from restante.accounts.account import Account, Quota
+from restante.calls import OnThread, finished, in_task
+from restante.contained import call_contained
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
 
@@ -181,6 +184,17 @@ class Usage(NamedTuple):
     octets: int
 
 
+class Removed(NamedTuple):
+    """A message that was removed and can be put back.
+
+    octets: about its size. removed: when it was removed, in seconds since 1970.
+    """
+
+    unique_id: str
+    octets: int
+    removed: float
+
+
 class LeaseInfo(NamedTuple):
     """A lease that is held now.
 
@@ -264,14 +278,62 @@ class Incoming(ABC):
         """Forget the message. Harmless after `commit` and when repeated."""
 
 
+Committed: TypeAlias = UniqueId | Exception | None
+"""A message's unique-id, or why it isn't there; None: given up because another one failed."""
+
+
+def _commit_each(incomings: Iterator[Incoming], together: bool, done: list[Committed]) -> Any:
+    """Commit one after the other, on a thread, up to the first one that is to be awaited."""
+    for incoming in incomings:
+        if _is_given_up(together, done):
+            done.append(None)
+            continue
+        try:
+            answer = finished(call_contained(incoming.commit))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+            continue
+        if isawaitable(answer):
+            return _await_each(answer, incomings, together, done)
+        done.append(cast("UniqueId", answer))
+    return done
+
+
+async def _await_each(
+    answer: Awaitable[UniqueId] | None,
+    incomings: Iterator[Incoming],
+    together: bool,
+    done: list[Committed],
+) -> Sequence[Committed]:
+    while answer is not None:
+        try:
+            done.append(await in_task(answer))
+        except Exception as error:  # noqa: BLE001 - it is given to the caller
+            done.append(error)
+        answer = None
+        for incoming in incomings:
+            if not _is_given_up(together, done):
+                answer = cast("Awaitable[UniqueId]", incoming.commit())
+                break
+            done.append(None)
+    return done
+
+
+def _is_given_up(together: bool, done: Sequence[Committed]) -> bool:
+    """Whether one has failed and nobody has a copy yet, so that nobody is to have one."""
+    return together and bool(done) and not any(isinstance(each, str) for each in done)
+
+
 class Store(ABC):
     """The full store: it opens maildrops itself, with snapshots and leases.
 
     blocking: whether its plain methods may wait for anything. False: they are called on the
         event loop, do there what is quick, and return `OnThread` for the rest.
+    quota: what a maildrop may hold whose account says nothing.
     """
 
     blocking: ClassVar[bool] = True
+    quota: Quota = Quota()
 
     @abstractmethod
     def open(self, account: Account) -> Answer[Maildrop]:
@@ -315,6 +377,16 @@ class Store(ABC):
         """
         raise StoreError(f"{type(self).__name__} takes no mail", temporary=False)
 
+    def commit(self, incomings: Sequence[Incoming], together: bool) -> Answer[Sequence[Committed]]:
+        """Put messages of this store's `receive` or `restore` into their maildrops, durably.
+
+        Gives for each its unique-id, or what `Incoming.commit` would raise. together: all or
+        none, as far as the store can; None for those that were given up because another failed.
+        By default they are put there one after the other, and with `together` none is once the
+        first has failed. A plain one is called on a thread. Raises StoreError when none is there.
+        """
+        return OnThread(_commit_each, iter(incomings), together, [])
+
     def restore(
         self, account: Account, unique_id: str, *, arrived: float | None = None
     ) -> Answer[Incoming]:
@@ -322,8 +394,9 @@ class Store(ABC):
 
         unique_id: what `Incoming.commit` gives then, and clients see. arrived: when the message
         arrived, in seconds since 1970; None: now. Raises UniqueIdTaken when the maildrop has,
-        or has ever shown, that unique-id for another message, StoreError when RFC 1939 §7
-        doesn't allow it. `Incoming.commit` may raise UniqueIdTaken, too.
+        or has ever shown, that unique-id: what a session has removed comes back by `undelete`
+        only. Raises StoreError when RFC 1939 §7 doesn't allow it. `Incoming.commit` may raise
+        UniqueIdTaken, too, and MaildropInUse.
         """
         raise StoreError(f"{type(self).__name__} can't keep unique-ids", temporary=False)
 
@@ -339,6 +412,13 @@ class Store(ABC):
     def usage(self, account: Account) -> Answer[Usage]:
         """What the account's maildrop holds, while sessions may be reading. Raises StoreError."""
         raise StoreError(f"{type(self).__name__} can't tell what a maildrop holds", temporary=False)
+
+    def removed(self, account: Account) -> Answer[Sequence[Removed]]:
+        """What `undelete` could put back, in the order in which it was removed.
+
+        Raises StoreError.
+        """
+        raise StoreError(f"{type(self).__name__} keeps nothing that was removed", temporary=False)
 
     def undelete(self, account: Account, seconds: float) -> Answer[int]:
         """Put back what was removed from the maildrop within the last `seconds`.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from threading import Lock
 from weakref import ref
 
-from restante.stores.contract import Lease, MaildropInUse
+from restante.stores.contract import Lease, LeaseInfo, MaildropInUse
 
 # Weak: a lease that was forgotten mustn't hold a maildrop, least of all one of another store that
 # has got the same id.
@@ -36,9 +37,32 @@ class ProcessLease(Lease):
         """Whether it was given back."""
         return self._owner is None
 
+    @property
+    def maildrop_name(self) -> str:
+        """Of which maildrop."""
+        return self._key[1]
+
     def release(self) -> None:
         """Give the maildrop back. Harmless when repeated."""
         with _lock:
             if self._owner is not None:
                 self._owner = None
                 del _held[self._key]
+
+
+def held_leases(owner: object) -> Sequence[LeaseInfo]:
+    """The leases of a store's maildrops that this process holds."""
+    with _lock:
+        held = [lease() for (of, _), lease in _held.items() if of == id(owner)]
+    return [LeaseInfo(each.maildrop_name, each.holder) for each in held if each is not None]
+
+
+def release_held(owner: object, maildrop_name: str) -> bool:
+    """Take a maildrop's lease from whoever has it. Gives whether it was held."""
+    with _lock:
+        held = _held.get((id(owner), maildrop_name))
+    lease = None if held is None else held()
+    if lease is None:
+        return False
+    lease.release()
+    return True

@@ -1,4 +1,4 @@
-"""Whether a maildrop has room for another message: the same rule in every store."""
+"""Whether a maildrop has room for another message, and for how long: rules of every store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from restante.stores.contract import OverQuota, Usage
 
 NO_QUOTA = Quota()
 """Limits nothing."""
+
+
+DAY = 86_400.0
+
+
+def check_days(name: str, days: float) -> float:
+    """`days`, or ValueError if that is less than 0."""
+    if not days >= 0:
+        raise ValueError(f"{name}={days!r}: allowed is days, 0 or more")
+    return days
 
 
 def quota_for(account: Account, default: Quota) -> Quota | None:

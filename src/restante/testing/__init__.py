@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AccountStoreContract,
         BlobsContract,
         MaildropStoreContract,
+        MechanismContract,
         StoreContract,
         StoreUnderTest,
     )
@@ -44,7 +45,8 @@ _HOMES = {
     "account": "MailAccount StoredMessage",
     "authority": "Authority",
     "contracts": (
-        "AccountStoreContract BlobsContract MaildropStoreContract StoreContract StoreUnderTest"
+        "AccountStoreContract BlobsContract MaildropStoreContract MechanismContract"
+        " StoreContract StoreUnderTest"
     ),
     "issuer": "Issuer",
     "recording": "RecordedSession",
@@ -72,6 +74,7 @@ __all__ = [
     "MailAccount",
     "MailServer",
     "MaildropStoreContract",
+    "MechanismContract",
     "RecordedSession",
     "StoreContract",
     "StoreUnderTest",

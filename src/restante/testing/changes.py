@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Condition
 from time import monotonic
+from typing import Any
 
 
 class Changes:
@@ -43,23 +46,43 @@ class Changes:
         return bool(condition())
 
     async def wait_async(self, condition: Callable[[], object], seconds: float) -> bool:
-        """The same for a coroutine: the event loop goes on meanwhile."""
-        loop = asyncio.get_running_loop()
-        changed = asyncio.Event()
-
-        def wake() -> None:
-            loop.call_soon_threadsafe(changed.set)
-
-        with self._condition:
-            self._wakers.add(wake)
+        """The same for a coroutine of asyncio or trio: its event loop goes on meanwhile."""
         try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            if (trio := sys.modules.get("trio")) is None:
+                raise
+            return await self._wait_in_trio(trio, condition, seconds)
+        changed = asyncio.Event()
+        with suppress(TimeoutError), self._waking(partial(loop.call_soon_threadsafe, changed.set)):
             async with asyncio.timeout(seconds):
                 while not condition():
                     await changed.wait()
                     changed.clear()
-        except TimeoutError:
-            pass
+        return bool(condition())
+
+    async def _wait_in_trio(
+        self, trio: Any, condition: Callable[[], object], seconds: float
+    ) -> bool:
+        changed = trio.Event()
+
+        def ring() -> None:
+            nonlocal changed
+            changed.set()
+            changed = trio.Event()
+
+        wake = partial(trio.lowlevel.current_trio_token().run_sync_soon, ring)
+        with self._waking(wake), trio.move_on_after(seconds):
+            while not condition():
+                await changed.wait()
+        return bool(condition())
+
+    @contextmanager
+    def _waking(self, wake: Callable[[], object]) -> Iterator[None]:
+        with self._condition:
+            self._wakers.add(wake)
+        try:
+            yield
         finally:
             with self._condition:
                 self._wakers.discard(wake)
-        return bool(condition())

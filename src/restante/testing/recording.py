@@ -6,13 +6,14 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
 from restante.protocol.redaction import HIDDEN, masked
 from restante.server.client import ClientSession
 from restante.server.observer import Observer
-from restante.testing.wire import Tap, Wire
+from restante.testing.wire import Occasion, Tap, Wire
 
 MAX_SESSIONS = 10_000
 """Sessions that a recorder keeps. The oldest are forgotten."""
@@ -38,6 +39,31 @@ OPEN_VERBS = frozenset(
 
 _UNKNOWN = "(unknown command"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Sendings:
+    """Messages of one session that have left, not those that the server meant to send."""
+
+    def __init__(self) -> None:
+        self._meant: deque[Callable[[], None]] = deque()
+        self._left: deque[bool] = deque()
+
+    def meant(self, tell: Callable[[], None]) -> None:
+        """The server sends a message; `tell` is called when it has left, if ever it does."""
+        self._meant.append(tell)
+        self._match()
+
+    def replied(self, occasion: Occasion, itself: bool) -> None:
+        """As `Tap.replied`. This may come before `meant`, or after it."""
+        if occasion.verb in ("RETR", "TOP"):
+            self._left.append(itself)
+            self._match()
+
+    def _match(self) -> None:
+        while self._meant and self._left:
+            tell = self._meant.popleft()
+            if self._left.popleft():
+                tell()
 
 
 @dataclass(eq=False)
@@ -72,6 +98,7 @@ class RecordedSession:
     _raw: bytearray = field(default_factory=bytearray, repr=False)
     _sent: bytearray = field(default_factory=bytearray, repr=False)
     _pending: bytearray = field(default_factory=bytearray, repr=False)
+    _sendings: Sendings = field(default_factory=Sendings, repr=False)
     _in_exchange: bool = field(default=False, repr=False)
     _lines: list[str] = field(default_factory=list, repr=False)
     _client: ClientSession | None = field(default=None, repr=False)
@@ -194,8 +221,18 @@ class Recorder(Observer):
         self._changed()
 
     def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
+        recorded = self._of(session)
+        recorded._sendings.meant(partial(self._sent, recorded, session, number, lines))
+
+    def _sent(
+        self,
+        recorded: RecordedSession,
+        session: ClientSession,
+        number: MessageNumber,
+        lines: int | None,
+    ) -> None:
         if lines is None:
-            self._of(session).retrieved += _unique_ids(session, [number])
+            recorded.retrieved += _unique_ids(session, [number])
             self._changed()
 
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
@@ -272,6 +309,10 @@ class RawTap(Tap):
     def sent(self, wire: Wire, data: bytes) -> None:
         if (recorded := self._recorder.of(wire.session)) is not None:
             recorded._sent += data[: MAX_SENT - len(recorded._sent)]
+
+    def replied(self, wire: Wire, occasion: Occasion, itself: bool) -> None:
+        if (recorded := self._recorder.of(wire.session)) is not None:
+            recorded._sendings.replied(occasion, itself)
 
 
 def printable(line: bytes) -> str:

@@ -105,6 +105,12 @@ class MailServer:
         **settings: Unpack[SettingsGiven],
     ) -> None:
         check_keywords(type(self), settings, [*keywords(MailServer), *keywords(Settings)])
+        _check_accounts(accounts)
+        _check_flags(smtp=smtp, record_secrets=record_secrets)
+        if isinstance(faults, str) or not isinstance(faults, Sequence):
+            raise TypeError(f"faults={faults!r}: a list of faults, or of their texts")
+        if not isinstance(any_login, bool) and not callable(any_login):
+            raise TypeError(f"any_login={any_login!r}: True, False, or a function that is called")
         self._where = _caller()
         self._changes = Changes()
         self._accounts = Accounts()
@@ -507,6 +513,22 @@ async def _close(pop3: Pop3Server, smtp: SmtpListener | None) -> None:
     if smtp is not None:
         await smtp.close(DRAIN_SECONDS)
     await pop3.close()
+
+
+def _check_accounts(accounts: object) -> None:
+    if accounts is None:
+        return
+    if not isinstance(accounts, Mapping):
+        raise TypeError(f'accounts={accounts!r}: names and passwords, as {{"joe": "secret"}}')
+    for name, password in accounts.items():
+        if not isinstance(name, str) or not isinstance(password, str):
+            raise TypeError(f"accounts: {name!r} and its password have to be texts")
+
+
+def _check_flags(**given: object) -> None:
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name}={value!r}: True or False")
 
 
 def _is_right(password: str) -> bool:

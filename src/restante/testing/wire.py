@@ -12,6 +12,7 @@ one reply ends and the next begins.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -21,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from restante.protocol.errors import Pop3Error
 from restante.server.client import ClientSession
@@ -78,7 +79,14 @@ class Hold:
     alone: Callable[[], None] | None = None
 
 
-Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Nothing is sent. reached: called when all before it has left."""
+
+    reached: Callable[[], None]
+
+
+Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold | Mark
 """A step of sending: octets, each item by itself, or something that happens between octets."""
 
 Part: TypeAlias = Literal["head", "body", "end"]
@@ -87,8 +95,10 @@ Part: TypeAlias = Literal["head", "body", "end"]
 class Shaper:
     """Changes one reply on its way out: takes its parts in order and gives what is sent instead.
 
-    This one changes nothing.
+    This one changes nothing. replaces: what is sent isn't the reply any more.
     """
+
+    replaces: ClassVar[bool] = False
 
     def head(self, line: bytes) -> Iterable[Act]:
         """The status line, CRLF included."""
@@ -152,6 +162,12 @@ class Tap:
 
     def sent(self, wire: Wire, data: bytes) -> None:
         """The client is sent these octets, after everything that has become of them."""
+
+    def replied(self, wire: Wire, occasion: Occasion, itself: bool) -> None:
+        """A multi-line reply has left, down to its terminator.
+
+        itself: whether it is the server's reply, however changed, and no other in its place.
+        """
 
     def ended(self, wire: Wire) -> None:
         """The connection has ended."""
@@ -345,23 +361,38 @@ class Wire(SocketTransport):
         if self._silent or self._lost:
             return
         untouched: list[bytes] = []  # what nobody changes goes out as the server writes it
+        ended: list[Occasion] = []  # replies in there
         for occasion, part, octets in self._framer.feed(bytes(data)):
             held = list(self._held)
             shapers = occasion.shapers if occasion is not None else ()
+            whole = part == "end" and octets and occasion
             if not shapers and not held:
                 untouched.append(octets)
+                if whole:
+                    ended.append(whole)
                 continue
             if untouched:
-                self.put([b"".join(untouched)])
-                untouched.clear()
+                self._put_untouched(untouched, ended)
             self.put(shaped(shapers, part, octets) if shapers else [octets])
+            if whole and not self._silent and not self._lost:
+                self.put([Mark(partial(self._replied, whole))])
             if part == "end":
                 for each in held:
                     self._release(*each)
             if self._silent:
                 return
         if untouched:
-            self.put([b"".join(untouched)])
+            self._put_untouched(untouched, ended)
+
+    def _put_untouched(self, untouched: list[bytes], ended: list[Occasion]) -> None:
+        self.put([b"".join(untouched), *(Mark(partial(self._replied, each)) for each in ended)])
+        untouched.clear()
+        ended.clear()
+
+    def _replied(self, occasion: Occasion) -> None:
+        itself = not any(each.replaces for each in occasion.shapers)
+        for tap in self._wiring.taps:
+            tap.replied(self, occasion, itself)
 
     def put(self, acts: Iterable[Act]) -> None:
         """Do these steps after those that wait."""
@@ -383,6 +414,8 @@ class Wire(SocketTransport):
             elif isinstance(act, Wait):
                 loop = asyncio.get_running_loop()
                 self._timer_of_acts = loop.call_later(act.seconds, self._go_on, act.gather)
+            elif isinstance(act, Mark):
+                act.reached()
             else:
                 self._end(act)
                 return
@@ -401,11 +434,16 @@ class Wire(SocketTransport):
         self._timer_of_acts = None
         if gather:
             together = []
-            while self._acts and isinstance(self._acts[0], bytes | Wait):
+            marks = []
+            while self._acts and isinstance(self._acts[0], bytes | Wait | Mark):
                 act = self._acts.popleft()
                 if isinstance(act, bytes):
                     together.append(act)
+                elif isinstance(act, Mark):
+                    marks.append(act)
             self._send(b"".join(together))
+            for mark in marks:
+                mark.reached()
         self._run()
 
     def _all_sent(self) -> None:
@@ -442,8 +480,14 @@ class Wire(SocketTransport):
             self.closes_politely = self.closes_politely and act.politely
             super().close()
         elif isinstance(act, HalfClose):
-            with suppress(OSError):  # within TLS, too, where the class of the socket wouldn't
-                socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            self._half_close()
+
+    def _half_close(self) -> None:
+        with suppress(OSError):
+            if self._tls is not None and self._handshake is None:
+                socket.socket.send(self._tls, _close_notify(self._tls))
+            # The method of the class of TLS sockets would end reading, too.
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def _stop_acts(self) -> None:
         self._acts.clear()
@@ -555,6 +599,26 @@ class Wire(SocketTransport):
             tap.received(self, data)
         control = self._wiring.control
         return data if control is None else control.arrived(self, data)
+
+
+def _close_notify(tls: ssl.SSLSocket) -> bytes:
+    """The record that says so (RFC 8446 §6.1).
+
+    `unwrap` sends it and then looks for the client's: whatever else has come would end the
+    connection. So it finds another socket in place of its own, from which nothing comes.
+    """
+    fd, own = tls.fileno(), os.dup(tls.fileno())
+    sent, instead = socket.socketpair()
+    with sent, instead:
+        instead.setblocking(False)
+        os.dup2(instead.fileno(), fd, inheritable=False)
+        try:
+            with suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+        finally:
+            os.dup2(own, fd, inheritable=False)
+            os.close(own)
+        return sent.recv(1000)
 
 
 @contextmanager

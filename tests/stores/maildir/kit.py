@@ -53,6 +53,11 @@ def commit(maildrop: Maildrop, *numbers: int) -> None:
     finished(rest)
 
 
+def asked(answer: Any) -> Any:
+    """What a method of the store gave, done to its end."""
+    return finished(answer)
+
+
 def close(maildrop: Maildrop) -> None:
     rest: Any = maildrop.close()
     finished(rest)

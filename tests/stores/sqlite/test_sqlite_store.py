@@ -19,8 +19,10 @@ from restante import Pop3Server
 from restante.accounts.contract import Account
 from restante.protocol.listing import MessageNumber
 from restante.stores import LeaseLost, MaildropInUse, MessageGone, SqliteStore, StoreError
+from restante.stores.drafts import BLOCK
+from restante.stores.room import DAY
 from restante.stores.sqlite import store as module
-from restante.stores.sqlite.store import BLOCK, DAY, ORPHAN_SECONDS, SqliteMaildrop
+from restante.stores.sqlite.store import ORPHAN_SECONDS, SqliteMaildrop
 from tests.server.kit import Client
 from tests.stores.stores import drained
 

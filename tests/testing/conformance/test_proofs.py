@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 import trustme
 
+from restante.testing import MailAccount, MailServer
 from restante.testing.conformance import checks  # noqa: F401 - fills the table
 from restante.testing.conformance.check import CHECKS
 from restante.testing.conformance.checks import concurrency
 from restante.testing.conformance.probe import State, Target
 from restante.testing.conformance.run import Outcome, Result, run_one
+from restante.testing.conformance.seed import CORPUS
+from restante.testing.faults import Fault
+from tests.testing.conformance.by_faults import BY_FAULT
+from tests.testing.conformance.by_faults import NAME as BY_NAME
 from tests.testing.conformance.canned import NAME, PASSWORD, Faults, serving
 from tests.testing.conformance.proofs import PROOFS, Proof
 
@@ -96,17 +101,22 @@ def outcome_of(id: str, proof: Proof, faults: Faults, contexts: Contexts, contex
 
 def test_each_check_has_a_proof() -> None:
     assert len(CHECKS) > 250
-    assert set(PROOFS) == set(CHECKS)
+    assert set(PROOFS) | set(BY_FAULT) == set(CHECKS)
+    assert not set(PROOFS) & set(BY_FAULT)
 
 
-@pytest.mark.parametrize("id", list(CHECKS))
+def test_most_are_proven_by_a_fault_of_the_kit() -> None:
+    assert len(BY_FAULT) > 0.8 * len(CHECKS)
+
+
+@pytest.mark.parametrize("id", list(PROOFS))
 def test_a_right_server_passes(id: str, contexts: Contexts) -> None:
     proof = PROOFS[id]
     result = outcome_of(id, proof, Faults(flags=proof.right), contexts, "good")
     assert result.outcome is Outcome.PASSED, (result.reason, result.dialogue)
 
 
-@pytest.mark.parametrize("id", list(CHECKS))
+@pytest.mark.parametrize("id", list(PROOFS))
 def test_the_fault_is_caught(id: str, contexts: Contexts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(concurrency, "FREE_WITHIN", 0.5)
     proof = PROOFS[id]
@@ -114,3 +124,58 @@ def test_the_fault_is_caught(id: str, contexts: Contexts, monkeypatch: pytest.Mo
     assert result.outcome is Outcome.FAILED, (result.outcome, result.reason, result.dialogue)
     assert result.reason
     assert PASSWORD.decode() not in "\n".join(result.dialogue).replace("conformance-sesame", "")
+
+
+# Those that a fault of the test kit proves, on the real server
+
+
+class IntoAccount:
+    """A way in for checks: into an account of the kit's server."""
+
+    raw = True
+
+    def __init__(self, account: MailAccount) -> None:
+        self._account = account
+
+    def put(self, message: bytes) -> None:
+        self._account.add(message)
+
+
+def outcome_with(id: str, tls: str, *faults: Fault) -> Result:
+    """Run one check against the kit's server, which has the corpus already."""
+    server = MailServer(
+        accounts={BY_NAME: "secret"},
+        certificate=None if tls == "none" and not id.endswith("-stls") else "valid",
+        faults=faults,
+    )
+    with server:
+        account = server.accounts[BY_NAME]
+        for each in CORPUS.values():
+            account.add(each.octets)
+        target = Target(
+            server.host,
+            server.tls_port if tls == "implicit" else server.port,
+            tls=tls,
+            ca=None if tls == "none" else server.ca.path,
+            user=BY_NAME,
+            password="secret",
+            seed=IntoAccount(account),
+            timeout=WAIT if faults else PATIENCE,
+        )
+        state = State()
+        state.seeded = state.has_mail = state.top_works = True
+        return run_one(target, state, CHECKS[id])
+
+
+@pytest.mark.parametrize("id", list(BY_FAULT))
+def test_the_kits_server_passes(id: str) -> None:
+    result = outcome_with(id, BY_FAULT[id].tls)
+    assert result.outcome is Outcome.PASSED, (result.reason, result.dialogue)
+
+
+@pytest.mark.parametrize("id", list(BY_FAULT))
+def test_the_kits_fault_is_caught(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "FREE_WITHIN", 0.5)
+    result = outcome_with(id, BY_FAULT[id].tls, BY_FAULT[id].fault)
+    assert result.outcome is Outcome.FAILED, (result.outcome, result.reason, result.dialogue)
+    assert result.reason

@@ -11,7 +11,7 @@ import pytest
 from restante.testing.faults import (
     Close,
     Coalesce,
-    ConnectionRefused,
+    ConnectionReset,
     CutHandshake,
     Delay,
     Drip,
@@ -32,19 +32,19 @@ WHOLE = FIRST + b".\r\n"
 
 
 def test_a_connection_is_refused_before_the_greeting() -> None:
-    with failing(ConnectionRefused(once=True)) as server:
+    with failing(ConnectionReset(once=True)) as server:
         with pytest.raises(ConnectionResetError), server.connect() as client:
             client.rest()
         with server.connect() as client:
             assert client.line().startswith(b"+OK")
-        assert server.fired == [ConnectionRefused(once=True)]
+        assert server.fired == [ConnectionReset(once=True)]
 
 
 def test_a_connection_is_refused_before_tls(authority: Authority) -> None:
-    with failing(ConnectionRefused(), tls="implicit", certificate=authority.certificate) as server:
+    with failing(ConnectionReset(), tls="implicit", certificate=authority.certificate) as server:
         with pytest.raises(ConnectionResetError), server.connect() as client:
             client.rest()
-        assert server.fired == [ConnectionRefused()]
+        assert server.fired == [ConnectionReset()]
 
 
 def test_a_server_accepts_and_says_nothing() -> None:
@@ -144,6 +144,23 @@ def test_half_closed_a_connection_still_takes_commands() -> None:
         assert client.rest() == FIRST[:5]
         client.send("NOOP")
         eventually(lambda: b"NOOP" in server.sends.received_octets)
+
+
+def test_half_closed_within_tls_it_still_takes_commands(authority: Authority) -> None:
+    fault = HalfClose("RETR", after=5)
+    with failing(fault, tls="implicit", certificate=authority.certificate) as server:
+        address = ("127.0.0.1", server.server.port)
+        plain = socket.create_connection(address, timeout=20)
+        trust = authority.client_context()
+        with trust.wrap_socket(plain, server_hostname="localhost") as client:
+            client.sendall(b"USER joe\r\nPASS secret\r\nRETR 1\r\n")
+            received = b""
+            while block := client.recv(1000):  # an end without close_notify would raise
+                received += block
+            assert received.endswith(b"\r\n" + FIRST[:5])
+            for _ in range(2):
+                client.sendall(b"NOOP\r\n")
+            eventually(lambda: server.sends.received_octets.count(b"NOOP") == 2)
 
 
 def test_a_reply_is_late() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -78,6 +79,8 @@ def fake(
     from restante.testing.faults import FaultError  # noqa: PLC0415
 
     letters = _Letters(mail)
+    for option, path in (("--ports-file", ports_file), ("--ca-file", ca_file)):
+        _check_file(option, path)
     with _signals(), _written(events) as file:
         try:
             server = MailServer(
@@ -101,10 +104,16 @@ def fake(
             letters.check(server, any_login)
             told = _Events(server, file)
             told.watch()
-            server.start()
+            try:
+                server.start()
+            except OSError as error:
+                if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                    raise  # it names the port
+                raise UsageError(f"--host {host}: {error.strerror}") from None
             where = _where(server, not no_tls)
             if ca_file is not None:
-                shutil.copyfile(server.ca.path, ca_file)
+                with _writing("--ca-file", ca_file):
+                    shutil.copyfile(server.ca.path, ca_file)
                 where["ca_file"] = str(ca_file.absolute())
             told.tell("ready", **where)
             _announce(where, ports_file)
@@ -155,8 +164,27 @@ def _written(path: Path | None) -> Iterator[TextIO | None]:
     if path is None:
         yield None
         return
-    with path.open("w", encoding="utf-8") as file:
+    _check_file("--events", path)
+    with _writing("--events", path):
+        file = path.open("w", encoding="utf-8")
+    with file:
         yield file
+
+
+def _check_file(option: str, path: Path | None) -> None:
+    """Raise UsageError for a path at which there can be no file."""
+    if path is not None and path.is_dir():
+        raise UsageError(f"{option} {path}: it is a folder; name a file in it")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}")
+
+
+@contextmanager
+def _writing(option: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror or error}") from None
 
 
 def _account(server: MailServer, text: str) -> MailAccount:
@@ -222,8 +250,12 @@ def _announce(where: dict[str, Any], file: Path | None) -> None:
     sys.stdout.flush()
     if file is not None:  # it is whole when it is there
         draft = file.with_name(f"{file.name}.{os.getpid()}")
-        draft.write_text(json.dumps(where) + "\n")
-        draft.replace(file)
+        try:
+            with _writing("--ports-file", file):
+                draft.write_text(json.dumps(where) + "\n")
+                draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 class _Events:
@@ -263,7 +295,10 @@ class _Events:
 
     def watch(self) -> None:
         """Tell what happens in the sessions of POP3."""
-        from restante.app.cli.fake_events import Watcher  # noqa: PLC0415
+        from restante.app.cli.fake_events import Departures, Watcher  # noqa: PLC0415
+        from restante.testing.wire import wiring_of  # noqa: PLC0415
 
         if self._file is not None:
-            self._server.pop3.observe(Watcher(self.tell))
+            watcher = Watcher(self.tell)
+            self._server.pop3.observe(watcher)
+            wiring_of(self._server.pop3).taps.append(Departures(watcher))

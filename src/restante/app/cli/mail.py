@@ -88,7 +88,7 @@ def deliver(
     """Deliver the message on standard input, durably, to local accounts.
 
     Exit statuses are those of sysexits.h: 0 delivered, 67 no such user, 77 account
-    disabled, 65 bad address or message too big, 75 try again later.
+    disabled, 65 bad address or message too big, 75 try again later, as when there is no room.
     """
     settings = load_for(config, data, sets).settings
     with ExitStack() as stack:
@@ -132,8 +132,10 @@ async def _deliver(
         if outcome.reason:
             kept = f"; it is kept in {outcome.kept}" if outcome.kept is not None else ""
             complain(f"{outcome.recipient.address!r}: not delivered: {outcome.reason}{kept}")
-    if not all(outcome.taken for outcome in outcomes):
-        raise Exit(EX_TEMPFAIL)
+    failed = [outcome for outcome in outcomes if not outcome.taken]
+    if failed:
+        never = all(each.over_quota is not None and each.over_quota.never for each in failed)
+        raise Exit(EX_DATAERR if never and len(failed) == len(outcomes) else EX_TEMPFAIL)
 
 
 def _observer(settings: Settings, stack: ExitStack) -> DeliveryObserver:

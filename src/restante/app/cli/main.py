@@ -39,6 +39,10 @@ COMMANDS = Group(
         "collect": Lazy(
             f"{_HERE}.store:collect", "Remove for good what sessions have removed some time ago."
         ),
+        "db": Lazy(f"{_HERE}.db:db", "The tables of a store in PostgreSQL."),
+        "undelete": Lazy(
+            f"{_HERE}.undelete:undelete", "Put back what was removed from a maildrop lately."
+        ),
         "leases": Lazy(
             f"{_HERE}.store:leases", "Which maildrops sessions have, and taking one away."
         ),

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +18,11 @@ from restante.app.cli.options import (
     DataOption,
     SetOption,
     is_terminal,
-    load_for,
+    overrides,
 )
 from restante.app.cli.progress import shown_progress
+from restante.app.config.load import load
 from restante.app.config.settings import Settings
-from restante.app.files import make_private_folder, write_file
 from restante.app.logs import one_line
 from restante.app.moving import (
     FORMATS,
@@ -32,8 +32,10 @@ from restante.app.moving import (
     configured,
     open_place,
     open_source,
+    read_password_files,
 )
-from restante.migration.contract import Source
+from restante.app.owner import become_owner_of
+from restante.migration.contract import DEFAULT_MAX_OCTETS, Source
 from restante.migration.move import Migration, Watcher
 from restante.migration.report import AccountReport, Report, described
 
@@ -45,13 +47,14 @@ def migrate(
     *,
     names: Annotated[
         list[str] | None,
-        Argument(help="Accounts; --all takes those of the source.", metavar="ACCOUNT"),
+        Argument(help="Whose maildrops; or --all.", metavar="ACCOUNT"),
     ] = None,
     source: Annotated[
         str,
         Option(
             "--from",
-            help="Where the mail is: maildir:/srv/{user}, sqlite:FILE or a configuration file.",
+            help="Where the mail is: maildir:/srv/{user}, pop3s://HOST, pop3://HOST, imaps://HOST,"
+            " imap://HOST, dovecot:, sqlite:FILE or a configuration file.",
             metavar="SOURCE",
         ),
     ],
@@ -59,15 +62,44 @@ def migrate(
         str,
         Option(
             "--from-format",
-            help="Whose unique-ids the source's Maildirs have. One of: own, dovecot.",
+            help="Whose unique-ids Maildirs have: own, dovecot or courier.",
             metavar="FORMAT",
         ),
     ] = "own",
+    unique_ids: Annotated[
+        str | None,
+        Option(
+            "--unique-ids",
+            help="How the source's POP3 server makes them of IMAP's: %08Xu%08Xv (Dovecot),"
+            " UID%u-%v (Courier), %v.%u (Cyrus).",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    users: Annotated[
+        Path | None,
+        Option("--users", help="File with a line name:password for each account.", metavar="FILE"),
+    ] = None,
+    master: Annotated[
+        Path | None,
+        Option(
+            "--master",
+            help="File with one line, name:password, of a master user.",
+            metavar="FILE",
+        ),
+    ] = None,
+    without_tls: Annotated[
+        bool, Option("--without-tls", help="Send passwords to the source in the clear.")
+    ] = False,
+    ca: Annotated[
+        Path | None,
+        Option("--ca", help="Certificates to trust instead of the system's.", metavar="FILE"),
+    ] = None,
     destination: Annotated[
         str | None,
         Option(
             "--to",
-            help="Where it goes: maildir:, sqlite: or a configuration file; else by --config.",
+            help="Where it goes: maildir:/srv/{user}, sqlite:FILE or a configuration file; else"
+            " by --config.",
             metavar="DESTINATION",
         ),
     ] = None,
@@ -75,6 +107,17 @@ def migrate(
     parallel: Annotated[
         int, Option("--parallel", help="Accounts at once.", min=1, max=64, metavar="NUMBER")
     ] = 4,
+    max_octets: Annotated[
+        int,
+        Option("--max-octets", help="Of the largest message that is moved.", metavar="NUMBER"),
+    ] = DEFAULT_MAX_OCTETS,
+    last: Annotated[
+        bool,
+        Option(
+            "--last",
+            help="The source's server is stopped: move what it gave no unique-ids, too.",
+        ),
+    ] = False,
     report: Annotated[
         Path | None, Option("--report", help="File for a report as JSON.", metavar="FILE")
     ] = None,
@@ -102,22 +145,42 @@ def migrate(
         raise UsageError("name accounts, or give --all")
     if format not in FORMATS:
         raise UsageError(f"--from-format: allowed is {', '.join(FORMATS)}; {format!r} was given")
-    settings = None if destination is not None else load_for(config, data, sets).settings
-    work = _Work(
-        SourceOptions(source, format),
-        destination,
-        settings,
-        names or (),
-        parallel=parallel,
-        check=check or check_bodies,
-        bodies=check_bodies,
-    )
-    try:
-        outcome = asyncio.run(work.do())
-    except PlaceError as error:
-        raise UsageError(str(error)) from error
-    if report is not None:
-        write_file(report, json.dumps(outcome.as_json(), indent=2).encode() + b"\n")
+    if max_octets < 1:
+        raise UsageError(f"--max-octets: allowed is 1 or more; {max_octets} was given")
+    with ExitStack() as stack:
+        # What only root may read or write is opened while we may be root.
+        out = None if report is None else stack.enter_context(report.open("w", encoding="utf-8"))
+        try:
+            options = SourceOptions(
+                source,
+                format,
+                unique_ids=unique_ids,
+                passwords=read_password_files(users, master),
+                tls=not without_tls,
+                ca=ca,
+                max_octets=max_octets,
+            )
+            settings = None
+            if destination is None:
+                settings = load(config, overrides=overrides(data, sets)).settings
+                keep_root = source.startswith("dovecot:")
+                become_owner_of(settings.server.data, keep_root=keep_root)
+            work = _Work(
+                options,
+                destination,
+                settings,
+                names or (),
+                parallel=parallel,
+                last=last,
+                check=check or check_bodies,
+                bodies=check_bodies,
+            )
+            outcome = asyncio.run(work.do())
+        except PlaceError as error:
+            raise UsageError(str(error)) from error
+        if out is not None:
+            json.dump(outcome.as_json(), out, indent=2)
+            out.write("\n")
     print(_summary(outcome))
     if not outcome.is_well:
         raise Exit(FAILED)
@@ -132,6 +195,7 @@ class _Work:
     settings: Settings | None
     names: Sequence[str]
     parallel: int
+    last: bool
     check: bool
     bodies: bool
 
@@ -148,6 +212,8 @@ class _Work:
                 to.find,
                 destination=to.name,
                 parallel=self.parallel,
+                max_octets=self.source.max_octets,
+                last=self.last,
                 watcher=watcher,
             )
             if self.check:
@@ -158,8 +224,7 @@ class _Work:
         if self.destination is not None:
             return await open_place(self.destination, stack, made=not self.check)
         assert self.settings is not None
-        make_private_folder(self.settings.mail_folder)
-        return await configured(self.settings, "the configuration's store", stack)
+        return await configured(self.settings, stack)
 
 
 async def _everybody(origin: Source, to: StorePlace) -> Sequence[str]:
@@ -251,4 +316,6 @@ def _summary(report: Report) -> str:
     text = f"{count}: {report.total('moved')} messages moved, {report.total('moved_octets')} octets"
     if report.total("there"):
         text += f"; {report.total('there')} were there already"
+    if waiting := report.total("waiting"):
+        text += f"; {waiting} wait: stop the source's server, and run this again with --last"
     return f"{text}; {bad} not complete: see above" if bad else text

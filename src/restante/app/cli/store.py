@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, TypeVar
 
+from restante.app.accounts import opened_accounts
 from restante.app.cli.command_line import Argument, Exit, Group
 from restante.app.cli.live import JsonOption
 from restante.app.cli.options import (
@@ -20,14 +21,17 @@ from restante.app.cli.options import (
 )
 from restante.app.cli.output import print_table
 from restante.app.config.settings import Settings
+from restante.app.expiring import expire
 from restante.app.logs import one_line
 from restante.app.maildrops import answered, opened_store
+from restante.calls import Caller
 from restante.stores.contract import Answer, Store
+from restante.threads import WorkerThreads
 
 T = TypeVar("T")
 
 
-def _asked(settings: Settings, question: Callable[[Store], Answer[T]]) -> T:
+def asked(settings: Settings, question: Callable[[Store], Answer[T]]) -> T:
     """What the store answers."""
 
     async def ask() -> T:
@@ -43,12 +47,25 @@ def collect(
     """Remove for good what sessions have removed some time ago.
 
     That is longer ago than store.undelete_days. What deliveries that never came to their end left
-    behind goes, too. A server does this by itself every store.collect_minutes; both may run at the
-    same time.
+    behind goes, too. Before that it removes mail that is older than pop3.expire_days, or than its
+    account says; see pop3.expire_user_days. A server does all this by itself every
+    store.collect_minutes; both may run at the same time.
     """
     settings = load_for(config, data, sets).settings
-    number = _asked(settings, lambda store: store.collect())
+    expired = asyncio.run(_expire(settings))
+    if expired:
+        print(f"{expired} message{'' if expired == 1 else 's'} expired")
+    number = asked(settings, lambda store: store.collect())
     print(f"{number} message{'' if number == 1 else 's'} removed for good")
+
+
+async def _expire(settings: Settings) -> int:
+    threads = WorkerThreads("collect", 0, 1)
+    try:
+        async with opened_store(settings) as store, opened_accounts(settings) as accounts:
+            return await expire(store, Caller(threads, blocking=store.blocking), accounts, settings)
+    finally:
+        threads.stop()
 
 
 def list_(
@@ -61,7 +78,7 @@ def list_(
     """List the maildrops that sessions have now, and who has them: a table on a terminal, else
     lines divided by tabs."""
     settings = load_for(config, data, sets).settings
-    found = _asked(settings, lambda store: store.leases())
+    found = asked(settings, lambda store: store.leases())
     if as_json:
         for lease in found:
             print(json.dumps(lease._asdict()))
@@ -91,7 +108,7 @@ def release(
     The next session opens it at once, without waiting for the lease's end.
     """
     settings = load_for(config, data, sets).settings
-    if not _asked(settings, lambda store: store.release(maildrop)):
+    if not asked(settings, lambda store: store.release(maildrop)):
         complain(f"no session has the maildrop {maildrop!r}")
         raise Exit(FAILED)
     print(f"{maildrop}: released")

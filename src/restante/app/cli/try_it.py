@@ -13,7 +13,7 @@ from functools import partial
 from typing import Annotated
 
 from restante.accounts.schemes import split_credential
-from restante.app.accounts import make_sqlite_accounts
+from restante.app.accounts import managed_accounts, managed_kind
 from restante.app.cli.command_line import Exit, Option, UsageError
 from restante.app.cli.options import FAILED, ConfigOption, DataOption, SetOption, complain, load_for
 from restante.app.cli.user import FromStdin, ask_password
@@ -87,10 +87,10 @@ def _account(settings: Settings, name: str | None, from_stdin: bool) -> Iterator
     if name is not None:
         yield name, ask_password(from_stdin, twice=False)
         return
-    if "sqlite" not in settings.accounts.kinds:
+    if managed_kind(settings) is None:
         raise UsageError("no account can be made here: give --account, and its password")
     name, password = f"restante-try-{secrets.token_hex(4)}", new_password()
-    with make_sqlite_accounts(settings) as accounts:
+    with managed_accounts(settings) as accounts:
         accounts.add(name, password)
         made = accounts.lookup(name)
         assert made is not None

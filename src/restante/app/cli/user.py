@@ -11,12 +11,12 @@ from getpass import getpass
 from typing import Annotated, TypeAlias
 
 from restante.accounts.account import Account, Quota
+from restante.accounts.kept import ManagedAccounts
 from restante.accounts.names import NoSuchAccount
 from restante.accounts.quotas import octets_of
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
-from restante.accounts.sqlite import SqliteAccounts
-from restante.app.accounts import make_sqlite_accounts, make_static_accounts
+from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
 from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
@@ -30,9 +30,11 @@ from restante.app.cli.options import (
 from restante.app.cli.output import print_table
 from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError, Problem
-from restante.app.files import make_private_folder
 from restante.app.logs import one_line
+from restante.app.maildrops import usages
 from restante.app.passwords import new_password
+from restante.stores.contract import Usage
+from restante.stores.room import quota_for
 
 Name: TypeAlias = Annotated[str, Argument(help="The account's name.")]
 FromStdin: TypeAlias = Annotated[
@@ -65,16 +67,21 @@ ExpireDays: TypeAlias = Annotated[
     int | None, Option(help="Days after which its mail is removed; 0: never.", min=0, max=36500)
 ]
 
-_HEADINGS = ("Name", "E-mail", "Display name", "Maildrop", "Kept as", "")
+_HEADINGS = (
+    *("Name", "E-mail", "Display name", "Maildrop", "Kept as", "State"),
+    *("Messages", "Octets", "Messages at most", "Octets at most"),
+)
 
 
 @contextmanager
-def _accounts(loaded: Loaded) -> Iterator[SqliteAccounts]:
-    if "sqlite" not in loaded.settings.accounts.kinds:
-        text = 'only accounts of kind "sqlite" are changed here; static ones in accounts.static'
+def _accounts(loaded: Loaded) -> Iterator[ManagedAccounts]:
+    if managed_kind(loaded.settings) is None:
+        text = (
+            'only accounts of kind "sqlite" or "database" are changed here;'
+            " static ones in accounts.static"
+        )
         raise ConfigError([Problem(loaded.place("accounts.kind"), "accounts.kind", "", text)])
-    make_private_folder(loaded.settings.accounts_file.parent)
-    with make_sqlite_accounts(loaded.settings) as accounts:
+    with managed_accounts(loaded.settings) as accounts:
         yield accounts
 
 
@@ -141,7 +148,9 @@ def add(
     expire_days: ExpireDays = None,
 ) -> None:
     """Add an account."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    loaded = load_for(config, data, sets)
+    _heeded(loaded, expire_days)
+    with _accounts(loaded) as accounts:
         password = None if credential_stdin else chosen_password(password_stdin, generate)
         accounts.add(
             name,
@@ -193,7 +202,9 @@ def change(
     ] = False,
 ) -> None:
     """Change what an account may; what isn't named stays as it is."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    loaded = load_for(config, data, sets)
+    _heeded(loaded, expire_days)
+    with _accounts(loaded) as accounts:
         account = accounts.lookup(name)
         if account is None:
             raise NoSuchAccount(f"no account {name!r}")
@@ -214,6 +225,12 @@ def change(
         if expire_days is not None or default_expire:
             rights = replace(rights, expire_days=expire_days)
         accounts.set_rights(name, rights)
+
+
+def _heeded(loaded: Loaded, expire_days: int | None) -> None:
+    """Tell somebody whose wish has no effect."""
+    if expire_days is not None and loaded.settings.pop3.expire_user_days is None:
+        complain("--expire-days has no effect until pop3.expire_user_days is set")
 
 
 def _octets(text: str | None) -> int | None:
@@ -272,21 +289,36 @@ def enable(
 
 
 def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
-    """List the accounts: a table on a terminal, else lines divided by tabs."""
+    """List the accounts: a table on a terminal, else lines divided by tabs.
+
+    It says what their maildrops hold and may hold; a maildrop that can't be read has "?".
+    """
     settings = load_for(config, data, sets).settings
-    rows = []
+    found: list[Account] = []
     if "static" in settings.accounts.kinds:
-        rows += [_row(account) for account in make_static_accounts(settings).list()]
-    if "sqlite" in settings.accounts.kinds:
-        if not settings.accounts_file.exists():
+        found += make_static_accounts(settings).list()
+    if (kind := managed_kind(settings)) is not None:
+        if kind == "sqlite" and not settings.accounts_file.exists():
             complain(f"there are no accounts yet in {settings.accounts_file}")
             raise Exit(FAILED)
-        with make_sqlite_accounts(settings) as accounts:
-            rows += [_row(account) for account in accounts.list()]
+        with managed_accounts(settings) as accounts:
+            found += accounts.list()
     elif "static" not in settings.accounts.kinds:
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
         raise Exit(FAILED)
+    default = Quota(settings.store.quota_octets, settings.store.quota_messages)
+    rows = [
+        (*_row(account), *_room(usage, quota_for(account, default)))
+        for account, usage in zip(found, usages(settings, found), strict=True)
+    ]
     print_table(_HEADINGS, rows, empty="no accounts")
+
+
+def _room(usage: Usage | None, quota: Quota | None) -> tuple[str, ...]:
+    """Messages and octets that there are, and that there may be; empty without a limit."""
+    there = ("?", "?") if usage is None else tuple(map(str, usage))
+    limits = (None, None) if quota is None else (quota.messages, quota.octets)
+    return (*there, *(str(limit or "") for limit in limits))
 
 
 def _row(account: Account) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ from restante.extras import install_command
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
 from restante.stores.contract import StoreError
+from restante.stores.zstd import has_zstd
 
 Finding = tuple[str, str]
 """A key, and what is wrong with it."""
@@ -275,6 +276,12 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             wanted["maildrops.root"] = settings.maildrops.root
         case "sqlite":
             files["store.sqlite.path"] = settings.store.sqlite.path
+        case "postgres":
+            bodies, cache = settings.store.bodies, settings.store.cache
+            if bodies.kind == "folder" and bodies.folder.path is not None:
+                wanted["store.bodies.folder.path"] = bodies.folder.path
+            if cache.folder is not None:
+                wanted["store.cache.folder"] = cache.folder
     wanted |= {key: file.parent for key, file in files.items() if file is not None}
     for key, folder in wanted.items():
         if not is_writable(folder):
@@ -312,6 +319,15 @@ def _is_too_long(path: Path) -> bool:
     return len(os.fsencode(path)) > MAX_SOCKET_PATH
 
 
+def _unlisted(settings: Settings) -> Iterator[Finding]:
+    """Mail can be expired of accounts alone that are known without their logging in."""
+    others = [k for k in settings.accounts.kinds if k not in ("sqlite", "static", "passwd-file")]
+    for key in ("expire_days", "expire_user_days"):
+        if getattr(settings.pop3, key) is not None and others:
+            kinds = ", ".join(others)
+            yield f"pop3.{key}", f"no mail is removed: accounts of kind {kinds} can't be listed"
+
+
 def _history(settings: Settings) -> Iterator[Finding]:
     """What stands where the history is to be."""
     file = settings.history_file
@@ -338,16 +354,44 @@ def _readable(settings: Settings) -> Iterator[Finding]:
 
 def _maildrops(settings: Settings) -> Iterator[Finding]:
     """What is wrong with the store; databases aren't asked."""
-    kind = settings.store.kind
+    given, kind = settings.store, settings.store.kind
     try:
         make_store(settings)
-    except (ValueError, StoreError) as error:
+    except (ValueError, OSError, StoreError) as error:
         yield "maildrops.template" if kind == "maildir" else f"store.{kind}", str(error)
-    if kind != "maildir" and _is_set(settings.maildrops):
-        yield "maildrops", 'has no effect; allowed: with store.kind = "maildir"'
-    for other in ("sqlite",):
-        if kind != other and _is_set(getattr(settings.store, other)):
-            yield f"store.{other}", f'has no effect; allowed: with store.kind = "{other}"'
+    sections = (
+        ("maildir", "maildrops", settings.maildrops),
+        ("sqlite", "store.sqlite", given.sqlite),
+    )
+    for wanted, name, section in sections:
+        if kind != wanted and _is_set(section):
+            yield name, f'has no effect; allowed: with store.kind = "{wanted}"'
+    if kind != "postgres":
+        for name in ("postgres", "bodies", "cache"):
+            if _is_set(getattr(given, name)):
+                yield f"store.{name}", 'has no effect; allowed: with store.kind = "postgres"'
+        return
+    for name in ("folder", "s3"):
+        if given.bodies.kind != name and _is_set(getattr(given.bodies, name)):
+            text = f'has no effect; allowed: with store.bodies.kind = "{name}"'
+            yield f"store.bodies.{name}", text
+    if given.bodies.kind == "postgres" and _is_set(given.cache):
+        yield "store.cache", 'has no effect; allowed: with store.bodies.kind = "folder" or "s3"'
+    elif given.cache.folder is None and _is_set(given.cache):
+        yield "store.cache.max_octets", "has no effect; allowed: with store.cache.folder"
+    if given.postgres.leases == "snapshot" and given.postgres.lease_seconds != 60:
+        text = 'has no effect; allowed: with store.postgres.leases = "exclusive"'
+        yield "store.postgres.lease_seconds", text
+
+
+def _compression(settings: Settings) -> Iterator[Finding]:
+    """What nodes that share bodies should have alike."""
+    if settings.store.kind == "postgres" and not has_zstd():
+        text = (
+            "zstd isn't installed: bodies aren't compressed, and those that other nodes have"
+            f" compressed can't be read: {install_command('zstd')}"
+        )
+        yield "store.kind", text
 
 
 def _accounts(settings: Settings) -> Iterator[Finding]:
@@ -371,7 +415,11 @@ def _accounts(settings: Settings) -> Iterator[Finding]:
 
 def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
     """What is wrong with one store; databases and directories aren't asked."""
-    key = "accounts." + {"sqlite": "path", "passwd-file": "passwd_file.path"}.get(kind, kind)
+    key = "accounts." + {
+        "sqlite": "path",
+        "database": "kind",
+        "passwd-file": "passwd_file.path",
+    }.get(kind, kind)
     listed: Sequence[Account] = ()
     try:
         if kind != "sqlite":
@@ -444,9 +492,11 @@ def _idle(settings: Settings) -> Iterator[Finding]:
         if is_dataclass(section) and _is_set(section) and kind not in given.kinds:
             key = f"accounts.{kind.replace('-', '_')}"
             yield key, f'has no effect; allowed: with accounts.kind = "{kind}"'
-    for name in ("path", "scram"):
-        if "sqlite" not in given.kinds and getattr(given, name) != getattr(AccountsSection(), name):
-            yield f"accounts.{name}", 'has no effect; allowed: with accounts.kind = "sqlite"'
+    for name, wanted in (("path", ("sqlite",)), ("scram", ("sqlite", "database"))):
+        differs = getattr(given, name) != getattr(AccountsSection(), name)
+        if differs and not set(wanted) & set(given.kinds):
+            words = " or ".join(f'"{kind}"' for kind in wanted)
+            yield f"accounts.{name}", f"has no effect; allowed: with accounts.kind = {words}"
     if _is_set(settings.oauth) and not settings.oauth.is_wanted:
         yield "oauth", "has no effect; allowed: with oauth.issuer or oauth.introspection_url"
     if _is_set(settings.kerberos) and settings.kerberos.keytab is None:
@@ -600,8 +650,10 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_idle, False),
     (_delivery, False),
     (_console, False),
+    (_compression, True),
     (_idle_mail, True),
     (_history, True),
     (_expired, True),
+    (_unlisted, True),
     (_exposed, True),
 )

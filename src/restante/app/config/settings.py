@@ -7,6 +7,7 @@ its default and its bounds from there. Each key says in words what it allows; er
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
@@ -23,8 +24,11 @@ from restante.settings_fields import bounded, described, same
 Port: TypeAlias = int | Literal["off"]
 Workers: TypeAlias = int | Literal["auto"]
 MailTls: TypeAlias = Literal["none", "starttls", "starttls_required"]
-Kind: TypeAlias = Literal["sqlite", "static", "passwd-file", "postgres", "mysql", "ldap", "pam"]
-StoreKind: TypeAlias = Literal["maildir", "sqlite"]
+Kind: TypeAlias = Literal[
+    "sqlite", "database", "static", "passwd-file", "postgres", "mysql", "ldap", "pam"
+]
+StoreKind: TypeAlias = Literal["maildir", "sqlite", "postgres"]
+BodiesKind: TypeAlias = Literal["postgres", "folder", "s3"]
 
 FILE = "the path of a file"
 FOLDER = "the path of a folder"
@@ -75,6 +79,16 @@ def _check_character(value: str) -> None:
         raise ValueError(f"there are {len(value)}")
 
 
+def _check_schema(value: str) -> None:
+    if not re.fullmatch("[a-z_][a-z0-9_]{0,62}", value):
+        raise ValueError("")
+
+
+def _check_node(value: str) -> None:
+    if len(value) > 255 or not value.isprintable():
+        raise ValueError("at most 255 characters that can be printed")
+
+
 def _or_number(word: str, least: float, most: float) -> Callable[[Any], None]:
     def check(value: float | str) -> None:
         if value != word and not (isinstance(value, int | float) and least <= value <= most):
@@ -118,6 +132,8 @@ def table(kind: type[Any]) -> Any:
 class ServerSection:
     hostname: str = described("", 'a host name; "" is the machine\'s own', _check_host_name)
     data: Path = described(Path("data"), FOLDER)
+    notice_seconds: float = bounded(0.0, 0, 3600, unit="seconds")
+    finish_seconds: float = of_server("finish_seconds")
     drain_seconds: float = of_server("drain_seconds")
     workers: Workers = described(
         "auto", 'a whole number from 1 to 1024, or "auto"', _or_number("auto", 1, 1024)
@@ -160,7 +176,8 @@ class Pop3Section:
     failure_delay: float = of_server("failure_delay")
     login_delay: int = of_server("login_delay")
     login_burst: int = of_server("login_burst")
-    expire_days: int | None = of_server("expire_days")
+    expire_days: int | None = bounded(None, 1, unit="days")
+    expire_user_days: int | None = bounded(None, 1, unit="days")
     utf8: bool = of_server("utf8")
     utf8_headers: Literal["internationalized", "downgrade", "refuse", "as-is"] = of_server(
         "utf8_headers"
@@ -222,13 +239,60 @@ class SqliteStoreSection:
 
 
 @dataclass(frozen=True)
+class PostgresStoreSection:
+    dsn: Secret = described(Secret(""), "the address of the database")
+    password: Secret | None = described(None, "text")
+    schema: str = described("restante", "1 to 63 of a-z, 0-9 and _, no digit first", _check_schema)
+    max_connections: int = bounded(10, 1)
+    timeout: float = timeout_of(10.0)
+    leases: Literal["exclusive", "snapshot"] = "exclusive"
+    lease_seconds: float = bounded(60.0, 5, 3600, unit="seconds")
+    node: str = described("", 'a name; "" is the machine\'s own', _check_node)
+
+
+@dataclass(frozen=True)
+class FolderBodiesSection:
+    path: Path | None = described(None, FOLDER)
+
+
+@dataclass(frozen=True)
+class S3BodiesSection:
+    bucket: str = described("", "a bucket's name")
+    prefix: str = described("", "what the objects' keys begin with")
+    endpoint: str | None = described(None, "a URL")
+    region: str = "us-east-1"
+    access_key: Secret | None = described(None, "text")
+    secret_key: Secret | None = described(None, "text")
+    ca_file: Path | None = described(None, FILE)
+    timeout: float = bounded(30.0, 1, 3600, unit="seconds")
+
+
+@dataclass(frozen=True)
+class BodiesSection:
+    kind: BodiesKind = "postgres"
+    folder: FolderBodiesSection = table(FolderBodiesSection)
+    s3: S3BodiesSection = table(S3BodiesSection)
+
+
+@dataclass(frozen=True)
+class CacheSection:
+    folder: Path | None = described(None, FOLDER)
+    max_octets: int = bounded(1024 * 1024 * 1024, 1024 * 1024, unit="octets")
+
+
+@dataclass(frozen=True)
 class StoreSection:
     kind: StoreKind = "maildir"
     undelete_days: float = bounded(7.0, 0, 3650, unit="days")
+    quota_octets: int = bounded(0, 0, unit="octets")
+    quota_messages: int = bounded(0, 0, unit="messages")
     collect_minutes: float | Literal["off"] = described(
         60.0, 'minutes from 0.01 to 10080, or "off"', _or_number("off", 0.01, 10080)
     )
     sqlite: SqliteStoreSection = table(SqliteStoreSection)
+    postgres: PostgresStoreSection = table(PostgresStoreSection)
+    bodies: BodiesSection = table(BodiesSection)
+    cache: CacheSection = table(CacheSection)
 
 
 @dataclass(frozen=True)

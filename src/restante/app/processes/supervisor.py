@@ -98,9 +98,11 @@ class Supervisor:
         self._scraped = self._open_metrics() if counted else None
         self._announced = False
         self._failure: str | None = None
+        self._noticing: float | None = None
+        """Until when connections are still taken, monotonic; None: it wasn't told to stop."""
         self._stopping: float | None = None
-        self._first_signal = FirstSignal()
         """Until when workers may take to end, monotonic; None: the server isn't stopping."""
+        self._first_signal = FirstSignal()
 
     def run(self, announce: Callable[[], None], retire: Callable[[], None]) -> None:
         """Serve until a signal ends it.
@@ -132,6 +134,7 @@ class Supervisor:
             lambda: [slot.state for slot in self._slots],
             lambda: sum(max(0, slot.restarts) for slot in self._slots),
             lambda: self._reloads,
+            lambda: self._noticing is not None or self._stopping is not None,
         )
         listening = [each for _, each in self._metrics]
         names = metrics.names(self._loaded.settings)
@@ -164,7 +167,7 @@ class Supervisor:
                 self._reload()
         elif self._first_signal.is_again(number):
             pass
-        elif self._stopping is not None and self._failure is None:
+        elif self._noticing is not None and self._failure is None:
             log.warning("second signal: ending at once")
             self._kill_all()
             self._admin.close()
@@ -175,11 +178,12 @@ class Supervisor:
             log.info("%s: stopping", signal.Signals(number).name)
             self._first_signal.came(number)
             retire()
-            self._stop()
+            self._noticing = time.monotonic() + self._loaded.settings.server.notice_seconds
 
     def _stop(self) -> None:
         """Take no more connections, and have workers finish what they do."""
-        self._stopping = time.monotonic() + self._loaded.settings.server.drain_seconds
+        settings = self._loaded.settings.server
+        self._stopping = time.monotonic() + settings.finish_seconds + settings.drain_seconds
         self._stopping += GRACE_SECONDS
         close_all(self._bound)
         if self._console is not None:
@@ -213,6 +217,8 @@ class Supervisor:
 
     def _check_workers(self) -> None:
         now = time.monotonic()
+        if self._noticing is not None and self._stopping is None and now >= self._noticing:
+            self._stop()
         if self._stopping is not None and now > self._stopping:
             log.error("worker processes didn't end in time: killed")
             self._kill_all()
@@ -233,6 +239,8 @@ class Supervisor:
     def _seconds_to_wait(self) -> float:
         """How long the loop may wait for the next event."""
         due = [slot.due for slot in self._slots if slot.due is not None]
+        if self._noticing is not None and self._stopping is None:
+            due.append(self._noticing)
         return max(0.0, min([TURN_SECONDS, *(at - time.monotonic() for at in due)]))
 
     def _start(self, slot: WorkerSlot) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO
 
 from restante.stores.blobs.contract import BlobMissing, Blobs, checked_key, checked_range
+from restante.stores.blobs.own_threads import OwnThreads
 from restante.stores.contract import StoreError
-from restante.threads import WorkerThreads
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 BLOCK = 256 * 1024
 """Octets of a file that are in memory at a time."""
-
-THREADS = 16
 
 LEFT_BEHIND = 36 * 3600.0
 """Seconds after which a temporary file is of a put that never came to its end."""
@@ -42,8 +36,7 @@ class FolderBlobs(Blobs):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        self._threads = WorkerThreads("blobs", 0, THREADS)
-        self._closed = False
+        self._threads = OwnThreads(repr(self))
 
     def __repr__(self) -> str:
         return f"FolderBlobs({str(self.path)!r})"
@@ -53,13 +46,12 @@ class FolderBlobs(Blobs):
 
         It also removes what puts of 36 hours ago left behind. Raises StoreError.
         """
-        self._closed = False
-        self._threads.start()
-        await self._run(self._prepare)
+        self._threads.open()
+        await self._threads.run(self._prepare)
 
     async def put(self, key: str, source: BinaryIO, octets: int) -> None:
         """Keep the blob; its file and its name are durable when this returns."""
-        await self._run(self._put, checked_key(key), source, octets)
+        await self._threads.run(self._put, checked_key(key), source, octets)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The octets, in blocks of 256 KB at most."""
@@ -68,28 +60,16 @@ class FolderBlobs(Blobs):
 
     async def remove(self, key: str) -> None:
         """Remove the file."""
-        await self._run(self._remove, self.file_of(key))
+        await self._threads.run(self._remove, self.file_of(key))
 
     async def aclose(self) -> None:
         """End the threads. What still goes on raises StoreError; `prepare` begins again."""
-        self._closed = True
-        self._threads.stop(0)
+        self._threads.close()
 
     def file_of(self, key: str) -> Path:
         """Where a blob lies. Raises ValueError for what is no key."""
         spread = sha256(checked_key(key).encode()).hexdigest()
         return self.path / spread[:2] / spread[2:4] / key
-
-    async def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._closed:
-            raise StoreError(f"{self!r} is closed")
-        try:
-            return await self._threads.run(function, *args, **kwargs)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise StoreError(f"{self!r} is closed") from None  # before a thread was free
 
     # What follows runs on threads
 
@@ -137,11 +117,11 @@ class FolderBlobs(Blobs):
             raise _failed(file, error) from error
 
     async def _read(self, file: Path, start: int, end: int | None) -> AsyncGenerator[bytes, None]:
-        opened = await self._run(_OpenFile, file)
+        opened = await self._threads.run(_OpenFile, file)
         try:
             while end is None or start < end:
                 size = BLOCK if end is None else min(BLOCK, end - start)
-                block = await self._run(opened.read, start, size)
+                block = await self._threads.run(opened.read, start, size)
                 if not block:
                     return
                 start += len(block)

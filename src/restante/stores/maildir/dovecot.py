@@ -28,15 +28,25 @@ _UID = re.compile(rb"\d{1,19}")
 
 
 class Entry(NamedTuple):
-    """What the list has of a message: the file's base name, the unique-id, its place.
+    """What the list has of a message.
 
-    order: messages are listed by Dovecot's POP3 server in the order of these: by the field
-    `O…` of those that came from another server, all others after them by their uid.
+    order: the place in the listing of Dovecot's POP3 server: by the field `O…` of messages that
+        came from another server, then all others by their uid. base: of the file's name.
+    guid: the field `G…` or, where there is none, the base name. saved: the field `P…`, a
+        unique-id of the message's own; else empty.
     """
 
-    base: str
-    unique_id: str
     order: tuple[int, int, int]
+    base: str
+    uid: int
+    validity: int
+    guid: str
+    saved: str
+
+    @property
+    def unique_id(self) -> str:
+        """What Dovecot's POP3 server shows by its defaults."""
+        return self.saved or f"{self.uid:08x}{self.validity:08x}"
 
 
 def read_uidlist(folder: str) -> dict[str, str]:
@@ -44,15 +54,11 @@ def read_uidlist(folder: str) -> dict[str, str]:
 
     Raises OSError.
     """
-    return {entry.base: entry.unique_id for entry in _entries(folder)}
+    return {entry.base: entry.unique_id for entry in read_entries(folder)}
 
 
-def read_pop3_order(folder: str) -> list[str]:
-    """Dovecot's unique-ids in the order of its POP3 server. Raises OSError."""
-    return [entry.unique_id for entry in sorted(_entries(folder), key=lambda each: each.order)]
-
-
-def _entries(folder: str) -> Iterator[Entry]:
+def read_entries(folder: str) -> Iterator[Entry]:
+    """What the list has, in no certain order; nothing when there is none. Raises OSError."""
     try:
         head, *lines = read_lines(f"{folder}/{UIDLIST_FILE}", MAX_UIDLIST, MAX_LINES) or [b""]
     except FileNotFoundError:
@@ -63,15 +69,19 @@ def _entries(folder: str) -> Iterator[Entry]:
     validity = int(found[1]) & 0xFFFFFFFF
     extended = head.startswith(b"3")
     for line in lines:
-        uid, _, rest = line.partition(b" ")
+        number, _, rest = line.partition(b" ")
         fields, _, name = rest.partition(b":") if extended else (b"", b"", rest)
-        if not _UID.fullmatch(uid) or not name:
+        if not _UID.fullmatch(number) or not name:
             continue
-        unique_id = f"{int(uid) & 0xFFFFFFFF:08x}{validity:08x}"
-        order = (1, 0, int(uid))
+        base = base_name(os.fsdecode(name))
+        uid, guid, saved, place = int(number) & 0xFFFFFFFF, base, "", 0
         for field in fields.split(b" "):
-            if field.startswith(b"P") and len(field) > 1:
-                unique_id = field[1:].decode("utf-8", "surrogateescape")
-            elif field.startswith(b"O") and _UID.fullmatch(field, 1):
-                order = (0, int(field[1:]), int(uid))
-        yield Entry(base_name(os.fsdecode(name)), unique_id, order)
+            kind, value = field[:1], field[1:]
+            if kind == b"P" and value:
+                saved = value.decode("utf-8", "surrogateescape")
+            elif kind == b"G" and value:
+                guid = value.decode("utf-8", "surrogateescape")
+            elif kind == b"O" and _UID.fullmatch(value):
+                place = int(value)
+        order = (0 if place else 1, place, uid)
+        yield Entry(order, base, uid, validity, guid, saved)

@@ -57,11 +57,13 @@ def moment(base: str) -> float:
     return seconds + min(micros, 999_999) / 1e6
 
 
-def new_name() -> str:
+def new_name(micros: int | None = None) -> str:
     """A base name, without sizes, that no other delivery on any host makes.
 
-    Short enough to be a unique-id as it is.
+    micros: the time in it, in microseconds since 1970; None: now. Short enough to be a unique-id
+    as it is.
     """
-    micros = time.time_ns() // 1000
+    if micros is None:
+        micros = time.time_ns() // 1000
     parts = f"M{micros % 1_000_000:06d}P{os.getpid()}Q{next(_counter)}R{token_hex(4)}"
     return f"{micros // 1_000_000}.{parts}.{own_host_name()}"[:70]

@@ -167,6 +167,15 @@ class Folder:
             raise FileExistsError(errno.EEXIST, "there already", target) from error
         self.unlink(name)
 
+    def rename_to(self, name: str, other: Folder, target: str) -> None:
+        """Move a file into `other`, in place of what has that name there. Raises OSError."""
+        here, there = self._before + name, other._before + target
+        os.rename(here, there, src_dir_fd=self._fd, dst_dir_fd=other._fd)
+
+    def rename_out(self, name: str, path: str) -> None:
+        """Give a file the name `path`, in place of what is there. Raises OSError."""
+        os.replace(self._before + name, path, src_dir_fd=self._fd)
+
     def read_unchanged(self, name: str, size: int, mtime: int) -> bytes | None:
         """All of a file, if it is a regular one of this size and modification time in ns.
 

@@ -220,6 +220,24 @@ def _idle_limit() -> int:
     return min(MAX_IDLE, _descriptors() // 8)
 
 
+def lock_holders() -> dict[Key, int]:
+    """The processes that hold locks of files, by device and inode. Raises StoreError."""
+    found: dict[Key, int] = {}
+    try:
+        with open("/proc/locks") as file:
+            for line in file:
+                # number: FLOCK ADVISORY WRITE pid major:minor:inode start end
+                words = line.split()
+                if words[1] == "FLOCK" and len(words) == 8:
+                    major, minor, inode = words[5].split(":")
+                    device = os.makedev(int(major, 16), int(minor, 16))
+                    found[device, int(inode)] = int(words[4])
+    except (OSError, ValueError, IndexError) as error:
+        text = f"this system doesn't say who holds a lock: {error}"
+        raise StoreError(text, temporary=False) from error
+    return found
+
+
 def close_idle() -> None:
     """Close the lock files that are kept open. The next sessions open them again."""
     with _guard:

@@ -6,10 +6,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from io import FileIO
 from typing import ClassVar, Protocol
 
+from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
 from restante.protocol.facts import measure
 from restante.protocol.listing import MessageNumber
@@ -21,7 +22,7 @@ from restante.stores.contract import (
     MessageGone,
     StoreError,
 )
-from restante.stores.maildir import journal
+from restante.stores.maildir import journal, size_file
 from restante.stores.maildir.columns import COMPRESSED, IN_CUR, TWICE
 from restante.stores.maildir.compressed import Decompressed, form_of
 from restante.stores.maildir.file_names import base_name, moment
@@ -29,9 +30,12 @@ from restante.stores.maildir.files import as_store_error
 from restante.stores.maildir.index import REVIEW, TICK, index_version, save
 from restante.stores.maildir.lease import FolderLease
 from restante.stores.maildir.measured import Measured, is_possible, measure_open
+from restante.stores.maildir.removed import RemovedFolder
 from restante.stores.maildir.scan import FEW, Place, Subfolders
+from restante.stores.maildir.size_file import counted_size
 from restante.stores.maildir.snapshot import Snapshot
 from restante.stores.maildir.steps import Steps, begun
+from restante.stores.room import quota_for
 
 SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
@@ -50,6 +54,8 @@ class _Keeper(Protocol):
     """The store, as far as its maildrops need it."""
 
     fsync: bool
+    quota: Quota
+    undelete_days: float
 
     def forget(self, snapshot: Snapshot) -> None:
         """A file is not what the snapshot says of it."""
@@ -62,19 +68,23 @@ class OpenedMaildir(Maildrop):
     """
 
     __slots__ = (
-        "_closed", "_moved", "_saved", "_snapshot", "_stamp", "_store", "_subs", "lease", "listing",
+        "_closed", "_moved", "_owner", "_saved", "_snapshot", "_stamp", "_store", "_subs", "lease",
+        "listing",
     )  # fmt: skip
 
     blocking: ClassVar[bool] = False
     lease: FolderLease
 
-    def __init__(self, snapshot: Snapshot, lease: FolderLease, store: _Keeper) -> None:
+    def __init__(
+        self, snapshot: Snapshot, lease: FolderLease, store: _Keeper, owner: Account
+    ) -> None:
         self.listing = snapshot.listing
         self.lease = lease
         self._snapshot = snapshot
         self._stamp = snapshot.stamp
         self._saved = snapshot.saved
         self._store = store
+        self._owner = owner
         self._closed = False
         self._subs: Subfolders | None = None
         self._moved: _Moved | None = None
@@ -157,7 +167,10 @@ class OpenedMaildir(Maildrop):
     # Removing
 
     def commit(self, numbers: Sequence[MessageNumber]) -> OnThread[None] | None:
-        """Unlink the files of these messages, wherever other programs moved them."""
+        """Remove the files of these messages, wherever other programs moved them.
+
+        They are unlinked, or rest where `undelete` finds them.
+        """
         if not numbers:
             return None
         if self.lease.lost:
@@ -168,23 +181,32 @@ class OpenedMaildir(Maildrop):
         failures: dict[int, OSError] = {}
         missing = []
         marks = self._snapshot.rows.marks
+        folder, fsync = self._snapshot.folder, self._store.fsync
         try:
             subs = self._folders()
             if len(rows) > FEW:
                 yield
-            for row in sorted(rows):
-                place = self._snapshot.place(row)
-                if not _unlink(subs, place, row, failures) or marks[row] & TWICE:
-                    missing.append(row)
-            if missing:
-                yield
-                self._unlink_moved(subs, missing, failures)
-            if self._store.fsync:
-                yield
-                changed = {0, 1} if missing else {marks[row] & IN_CUR for row in rows}
-                for in_cur in changed:
-                    with suppress(FileNotFoundError):
-                        subs.here(in_cur).sync()
+            with ExitStack() as stack:
+                resting = None
+                if self._store.undelete_days:
+                    resting = stack.enter_context(RemovedFolder(folder, fsync))
+                remover = _Remover(subs, resting, failures)
+                for row in sorted(rows):
+                    place = self._snapshot.place(row)
+                    if not remover.remove(place, row) or marks[row] & TWICE:
+                        missing.append(row)
+                if missing:
+                    yield
+                    self._remove_moved(subs, missing, remover)
+                if fsync:
+                    yield
+                    if resting is not None:
+                        resting.sync()
+                    changed = {0, 1} if missing else {marks[row] & IN_CUR for row in rows}
+                    for in_cur in changed:
+                        with suppress(FileNotFoundError):
+                            subs.here(in_cur).sync()
+            self._count(remover.removed)
         except OSError as error:
             raise CommitFailed(f"removal is not durable: {error}", len(failures)) from error
         except StoreError as error:
@@ -196,19 +218,25 @@ class OpenedMaildir(Maildrop):
             self._saved = True  # there is nothing left to be remembered
             journal.clear(self._snapshot.folder)
 
-    def _unlink_moved(
-        self, subs: Subfolders, missing: list[int], failures: dict[int, OSError]
-    ) -> None:
+    def _count(self, removed: set[int]) -> None:
+        """Make room in the quota for what is gone."""
+        quota = quota_for(self._owner, self._store.quota)
+        if quota is not None and removed:
+            rows = self._snapshot.rows
+            octets = sum(counted_size(rows.names[row], rows.sizes[row]) for row in removed)
+            size_file.change(self._snapshot.folder, quota, -octets, -len(removed))
+
+    def _remove_moved(self, subs: Subfolders, missing: list[int], remover: _Remover) -> None:
         moved = _Moved(self._snapshot, subs)
         for _ in range(2):  # a file renamed while we look may escape one look
             try:
                 moved.scan()
             except OSError as error:
-                failures.update(dict.fromkeys(missing, error))
+                remover.failures.update(dict.fromkeys(missing, error))
                 return
             for row in missing:
                 for place in moved.elsewhere(row):
-                    _unlink(subs, place, row, failures)
+                    remover.remove(place, row)
 
     # Closing
 
@@ -276,16 +304,34 @@ def _read(fd: int, size: int) -> bytes:
     return data
 
 
-def _unlink(subs: Subfolders, place: Place, row: int, failures: dict[int, OSError]) -> bool:
-    """Remove a file; False if there is none. Other failures are put down under `row`."""
-    in_cur, name = place
-    try:
-        subs.here(in_cur).unlink(name)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        failures[row] = error
-    return True
+class _Remover:
+    """Removes files, and notes of which messages, and which it couldn't.
+
+    resting: where they are moved to; None: they are unlinked.
+    """
+
+    def __init__(
+        self, subs: Subfolders, resting: RemovedFolder | None, failures: dict[int, OSError]
+    ) -> None:
+        self._subs = subs
+        self._resting = resting
+        self.failures = failures
+        self.removed: set[int] = set()
+
+    def remove(self, place: Place, row: int) -> bool:
+        """Remove a file of message `row`; False if there is none."""
+        in_cur, name = place
+        try:
+            if self._resting is None:
+                self._subs.here(in_cur).unlink(name)
+            else:
+                self._resting.take(self._subs.here(in_cur), in_cur, name)
+            self.removed.add(row)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self.failures[row] = error
+        return True
 
 
 class _Moved:

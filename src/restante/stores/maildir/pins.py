@@ -9,13 +9,15 @@ writes it.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import quote, unquote
 
 from restante.protocol.listing import valid_unique_id
-from restante.stores.maildir.files import create, read_lines, sync_folder
+from restante.stores.maildir.files import NO_LINKS, create, read_lines, sync_folder
 
 PINS_FILE = "restante.pins"
 
@@ -23,6 +25,7 @@ MAX_PINS = 256 * 1024 * 1024
 """Octets of the file, and how many lines of it are read: more than a maildrop has messages."""
 MAX_LINES = 2_000_000
 
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | NO_LINKS
 _SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
 
@@ -51,6 +54,32 @@ def read_pins(folder: str) -> dict[str, str]:
     return pins
 
 
+def add_pin(folder: str, key: str, unique_id: str) -> None:
+    """Add one pin, durably and without writing the others again. Raises OSError."""
+    path = f"{folder}/{PINS_FILE}"
+    is_new = not os.path.lexists(path)
+    fd = os.open(path, _APPEND, 0o600)
+    try:
+        about = os.stat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
+            raise FileExistsError(errno.EEXIST, "no file of ours", path)
+        # What a crash has torn must not become a part of this line.
+        torn = False
+        if about.st_size:
+            os.lseek(fd, -1, os.SEEK_END)
+            torn = os.read(fd, 1) != b"\n"
+        os.write(fd, (b"\n" if torn else b"") + _line(unique_id, key).encode("ascii"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if is_new:
+        sync_folder(folder)
+
+
+def _line(unique_id: str, key: str) -> str:
+    return f"{unique_id} {quote(key, safe=_SAFE, errors='surrogatepass')}\n"
+
+
 def write_pins(folder: str, pins: Mapping[str, str], alive: Iterable[str] | None = None) -> None:
     """Add to the pins, durably. Raises OSError; the earlier ones stand then.
 
@@ -61,10 +90,7 @@ def write_pins(folder: str, pins: Mapping[str, str], alive: Iterable[str] | None
         bases = set(alive)
         kept = {key: unique_id for key, unique_id in kept.items() if key.split("/")[0] in bases}
     kept.update(pins)
-    lines = [
-        f"{unique_id} {quote(key, safe=_SAFE, errors='surrogatepass')}\n"
-        for key, unique_id in kept.items()
-    ]
+    lines = [_line(unique_id, key) for key, unique_id in kept.items()]
     draft = f"{folder}/{PINS_FILE}.new"
     with suppress(FileNotFoundError):
         os.unlink(draft)

@@ -1,34 +1,45 @@
 """Maildrops as Maildirs: a folder each, a file for every message.
 
 Other programs may deliver into the same folders and read from them at the same time
-(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing: it reads
-new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
+(Postfix, Dovecot, procmail, mail readers). Restante moves and renames nothing that stays: it
+reads new/ and cur/ where the files lie, and removes what a session has removed. What it keeps
 for itself are files named `restante.…` beside new/, cur/ and tmp/.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.calls import OnThread
-from restante.protocol.listing import valid_unique_id
+from restante.protocol.listing import UniqueId, valid_unique_id
 from restante.settings_fields import suggest_settings
-from restante.stores.contract import Maildrop, Store, StoreError
-from restante.stores.maildir import journal
+from restante.stores.contract import (
+    LeaseInfo,
+    Maildrop,
+    MaildropInUse,
+    Removed,
+    Store,
+    StoreError,
+    Usage,
+)
+from restante.stores.maildir import journal, size_file
 from restante.stores.maildir.columns import EMPTY, IN_CUR, Draft, Rows
+from restante.stores.maildir.courier import read_sizelist
 from restante.stores.maildir.dovecot import read_uidlist
-from restante.stores.maildir.file_names import base_name
-from restante.stores.maildir.files import BLOCK, as_store_error
+from restante.stores.maildir.file_names import base_name, own_unique_id
+from restante.stores.maildir.files import BLOCK, Folder, as_store_error
 from restante.stores.maildir.incoming import MaildirIncoming
 from restante.stores.maildir.index import (
     REVIEW,
@@ -40,10 +51,18 @@ from restante.stores.maildir.index import (
     load,
     save,
 )
-from restante.stores.maildir.lease import FolderLease, Unleased
+from restante.stores.maildir.lease import LOCK_FILE, FolderLease, Unleased, lock_holders
 from restante.stores.maildir.location import Place, refuse_if_case_is_ignored
 from restante.stores.maildir.open_maildir import OpenedMaildir
 from restante.stores.maildir.pins import pins_stamp, read_pins, write_pins
+from restante.stores.maildir.removed import (
+    REMOVED_FOLDER,
+    forget,
+    names_resting,
+    put_back,
+    resting,
+)
+from restante.stores.maildir.restored import Arrivals, UsedIds
 from restante.stores.maildir.scan import (
     READ_IN_PLACE,
     Subfolders,
@@ -56,6 +75,9 @@ from restante.stores.maildir.scan import (
 from restante.stores.maildir.snapshot import Snapshot
 from restante.stores.maildir.steps import Steps, begun, to_the_end
 from restante.stores.maildir.unique_ids import name_new
+from restante.stores.room import DAY, NO_QUOTA, check_days, check_room, quota_for
+
+log = logging.getLogger("restante.stores")
 
 REMEMBERED = 200_000
 """Messages whose facts are kept in memory between sessions, some 35 MB at most."""
@@ -66,11 +88,19 @@ MANY = 1000
 LOOKED_AT = 4
 """Maildrops that somebody has looked at whose messages are kept in memory."""
 
+RESTORED = 64
+"""Maildrops that messages are restored to at the same time whose unique-ids are remembered."""
+
 CLEAN_SECONDS = 3600
 """How often a process looks whether tmp/ is to be cleaned, at most."""
 
-OWN, DOVECOTS, NONE = 0, 1, -1
+OWN, DOVECOTS, COURIERS, NONE = 0, 1, 2, -1
 """Where unique-ids come from, in a stamp."""
+
+Kind: TypeAlias = Literal["own", "dovecot", "courier"]
+_KINDS: Mapping[Kind, int] = {"own": OWN, "dovecot": DOVECOTS, "courier": COURIERS}
+_LISTS = {DOVECOTS: read_uidlist, COURIERS: read_sizelist}
+"""The unique-ids that another server has left behind, by base name."""
 
 HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 """Of an index that is saved while messages are still being read."""
@@ -84,9 +114,14 @@ class Maildir(Store):
     template: where each lies below it; see `restante.stores.maildir.location.Place`.
     unique_ids: "own" takes them from the files' names; "dovecot" gives the messages that
         Dovecot knows those its POP3 server gave them (`pop3_uidl_format` untouched), so
-        that clients needn't download them again. Once given, either kind stays.
+        that clients needn't download them again; "courier" does so for Courier's. Once given,
+        each kind stays.
     fsync: make deliveries and removals last through a loss of power before telling of
         them. Pinned unique-ids always do.
+    quota: what a maildrop may hold whose account says nothing. What it holds is counted in its
+        file `maildirsize`, as Courier and Dovecot do; without a quota nothing is counted.
+    undelete_days: how long a removed message rests in the maildrop, where `undelete` finds it;
+        `collect` unlinks it after that. 0: messages are unlinked when they are removed.
 
     Its methods do in place what a few system calls do, as for a maildrop that is as it was or
     has few messages. The rest they return as `OnThread`; `restante.calls.finished` does it
@@ -100,18 +135,25 @@ class Maildir(Store):
         root: str | os.PathLike[str],
         *,
         template: str = "{user}",
-        unique_ids: Literal["own", "dovecot"] = "own",
+        unique_ids: Kind = "own",
         fsync: bool = True,
+        quota: Quota = NO_QUOTA,
+        undelete_days: float = 0.0,
     ) -> None:
-        if unique_ids not in ("own", "dovecot"):
-            raise ValueError(f"unique_ids is 'own' or 'dovecot', not {unique_ids!r}")
+        if unique_ids not in _KINDS:
+            raise ValueError(f"unique_ids is 'own', 'dovecot' or 'courier', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
-        self._ids = DOVECOTS if unique_ids == "dovecot" else OWN
+        self._ids = _KINDS[unique_ids]
         self.fsync = fsync
+        self.quota = quota
+        self.undelete_days = check_days("undelete_days", undelete_days)
         self._recent: OrderedDict[str, Snapshot] = OrderedDict()  # by the maildrop's name
         self._looked: dict[str, Snapshot] = {}
         self._remembered = 0
         self._lock = Lock()
+        self._lock_of_ids = Lock()
+        self._used_ids: OrderedDict[str, UsedIds] = OrderedDict()  # by folder
+        self._arrivals = Arrivals()
 
     def folder(self, account: Account) -> Path:
         """Where the account's maildrop lies. Raises StoreError for an impossible name."""
@@ -140,13 +182,14 @@ class Maildir(Store):
                 lease = FolderLease(recent.folder)
                 if recent.is_current(lease):
                     self._recent.move_to_end(name)
-                    return OpenedMaildir(recent, lease, self)
+                    return OpenedMaildir(recent, lease, self, account)
             except (OSError, KeyError):
                 pass  # dropped by another thread; or opening it anew tells what is wrong
-        return begun(self._opened(name, lease))
+        return begun(self._opened(account, lease))
 
-    def _opened(self, name: str, lease: FolderLease | None) -> Steps[Maildrop]:
+    def _opened(self, account: Account, lease: FolderLease | None) -> Steps[Maildrop]:
         """Look at the maildrop. lease: if it was taken already."""
+        name = account.maildrop_name
         with as_store_error("opening"):
             try:
                 folder = str(self._place.folder(name))
@@ -164,7 +207,7 @@ class Maildir(Store):
                     lease.release()
                 raise
         self._remember(name, snapshot)
-        return OpenedMaildir(snapshot, lease, self)
+        return OpenedMaildir(snapshot, lease, self, account)
 
     def _current(self, name: str, folder: str, lease: FolderLease) -> Steps[Snapshot]:
         """What is there, by the index and by what of it this process remembers."""
@@ -220,12 +263,12 @@ class Maildir(Store):
         pinned: what `pins_stamp` said; only the lease's holder changes it. Gives whether the
         pins have been written.
         """
-        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids == DOVECOTS:
+        if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids in _LISTS:
             yield
         pins = read_pins(folder) if pinned[1] else {}
         if any("/" in key for key in pins):  # messages may have to be read to be told apart
             yield
-        foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+        foreign = self._foreign(folder)
 
         def digest(at: int) -> str:
             return _digest(folder, draft, at)
@@ -235,13 +278,20 @@ class Maildir(Store):
             return False
         yield
         crowded = not draft.keep and len(pins) > 2 * len(draft) + 1000
-        alive = [base_name(name) for name in draft.names] if crowded else None
+        alive = None
+        if crowded:
+            names = [*draft.names, *names_resting(folder)]
+            alive = [base_name(name) for name in names]
         try:
             write_pins(folder, to_pin, alive)
         except OSError as error:
             if error.errno != errno.EROFS:  # what can't change keeps its ids
                 raise
         return True
+
+    def _foreign(self, folder: str) -> Mapping[str, str] | None:
+        """The unique-ids of another server by base name; None if they aren't wanted."""
+        return _LISTS[self._ids](folder) if self._ids in _LISTS else None
 
     def _remember(self, name: str, snapshot: Snapshot) -> None:
         """Keep the last opened maildrops in memory, as many as their messages allow."""
@@ -291,7 +341,7 @@ class Maildir(Store):
                 snapshot = Snapshot(folder, HALF, EMPTY, None, (0, 0))
             else:
                 snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
-        return OpenedMaildir(snapshot, Unleased(), self)
+        return OpenedMaildir(snapshot, Unleased(), self, account)
 
     def _seen(self, folder: str, stamp: Stamp) -> Snapshot:
         before = time.time_ns() - TICK
@@ -308,7 +358,7 @@ class Maildir(Store):
             seen = to_the_end(look(folder, old, then[:2] if trusted else None, times))
             if then.ids != self._ids:
                 seen.draft.unique_ids = [""] * len(seen.draft.unique_ids)
-            foreign = read_uidlist(folder) if self._ids == DOVECOTS else None
+            foreign = self._foreign(folder)
 
             def digest(at: int) -> str:
                 return _digest(folder, seen.draft, at)
@@ -332,13 +382,193 @@ class Maildir(Store):
     def receive(self, account: Account) -> MaildirIncoming:
         """Begin a message for the account's maildrop. Raises StoreError."""
         folder = str(self.folder(account))
-        incoming = MaildirIncoming(folder, self.fsync)
+        return self._incoming(
+            account, MaildirIncoming(folder, self.fsync, quota_for(account, self.quota))
+        )
+
+    def _incoming(self, account: Account, incoming: MaildirIncoming) -> MaildirIncoming:
         try:
-            refuse_if_case_is_ignored(folder, account.maildrop_name)
+            refuse_if_case_is_ignored(str(self.folder(account)), account.maildrop_name)
         except BaseException:
             incoming.abort()
             raise
         return incoming
+
+    def restore(
+        self, account: Account, unique_id: str, *, arrived: float | None = None
+    ) -> MaildirIncoming:
+        """Begin a message that has a unique-id already.
+
+        Its unique-id is pinned, and its file's name has the time of its arrival. `commit` raises
+        MaildropInUse while a session has the maildrop, UniqueIdTaken when it has, or had, the
+        unique-id for another message. Raises StoreError.
+        """
+        if not valid_unique_id(unique_id):
+            raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
+        folder = str(self.folder(account))
+        micros = self._arrivals.place(folder, time.time() if arrived is None else arrived)
+        quota = quota_for(account, self.quota)
+
+        @contextmanager
+        def pinned(base: str) -> Iterator[UniqueId]:
+            lease = FolderLease(folder)
+            try:
+                used = self._ids_used(account, folder)
+                used.pin(base, unique_id)
+                yield UniqueId(unique_id)
+                used.has_come()
+            finally:
+                lease.release()
+
+        return self._incoming(account, MaildirIncoming(folder, self.fsync, quota, micros, pinned))
+
+    def _ids_used(self, account: Account, folder: str) -> UsedIds:
+        """The unique-ids of a maildrop that messages are restored to. Under its lease."""
+        with self._lock_of_ids:
+            used = self._used_ids.get(folder)
+        if used is None or not used.is_current():
+            listing = self.look(account).listing
+            used = UsedIds(folder, listing.unique_ids)
+        with self._lock_of_ids:
+            self._used_ids[folder] = used
+            self._used_ids.move_to_end(folder)
+            while len(self._used_ids) > RESTORED:
+                self._used_ids.popitem(last=False)
+        return used
+
+    def admit(self, account: Account, octets: int = 0) -> OnThread[None] | None:
+        """Raise OverQuota if the maildrop has no room for so many octets."""
+        quota = quota_for(account, self.quota)
+        if quota is None:
+            return None
+        return OnThread(self._admit, str(self.folder(account)), quota, octets)
+
+    def _admit(self, folder: str, quota: Quota, octets: int) -> None:
+        if os.path.isdir(f"{folder}/tmp"):
+            size_file.check(folder, quota, octets)
+        else:
+            check_room(quota, Usage(0, 0), octets)
+
+    def usage(self, account: Account) -> OnThread[Usage]:
+        """What the account's maildrop holds, in octets as RETR sends them. Raises StoreError.
+
+        A quota counts the octets of files: those that other programs have stored without CR are
+        a little smaller.
+        """
+        return OnThread(self._usage, account)
+
+    def _usage(self, account: Account) -> Usage:
+        listing = self.look(account).listing
+        return Usage(len(listing), listing.total)
+
+    # Messages that were removed
+
+    def removed(self, account: Account) -> OnThread[Sequence[Removed]]:
+        """What `undelete` could put back, in the order in which it was removed."""
+        return OnThread(self._removed, str(self.folder(account)))
+
+    def _removed(self, folder: str) -> Sequence[Removed]:
+        found = []
+        with as_store_error("undelete"), suppress(FileNotFoundError):
+            pins = read_pins(folder)
+            with Folder(f"{folder}/{REMOVED_FOLDER}") as there:
+                for each in resting(there):
+                    with suppress(FileNotFoundError):
+                        octets = there.stat(each.file).st_size
+                        base = base_name(each.name)
+                        unique_id = pins.get(base) or own_unique_id(base)
+                        found.append(Removed(unique_id, octets, each.removed / 1e9))
+        return sorted(found, key=lambda each: each.removed)
+
+    def undelete(self, account: Account, seconds: float) -> OnThread[int]:
+        """Put back what was removed from the maildrop within the last `seconds`.
+
+        Gives the number of messages, which have their unique-ids and flags as before.
+        """
+        return OnThread(self._undelete, account, seconds)
+
+    def _undelete(self, account: Account, seconds: float) -> int:
+        folder = str(self.folder(account))
+        since = time.time_ns() - int(seconds * 1e9)
+        octets = count = 0
+        with as_store_error("undelete"):
+            try:
+                there = Folder(f"{folder}/{REMOVED_FOLDER}")
+            except FileNotFoundError:
+                return 0
+            with there, Subfolders(folder) as subs:
+                for each in list(resting(there)):
+                    if each.removed < since:
+                        continue
+                    with suppress(FileNotFoundError):
+                        if (size := put_back(there, subs.here(each.in_cur), each)) is not None:
+                            octets += size
+                            count += 1
+                if self.fsync and count:
+                    subs.here(0).sync()
+                    subs.here(1).sync()
+                    there.sync()
+        quota = quota_for(account, self.quota)
+        if quota is not None and count:
+            size_file.change(folder, quota, octets, count)
+        return count
+
+    def collect(self) -> OnThread[int]:
+        """Unlink what was removed more than `undelete_days` ago, in all maildrops."""
+        return OnThread(self._collect)
+
+    def _collect(self) -> int:
+        before = time.time_ns() - int(self.undelete_days * DAY * 1e9)
+        count = 0
+        with as_store_error("collecting"):
+            names = self._place.names()
+        for name in names:
+            folder = str(self._place.folder(name))
+            try:
+                count += forget(folder, before)
+            except (OSError, StoreError) as error:
+                log.warning("%s isn't collected: %s", folder, error)
+        return count
+
+    # Leases of others
+
+    def leases(self) -> OnThread[Sequence[LeaseInfo]]:
+        """The leases that are held now, by any process of this machine. Raises StoreError.
+
+        Only Linux says who holds a lock.
+        """
+        return OnThread(self._leases)
+
+    def _leases(self) -> Sequence[LeaseInfo]:
+        holders = lock_holders()
+        found = []
+        with as_store_error("leases"):
+            names = self._place.names() if holders else []
+        for name in names:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                about = os.lstat(self._place.folder(name) / LOCK_FILE)
+                pid = holders.get((about.st_dev, about.st_ino))
+                if pid is not None:
+                    found.append(LeaseInfo(name, f"pid {pid} on {socket.gethostname()}"))
+        return found
+
+    def release(self, maildrop_name: str) -> OnThread[bool]:
+        """Take a maildrop's lease from whoever has it; that session can't commit any more.
+
+        The lock's file is removed, so the lock is one of nothing. Gives whether it was held.
+        """
+        return OnThread(self._release, str(self._place.folder(maildrop_name)))
+
+    def _release(self, folder: str) -> bool:
+        with as_store_error("releasing"):
+            try:
+                FolderLease(folder).release(keep=False)
+            except FileNotFoundError:
+                return False
+            except MaildropInUse:
+                os.unlink(f"{folder}/{LOCK_FILE}")
+                return True
+        return False
 
     def pin(self, account: Account, unique_ids: Mapping[str, str]) -> None:
         """Give messages unique-ids from elsewhere, for ever; durable when it returns.

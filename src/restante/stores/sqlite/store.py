@@ -5,36 +5,35 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
-from tempfile import SpooledTemporaryFile
 from typing import ClassVar, NamedTuple
 
-from restante.accounts.contract import Account
+from restante.accounts.account import Account, Quota
 from restante.accounts.sqlite_file import DatabaseFile, transaction
 from restante.networks import own_host_name
-from restante.protocol.facts import INTERNATIONALIZED, UTF8_HEADER, Facts, Measure
-from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
-from restante.protocol.stuffing import TERMINATOR, WireEncoder
+from restante.protocol.facts import Facts
+from restante.protocol.listing import MessageNumber, UniqueId, valid_unique_id
 from restante.stores.contract import (
     Content,
     Incoming,
     Lease,
+    LeaseInfo,
     LeaseLost,
     Maildrop,
     MaildropInUse,
     MessageGone,
+    Removed,
     Store,
     StoreError,
+    UniqueIdTaken,
+    Usage,
 )
+from restante.stores.drafts import BLOCK, Draft, dots_of, listing_of, packed_dots
+from restante.stores.room import DAY, NO_QUOTA, check_days, check_room, quota_for
 from restante.stores.sqlite.schema import prepare
-
-BLOCK = 256 * 1024
-"""Octets of a body in one row: what is read into memory at a time."""
 
 LEASE_SECONDS = 60.0
 """How long a maildrop stays leased when its session's process has died on another machine."""
@@ -42,11 +41,7 @@ LEASE_SECONDS = 60.0
 ORPHAN_SECONDS = 3600.0
 """How long a body without messages stays: its delivery may not have come to its end."""
 
-DAY = 86_400.0
-
 _LISTED = "SELECT messages.id, unique_id, octets, ascii_octets, utf8 FROM messages"
-
-_LINE_ENDS_ONLY = Facts(octets=0, header_end=0, crlf=False, needs_stuffing=False, ascii_octets=0)
 
 
 class SqliteStore(Store):
@@ -56,6 +51,8 @@ class SqliteStore(Store):
     one machine may use it; it must lie on a local disk, as SQLite's locks need one. Bodies that
     are equal are stored once.
 
+    quota: what a maildrop may hold whose account says nothing. It is held against the maildrop in
+        the transaction that puts a message into it, so deliveries at once can't exceed it.
     undelete_days: how long a removed message can still be had back by `undelete`. `collect`
         frees the room of those that were removed before that.
 
@@ -64,11 +61,16 @@ class SqliteStore(Store):
 
     blocking: ClassVar[bool] = True
 
-    def __init__(self, path: str | os.PathLike[str], *, undelete_days: float = 7.0) -> None:
-        if not undelete_days >= 0:
-            raise ValueError(f"undelete_days={undelete_days!r}: allowed is days, 0 or more")
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        quota: Quota = NO_QUOTA,
+        undelete_days: float = 7.0,
+    ) -> None:
         self.path = Path(path)
-        self.undelete_days = undelete_days
+        self.quota = quota
+        self.undelete_days = check_days("undelete_days", undelete_days)
         # Reading goes on while another process writes, or keeps writers waiting.
         self._reader = DatabaseFile(self.path, prepare, StoreError, watched=True)
         self._writer = DatabaseFile(self.path, prepare, StoreError, watched=True)
@@ -89,7 +91,7 @@ class SqliteStore(Store):
                 (held.number, held.holder, held.expires, maildrop),
             )
             rows = database.execute(
-                f"{_LISTED} WHERE maildrop = ? AND removed IS NULL ORDER BY id",
+                f"{_LISTED} WHERE maildrop = ? AND removed IS NULL ORDER BY arrived, id",
                 (maildrop,),
             ).fetchall()
         return SqliteMaildrop(self, held, rows)
@@ -99,7 +101,7 @@ class SqliteStore(Store):
         with self._reader.use() as database:
             rows = database.execute(
                 f"{_LISTED} JOIN maildrops ON maildrops.id = maildrop"
-                " WHERE name = ? AND removed IS NULL ORDER BY messages.id",
+                " WHERE name = ? AND removed IS NULL ORDER BY arrived, messages.id",
                 (account.maildrop_name,),
             ).fetchall()
         lease = SqliteLease(self, 0, 0, 0.0)
@@ -126,7 +128,30 @@ class SqliteStore(Store):
 
     def receive(self, account: Account) -> SqliteIncoming:
         """Begin a message for the account's maildrop."""
-        return SqliteIncoming(self, account.maildrop_name)
+        return SqliteIncoming(self, account)
+
+    def restore(
+        self, account: Account, unique_id: str, *, arrived: float | None = None
+    ) -> SqliteIncoming:
+        """Begin a message that has a unique-id already.
+
+        Its `commit` raises UniqueIdTaken when the maildrop has, or had and hasn't forgotten, that
+        unique-id: what was removed more than `undelete_days` ago is forgotten by `collect`.
+        """
+        if not valid_unique_id(unique_id):
+            raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
+        return SqliteIncoming(self, account, UniqueId(unique_id), arrived)
+
+    def admit(self, account: Account, octets: int = 0) -> None:
+        """Raise OverQuota if the maildrop has no room for so many octets."""
+        quota = quota_for(account, self.quota)
+        if quota is not None:
+            check_room(quota, self.usage(account), octets)
+
+    def usage(self, account: Account) -> Usage:
+        """What the account's maildrop holds. Raises StoreError."""
+        with self._reader.use() as database:
+            return _usage(database, account.maildrop_name)
 
     def remove(self, account: Account, unique_id: str) -> None:
         """Remove a message, even while a session reads it. One that is gone is no error."""
@@ -137,6 +162,16 @@ class SqliteStore(Store):
                 (time.time(), unique_id, account.maildrop_name),
             )
 
+    def removed(self, account: Account) -> Sequence[Removed]:
+        """What `undelete` could put back, in the order in which it was removed."""
+        with self._reader.use() as database:
+            rows = database.execute(
+                "SELECT unique_id, octets, removed FROM messages WHERE removed >= ?"
+                " AND maildrop = (SELECT id FROM maildrops WHERE name = ?) ORDER BY removed, id",
+                (time.time() - self.undelete_days * DAY, account.maildrop_name),
+            ).fetchall()
+        return [Removed(*row) for row in rows]
+
     def undelete(self, account: Account, seconds: float) -> int:
         """Put back what was removed from the maildrop within the last `seconds`.
 
@@ -146,7 +181,10 @@ class SqliteStore(Store):
             return database.execute(
                 "UPDATE messages SET removed = NULL WHERE removed >= ? AND"
                 " maildrop = (SELECT id FROM maildrops WHERE name = ?)",
-                (time.time() - seconds, account.maildrop_name),
+                (
+                    time.time() - min(seconds, self.undelete_days * DAY),
+                    account.maildrop_name,
+                ),
             ).rowcount
 
     def collect(self) -> int:
@@ -165,6 +203,29 @@ class SqliteStore(Store):
                 (now - ORPHAN_SECONDS,),
             )
         return forgotten
+
+    def leases(self) -> Sequence[LeaseInfo]:
+        """The leases that are held now. Raises StoreError."""
+        with self._reader.use() as database:
+            rows = database.execute(
+                "SELECT name, holder, expires FROM maildrops"
+                " WHERE holder IS NOT NULL AND expires > ? ORDER BY name",
+                (time.time(),),
+            ).fetchall()
+        return [LeaseInfo(*row) for row in rows if not _has_died(row[1])]
+
+    def release(self, maildrop_name: str) -> bool:
+        """Take a maildrop's lease from whoever has it; that session can't commit any more.
+
+        Gives whether it was held. Raises StoreError.
+        """
+        with self._writing() as database:
+            held = database.execute(
+                "UPDATE maildrops SET lease = lease + 1, holder = NULL"
+                " WHERE name = ? AND holder IS NOT NULL",
+                (maildrop_name,),
+            ).rowcount
+        return held > 0
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
@@ -232,10 +293,7 @@ class SqliteStore(Store):
         if not rows:
             raise MessageGone("the message was removed")
         [(body, stored, octets, header_end, stuffing, ascii_octets, dots, utf8)] = rows
-        places = None
-        if dots is not None:
-            places = array("I")
-            places.frombytes(dots)
+        places = dots_of(dots)
         facts = Facts(octets, header_end, True, bool(stuffing), ascii_octets, places, utf8)
         if stored <= BLOCK:
             return Content(self._block(body, 0), facts)
@@ -264,7 +322,7 @@ class SqliteStore(Store):
         [(octets,)] = rows
         return bytes(octets)
 
-    def _keep_body(self, database: sqlite3.Connection, draft: _Draft) -> int:
+    def _keep_body(self, database: sqlite3.Connection, draft: Draft) -> int:
         """Have a body in the file, and give its number."""
         now = time.time()
         rows = database.execute(
@@ -283,27 +341,43 @@ class SqliteStore(Store):
             number += 1
         return int(body)
 
-    def _deliver(self, name: str, unique_id: UniqueId, draft: _Draft) -> None:
+    def _deliver(self, account: Account, wanted: _Wanted, draft: Draft) -> UniqueId:
+        """Raises OverQuota, UniqueIdTaken, StoreError."""
         facts = draft.facts
+        unique_id = wanted.unique_id or UniqueId(token_hex(16))
+        quota = quota_for(account, self.quota)
         with self._writing() as database:
+            if quota is not None:
+                check_room(quota, _usage(database, account.maildrop_name), facts.octets)
             body = self._keep_body(database, draft)
+            maildrop = _maildrop_id(database, account.maildrop_name)
+            arrived = time.time() if wanted.arrived is None else wanted.arrived
+            if wanted.unique_id is not None:
+                known = database.execute(
+                    "SELECT 1 FROM messages WHERE maildrop = ? AND unique_id = ?",
+                    (maildrop, unique_id),
+                ).fetchall()
+                if known:
+                    name = account.maildrop_name
+                    raise UniqueIdTaken(f"maildrop {name!r} has, or had, unique-id {unique_id!r}")
             database.execute(
                 "INSERT INTO messages (maildrop, unique_id, body, octets, header_end,"
                 " needs_stuffing, ascii_octets, dots, utf8, arrived)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    _maildrop_id(database, name),
+                    maildrop,
                     unique_id,
                     body,
                     facts.octets,
                     facts.header_end,
                     facts.needs_stuffing,
                     facts.ascii_octets,
-                    facts.dots.tobytes() if facts.dots is not None else None,
+                    packed_dots(facts),
                     facts.utf8,
-                    time.time(),
+                    arrived,
                 ),
             )
+        return unique_id
 
 
 class SqliteLease(Lease):
@@ -348,11 +422,10 @@ class SqliteMaildrop(Maildrop):
         self._store = store
         self._hold = self.lease = lease
         self._messages = [row[0] for row in rows]
-        self.listing = Listing(
+        self.listing = listing_of(
             [UniqueId(row[1]) for row in rows],
             [row[2] for row in rows],
-            {number: row[3] for number, row in enumerate(rows, 1) if row[4] >= UTF8_HEADER},
-            [number for number, row in enumerate(rows, 1) if row[4] == INTERNATIONALIZED],
+            ((number, row[3], row[4]) for number, row in enumerate(rows, 1)),
         )
 
     def fetch(self, number: MessageNumber, lines: int | None = None) -> Content:
@@ -376,79 +449,66 @@ class SqliteMaildrop(Maildrop):
             self._store._release(self._hold)
 
 
-class _Draft(NamedTuple):
-    """A message that is complete. digest: SHA-256 of its octets."""
+class _Wanted(NamedTuple):
+    """What a message brings with it: its unique-id and its time of arrival, in seconds."""
 
-    octets: SpooledTemporaryFile[bytes]
-    digest: bytes
-    facts: Facts
+    unique_id: UniqueId | None = None
+    arrived: float | None = None
 
 
 class SqliteIncoming(Incoming):
-    """A message on its way into a maildrop of an SQLite file.
+    """A message on its way into a maildrop of an SQLite file."""
 
-    It is stored in wire form (CRLF line ends, the last included), so that RETR sends it as it
-    lies. Until it is complete it is kept in memory, or in a temporary file if it is large.
-    """
-
-    def __init__(self, store: SqliteStore, maildrop_name: str) -> None:
+    def __init__(
+        self,
+        store: SqliteStore,
+        account: Account,
+        unique_id: UniqueId | None = None,
+        arrived: float | None = None,
+    ) -> None:
         self._store = store
-        self._name = maildrop_name
-        self._octets = SpooledTemporaryFile[bytes](BLOCK)
-        self._encoder = WireEncoder(_LINE_ENDS_ONLY)
-        self._meter = Measure()
-        self._hash = sha256()
-        self._empty = True
-        self._draft: _Draft | None = None
-        self._done = False
+        self._account = account
+        self._wanted = _Wanted(unique_id, arrived)
+        self._draft = Draft()
 
     def write(self, block: bytes) -> None:
         """Take the message's next octets, with line ends of any kind. Raises StoreError."""
-        if self._done or self._draft is not None:
-            raise StoreError("the message is finished")
-        if block:
-            self._empty = False
-            self._take(self._encoder.feed(block))
-
-    def _take(self, wire: bytes) -> None:
-        self._meter.feed(wire)
-        self._hash.update(wire)
-        try:
-            self._octets.write(wire)
-        except OSError as error:
-            self.abort()
-            raise StoreError(f"delivery: {error}") from error
+        self._draft.write(block)
 
     def prepare(self) -> None:
-        """Have the body in the file, durably. Raises StoreError."""
-        draft = self._finished()
-        with self._store._writing() as database:
-            self._store._keep_body(database, draft)
-
-    def _finished(self) -> _Draft:
-        if self._done:
-            raise StoreError("the message is finished")
-        if self._draft is None:
-            self._take(self._encoder.finish(self._empty)[: -len(TERMINATOR)])
-            self._draft = _Draft(self._octets, self._hash.digest(), self._meter.finish())
-        return self._draft
+        """Have the body in the file, durably. Raises OverQuota, StoreError."""
+        self._draft.finish()
+        try:
+            self._store.admit(self._account, self._draft.facts.octets)
+            with self._store._writing() as database:
+                self._store._keep_body(database, self._draft)
+        except BaseException:
+            self.abort()
+            raise
 
     def commit(self) -> UniqueId:
-        """Put the message into the maildrop, durably. Raises StoreError."""
-        draft = self._finished()
-        unique_id = UniqueId(token_hex(16))
-        assert valid_unique_id(unique_id)
+        """Put the message into the maildrop, durably.
+
+        Raises OverQuota, UniqueIdTaken, StoreError.
+        """
+        self._draft.finish()
         try:
-            self._store._deliver(self._name, unique_id, draft)
+            return self._store._deliver(self._account, self._wanted, self._draft)
         finally:
             self.abort()
-        return unique_id
 
     def abort(self) -> None:
         """Forget the message. Its body, if it is in the file already, is collected later."""
-        if not self._done:
-            self._done = True
-            self._octets.close()
+        self._draft.close()
+
+
+def _usage(database: sqlite3.Connection, name: str) -> Usage:
+    [row] = database.execute(
+        "SELECT count(*), coalesce(sum(octets), 0) FROM messages"
+        " WHERE maildrop = (SELECT id FROM maildrops WHERE name = ?) AND removed IS NULL",
+        (name,),
+    ).fetchall()
+    return Usage(*row)
 
 
 def _maildrop_id(database: sqlite3.Connection, name: str) -> int:

@@ -1,4 +1,6 @@
-"""Suites that hold stores to the contract: ours pass them, and yours can. They need pytest.
+"""Suites that hold stores and mechanisms to their contract: ours pass them, and yours can.
+
+They need pytest.
 
     from restante.testing import StoreContract
 
@@ -20,11 +22,13 @@ except ImportError as error:
 pytest.register_assert_rewrite(
     "restante.testing.contracts.accounts",
     "restante.testing.contracts.blobs",
+    "restante.testing.contracts.mechanisms",
     "restante.testing.contracts.stores",
 )
 
 from restante.testing.contracts.accounts import AccountStoreContract  # noqa: E402
 from restante.testing.contracts.blobs import BlobsContract  # noqa: E402
+from restante.testing.contracts.mechanisms import MechanismContract  # noqa: E402
 from restante.testing.contracts.stores import (  # noqa: E402
     MaildropStoreContract,
     StoreContract,
@@ -35,6 +39,7 @@ __all__ = [
     "AccountStoreContract",
     "BlobsContract",
     "MaildropStoreContract",
+    "MechanismContract",
     "StoreContract",
     "StoreUnderTest",
 ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from restante.accounts.account import Account
+from restante.accounts.account import Account, Quota
 from restante.protocol.facts import measure
 from restante.protocol.listing import valid_unique_id
 from restante.protocol.stuffing import wire_blocks
@@ -20,10 +20,12 @@ from restante.stores.contract import (
     MaildropInUse,
     MaildropStore,
     MessageGone,
+    OverQuota,
     Store,
     StoreError,
+    UniqueIdTaken,
 )
-from restante.testing.contracts.under_test import ANNA, BEN, Reading, StoreUnderTest
+from restante.testing.contracts.under_test import ANNA, BEN, Reading, Receiving, StoreUnderTest
 from restante.testing.corpus import NASTY, wire_form
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -62,11 +64,21 @@ class StoreContract:
     keeps_mail: False for a store that forgets its mail with its process. Otherwise
         `make_store` is called again with the same folder, and the mail must still be there.
 
+    restores_mail: True for a store whose `restore` takes messages with their unique-ids.
+    heeds_quotas: True for a store that has `usage` and `admit`, and heeds `Account.quota`.
+    undeletes: True for a store that `undelete`s what was removed within the last minute, as
+        `make_store` makes it.
+    tells_leases: True for a store that has `leases` and `release`.
+
     Write `remove` too, and some more tests run: of messages that vanish behind a session's back.
     """
 
     takes_mail: ClassVar[bool] = True
     keeps_mail: ClassVar[bool] = True
+    restores_mail: ClassVar[bool] = False
+    heeds_quotas: ClassVar[bool] = False
+    undeletes: ClassVar[bool] = False
+    tells_leases: ClassVar[bool] = False
 
     # What an author writes
 
@@ -94,6 +106,10 @@ class StoreContract:
         can = {
             "takes_mail": cls.takes_mail,
             "keeps_mail": cls.keeps_mail,
+            "restores_mail": cls.restores_mail,
+            "heeds_quotas": cls.heeds_quotas,
+            "undeletes": cls.undeletes,
+            "tells_leases": cls.tells_leases,
             "remove": cls.remove is not StoreContract.remove,
         }
         for name in dir(cls):
@@ -628,6 +644,250 @@ class StoreContract:
         store.run(store.deliver(b"for the office\r\n", account=anna))
         assert store.unique_ids(ANNA) == []
         assert len(store.unique_ids(anna)) == len(store.unique_ids(Account("office"))) == 1
+
+    # Mail from another server
+
+    @_needs("restores_mail")
+    def test_a_restored_message_has_its_unique_id(self, store: StoreUnderTest) -> None:
+        """Whatever RFC 1939 §7 allows: 1 to 70 characters from 0x21 to 0x7E."""
+        ids = [
+            *("1", "0000a1b54e2c9f01", "x" * 70, "~" * 70, "..", "../../etc/passwd", "%2F", "-rf"),
+            *("1700000000.M1P1.host,S=12:2,S", "a,S=1", "A", "a", "!2,S", "\\", "'\"`$()"),
+            "".join(map(chr, range(0x21, 0x5B))),
+            "".join(map(chr, range(0x5B, 0x7F))),
+        ]
+        for number, unique_id in enumerate(ids):
+            assert store.restore(b"message %d\r\n" % number, unique_id) == unique_id
+        assert store.unique_ids() == ids
+        store.put(b"new mail\r\n")
+        maildrop = store.open()
+        assert list(maildrop.listing.unique_ids)[:-1] == ids
+        for number in range(len(ids)):
+            assert store.read(maildrop, number + 1) == b"message %d\r\n" % number
+        store.commit(maildrop, 2)
+        store.close(maildrop)
+        assert store.unique_ids()[:-1] == [ids[0], *ids[2:]]
+
+    @_needs("restores_mail")
+    @pytest.mark.parametrize("unique_id", ["", "x" * 71, "a b", "ä", "a\n", "\x7f"])
+    def test_what_cannot_be_a_unique_id_is_refused(
+        self, store: StoreUnderTest, unique_id: str
+    ) -> None:
+        with pytest.raises(StoreError):
+            store.restore(b"x\r\n", unique_id)
+        assert store.unique_ids() == []
+
+    @_needs("restores_mail")
+    def test_a_unique_id_stands_for_one_message(self, store: StoreUnderTest) -> None:
+        store.restore(b"one\r\n", "first")
+        store.put(b"two\r\n")
+        taken = store.unique_ids()
+        for unique_id in taken:
+            with pytest.raises(UniqueIdTaken):
+                store.restore(b"three\r\n", unique_id)
+        assert store.unique_ids() == taken
+        store.restore(b"one\r\n", "first", account=BEN)  # in another maildrop it is free
+        assert store.unique_ids(BEN) == ["first"]
+
+    @_needs("restores_mail")
+    def test_what_was_removed_is_not_restored_by_accident(self, store: StoreUnderTest) -> None:
+        store.restore(b"one\r\n", "first")
+        maildrop = store.open()
+        store.commit(maildrop, 1)
+        store.close(maildrop)
+        with pytest.raises(UniqueIdTaken):
+            store.restore(b"one\r\n", "first")
+        assert store.unique_ids() == []
+
+    @_needs("restores_mail")
+    def test_a_delivery_that_was_given_up_leaves_the_unique_id_free(
+        self, store: StoreUnderTest
+    ) -> None:
+        incoming = Receiving(store, store.ask(store.store.restore, ANNA, "first"))
+        incoming.write(b"half a mess")
+        incoming.prepare()
+        incoming.abort()
+        assert store.restore(b"one\r\n", "first") == "first"
+
+    @_needs("restores_mail")
+    def test_restored_messages_have_their_times_and_their_order(
+        self, store: StoreUnderTest
+    ) -> None:
+        store.restore(b"three\r\n", "c", arrived=1_700_000_000.25)
+        store.restore(b"one\r\n", "a", arrived=1_500_000_000)
+        store.restore(b"two\r\n", "b", arrived=1_500_000_000)  # some servers know seconds only
+        store.put(b"new\r\n")
+        maildrop = store.open()
+        assert list(maildrop.listing.unique_ids)[:3] == ["a", "b", "c"]
+        times = [store.call(maildrop, maildrop.arrived, number) for number in range(1, 5)]
+        expected = [1_500_000_000, 1_500_000_000, 1_700_000_000.25]
+        assert times[:3] == pytest.approx(expected, abs=0.001)
+        assert abs(time.time() - times[3]) < 600
+        store.close(maildrop)
+
+    # Quotas
+
+    @_needs("heeds_quotas")
+    def test_usage_is_what_retr_would_send(self, store: StoreUnderTest) -> None:
+        assert store.ask(store.store.usage, ANNA) == (0, 0)
+        for message in NASTY.values():
+            store.put(message)
+        store.put(b"for ben\r\n", BEN)
+        octets = sum(len(wire_form(message)) for message in NASTY.values())
+        assert store.ask(store.store.usage, ANNA) == (len(NASTY), octets)
+        maildrop = store.open()
+        store.commit(maildrop, *range(2, len(NASTY) + 1))
+        store.close(maildrop)
+        rest = len(wire_form(next(iter(NASTY.values()))))
+        assert store.ask(store.store.usage, ANNA) == (1, rest)
+
+    @_needs("heeds_quotas")
+    def test_a_full_maildrop_takes_nothing_until_there_is_room(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(octets=30))
+        for _ in range(3):
+            store.run(store.deliver(b"12345678\r\n", account=anna))
+        with pytest.raises(OverQuota) as refused:
+            store.run(store.deliver(b"1\r\n", account=anna))
+        assert (refused.value.never, refused.value.temporary) == (False, True)
+        with pytest.raises(OverQuota):
+            store.ask(store.store.admit, anna)
+        assert len(store.unique_ids(anna)) == 3
+        maildrop = store.open(anna)
+        store.commit(maildrop, 1)
+        store.close(maildrop)
+        store.ask(store.store.admit, anna)
+        store.ask(store.store.admit, anna, 10)
+        with pytest.raises(OverQuota):
+            store.ask(store.store.admit, anna, 11)
+        store.run(store.deliver(b"12345678\r\n", account=anna))
+        assert len(store.unique_ids(anna)) == 3
+        store.run(store.deliver(b"1\r\n", account=BEN))  # another maildrop's quota is its own
+
+    @_needs("heeds_quotas")
+    def test_a_message_larger_than_the_quota_never_fits(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(octets=30))
+        with pytest.raises(OverQuota) as refused:
+            store.run(store.deliver(b"x" * 40, account=anna))
+        assert (refused.value.never, refused.value.temporary) == (True, False)
+        with pytest.raises(OverQuota) as refused:
+            store.ask(store.store.admit, anna, 40)
+        assert refused.value.never
+        assert store.unique_ids(anna) == []
+
+    @_needs("heeds_quotas")
+    def test_a_quota_of_messages(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(messages=2))
+        for _ in range(2):
+            store.run(store.deliver(b"x\r\n", account=anna))
+        with pytest.raises(OverQuota) as refused:
+            store.run(store.deliver(b"x\r\n", account=anna))
+        assert not refused.value.never
+        assert len(store.unique_ids(anna)) == 2
+
+    @_needs("heeds_quotas")
+    def test_no_quota_is_no_limit(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(octets=0, messages=0))
+        store.ask(store.store.admit, anna, 2**40)
+        store.run(store.deliver(b"x" * 1000, account=anna))
+
+    @_needs("heeds_quotas")
+    def test_what_was_given_up_takes_no_room(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(octets=20, messages=1))
+        incoming = store.receive(anna)
+        incoming.write(b"12345678\r\n")
+        incoming.prepare()
+        incoming.abort()
+        store.run(store.deliver(b"12345678\r\n", account=anna))
+
+    @_needs("heeds_quotas")
+    def test_deliveries_at_once_do_not_exceed_a_quota(self, store: StoreUnderTest) -> None:
+        anna = Account("anna", quota=Quota(messages=5))
+        told = store.at_once([store.deliver(b"%d\r\n" % n, account=anna) for n in range(20)])
+        refused = [each for each in told if isinstance(each, BaseException)]
+        assert {type(each) for each in refused} == {OverQuota}, refused
+        assert len(store.unique_ids(anna)) == 20 - len(refused) <= 5
+
+    # Messages that were removed
+
+    @_needs("undeletes")
+    def test_removed_messages_come_back_as_they_were(self, store: StoreUnderTest) -> None:
+        for number in range(4):
+            store.put(b"message %d\r\n" % number)
+        before = store.unique_ids()
+        assert store.ask(store.store.undelete, ANNA, 60) == 0
+        maildrop = store.open()
+        store.commit(maildrop, 1, 3)
+        store.close(maildrop)
+        assert store.ask(store.store.collect) == 0
+        assert store.unique_ids() == [before[1], before[3]]
+        resting = store.ask(store.store.removed, ANNA)
+        assert {each.unique_id for each in resting} == {before[0], before[2]}
+        assert all(abs(time.time() - each.removed) < 600 for each in resting)
+        assert store.ask(store.store.removed, BEN) == []
+        assert store.ask(store.store.undelete, BEN, 60) == 0
+        assert store.ask(store.store.undelete, ANNA, 60) == 2
+        assert store.ask(store.store.undelete, ANNA, 60) == 0
+        assert list(store.ask(store.store.removed, ANNA)) == []
+        maildrop = store.open()
+        assert list(maildrop.listing.unique_ids) == before
+        for number in range(4):
+            assert store.read(maildrop, number + 1) == b"message %d\r\n" % number
+        store.close(maildrop)
+
+    @_needs("undeletes")
+    def test_what_was_removed_earlier_stays_removed(self, store: StoreUnderTest) -> None:
+        store.put(b"one\r\n")
+        maildrop = store.open()
+        store.commit(maildrop, 1)
+        store.close(maildrop)
+        assert store.ask(store.store.undelete, ANNA, -60) == 0
+        assert store.unique_ids() == []
+
+    @_needs("undeletes")
+    def test_messages_come_back_while_a_session_reads(self, store: StoreUnderTest) -> None:
+        for text in (b"one\r\n", b"two\r\n"):
+            store.put(text)
+        before = store.unique_ids()
+        maildrop = store.open()
+        store.commit(maildrop, 1)
+        store.close(maildrop)
+        maildrop = store.open()
+        assert store.ask(store.store.undelete, ANNA, 60) == 1
+        assert list(maildrop.listing.unique_ids) == before[1:]
+        assert store.read(maildrop, 1) == b"two\r\n"
+        store.close(maildrop)
+        assert store.unique_ids() == before
+
+    # Leases of others
+
+    @_needs("tells_leases")
+    def test_leases_that_are_held_are_told(self, store: StoreUnderTest) -> None:
+        assert list(store.ask(store.store.leases)) == []
+        store.close(store.open(BEN))
+        maildrop = store.open()
+        (held,) = store.ask(store.store.leases)
+        assert (held.maildrop_name, held.holder) == ("anna", maildrop.lease.holder)
+        store.close(maildrop)
+        assert list(store.ask(store.store.leases)) == []
+
+    @_needs("tells_leases")
+    def test_a_lease_that_was_taken_away_removes_nothing(self, store: StoreUnderTest) -> None:
+        store.put(b"one\r\n")
+        assert store.ask(store.store.release, "anna") is False
+        assert store.ask(store.store.release, "nobody") is False
+        maildrop = store.open()
+        assert store.ask(store.store.release, "anna") is True
+        assert list(store.ask(store.store.leases)) == []
+        another = store.open()
+        with pytest.raises(LeaseLost):
+            store.commit(maildrop, 1)
+        store.close(maildrop)
+        with pytest.raises(MaildropInUse):  # closing the one must not end the other's lease
+            store.open()
+        assert not another.lease.lost
+        store.commit(another, 1)
+        store.close(another)
+        assert store.unique_ids() == []
 
     # A second start
 

@@ -137,13 +137,39 @@ class StoreUnderTest:
         assert isinstance(incoming, Incoming), f"receive gave {incoming!r}, which is no Incoming"
         return Receiving(self, incoming)
 
+    def ask(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        """What a method of the store gives, called on a thread if it may wait."""
+        return self.run(self._callers[self.store.blocking](lambda: method(*args, **named)))
+
+    def restore(
+        self,
+        message: bytes,
+        unique_id: str,
+        *,
+        arrived: float | None = None,
+        account: Account = ANNA,
+    ) -> str:
+        """Take in a message that has a unique-id already; gives the one it has got."""
+        incoming = self.ask(self.store.restore, account, unique_id, arrived=arrived)
+        receiving = Receiving(self, incoming)
+        try:
+            receiving.write(message)
+            receiving.prepare()
+            return receiving.commit()
+        finally:
+            receiving.abort()
+
     async def deliver(self, *blocks: bytes, account: Account = ANNA) -> str:
         """Take in a message; its unique-id."""
         receiving = await self.receiving(account)
-        for block in blocks:
-            await receiving.calls(receiving.incoming.write, block)
-        await receiving.calls(receiving.incoming.prepare)
-        return str(await receiving.calls(receiving.incoming.commit))
+        try:
+            for block in blocks:
+                await receiving.calls(receiving.incoming.write, block)
+            await receiving.calls(receiving.incoming.prepare)
+            return str(await receiving.calls(receiving.incoming.commit))
+        except BaseException:
+            await receiving.calls(receiving.incoming.abort)
+            raise
 
 
 class Receiving:

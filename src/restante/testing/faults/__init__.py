@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from restante.testing.faults.connections import (
         Close,
         Coalesce,
-        ConnectionRefused,
+        ConnectionReset,
         CutHandshake,
         Delay,
         Drip,
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "capabilities": "BrokenPipelining Without",
-    "connections": "Close Coalesce ConnectionRefused CutHandshake Delay Drip HalfClose Hang"
+    "connections": "Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose Hang"
     " NoCloseNotify OldTls Reset Split",
     "fault": "CommandFault Fault FaultError",
     "faults": "Faults Fired Missed",
@@ -115,7 +115,7 @@ __all__ = [
     "Close",
     "Coalesce",
     "CommandFault",
-    "ConnectionRefused",
+    "ConnectionReset",
     "CutHandshake",
     "Delay",
     "DeletionForgotten",

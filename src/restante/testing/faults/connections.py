@@ -27,8 +27,12 @@ def _after() -> Any:
 
 
 @dataclass(frozen=True)
-class ConnectionRefused(Fault):
-    """A connection is reset as soon as it is accepted, before the greeting and before TLS."""
+class ConnectionReset(Fault):
+    """A connection is reset as soon as it is accepted, before the greeting and before TLS.
+
+    The system has accepted it by then. Where nobody listens, as after `MailServer.stop`, a
+    connection is refused.
+    """
 
     decides: ClassVar[str] = "connection"
 
@@ -82,7 +86,10 @@ class Close(_End):
 
 @dataclass(frozen=True)
 class HalfClose(_End):
-    """The server ends its side of the connection, and goes on reading. after: as of `Reset`."""
+    """The server ends its side of the connection, and goes on reading. after: as of `Reset`.
+
+    Within TLS it says close_notify first, and goes on reading within TLS (RFC 8446 §6.1).
+    """
 
     def _act(self) -> wire.Act:
         return wire.HalfClose()

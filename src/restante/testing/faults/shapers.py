@@ -96,6 +96,8 @@ class Delayed(Shaper):
 class Instead(Shaper):
     """Other octets, or none, are sent in a reply's place. acts: what is sent."""
 
+    replaces = True
+
     def __init__(self, firing: Firing, *acts: Act) -> None:
         self._acts = acts
         self._firing = firing

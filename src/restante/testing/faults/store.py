@@ -65,7 +65,7 @@ class FaultyStore(Store):
             raise TypeError(f"store={inner!r}: give a restante.Store")
         self.inner = inner
         self._watcher = watcher
-        self.removed: set[tuple[str, str]] = set()
+        self.gone: set[tuple[str, str]] = set()
         """Generated messages that were removed, by maildrop and unique-id."""
 
     async def open(self, account: Account) -> Maildrop:
@@ -134,7 +134,7 @@ class FaultyMaildrop(Maildrop):
         return entries is not None and number <= len(entries) and entries[number - 1] is None
 
     def append(self, unique_id: str, octets: int) -> None:
-        if (self.name, unique_id) not in self._store.removed:
+        if (self.name, unique_id) not in self._store.gone:
             self._changed().append(_Made(unique_id, octets))
 
     async def lose(self, number: int) -> None:
@@ -204,7 +204,7 @@ class FaultyMaildrop(Maildrop):
     async def _remove(self, numbers: Sequence[int]) -> None:
         entries = [self._entry(number) for number in numbers]
         made = [each for each in entries if isinstance(each, _Made)]
-        self._store.removed |= {(self.name, each.unique_id) for each in made}
+        self._store.gone |= {(self.name, each.unique_id) for each in made}
         if real := [each for each in entries if isinstance(each, int)]:
             await called(self._inner.commit, real, blocking=self._inner.blocking)
 

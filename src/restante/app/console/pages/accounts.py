@@ -15,18 +15,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.accounts.contract import Account, AccountError
+from restante.accounts.account import Account, AccountError, Quota
+from restante.accounts.kept import ManagedAccounts
 from restante.accounts.names import NoSuchAccount
+from restante.accounts.quotas import shown_octets
 from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
-from restante.accounts.sqlite import SqliteAccounts
-from restante.app.accounts import make_sqlite_accounts, make_static_accounts
+from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
 from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
 from restante.app.history import read_history
+from restante.app.maildrops import usages
 from restante.app.passwords import new_password
 from restante.observing.history_file import HistoryError
+from restante.stores.room import quota_for
 
 PAGE = 100
 MAX_PASSWORD = 1024
@@ -39,12 +42,12 @@ def known_accounts(console: Console, find: str) -> tuple[list[Account], str]:
     try:
         if "static" in settings.accounts.kinds:
             found += make_static_accounts(settings).list()
-        if "sqlite" in settings.accounts.kinds:
-            with make_sqlite_accounts(settings) as accounts:
+        if (managed := managed_kind(settings)) is not None:
+            with managed_accounts(settings) as accounts:
                 found += accounts.list()
     except (AccountError, ValueError, OSError) as error:
         return [], f"The accounts can't be read: {error}"
-    others = [kind for kind in settings.accounts.kinds if kind not in ("static", "sqlite")]
+    others = [kind for kind in settings.accounts.kinds if kind not in ("static", managed)]
     problem = f"Accounts of kind {', '.join(others)} can't be listed from here." if others else ""
     wanted = find.casefold()
     kept = [
@@ -56,11 +59,9 @@ def known_accounts(console: Console, find: str) -> tuple[list[Account], str]:
 
 
 @contextmanager
-def _changing(console: Console) -> Iterator[SqliteAccounts]:
+def _changing(console: Console) -> Iterator[ManagedAccounts]:
     """The accounts that can be changed here. Raises AccountError."""
-    if "sqlite" not in console.settings.accounts.kinds:
-        raise AccountError('only accounts of kind "sqlite" are changed here')
-    with make_sqlite_accounts(console.settings) as accounts:
+    with managed_accounts(console.settings) as accounts:
         yield accounts
 
 
@@ -72,7 +73,7 @@ def show(request: Request) -> Response:
     page = Page.of(found, page_number(request), PAGE)
     return console.page(
         request, "accounts.html", "accounts",
-        page=page, find=find, problem=problem, can_add="sqlite" in console.settings.accounts.kinds,
+        page=page, find=find, problem=problem, can_add=managed_kind(console.settings) is not None,
     )  # fmt: skip
 
 
@@ -110,8 +111,25 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
         schemes=[split_credential(each)[0] for each in account.credentials],
         expires="" if expires is None else f"{datetime.fromtimestamp(expires):%Y-%m-%d}",
         expired=expires is not None and expires < time.time(),
+        holds=_holds(console, account),
         protocols=PROTOCOLS, password=password, what=what, problem=problem,
     )  # fmt: skip
+
+
+def _holds(console: Console, account: Account) -> str:
+    """What the maildrop holds and may hold, for people."""
+    settings = console.settings
+    (usage,) = usages(settings, [account])
+    if usage is None:
+        return "can't be told now"
+    default = Quota(settings.store.quota_octets, settings.store.quota_messages)
+    quota = quota_for(account, default) or default
+    messages, octets = f"{usage.messages:,}", shown_octets(usage.octets)
+    if quota.messages:
+        messages += f" of {quota.messages:,}"
+    if quota.octets:
+        octets += f" of {shown_octets(quota.octets)}"
+    return f"{messages} messages, {octets}"
 
 
 def _path(name: str) -> str:

@@ -156,8 +156,11 @@ def _certificate(days: int | None) -> list[Attention]:
 
 
 def _disk(console: Console) -> list[Attention]:
+    folder = folder_of_mail(console.settings)
+    if folder is None:
+        return []
     try:
-        usage = shutil.disk_usage(folder_of_mail(console.settings))
+        usage = shutil.disk_usage(folder)
     except OSError as error:
         return [
             Attention(f"The folder with the mail can't be read: {error}", "See Settings.", True)

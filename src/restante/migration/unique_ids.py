@@ -1,0 +1,53 @@
+"""Unique-ids as other servers make them of IMAP's numbers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+DOVECOT = "%08Xu%08Xv"
+"""Dovecot's default: UID and UIDVALIDITY in hexadecimal."""
+
+COURIER = "UID%u-%v"
+CYRUS = "%v.%u"
+
+_FIELD = re.compile(r"%(?:(0?)(\d{1,2}))?(X?)([uvg])")
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueIdFormat:
+    """How a server's POP3 part writes a message's unique-id, in the words of Dovecot's setting
+    `pop3_uidl_format`.
+
+    `%u` is the UID and `%v` the UIDVALIDITY; `%Xu` is hexadecimal, `%08u` has eight digits at
+    least. `%g` is the GUID, which only Dovecot's own files have. Raises ValueError for a text
+    without one of `%u` and `%g`, or with anything else after a `%`.
+    """
+
+    text: str = DOVECOT
+
+    def __post_init__(self) -> None:
+        rest = _FIELD.sub("", self.text)
+        names = {found[4] for found in _FIELD.finditer(self.text)}
+        if "%" in rest or not names & {"u", "g"}:
+            raise ValueError(
+                f"{self.text!r}: allowed are {DOVECOT} (Dovecot), {COURIER} (Courier), {CYRUS}"
+                " (Cyrus) and others of %u, %v and %g"
+            )
+
+    @property
+    def needs_guid(self) -> bool:
+        """Whether there is a `%g`."""
+        return any(found[4] == "g" for found in _FIELD.finditer(self.text))
+
+    def write(self, uid: int, validity: int, guid: str = "") -> str:
+        """The unique-id of a message."""
+
+        def field(found: re.Match[str]) -> str:
+            if found[4] == "g":
+                return guid
+            value = (uid if found[4] == "u" else validity) & 0xFFFFFFFF
+            digits = f"{value:x}" if found[3] else str(value)
+            return digits.rjust(int(found[2] or 0), "0" if found[1] else " ")
+
+        return _FIELD.sub(field, self.text)

@@ -1,0 +1,1 @@
+"""Mail in PostgreSQL: messages, leases, quotas; bodies there too, or elsewhere."""

@@ -1,0 +1,96 @@
+"""What SMTP, LMTP and `Delivery` say when a maildrop has no room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from restante.accounts.account import Account, Quota
+from restante.accounts.static import StaticAccounts
+from restante.delivery import Intake, Recipients, lmtp_protocol, smtp_protocol
+from restante.stores.contract import Store
+from restante.stores.maildir.store import Maildir
+from restante.stores.memory import MemoryStore
+from restante.stores.sqlite.store import SqliteStore
+from tests.delivery.helpers import Peer, listening
+
+pytestmark = pytest.mark.asyncio
+
+ACCOUNTS = StaticAccounts(
+    [Account("joe", quota=Quota(octets=100)), Account("ann"), Account("tiny", quota=Quota(10))]
+)
+MESSAGE = b"x" * 58 + b"\r\n.\r\n"  # 60 octets
+TWO = b"y\r\n.\r\n"
+
+
+@pytest.fixture(params=["memory", "maildir", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    kind: str = request.param
+    if kind == "memory":
+        return MemoryStore()
+    return Maildir(tmp_path) if kind == "maildir" else SqliteStore(tmp_path / "mail.sqlite")
+
+
+def intake_for(store: Store) -> Intake:
+    recipients = Recipients(ACCOUNTS, domains=["example.org"])
+    return Intake(recipients=recipients, store=store, hostname="mail.example.org")
+
+
+def to(name: str) -> str:
+    return f"RCPT TO:<{name}@example.org>"
+
+
+async def test_a_full_maildrop_is_refused_at_rcpt_already(store: Store) -> None:
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO mta", "MAIL FROM:<a@b>", to("joe"))
+        assert (await peer.data(MESSAGE)).startswith("250 ")
+        # Its size isn't known yet: there may be room.
+        await peer.say("MAIL FROM:<a@b>")
+        assert (await peer.say(to("joe"))).startswith("250 ")
+        assert (await peer.data(MESSAGE)) == "452 4.2.2 mailbox full, try again later"
+        # A size that was announced counts, for each recipient by itself.
+        await peer.say("MAIL FROM:<a@b> SIZE=41")
+        assert (await peer.say(to("joe"))) == "452 4.2.2 mailbox full, try again later"
+        assert (await peer.say(to("ann"))).startswith("250 ")
+        assert (await peer.data(MESSAGE)).startswith("250 ")
+        await peer.say("MAIL FROM:<a@b> SIZE=101")
+        assert (await peer.say(to("joe"))).startswith("552 5.2.3 ")
+        assert (await peer.say(to("ann"))).startswith("250 ")
+        await peer.say("RSET", "MAIL FROM:<a@b> SIZE=40", to("joe"))
+        assert (await peer.data(b"x" * 38 + b"\r\n.\r\n")).startswith("250 ")
+        await peer.say("MAIL FROM:<a@b>")
+        assert (await peer.say(to("joe"))).startswith("452 4.2.2 ")  # no octet is left
+        await peer.close()
+
+
+async def test_smtp_has_one_reply_for_all_recipients(store: Store) -> None:
+    """Whoever has room mustn't lose the message because somebody else never will."""
+    intake = intake_for(store)
+    async with listening(smtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("EHLO mta", "MAIL FROM:<a@b>", to("tiny"))
+        assert (await peer.data(MESSAGE)).startswith("552 5.2.3 ")
+        await peer.say("MAIL FROM:<a@b>", to("tiny"), to("ann"))
+        assert (await peer.data(MESSAGE)).startswith("452 4.2.2 ")
+        await peer.say("MAIL FROM:<a@b> SIZE=60", to("tiny"), to("ann"))
+        assert (await peer.data(MESSAGE)).startswith("250 ")
+        await peer.close()
+
+
+async def test_lmtp_answers_each_recipient(store: Store) -> None:
+    intake = intake_for(store)
+    async with listening(lmtp_protocol(intake), intake) as port:
+        peer = await Peer.connect(port)
+        await peer.say("LHLO mta", "MAIL FROM:<a@b>", to("joe"))
+        assert (await peer.data(MESSAGE)).startswith("250 ")
+        await peer.say("MAIL FROM:<a@b>", to("joe"), to("ann"), to("tiny"))
+        replies = [await peer.data(MESSAGE), await peer.reply(), await peer.reply()]
+        assert [each[:9] for each in replies] == ["452 4.2.2", "250 2.0.0", "552 5.2.3"]
+        # What was refused takes no room.
+        await peer.say("MAIL FROM:<a@b>", to("joe"), to("tiny"))
+        replies = [await peer.data(TWO), await peer.reply()]
+        assert [each[:3] for each in replies] == ["250", "250"]
+        await peer.close()

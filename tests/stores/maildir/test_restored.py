@@ -1,0 +1,116 @@
+"""Messages that bring their unique-ids with them, into a Maildir."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from restante.stores.contract import Incoming, MaildropInUse, StoreError, UniqueIdTaken
+from restante.stores.maildir.store import Maildir
+from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put, python
+
+
+def restore(store: Maildir, unique_id: str, arrived: float = 1_600_000_000) -> Incoming:
+    incoming = store.restore(ANNA, unique_id, arrived=arrived)
+    incoming.write(b"x\r\n")
+    return incoming
+
+
+def test_the_file_has_its_time_of_arrival_in_its_name_and_of_its_own(tmp_path: Path) -> None:
+    restore(Maildir(tmp_path), "one", 1_600_000_000.5).commit()
+    (path,) = (tmp_path / "anna" / "new").iterdir()
+    assert path.name.startswith("1600000000.M500000P")
+    assert path.stat().st_mtime == 1_600_000_000.5
+
+
+@pytest.mark.parametrize("arrived", [-5.0, 0.0, 1e300])
+def test_an_impossible_time_of_arrival_does_no_harm(tmp_path: Path, arrived: float) -> None:
+    restore(Maildir(tmp_path), "one", arrived).commit()
+    assert ids(Maildir(tmp_path)) == ["one"]
+
+
+def test_many_of_one_second_stay_in_their_order_after_restarts(tmp_path: Path) -> None:
+    wanted = [f"id-{number}" for number in range(150)]
+    store = Maildir(tmp_path, fsync=False)
+    for unique_id in wanted:
+        restore(store, unique_id).commit()
+    assert ids(store) == ids(Maildir(tmp_path)) == wanted
+
+
+def test_a_session_has_the_pins_for_itself(tmp_path: Path) -> None:
+    """Another program may try again: nothing was left behind."""
+    store = Maildir(tmp_path, fsync=False)
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    incoming = restore(store, "two")
+    with pytest.raises(MaildropInUse):
+        incoming.commit()
+    close(maildrop)
+    assert list((tmp_path / "anna" / "tmp").iterdir()) == []
+    restore(store, "two").commit()
+    assert ids(store) == ["one", "two"]
+
+
+def test_a_unique_id_of_a_message_that_was_removed_is_used_up(tmp_path: Path) -> None:
+    store = Maildir(tmp_path, fsync=False)
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "one").commit()
+
+
+def test_unique_ids_of_mail_that_others_deliver_are_seen(tmp_path: Path) -> None:
+    store = Maildir(tmp_path, fsync=False)
+    restore(store, "one").commit()
+    put(tmp_path, "1700000000.M1P1.host", b"x")
+    with pytest.raises(UniqueIdTaken):
+        restore(store, "1700000000.M1P1.host").commit()
+
+
+def test_a_torn_line_of_the_pins_is_no_part_of_the_next(tmp_path: Path) -> None:
+    put(tmp_path, "1500000000.M1P1.host", b"x")
+    (tmp_path / "anna" / "restante.pins").write_bytes(b"old 1500000000.M1P1.host\ntor")
+    restore(Maildir(tmp_path), "one").commit()
+    assert ids(Maildir(tmp_path)) == ["old", "one"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links take an administrator there")
+def test_a_link_in_the_place_of_the_pins_is_not_written_to(tmp_path: Path) -> None:
+    put(tmp_path, "1500000000.M1P1.host", b"x")
+    other = tmp_path / "other"
+    other.write_bytes(b"")
+    (tmp_path / "anna" / "restante.pins").symlink_to(other)
+    with pytest.raises(StoreError):
+        restore(Maildir(tmp_path), "one").commit()
+    assert other.read_bytes() == b""
+
+
+KILLED = """
+import os, signal, sys
+from restante.accounts.account import Account
+from restante.stores.maildir.files import Folder
+from restante.stores.maildir.store import Maildir
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+Folder.move_to = die
+incoming = Maildir(sys.argv[1]).restore(Account("anna"), "one", arrived=1.6e9)
+incoming.write(b"x\\r\\n")
+incoming.commit()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills")
+def test_killed_between_pin_and_delivery_it_may_be_restored_again(tmp_path: Path) -> None:
+    process = python(KILLED, tmp_path)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    assert b"one " in (tmp_path / "anna" / "restante.pins").read_bytes()
+    assert ids(Maildir(tmp_path)) == []
+    restore(Maildir(tmp_path), "one").commit()
+    assert ids(Maildir(tmp_path)) == ["one"]

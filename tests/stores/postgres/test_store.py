@@ -1,0 +1,515 @@
+"""The store in PostgreSQL, beyond the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import pytest_asyncio
+
+from restante.accounts.account import Account, Quota
+from restante.calls import Caller
+from restante.delivery.deliver import Delivery, Outcome, Recipient
+from restante.delivery.envelope import Envelope
+from restante.protocol.listing import MessageNumber
+from restante.stores import (
+    BlobDamaged,
+    BlobMissing,
+    FolderBlobs,
+    LeaseLost,
+    MaildropInUse,
+    OverQuota,
+    PostgresStore,
+    StoreError,
+)
+from restante.stores.drafts import BLOCK
+from restante.stores.postgres import store as module
+from restante.stores.postgres.bodies import key_of
+from restante.stores.postgres.store import PostgresLease, PostgresMaildrop
+from restante.stores.room import DAY
+from restante.threads import WorkerThreads
+from tests.needs import only_cpython
+from tests.postgres_server import PostgresServer
+
+pytestmark = [only_cpython, pytest.mark.asyncio]
+
+ANNA, BEN, EVE = Account("anna"), Account("ben"), Account("eve")
+ONE = MessageNumber(1)
+ENVELOPE = Envelope(protocol="ESMTP")
+
+
+@pytest.fixture
+def make(server: PostgresServer, schema: str) -> Callable[..., PostgresStore]:
+    """A node's store; each has connections of its own."""
+
+    def made(**settings: Any) -> PostgresStore:
+        return PostgresStore(server.dsn, schema=schema, **settings)
+
+    return made
+
+
+@pytest_asyncio.fixture
+async def store(make: Callable[..., PostgresStore]) -> AsyncIterator[PostgresStore]:
+    made = make()
+    yield made
+    await made.aclose()
+
+
+async def deliver(store: PostgresStore, message: bytes, account: Account = ANNA) -> str:
+    incoming = store.receive(account)
+    incoming.write(message)
+    return await incoming.commit()
+
+
+async def ids(store: PostgresStore, account: Account = ANNA) -> list[str]:
+    maildrop = await store.look(account)
+    return list(maildrop.listing.unique_ids)
+
+
+async def read(store: PostgresStore, number: int = 1, lines: int | None = None) -> bytes:
+    maildrop = await store.look(ANNA)
+    content = await maildrop.fetch(MessageNumber(number), lines)
+    if isinstance(content.source, bytes):
+        return content.source
+    assert isinstance(content.source, AsyncIterator)
+    return b"".join([block async for block in content.source])
+
+
+async def renew(maildrop: PostgresMaildrop) -> None:
+    assert isinstance(maildrop.lease, PostgresLease)
+    await maildrop.lease.renew()
+
+
+class Sql:
+    """What stands in the tables, and changes that no store makes."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._database = store.database
+
+    async def __call__(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self._database.rows(statement, *arguments)]
+
+    async def count(self, table: str) -> int:
+        [(count,)] = await self(f"SELECT count(*) FROM {{schema}}.{table}")
+        return int(count)
+
+    async def expire(self) -> None:
+        """Let all leases be over."""
+        await self("UPDATE {schema}.maildrops SET expires = now() - interval '1 second'")
+
+    async def age(self) -> None:
+        """Let a month pass since all that was done."""
+        await self("UPDATE {schema}.messages SET removed = removed - interval '1 month'")
+        await self("UPDATE {schema}.bodies SET used = used - interval '1 month'")
+
+
+@pytest.fixture
+def sql(store: PostgresStore) -> Sql:
+    return Sql(store)
+
+
+class TestLeases:
+    async def test_one_that_has_expired_is_taken_over_and_the_first_session_removes_nothing(
+        self, store: PostgresStore, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        await deliver(store, b"one\r\n")
+        first = await store.open(ANNA)
+        elsewhere = make(node="other")
+        with pytest.raises(MaildropInUse, match=r"in use by pid \d+ on"):
+            await elsewhere.open(ANNA)
+        await sql.expire()
+        second = await elsewhere.open(ANNA)
+        assert " on other, session " in second.lease.holder
+        with pytest.raises(LeaseLost):
+            await renew(first)
+        with pytest.raises(LeaseLost):
+            await first.commit([ONE])
+        await first.close()
+        with pytest.raises(MaildropInUse):  # closing the first has not given the second's back
+            await store.open(ANNA)
+        await second.commit([ONE])
+        await second.close()
+        assert await ids(store) == []
+        await elsewhere.aclose()
+
+    async def test_a_commit_finds_out_by_itself_that_the_lease_was_lost(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        await deliver(store, b"one\r\n")
+        first = await store.open(ANNA)
+        await sql.expire()
+        second = await store.open(ANNA)
+        await second.close()
+        with pytest.raises(LeaseLost, match="nothing is removed"):
+            await first.commit([ONE])
+        assert first.lease.lost
+        assert len(await ids(store)) == 1
+
+    async def test_one_that_has_expired_and_that_nobody_took_still_holds(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        await deliver(store, b"one\r\n")
+        maildrop = await store.open(ANNA)
+        await sql.expire()
+        await maildrop.commit([ONE])
+        await renew(maildrop)
+        with pytest.raises(MaildropInUse):
+            await store.open(ANNA)
+        await maildrop.close()
+
+    async def test_a_node_whose_clock_is_wrong_takes_nothing_over(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        maildrop = await store.open(ANNA)
+        monkeypatch.setattr(time, "time", lambda: 4e9)
+        with pytest.raises(MaildropInUse):
+            await store.open(ANNA)
+        await maildrop.close()
+
+    async def test_a_listing_is_not_older_than_the_lease(
+        self, store: PostgresStore, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        """The session before may remove its messages while the next one waits for the row."""
+        await deliver(store, b"one\r\n")
+        kept = await deliver(store, b"two\r\n")
+        first = await store.open(ANNA)
+        await sql.expire()
+        other = make()
+        connection = await store.database._connect()
+        async with connection.transaction():
+            await connection.execute(
+                store.database.text("SELECT 1 FROM {schema}.maildrops FOR UPDATE")
+            )
+            # Both wait for the row, and the first one to ask is the first one to get it.
+            commit = asyncio.create_task(first.commit([ONE]))
+            await _waiting(sql, 1)
+            second = asyncio.create_task(other.open(ANNA))
+            await _waiting(sql, 2)
+        await commit
+        assert list((await second).listing.unique_ids) == [kept]
+        await connection.close()
+        await other.aclose()
+
+    async def test_whoever_asks_again_for_want_of_an_answer_has_its_lease(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "token_hex", lambda octets: "the same")
+        await store.open(ANNA)
+        maildrop = await store.open(ANNA)
+        await maildrop.commit([])
+        await maildrop.close()
+
+    async def test_snapshots_exclude_nobody_and_remove_once(
+        self, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        store = make(leases="snapshot")
+        for text in (b"one\r\n", b"two\r\n"):
+            await deliver(store, text)
+        first, second = await store.open(ANNA), await store.open(ANNA)
+        assert list(first.listing.unique_ids) == list(second.listing.unique_ids)
+        await renew(first)
+        await first.commit([ONE])
+        await second.commit([ONE, MessageNumber(2)])
+        for maildrop in (first, second):
+            await maildrop.close()
+            assert maildrop.lease.lost
+        assert await ids(store) == []
+        assert await store.usage(ANNA) == (0, 0)
+        assert len(await store.removed(ANNA)) == 2
+        await store.aclose()
+
+
+async def _waiting(sql: Sql, count: int) -> None:
+    """Wait until so many sessions wait for a lock."""
+    async with asyncio.timeout(60):
+        while True:
+            [(waiting,)] = await sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND query LIKE '%{schema}.maildrops%'"
+            )
+            if waiting == count:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def commit_to(store: PostgresStore, message: bytes, *accounts: Account) -> list[Outcome]:
+    threads = WorkerThreads("test", 0, 2)
+    recipients = [Recipient(account.name, account) for account in accounts]
+    delivery = Delivery(store, recipients, ENVELOPE, call=Caller(threads), together=True)
+    await delivery.write(message)
+    outcomes = await delivery.commit()
+    await asyncio.to_thread(threads.stop)
+    return outcomes
+
+
+class TestDelivery:
+    async def test_all_recipients_have_it_by_one_transaction_and_one_body(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        outcomes = await commit_to(store, b"for all\r\n", ANNA, BEN, EVE)
+        told = [[outcome.unique_id] for outcome in outcomes]
+        assert told == [await ids(store, account) for account in (ANNA, BEN, EVE)]
+        assert await sql.count("bodies") == 1
+        [(transactions,)] = await sql("SELECT count(DISTINCT xmin::text) FROM {schema}.messages")
+        assert transactions == 1
+
+    async def test_one_who_has_no_room_keeps_it_from_all_that_smtp_has_one_reply_for(
+        self, store: PostgresStore
+    ) -> None:
+        full = Account("full", quota=Quota(messages=1))
+        await deliver(store, b"one\r\n", full)
+        incomings = [store.receive(ANNA), store.receive(full)]
+        for incoming in incomings:
+            incoming.write(b"two\r\n")
+        none, over = await store.commit(incomings, together=True)
+        assert none is None
+        assert isinstance(over, OverQuota)
+        assert await ids(store) == []
+
+    async def test_by_lmtp_each_recipient_stands_alone(self, store: PostgresStore) -> None:
+        full = Account("full", quota=Quota(octets=20))
+        incomings = [store.receive(full), store.receive(ANNA), store.receive(BEN)]
+        for incoming in incomings:
+            incoming.write(b"more than twenty octets\r\n")
+        over, *told = await store.commit(incomings, together=False)
+        assert isinstance(over, OverQuota)
+        assert over.never
+        assert [[each] for each in told] == [await ids(store), await ids(store, BEN)]
+        assert await ids(store, full) == []
+
+    async def test_asked_again_for_want_of_an_answer_it_is_there_once(
+        self, store: PostgresStore
+    ) -> None:
+        first, again = store.receive(ANNA), store.receive(ANNA)
+        again.unique_id = first.unique_id
+        for incoming in (first, again):
+            incoming.write(b"one\r\n")
+            await incoming.commit()
+        assert await ids(store) == [first.unique_id]
+        assert await store.usage(ANNA) == (1, 5)
+
+    async def test_what_never_came_to_its_end_leaves_a_body_that_is_collected(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        incoming = store.receive(ANNA)
+        incoming.write(b"one\r\n")
+        await incoming.prepare()
+        await store.collect()
+        assert await sql.count("bodies") == 1
+        await sql.age()
+        await store.collect()
+        assert await sql.count("bodies") == await sql.count("blocks") == 0
+        await incoming.commit()  # it was late, and puts its body once more
+        assert await read(store) == b"one\r\n"
+
+    async def test_a_body_that_was_given_up_meanwhile_leaves_no_blob(
+        self, make: Callable[..., PostgresStore], tmp_path: Path
+    ) -> None:
+        store = make(bodies=FolderBlobs(tmp_path / "bodies"))
+        incoming = store.receive(ANNA)
+        incoming.write(b"one\r\n")
+        await incoming.prepare()
+        await Sql(store)("UPDATE {schema}.bodies SET state = 'doomed'")
+        await Sql(store)("DELETE FROM {schema}.bodies")
+        await incoming.commit()
+        assert await read(store) == b"one\r\n"
+        assert len([each for each in (tmp_path / "bodies").rglob("*-*") if each.is_file()]) == 1
+        await store.aclose()
+
+    async def test_a_body_that_another_has_begun_to_put_is_put_in_the_same_encoding(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        text = b"the same line again and again\r\n" * 1000
+        begun = store.receive(ANNA)
+        begun.write(text)
+        await begun.prepare()
+        begun.abort()
+        await sql("DELETE FROM {schema}.blocks")
+        await deliver(store, text)
+        assert await read(store) == text
+
+    async def test_deliveries_of_one_body_while_it_is_collected_lose_nothing(
+        self, make: Callable[..., PostgresStore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.0)
+        nodes = [make(undelete_days=0), make(undelete_days=0)]
+
+        async def collect() -> None:
+            for _ in range(15):
+                await nodes[0].collect()
+
+        async def come_and_go(node: PostgresStore, account: Account) -> None:
+            for _ in range(15):
+                unique_id = await deliver(node, b"the same\r\n", account)
+                maildrop = await node.open(account)
+                assert list(maildrop.listing.unique_ids) == [unique_id]
+                assert (await maildrop.fetch(ONE)).source == b"the same\r\n"
+                await maildrop.commit([ONE])
+                await maildrop.close()
+
+        await asyncio.gather(
+            collect(), *(come_and_go(node, Account(f"u{n}")) for n, node in enumerate(nodes * 3))
+        )
+        for node in nodes:
+            await node.aclose()
+
+
+class TestReading:
+    async def test_a_large_message_is_streamed_and_its_beginning_is_cheap(
+        self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        head = b"Subject: large\r\n\r\n"
+        body = b"".join(b"%064x\r\n" % (n * 0x9E3779B97F4A7C15) for n in range(300_000))
+        await deliver(store, head + body)
+        asked: list[int] = []
+        read_blob = store.bodies.read
+
+        def counted(key: str, start: int = 0, end: int | None = None) -> Any:
+            asked.append((end or 10**9) - start)
+            return read_blob(key, start, end)
+
+        monkeypatch.setattr(store.bodies, "read", counted)
+        maildrop = await store.look(ANNA)
+        content = await maildrop.fetch(ONE, 0)
+        assert (await anext(content.source)).startswith(head)  # type: ignore[arg-type]
+        await content.source.aclose()  # type: ignore[union-attr]
+        assert sum(asked) < 300_000
+        tracemalloc.start()
+        size = 0
+        content = await maildrop.fetch(ONE)
+        async for block in content.source:  # type: ignore[union-attr]
+            size += len(block)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert size == len(head + body) == maildrop.listing.octets[0]
+        assert peak < 6 * 1024 * 1024 < size
+
+    @pytest.mark.parametrize("size", [10, 10 * BLOCK])
+    async def test_a_damaged_body_is_never_sent_as_whole(
+        self, store: PostgresStore, sql: Sql, size: int
+    ) -> None:
+        # What can't be compressed has no checksum but ours.
+        await deliver(store, random.Random(1).randbytes(size))
+        await sql("UPDATE {schema}.blocks SET octets = set_byte(octets, 5, 0)")
+        with pytest.raises(BlobDamaged):
+            await read(store)
+        await sql("DELETE FROM {schema}.blocks")
+        with pytest.raises(BlobMissing):
+            await read(store)
+
+    async def test_blocks_of_bodies(self, store: PostgresStore, sql: Sql) -> None:
+        """Any part of one, with block borders within it and at its ends."""
+        text = bytes(n % 251 for n in range(3 * BLOCK))
+        await sql(
+            "INSERT INTO {schema}.bodies (digest, octets, stored_octets, encoding, header_end,"
+            " needs_stuffing) VALUES ('x', 1, 1, 'identity', 1, FALSE)"
+        )
+        [(number,)] = await sql("SELECT id FROM {schema}.bodies")
+        key = key_of(number, b"x", "identity")
+        await store.bodies.put(key, BytesIO(text), len(text))
+        await store.bodies.put(key, BytesIO(text), len(text))
+        for start, end in [
+            *((0, None), (0, 0), (5, 9), (BLOCK - 1, BLOCK + 1), (BLOCK, 2 * BLOCK)),
+            *((BLOCK, None), (3 * BLOCK, None), (3 * BLOCK - 1, 9 * BLOCK)),
+        ]:
+            blocks = [block async for block in store.bodies.read(key, start, end)]
+            assert b"".join(blocks) == text[start:end]
+        with pytest.raises(ValueError, match="1 octets too early"):
+            await store.bodies.put(key, BytesIO(b"x"), 2)
+        await store.bodies.remove(key)
+        with pytest.raises(BlobMissing):
+            await anext(store.bodies.read(key))
+
+
+class TestCollecting:
+    async def test_removed_messages_are_forgotten_in_time_and_bodies_with_the_last_one(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        await commit_to(store, b"for both\r\n", ANNA, BEN)
+        pinned = store.restore(ANNA, "pinned")
+        pinned.write(b"for both\r\n")
+        await pinned.commit()
+        for account, numbers in ((ANNA, [ONE, MessageNumber(2)]), (BEN, [ONE])):
+            maildrop = await store.open(account)
+            await maildrop.commit(numbers)
+            await maildrop.close()
+            await store.collect()
+            if account is ANNA:
+                await sql.age()
+                assert await store.collect() == 2
+        assert await sql.count("bodies") == 1
+        assert await store.undelete(BEN, DAY) == 1
+        await store.remove(BEN, (await ids(store, BEN))[0])
+        await sql.age()
+        assert await store.collect() == 1
+        assert await sql.count("bodies") == await sql.count("blocks") == 0
+        again = store.restore(ANNA, "pinned")
+        again.write(b"another one\r\n")
+        with pytest.raises(StoreError, match="has, or had"):
+            await again.commit()
+
+    async def test_what_a_collector_that_died_left_is_taken_up(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        incoming = store.receive(ANNA)
+        incoming.write(b"one\r\n")
+        await incoming.prepare()
+        incoming.abort()
+        await sql("UPDATE {schema}.bodies SET state = 'doomed'")
+        assert await store.collect() == 0
+        assert await sql.count("bodies") == 0
+
+    async def test_blobs_elsewhere_are_removed(
+        self, make: Callable[..., PostgresStore], tmp_path: Path
+    ) -> None:
+        store = make(bodies=FolderBlobs(tmp_path / "bodies"), undelete_days=0)
+        await store.prepare()
+        for number in range(20):
+            await store.remove(ANNA, await deliver(store, b"%d\r\n" % number))
+        await Sql(store).age()
+        assert await store.collect() == 20
+        assert not [each for each in (tmp_path / "bodies").rglob("*-*") if each.is_file()]
+        await store.aclose()
+
+
+class Broken(FolderBlobs):
+    """Takes nothing, or takes for ever."""
+
+    waits = False
+
+    async def put(self, key: str, source: BinaryIO, octets: int) -> None:
+        if self.waits:
+            await asyncio.Event().wait()
+        raise StoreError("full")
+
+
+async def test_bodies_that_cannot_be_put_are_no_delivery(
+    make: Callable[..., PostgresStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies = Broken(tmp_path / "bodies")
+    store = make(bodies=bodies)
+    with pytest.raises(StoreError, match="full"):
+        await deliver(store, b"one\r\n")
+    bodies.waits = True
+    monkeypatch.setattr(module, "PUT_SECONDS", 0.1)
+    with pytest.raises(StoreError, match="wasn't stored within"):
+        await deliver(store, b"one\r\n")
+    assert await ids(store) == []
+    await store.aclose()
+
+
+async def test_one_store_in_several_event_loops(store: PostgresStore) -> None:
+    async def elsewhere() -> None:
+        await deliver(store, b"1\r\n")
+        await store.aclose()
+
+    await deliver(store, b"0\r\n")
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    assert len(await ids(store)) == 2
