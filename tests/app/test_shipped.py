@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from restante.app.cli.show import FOLDERS, SHIPPED, files
+from restante.app.config.load import read
+from restante.app.config.settings import Settings
 from restante.app.logs import configure
 from tests.app.conftest import Call
 from tests.needs import need
@@ -44,7 +47,8 @@ def test_what_there_is_not_is_refused(call: Call) -> None:
     done = call("show", "upstart")
     assert (done.status, done.err) == (
         2,
-        "restante: 'upstart': known are systemd, fail2ban, logrotate, grafana, alerts\n",
+        "restante: 'upstart': known are systemd, fail2ban, logrotate, grafana, alerts, haproxy,"
+        " compose, kubernetes\n",
     )
 
 
@@ -122,3 +126,60 @@ def test_logrotate_rotates_the_log_and_no_line_is_lost(tmp_path: Path) -> None:
         root.setLevel(level)
     assert "before" in (tmp_path / "restante.log.1").read_text()
     assert log.read_text().endswith("after\n")
+
+
+# Several nodes
+
+
+def test_haproxy_accepts_its_file() -> None:
+    program = need("haproxy", package="haproxy")
+    file = SHIPPED / "haproxy" / "haproxy.cfg"
+    done = subprocess.run(
+        [program, "-c", "-f", file], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+yaml = pytest.importorskip("yaml", reason="not on PyPy")
+
+
+def _manifests() -> list[dict[str, Any]]:
+    text = (SHIPPED / "kubernetes" / "restante.yaml").read_text("utf-8")
+    return [*yaml.safe_load_all(text)]
+
+
+def test_kubernetes_knows_every_field() -> None:
+    import kubernetes_validate  # noqa: PLC0415 - not on PyPy
+
+    for manifest in _manifests():
+        kubernetes_validate.validate(manifest, "1.30", strict=True)
+
+
+def _settings(folder: Path, text: str) -> Settings:
+    file = folder / "given.toml"
+    file.write_text(text)
+    return read(file, environ={}).settings
+
+
+def test_kubernetes_waits_until_sessions_have_ended(folder: Path) -> None:
+    by_kind = {each["kind"]: each for each in _manifests()}
+    settings = _settings(folder, by_kind["ConfigMap"]["data"]["restante.toml"])
+    pod = by_kind["Deployment"]["spec"]["template"]["spec"]
+    server = settings.server
+    ends = server.notice_seconds + server.finish_seconds + server.drain_seconds
+    assert ends < pod["terminationGracePeriodSeconds"]
+    probe = pod["containers"][0]["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < server.notice_seconds
+    ports = {each["name"]: each["containerPort"] for each in pod["containers"][0]["ports"]}
+    pop3, lmtp, metrics = settings.pop3, settings.lmtp, settings.metrics
+    wanted = (pop3.port, pop3.tls_port, lmtp.port, metrics.port)
+    assert tuple(ports[name] for name in ("pop3", "pop3s", "lmtp", "metrics")) == wanted
+
+
+def test_compose_waits_until_sessions_have_ended(folder: Path) -> None:
+    text = (SHIPPED / "compose" / "restante.toml").read_text("utf-8")
+    server = _settings(folder, text).server
+    compose = yaml.safe_load((SHIPPED / "compose" / "compose.yaml").read_text("utf-8"))
+    for name in ("node1", "node2", "node3"):
+        grace = int(compose["services"][name]["stop_grace_period"].removesuffix("s"))
+        assert server.notice_seconds + server.finish_seconds + server.drain_seconds < grace

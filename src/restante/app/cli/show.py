@@ -16,6 +16,9 @@ FOLDERS = {
     "logrotate": Path("/etc/logrotate.d"),
     "grafana": Path("/var/lib/grafana/dashboards"),
     "alerts": Path("/etc/prometheus/rules"),
+    "haproxy": Path("/etc/haproxy"),
+    "compose": Path(),
+    "kubernetes": Path(),
 }
 """Where the files of each kind belong."""
 
@@ -29,7 +32,7 @@ def show(
         Path | None, Option("--to", help="Write the files below this folder, e.g. /etc/fail2ban.")
     ] = None,
 ) -> None:
-    """Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.
+    """Print files for systemd, fail2ban, logrotate, Grafana, Prometheus, HAProxy and containers.
 
     Each goes where the comment before it says. With --to they are written below a folder; files
     that are there already are replaced.
