@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from restante.accounts.contract import Account
-from restante.stores import FolderBlobs, PostgresStore
+from restante.stores import FolderBlobs, PostgresStore, S3Blobs
 from restante.stores.blobs.contract import Blobs
 from restante.testing.contracts import StoreContract
 from tests.needs import only_cpython
 from tests.postgres_server import PostgresServer
+from tests.stores.blobs.radosgw import Radosgw
 from tests.stores.postgres.conftest import schema_in, upgraded
 
 pytestmark = only_cpython
@@ -52,3 +54,22 @@ class TestPostgresStore(StoreContract):
 class TestPostgresStoreWithBodiesInAFolder(TestPostgresStore):
     def bodies(self, folder: Path) -> Blobs:
         return FolderBlobs(folder / "bodies")
+
+
+class TestPostgresStoreWithBodiesInS3(TestPostgresStore):
+    radosgw: ClassVar[Radosgw]
+    bucket: ClassVar[str]
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _has_a_bucket(cls, radosgw: Radosgw) -> None:
+        cls.radosgw, cls.bucket = radosgw, radosgw.make_bucket()
+
+    def bodies(self, folder: Path) -> Blobs:
+        return S3Blobs(
+            self.bucket,
+            endpoint=self.radosgw.endpoint,
+            access_key=self.radosgw.user.access_key,
+            secret_key=self.radosgw.user.secret_key,
+            prefix=sha256(str(folder).encode()).hexdigest(),
+        )
