@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from io import SEEK_END
 from typing import BinaryIO
 
 from restante.accounts.connections import Connection
-from restante.stores.blobs.contract import BlobMissing, Blobs
+from restante.stores.blobs.contract import BlobMissing, Blobs, checked_range
 from restante.stores.drafts import BLOCK
 from restante.stores.postgres import statements
 from restante.stores.postgres.database import Database
@@ -16,14 +17,20 @@ IDLE_SECONDS = 60
 """A node that is cut off while it puts a large body keeps it locked for no longer."""
 
 
+_KEY = re.compile(r"[0-9a-f]{64}-([0-9]{1,18})(?:\.[a-z0-9]{1,20})?", re.ASCII)
+
+
 def key_of(body: int, digest: bytes, encoding: str) -> str:
     """The key of a body's blob. It is never used again, as the row's number isn't."""
     return f"{digest.hex()}-{body}" + ("" if encoding == "identity" else f".{encoding}")
 
 
 def body_of(key: str) -> int:
-    """The number of the body's row."""
-    return int(key.partition("-")[2].partition(".")[0])
+    """The number of the body's row. Raises ValueError for what isn't of `key_of`."""
+    found = _KEY.fullmatch(key)
+    if found is None:
+        raise ValueError(f"key {key!r}: allowed is DIGEST-NUMBER[.ENCODING]")
+    return int(found[1])
 
 
 class PostgresBlobs(Blobs):
@@ -59,11 +66,13 @@ class PostgresBlobs(Blobs):
 
         await self._database.use(put)
 
-    async def read(
-        self, key: str, start: int = 0, end: int | None = None
-    ) -> AsyncGenerator[bytes, None]:
+    def read(self, key: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """The octets of a part. No connection is held between two blocks."""
-        body, at = body_of(key), start
+        checked_range(start, end)
+        return self._read(body_of(key), start, end)
+
+    async def _read(self, body: int, start: int, end: int | None) -> AsyncGenerator[bytes, None]:
+        at = start
         while end is None or at < end:
             number, offset = divmod(at, BLOCK)
             count = BLOCK - offset if end is None else min(BLOCK - offset, end - at)
@@ -71,11 +80,12 @@ class PostgresBlobs(Blobs):
             octets: bytes = b"" if row is None else row["octets"]
             if octets:
                 yield octets
-            elif row is None and number == 0:
-                raise BlobMissing(f"PostgreSQL: body {body} is missing")
             at += len(octets)
             if len(octets) < count:
-                return
+                break
+        # The first block is there whenever the body is.
+        if at == start and not await self._database.rows(statements.READ_BLOCK, body, 0, 0, 0):
+            raise BlobMissing(f"PostgreSQL: body {body} is missing")
 
     async def remove(self, key: str) -> None:
         """Remove a body's blocks. Raises StoreError."""
