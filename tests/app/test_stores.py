@@ -9,9 +9,10 @@ import poplib
 import re
 import signal
 import smtplib
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from itertools import count
@@ -184,6 +185,26 @@ def test_the_console_looks_into_maildrops_while_sessions_have_them(
         with pytest.raises(NotThere):
             m.message(joe, "x")
         session.quit()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds a lock")
+def test_a_maildrop_is_taken_from_its_session(folder: Path, kind: Kind, call: Call) -> None:
+    write_config(folder, kind.text)
+    with Server(folder, "--workers", "1") as server, ExitStack() as stack:
+        send(server, "one")
+        assert call("leases", "list").err == "no session has a maildrop\n"
+        session = server.login()
+        stack.callback(session.close)
+        session.dele(1)
+        name, holder, _ = call("leases", "list").out.split("\t")
+        assert (name, holder.split()[:2]) == ("joe", ["pid", str(server.process.pid)])
+        assert json.loads(call("leases", "list", "--json").out)["maildrop_name"] == "joe"
+        assert call("leases", "release", "joe").out == "joe: released\n"
+        with pytest.raises(poplib.error_proto):
+            session.quit()
+        assert mail(server) == [b"one"]
+        done = call("leases", "release", "nobody")
+        assert (done.status, done.out) == (1, "")
 
 
 def test_readiness_is_that_of_the_database(folder: Path, database: PostgresServer) -> None:
