@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_interface
 from pathlib import Path
 from urllib.parse import quote
 
 from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
-from tests.needs import missing
+from tests.needs import missing, need
 
 USER = "restante"
 PASSWORD = "ge:heim/@#%"
 
 
 class PostgresServer:
-    """A server over `folder`, which speaks TLS to those who want it, and scram for passwords."""
+    """A server over `folder`, which speaks TLS to those who want it, and scram for passwords.
 
-    def __init__(self, folder: Path, certificate: Path) -> None:
+    networks: from which clients may come, by the server's address in each, such as
+        `10.0.0.1/30`; besides this machine.
+    """
+
+    def __init__(self, folder: Path, certificate: Path, networks: Sequence[str] = ()) -> None:
         self.folder = folder
+        self._networks = networks
         self.port = free_port()
         self._programs = _programs()
         self._as = unprivileged("postgres")
@@ -42,6 +50,9 @@ class PostgresServer:
             "initdb", "-D", self.folder / "data", "-U", USER, "--pwfile", secret, "--no-sync",
             "--auth-local=trust", "--auth-host=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8",
         )  # fmt: skip
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            for network in self._networks:
+                rules.write(f"host all all {ip_interface(network).network} scram-sha-256\n")
         key = self.folder / "data" / "server.pem"
         shutil.copy(self._certificate, key)
         key.chmod(0o600)
@@ -50,11 +61,12 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        hosts = ",".join(["localhost", *(each.split("/")[0] for each in self._networks)])
         self._process = subprocess.Popen(
             [
                 self._programs / "postgres", "-D", "data", "-p", str(self.port),
                 "-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off",
-                "-c", "listen_addresses=localhost", "-c", "max_connections=40",
+                "-c", f"listen_addresses={hosts}", "-c", "max_connections=40",
                 "-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.pem",
             ],
             cwd=self.folder,
@@ -96,16 +108,58 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres(certificate: Path) -> Iterator[PostgresServer]:
+def postgres(certificate: Path, networks: Sequence[str] = ()) -> Iterator[PostgresServer]:
     """A running server; the file holds its certificate and key."""
     with own_folder("postgres") as folder:
-        server = PostgresServer(folder, certificate)
+        server = PostgresServer(folder, certificate, networks)
         server.prepare()
         try:
             server.start()
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def pgbouncer(server: PostgresServer) -> Iterator[int]:
+    """The port of a PgBouncer in transaction mode before the server."""
+    program, port = need("pgbouncer", package="pgbouncer"), free_port()
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    # Since 1.21 it can prepare statements itself on each connection; older ones don't know the key.
+    knows_statements = tuple(map(int, re.findall(r"\d+", said.stdout)[:2])) >= (1, 21)
+    with own_folder("postgres") as folder:
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            "[databases]\n"
+            f"postgres = host={server.folder} port={server.port} user={USER}\n"
+            "[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
+            "server_check_delay = 0\nserver_round_robin = 1\n"
+            + ("max_prepared_statements = 0\n" if knows_statements else "")
+        )
+        settings.chmod(0o644)
+        process = subprocess.Popen(
+            [program, "-q", str(settings)],
+            user=unprivileged("postgres"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: _answers(port))
+            yield port
+        finally:
+            process.kill()  # told to end, it waits for its clients
+            process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _programs() -> Path:

@@ -133,6 +133,22 @@ def test_accounts_are_listed_by_name_and_removed_with_their_credentials(
     assert [len(account.credentials) for account in managed.list()] == [3, 2, 3]
 
 
+def test_a_server_lists_them_on_a_thread_while_it_looks_others_up(
+    managed: ManagedDatabase, accounts: DatabaseAccounts
+) -> None:
+    for name in ("joe", "ann"):
+        managed.add(name, "geheim")
+
+    async def both() -> list[str]:
+        joe = await accounts.lookup("joe")
+        listed = await asyncio.to_thread(accounts.list)
+        assert await accounts.lookup("joe") == joe == listed[1]
+        await accounts.aclose()
+        return [account.name for account in listed]
+
+    assert asyncio.run(both()) == ["ann", "joe"]
+
+
 def test_nobody_to_change(managed: ManagedDatabase) -> None:
     for change in (managed.remove, managed.disable, managed.enable):
         with pytest.raises(NoSuchAccount, match="joe"):

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.postgres import PostgresAccounts
-from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
 from tests.accounts.sql_contract import BY_NAME, JOE, SCHEMA, Server, SqlContract
 from tests.conftest import Authority
-from tests.needs import need, only_cpython
-from tests.postgres_server import PASSWORD, USER, PostgresServer, postgres
+from tests.needs import only_cpython
+from tests.postgres_server import PASSWORD, USER, PostgresServer, pgbouncer, postgres
 
 pytestmark = only_cpython
 
@@ -162,7 +157,7 @@ class Counting(PostgresAccounts):
 @pytest.mark.peer
 async def test_behind_a_pooler_no_statement_is_kept(server: PostgresServer) -> None:
     """PgBouncer gives each transaction any connection: what was prepared on another is gone."""
-    with _pgbouncer(server) as port:
+    with pgbouncer(server) as port:
         dsn = f"postgresql://{USER}:x@127.0.0.1:{port}/postgres?sslmode=disable"
         for option, least, most in (("&statement_cache_size=0", 1, 2), ("", 11, 40)):
             store = Counting(dsn + option, lookup=BY_NAME, max_connections=10, timeout=20.0)
@@ -174,44 +169,3 @@ async def test_behind_a_pooler_no_statement_is_kept(server: PostgresServer) -> N
                 assert rounds < 500
             assert store.opened <= most * rounds
             await store.aclose()
-
-
-@contextmanager
-def _pgbouncer(server: PostgresServer) -> Iterator[int]:
-    program, port = need("pgbouncer", package="pgbouncer"), free_port()
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    # Since 1.21 it can prepare statements itself on each connection; older ones don't know the key.
-    knows_statements = tuple(map(int, re.findall(r"\d+", said.stdout)[:2])) >= (1, 21)
-    with own_folder("postgres") as folder:
-        settings = folder / "pgbouncer.ini"
-        settings.write_text(
-            "[databases]\n"
-            f"postgres = host={server.folder} port={server.port} user={USER}\n"
-            "[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n"
-            "server_check_delay = 0\nserver_round_robin = 1\n"
-            + ("max_prepared_statements = 0\n" if knows_statements else "")
-        )
-        settings.chmod(0o644)
-        process = subprocess.Popen(
-            [program, "-q", str(settings)],
-            user=unprivileged("postgres"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wait_until(lambda: _answers(port))
-            yield port
-        finally:
-            process.kill()  # told to end, it waits for its clients
-            process.wait(30)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True

@@ -93,7 +93,7 @@ class Server:
     ) -> None:
         self.folder = folder
         self.env = env
-        self.command = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
+        self.command: tuple[str, ...] = (*COMMAND[:2], f"{prelude}\n{COMMAND[2]}")
         self.arguments: Sequence[str] = arguments
         if ports:
             names = ("--pop3-port", "--pop3s-port", "--smtp-port", "--lmtp-port")

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import poplib
+import re
 import signal
 import smtplib
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from restante.accounts.account import Account
+from restante.app.config.load import load
+from restante.app.console.maildrops import Maildrops, NotThere
+from restante.app.maildrops import answered, opened_store
+from restante.stores.contract import Incoming
 from tests.app.conftest import Call
 from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
 from tests.conftest import Authority
@@ -150,6 +160,53 @@ def test_commands_put_mail_into_the_store(folder: Path, kind: Kind, call: Call) 
     assert call("deliver", "--to", "joe@localhost", given=b"Subject: y\n\nby a pipe\n").status == 0
     with Server(folder) as server:
         assert mail(server) == [b"from a file", b"by a pipe"]
+
+
+def test_the_console_looks_into_maildrops_while_sessions_have_them(
+    folder: Path, kind: Kind, call: Call
+) -> None:
+    write_config(folder, kind.text)
+    large = b"Subject: large\n\n" + b"0123456789abcde\n" * 100_000
+    for text in (b"Subject: small\nFrom: ann\n\none\n", large):
+        assert call("deliver", "--to", "joe@localhost", given=text).status == 0
+    with Server(folder) as server, closing(Maildrops(load(folder / "restante.toml").settings)) as m:
+        session = server.login()
+        joe = m.account("joe")
+        listed = m.listed(joe, 1)
+        shown = [(line.number, line.subject) for line in listed.lines]
+        assert shown == [(2, "large"), (1, "small")]
+        assert listed.lines[1].sender == "ann"
+        data, whole = m.message(joe, listed.lines[0].unique_id)
+        assert (data.replace(b"\r\n", b"\n"), whole) == (large, True)
+        blocks = m.blocks(joe, listed.lines[0].unique_id)
+        assert next(blocks).startswith(b"Subject: large")
+        blocks.close()
+        with pytest.raises(NotThere):
+            m.message(joe, "x")
+        session.quit()
+
+
+def test_readiness_is_that_of_the_database(folder: Path, database: PostgresServer) -> None:
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f"{text}[metrics]\nport = 0\n")
+
+    def ready() -> int:
+        client = HTTPConnection("127.0.0.1", server.port("metrics", "none"), timeout=20)
+        client.request("GET", "/readyz")
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    with Server(folder) as server:
+        assert ready() == 200
+        database.stop()
+        wait_until(lambda: ready() == 503, "not ready without a database")
+        with pytest.raises(smtplib.SMTPException):
+            send(server, "refused")
+        database.start()
+        wait_until(lambda: ready() == 200, "ready again")
+        send(server, "taken")
+        assert mail(server) == [b"taken"]
 
 
 def test_trying_works(folder: Path, kind: Kind) -> None:
@@ -292,3 +349,89 @@ def test_accounts_are_managed_in_the_stores_database(
 def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
     (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
     assert 'needs store.kind = "postgres"' in call("check-config").err
+
+
+def bad_start(folder: Path, text: str) -> str:
+    """What a server says that doesn't start."""
+    write_config(folder, text)
+    done = restante("serve", "--pop3-port", "0", "--pop3s-port", "0", "--workers", "2", cwd=folder)
+    said = done.stderr.decode()
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert "geheim" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("restante:", "restante:geheim", "password authentication failed"),
+        ("/postgres", "/nowhere", "does not exist"),
+        ("localhost:", "localhost:1", "can't be kept: PostgreSQL:"),
+    ],
+)
+def test_a_wrong_address_of_the_database_is_told_at_the_start(
+    folder: Path, database: PostgresServer, old: str, new: str, told: str
+) -> None:
+    dsn = database.dsn.replace(old, new)
+    text = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
+    assert told in bad_start(folder, text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("bucket", "nowhere", "no such bucket"),
+        ("secret_key", "geheim", "secret key isn't that"),
+        ("endpoint", "http://127.0.0.1:1", "nobody listens there"),
+    ],
+)
+def test_a_wrong_bucket_is_told_at_the_start(
+    folder: Path, database: PostgresServer, radosgw: Radosgw, wrong: tuple[str, str, str]
+) -> None:
+    key, value, told = wrong
+    where = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', in_bucket(radosgw))
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}{where}'
+    assert told in bad_start(folder, text)
+
+
+def test_a_shared_folder_that_isnt_mounted_is_told_at_the_start(
+    folder: Path, database: PostgresServer
+) -> None:
+    (folder / "bodies").write_text("a file in its place")
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder, f'{text}[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n')
+    done = restante("check-config", cwd=folder)
+    assert b"isn't a folder that this user can write to" in done.stderr
+
+
+def test_mail_expires_is_counted_and_comes_back(kind: Kind, folder: Path, call: Call) -> None:
+    """With accounts in the database too, where the mail is in one."""
+    file = write_config(folder, f"expire_days = 30\n{kind.text}")
+    names = ["joe"]
+    if kind.name.startswith("postgres"):
+        both = file.read_text().replace('kind = "static"', 'kind = ["static", "database"]')
+        file.write_text(both)
+        assert call("user", "add", "ann", "--generate", "--quota-messages", "9").status == 0
+        names.append("ann")
+
+    async def fill() -> None:
+        async with opened_store(load().settings) as store:
+            for name in names:
+                for days in (40, 5):
+                    at = time.time() - days * 86_400
+                    made = store.restore(Account(name), f"{days}-days", arrived=at)
+                    incoming: Incoming = await answered(made)
+                    await answered(incoming.write(b"Subject: x\r\n\r\n"))
+                    await answered(incoming.commit())
+
+    asyncio.run(fill())
+    listed = [line.split("\t") for line in call("user", "list").out.splitlines()]
+    expected = {"joe": ["2", "28", ""], "ann": ["2", "28", "9"]}
+    assert {row[0]: row[6:9] for row in listed} == {name: expected[name] for name in names}
+    expired = f"{len(names)} message{'s' if len(names) > 1 else ''} expired"
+    assert call("collect").out == f"{expired}\n0 messages removed for good\n"
+    for name in names:
+        rows = call("undelete", name, "--since", "1h", "--list").out.splitlines()
+        assert [row.split("\t")[1] for row in rows] == ["40-days"]
+        assert call("undelete", name, "--since", "1h").out == "1 message put back\n"

@@ -34,7 +34,7 @@ __all__ = ["call"]  # a fixture
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 
 
-def _console(server: Server) -> int:
+def console_of(server: Server) -> int:
     """The process id of the console, 0 if there is none now."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
     for pid in map(int, children.split()):
@@ -55,14 +55,14 @@ def _answers(server: Server) -> bool:
 def test_killed_it_is_started_again_and_no_session_notices(tmp_path: Path, workers: str) -> None:
     prepare(tmp_path)
     with Server(tmp_path, "--console-port", "0", "--workers", workers) as server:
-        first = wait_until(lambda: _console(server), "the console")
+        first = wait_until(lambda: console_of(server), "the console")
         assert _answers(server)
         client = server.login()
         os.kill(first, signal.SIGKILL)
         for _ in range(20):
             assert client.noop()[:3] == b"+OK"
             server.login("ann").quit()
-        again = wait_until(lambda: (pid := _console(server)) != first and pid, "the next console")
+        again = wait_until(lambda: (pid := console_of(server)) != first and pid, "the next console")
         assert _answers(server)
         client.quit()
         assert "the console has ended with status -9" in server.log.read_text()
@@ -74,7 +74,7 @@ def test_killed_it_is_started_again_and_no_session_notices(tmp_path: Path, worke
 def test_stopped_it_keeps_no_session_waiting(tmp_path: Path, workers: str) -> None:
     prepare(tmp_path)
     with Server(tmp_path, "--console-port", "0", "--workers", workers) as server:
-        console = wait_until(lambda: _console(server), "the console")
+        console = wait_until(lambda: console_of(server), "the console")
         assert _answers(server)
         os.kill(console, signal.SIGSTOP)
         site = Site(server)
@@ -92,7 +92,7 @@ def test_stopped_it_keeps_no_session_waiting(tmp_path: Path, workers: str) -> No
 def test_it_ends_when_the_server_is_killed(tmp_path: Path) -> None:
     prepare(tmp_path)
     with Server(tmp_path, "--console-port", "0", "--workers", "2") as server:
-        console = wait_until(lambda: _console(server), "the console")
+        console = wait_until(lambda: console_of(server), "the console")
         assert _answers(server)
         server.signal(signal.SIGKILL)
         server.process.wait()

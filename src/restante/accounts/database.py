@@ -92,6 +92,11 @@ class DatabaseAccounts(AccountStore):
         """The account has logged in by that app password. Noted once a minute at most."""
         await self.run(lambda: self.tables.record_use(name, app_password))
 
+    def list(self) -> tuple[Account, ...]:
+        """All accounts, by name. Plain, and for a thread without an event loop."""
+        with ManagedDatabase.opened(self) as managed:
+            return managed.list()
+
     async def aclose(self) -> None:
         """Close this event loop's connections. The next use opens others."""
         await self._connections.aclose()

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from restante.stores.blobs import s3
+from restante.stores.blobs.cached import CachedBlobs
 from restante.stores.blobs.compression import compressed, decoded
 from restante.stores.blobs.contract import BlobDamaged, BlobMissing
 from restante.stores.blobs.s3 import FIRST_BLOCK, PART, S3Blobs
@@ -297,22 +298,100 @@ def test_an_upload_whose_last_answer_is_lost_is_there(place: Place, key: str) ->
     place.run(work)
 
 
+def test_an_upload_that_is_cancelled_leaves_no_blob(place: Place, key: str) -> None:
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        begun = asyncio.Event()
+
+        async def slow(request: Request, forward: Forward) -> Reply:
+            if request.method == "PUT":
+                begun.set()
+                await asyncio.sleep(0.2)
+            return await forward()
+
+        proxy.fault = slow
+        putting = asyncio.ensure_future(put_large(blobs, key))
+        await begun.wait()
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        proxy.fault = honest
+        with pytest.raises(BlobMissing):
+            await read(blobs, key)
+        await put_large(blobs, key)
+        assert await digest(blobs, key) == LARGE.digest()
+
+    place.run(work)
+
+
 # Octets
 
 
-def test_damaged_octets_are_found_where_the_body_is_decoded(place: Place, key: str) -> None:
-    async def damaged(_: Request, forward: Forward) -> Reply:
-        reply = await forward()
-        middle = len(reply.body) // 2
-        return reply._replace(body=reply.body[:middle] + b"\xff\0" + reply.body[middle + 2 :])
+async def damaged(request: Request, forward: Forward) -> Reply:
+    reply = await forward()
+    if request.method != "GET":
+        return reply
+    body = bytearray(reply.body)
+    body[len(body) // 2] ^= 0xFF
+    return reply._replace(body=bytes(body))
+
+
+def test_octets_that_come_over_damaged_are_asked_for_again(place: Place, key: str) -> None:
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        await put(blobs, key, BODY[:FIRST_BLOCK])
+        proxy.fault = at_first(2, damaged, "GET")
+        assert await read(blobs, key) == BODY[:FIRST_BLOCK]
+        assert proxy.methods().count("GET") == 3
+
+    place.run(work)
+
+
+@pytest.mark.parametrize("octets", [1, 1000, FIRST_BLOCK + 1, 4 * FIRST_BLOCK])
+def test_damage_that_stays_is_told_before_the_last_block(
+    place: Place, key: str, octets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = Octets.part(0, octets)
 
     async def work(blobs: S3Blobs, proxy: Faulty) -> None:
-        packed = compressed(BytesIO(BODY))
-        with packed.file:
-            await blobs.put(key, packed.file, packed.octets)
+        await put(blobs, key, body)
+        proxy.fault = damaged
+        blocks, got = blobs.read(key), 0
+        while got < octets:
+            try:
+                got += len(await anext(blocks))
+            except BlobDamaged:
+                return
+        pytest.fail("it was given as whole")
+
+    monkeypatch.setattr(s3, "LATE_SECONDS", 0.1)
+    place.run(work)
+
+
+def test_a_cache_keeps_nothing_damaged(place: Place, key: str, tmp_path: Path) -> None:
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        cached = CachedBlobs(blobs, tmp_path, 2**24)
+        await put(blobs, key)
         proxy.fault = damaged
         with pytest.raises(BlobDamaged):
-            [block async for block in decoded(blobs.read(key), packed.encoding)]
+            [block async for block in cached.read(key)]
+        proxy.fault = honest
+        for _ in range(2):
+            assert b"".join([block async for block in cached.read(key)]) == BODY
+        assert cached.file_of(key).exists()
+        await cached.aclose()
+
+    place.run(work)
+
+
+def test_damage_of_large_ones_is_found_where_the_body_is_decoded(place: Place, key: str) -> None:
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        packed = compressed(cast("BinaryIO", LARGE), encoding="zstd")
+        with packed.file:
+            blob = packed.file.read()
+        source = BytesIO(blob + bytes(PART))  # and what follows is never read
+        await blobs.put(key, source, len(blob) + PART)
+        proxy.fault = damaged
+        with pytest.raises(BlobDamaged):
+            [block async for block in decoded(blobs.read(key, 0, len(blob)), "zstd")]
 
     place.run(work)
 
@@ -367,6 +446,10 @@ def test_most_messages_take_one_request(place: Place, key: str) -> None:
         assert proxy.methods() == ["GET"]
         await blobs.remove(key)
         assert proxy.methods() == ["DELETE"]
+        await put(blobs, key)
+        proxy.methods()
+        await read(blobs, key, 1000, 300_000)
+        assert proxy.methods() == ["GET"]
 
     place.run(work)
 

@@ -75,6 +75,14 @@ class Maildrops:
         self._loop: LoopThread | None = None  # of stores whose methods are async
         self._making = threading.Lock()
 
+    def close(self) -> None:
+        """Close what is open. The next use opens it again."""
+        with self._making:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.end(self._store.aclose)
+            loop.join()
+
     def account(self, name: str) -> Account:
         """The account of that name."""
         try:

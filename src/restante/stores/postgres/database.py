@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
@@ -18,6 +20,9 @@ T = TypeVar("T")
 
 TRIES = 5
 """How often a statement is tried that loses to another one (a deadlock, serialization)."""
+
+END_SECONDS = 5.0
+"""How long the server may take to be told that a statement's answer isn't waited for."""
 
 _LOST_TO_ANOTHER = frozenset({"40001", "40P01"})
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -59,6 +64,7 @@ class Database:
         self._connections = Connections(
             self._connect, self._close, self._drop, maximum=max_connections, timeout=timeout
         )
+        self._ending: set[asyncio.Task[None]] = set()
         self._driver = self._load()
 
     async def rows(self, statement: str, *arguments: Any) -> Sequence[Any]:
@@ -99,6 +105,10 @@ class Database:
     async def aclose(self) -> None:
         """Close this event loop's connections. The next use opens others."""
         await self._connections.aclose()
+        loop = asyncio.get_running_loop()
+        ending = [task for task in self._ending if task.get_loop() is loop]
+        if ending:
+            await asyncio.wait(ending)
 
     def text(self, statement: str) -> str:
         """A statement of `statements`, for this schema."""
@@ -132,7 +142,21 @@ class Database:
         await connection.close()
 
     def _drop(self, connection: Connection) -> None:
-        connection.terminate()
+        task = asyncio.get_running_loop().create_task(self._end(connection))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, connection: Connection) -> None:
+        """End a connection, and with it the statement that it may still wait for.
+
+        Otherwise the statement would be done when nobody expects it any more: a lease would be
+        taken that nobody has.
+        """
+        with suppress(Exception):
+            try:
+                await connection.close(timeout=END_SECONDS)
+            finally:
+                connection.terminate()
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, self._driver.DataError | UnicodeEncodeError):

@@ -1,0 +1,139 @@
+"""What a session costs the database, counted on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from restante.accounts.account import Account
+from restante.protocol.listing import MessageNumber
+from restante.stores import PostgresStore
+from tests.needs import only_cpython
+from tests.postgres_server import PASSWORD, USER, PostgresServer
+
+pytestmark = [only_cpython, pytest.mark.asyncio]
+
+ANNA, BEN = Account("anna"), Account("ben")
+ONE = MessageNumber(1)
+
+
+class Relay:
+    """Stands before the server, and counts the requests: octets that follow an answer."""
+
+    def __init__(self, port: int) -> None:
+        self.trips = 0
+        self.port = 0
+        self._to = port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Relay:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *given: object) -> None:
+        self._server.close()
+        await asyncio.gather(*self._tasks)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("localhost", self._to)
+        answered = True
+
+        async def up() -> None:
+            nonlocal answered
+            while data := await reader.read(65536):
+                self.trips += answered
+                answered = False
+                up_writer.write(data)
+            up_writer.close()
+
+        async def down() -> None:
+            nonlocal answered
+            while data := await up_reader.read(65536):
+                answered = True
+                writer.write(data)
+            writer.close()
+
+        for work in (up(), down()):
+            task = asyncio.create_task(work)
+            self._tasks.add(task)
+
+    def since(self) -> int:
+        """Round trips since this was asked before."""
+        trips, self.trips = self.trips, 0
+        return trips
+
+
+@pytest_asyncio.fixture
+async def relay(server: PostgresServer) -> AsyncIterator[Relay]:
+    async with Relay(server.port) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def store(relay: Relay, schema: str) -> AsyncIterator[PostgresStore]:
+    dsn = f"postgresql://{USER}@127.0.0.1:{relay.port}/postgres?sslmode=disable"
+    made = PostgresStore(dsn, password=PASSWORD, schema=schema, max_connections=1)
+    yield made
+    await made.aclose()
+
+
+async def deliver(store: PostgresStore, message: bytes, account: Account = ANNA) -> None:
+    incoming = store.receive(account)
+    incoming.write(message)
+    await incoming.commit()
+
+
+async def session(store: PostgresStore, *, removes: bool = False) -> None:
+    """All that a session may do, so that all statements are prepared once."""
+    maildrop = await store.open(ANNA)
+    if len(maildrop.listing):
+        await maildrop.fetch(ONE)
+        if removes:
+            await maildrop.commit([ONE])
+    await maildrop.close()
+
+
+@pytest.mark.parametrize("messages", [2, 500])
+async def test_a_session(store: PostgresStore, relay: Relay, messages: int) -> None:
+    for number in range(messages):
+        await deliver(store, b"%d\r\n" % number)
+    await session(store, removes=True)
+    relay.since()
+
+    maildrop = await store.open(ANNA)
+    assert relay.since() == 1, "lease and listing"
+    await maildrop.close()
+    assert relay.since() == 1, "a poll costs two"
+
+    maildrop = await store.open(ANNA)
+    relay.since()
+    await maildrop.fetch(ONE)
+    assert relay.since() == 2, "the message's row, and its body in PostgreSQL"
+    await maildrop.lease.renew()  # type: ignore[misc]
+    assert relay.since() <= 2
+    await maildrop.commit([MessageNumber(n) for n in range(1, messages)])
+    assert relay.since() == 1, "QUIT is one transaction, whatever it removes"
+    await maildrop.close()
+    await maildrop.close()
+    assert relay.since() == 1
+
+
+async def test_a_delivery(store: PostgresStore, relay: Relay) -> None:
+    await deliver(store, b"one\r\n")
+    relay.since()
+    await deliver(store, b"two\r\n")
+    assert relay.since() == 4, "look for the body, a row for it, its octets, the message"
+    await deliver(store, b"two\r\n")
+    assert relay.since() == 2, "of a body that is there"
+    incomings = [store.receive(Account(f"user{number}")) for number in range(50)]
+    for incoming in incomings:
+        incoming.write(b"two\r\n")
+        await incoming.prepare()
+    relay.since()
+    await store.commit(incomings, together=True)
+    assert relay.since() <= 4, "one transaction for all; these maildrops were new"
