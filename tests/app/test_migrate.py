@@ -16,6 +16,7 @@ import pytest
 
 from restante.stores import Maildir, SqliteStore
 from restante.testing import MailServer
+from tests.app.conftest import Call
 from tests.app.support import COMMAND, PASSWORD, environment, restante, write_config
 from tests.migration.kit import remove, shown
 
@@ -191,15 +192,15 @@ def test_a_terminal_is_shown_a_bar(house: Path) -> None:
     ],
 )
 def test_what_can_not_be_understood_has_status_2(
-    house: Path, arguments: tuple[str, ...], error: str
+    call: Call, house: Path, arguments: tuple[str, ...], error: str
 ) -> None:
     for name, mode in (("users", 0o600), ("open", 0o644)):
         (house / name).write_text("joe:secret\n")
         (house / name).chmod(mode)
-    status, _, err = run(house, *arguments, "--to", "sqlite:m.sqlite")
-    assert status == 2, err
-    assert error in err
-    assert "secret" not in err
+    done = call("migrate", *arguments, "--to", "sqlite:m.sqlite")
+    assert done.status == 2, done
+    assert error in done.err
+    assert "secret" not in done.err
 
 
 def test_an_account_that_the_source_does_not_have_is_told(house: Path) -> None:
