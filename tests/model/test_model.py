@@ -15,6 +15,8 @@ import pytest
 from explore import Step, explore
 from rules import SCOPES, STEPS, WHAT_FOR, Guards, StoreModel, check
 
+from restante.stores.postgres import statements
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "store-rules.md").read_text()
 EITHER = "number_raised_by_operator"
@@ -53,6 +55,13 @@ def test_the_page_names_every_guard_and_every_step_and_no_other() -> None:
     assert re.findall(r"^\| `(\w+)` \|", table, re.M) == list(Guards._fields)
     told = set(re.findall(r"`(\w+)\(\)`", PAGE))
     assert told - {"now"} == steps - {"answer_too_early"}
+
+
+def test_the_page_names_statements_of_the_store() -> None:
+    table = PAGE.split("## In the code")[1].split("\n## ")[0]
+    told = set(re.findall(r"`([A-Z_]+)`", table))
+    assert told
+    assert told <= {name for name in vars(statements) if name.isupper()}
 
 
 def test_the_page_shows_what_the_checker_prints() -> None:
