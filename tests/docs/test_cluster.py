@@ -132,10 +132,11 @@ def test_two_nodes_serve_the_same_mail(
 ) -> None:
     cluster = Cluster(tmp_path, database, radosgw, authority)
     first, second = cluster.nodes
-    exports, tables, users, leases, collect = block("console")
+    exports, tables, users, shown, leases, collect = block("console")
     cluster.run(exports, first, monkeypatch)
     cluster.run(tables, first, monkeypatch)
     assert block("sh") == ["restante serve\n"]
+    cluster.run(shown, first, monkeypatch)
     password = cluster.run(users, second, monkeypatch)[0].strip()
     arguments = ("--set", "store.postgres.lease_seconds=5", "--workers", "2")
     with (
