@@ -185,6 +185,7 @@ def test_a_terminal_is_shown_a_bar(house: Path) -> None:
         (("--from", "pop3://h", "--users", "users", "--unique-ids", "%u", "joe"), "itself"),
         (("--from", "maildir:mail/{user}", "--users", "users", "joe"), "doesn't go with"),
         (("--from", "dovecot:", "--from-format", "dovecot", "joe"), "doesn't go with"),
+        (("--from", "maildir:mail/{user}", "--data", "x", "joe"), "--config, --data and --set"),
         (("--from", "maildir:mail/{user}", "--parallel", "0", "joe"), "allowed is 1 to 64"),
         (("--from", "maildir:mail/{user}", "--max-octets", "0", "joe"), "allowed is 1 or more"),
     ],
@@ -230,4 +231,4 @@ def test_quotas_of_the_destination_are_heeded(house: Path) -> None:
     file.write_text(file.read_text().replace(f'joe = "{PASSWORD}"', limited))
     status, out, _ = run(house, *FROM, "joe")
     assert status == 1
-    assert "1 messages are not moved" in out
+    assert "messages that are not moved: 1" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import poplib
@@ -9,6 +10,7 @@ import re
 import signal
 import smtplib
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -18,8 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from restante.accounts.account import Account
 from restante.app.config.load import load
 from restante.app.console.maildrops import Maildrops, NotThere
+from restante.app.maildrops import answered, opened_store
+from restante.stores.contract import Incoming
 from tests.app.conftest import Call
 from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
 from tests.conftest import Authority
@@ -419,3 +424,35 @@ def test_a_shared_folder_that_isnt_mounted_is_told_at_the_start(
     write_config(folder, f'{text}[store.bodies]\nkind = "folder"\nfolder.path = "bodies"\n')
     done = restante("check-config", cwd=folder)
     assert b"isn't a folder that this user can write to" in done.stderr
+
+
+def test_mail_expires_is_counted_and_comes_back(kind: Kind, folder: Path, call: Call) -> None:
+    """With accounts in the database too, where the mail is in one."""
+    file = write_config(folder, f"expire_days = 30\n{kind.text}")
+    names = ["joe"]
+    if kind.name.startswith("postgres"):
+        both = file.read_text().replace('kind = "static"', 'kind = ["static", "database"]')
+        file.write_text(both)
+        assert call("user", "add", "ann", "--generate", "--quota-messages", "9").status == 0
+        names.append("ann")
+
+    async def fill() -> None:
+        async with opened_store(load().settings) as store:
+            for name in names:
+                for days in (40, 5):
+                    at = time.time() - days * 86_400
+                    made = store.restore(Account(name), f"{days}-days", arrived=at)
+                    incoming: Incoming = await answered(made)
+                    await answered(incoming.write(b"Subject: x\r\n\r\n"))
+                    await answered(incoming.commit())
+
+    asyncio.run(fill())
+    listed = [line.split("\t") for line in call("user", "list").out.splitlines()]
+    expected = {"joe": ["2", "28", ""], "ann": ["2", "28", "9"]}
+    assert {row[0]: row[6:9] for row in listed} == {name: expected[name] for name in names}
+    expired = f"{len(names)} message{'s' if len(names) > 1 else ''} expired"
+    assert call("collect").out == f"{expired}\n0 messages removed for good\n"
+    for name in names:
+        rows = call("undelete", name, "--since", "1h", "--list").out.splitlines()
+        assert [row.split("\t")[1] for row in rows] == ["40-days"]
+        assert call("undelete", name, "--since", "1h").out == "1 message put back\n"

@@ -101,8 +101,8 @@ def test_the_pages_stand_while_the_history_is_locked_and_damaged(admin: Any, sit
             assert admin.goto(path).status == 200
         site.server.login("ann").quit()
         other.execute("ROLLBACK")
-    for beside in file.parent.glob("history.sqlite-*"):
-        beside.unlink()
+    for journal in file.parent.glob("history.sqlite-*"):
+        journal.unlink()
     broken = file.with_name("broken")
     broken.write_bytes(b"no database" * 1000)
     broken.replace(file)

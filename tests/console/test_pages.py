@@ -65,6 +65,18 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(admin: Any) -> None:
         assert admin.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 
+def test_a_narrow_list_of_mail_has_a_block_for_each_message(admin: Any) -> None:
+    """Who and what in whole lines; nothing is broken in the middle of a word."""
+    admin.set_viewport_size({"width": 390, "height": 800})
+    admin.goto("/maildrop?account=joe")
+    row = admin.locator("tbody tr", has_text="Jörg Müller").first
+    name, subject = row.locator("td.from"), row.locator("td.subject")
+    assert name.bounding_box()["height"] < 30
+    assert name.bounding_box()["y"] < subject.bounding_box()["y"]
+    assert row.locator("td.when").inner_text() == "30 Nov 10:12"
+    assert row.locator("td.when").get_attribute("title") == "Mon, 30 Nov 2026 10:12:00 +0100"
+
+
 def test_the_overview_says_that_all_is_well_and_who_was_refused(admin: Any, site: Site) -> None:
     site.wait_for(
         lambda: admin.goto("/") and admin.get_by_text("wrong name or password").count(),

@@ -89,12 +89,12 @@ def _read(text: str) -> Started:
         assert match is not None, text
         return match.groups()
 
+    administrator, its_password = found(r"console's first login: (\S+), password (\S+)")
+    account, password = found(r"First account: (\S+), password (\S+)")
     (console,) = found(r"^The console: (http://127\.0\.0\.1:\d+/)$")
     (pop3,) = found(r"POP3 +127\.0\.0\.1:(\d+) +TLS by STLS")
     (smtp,) = found(r"SMTP +127\.0\.0\.1:(\d+)")
-    name, secret = found(r"console's first login: (\S+), password (\S+)")
-    account, password = found(r"First account: (\S+), password (\S+)")
-    return Started(console, name, secret, account, password, int(pop3), int(smtp))
+    return Started(console, administrator, its_password, account, password, int(pop3), int(smtp))
 
 
 def _fetch(started: Started) -> str:

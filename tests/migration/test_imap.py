@@ -156,7 +156,7 @@ def test_a_last_line_end_that_pop3_adds_is_no_difference(serve: Any, store: Stor
 
 
 def test_a_master_user_acts_for_each_account(serve: Any, store: Store) -> None:
-    server: Any = serve(
+    server: Scripted = serve(
         lambda: [
             *greeting(b"IMAP4rev1 AUTH=PLAIN"),
             b"+ \r\n",

@@ -93,6 +93,24 @@ def test_accounts_are_moved_at_the_same_time_as_many_as_are_allowed() -> None:
     assert source.open_now == 0
 
 
+def test_what_the_source_s_server_has_not_seen_waits_for_the_last_run(store: Store) -> None:
+    class Waiting(ListedMaildrop):
+        waiting = frozenset({"b"})
+
+    source = ListedSource(joe=[Mail("a", b"1\r\n"), Mail("b", b"2\r\n")])
+
+    async def open_(account: str, call: object) -> ListedMaildrop:
+        return Waiting(source, source.mail[account])
+
+    source.open = open_  # type: ignore[method-assign]
+    report = move(source, store)
+    assert (report.is_well, only(report).moved, only(report).waiting) == (True, 1, 1)
+    assert [each.unique_id for each in check(source, store).accounts[0].differs] == ["b"]
+    report = move(source, store, last=True)
+    assert (only(report).moved, only(report).there, only(report).waiting) == (1, 1, 0)
+    assert check(source, store).is_well
+
+
 def test_a_message_that_vanished_meanwhile_is_no_failure(store: Store) -> None:
     mail = [Mail("a", b"1\r\n"), Mail("b", MessageGone("gone")), Mail("c", b"3\r\n")]
     report = move(ListedSource(joe=mail), store)
@@ -198,7 +216,7 @@ def test_a_full_destination_ends_an_account_and_says_what_is_missing(refusing: R
     refusing.error = OverQuota("joe has no room for 3 octets")
     source = ListedSource(joe=[Mail("a"), Mail("b")])
     report = move(source, refusing)
-    assert only(report).error == "joe has no room for 3 octets; 2 messages are not moved"
+    assert only(report).error == "joe has no room for 3 octets; messages that are not moved: 2"
     assert source.fetched == ["a"]
     assert not report.is_well
 
@@ -216,7 +234,10 @@ def test_an_account_is_given_up_when_nothing_can_be_moved(refusing: Refusing) ->
     mail = [Mail(f"id{number}") for number in range(100)]
     source = ListedSource(joe=mail)
     report = move(source, refusing, tries=2)
-    assert only(report).error == f"the disk is full; {101 - MOST_FAILURES} messages are not moved"
+    assert (
+        only(report).error
+        == f"the disk is full; messages that are not moved: {101 - MOST_FAILURES}"
+    )
     assert len(source.fetched) == 2 * MOST_FAILURES
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -68,8 +68,10 @@ class Move:
     """A machine with Dovecot and Restante, in one folder; `port` is the page's 110.
 
     location: the format of Dovecot's mail. protocols: what Dovecot speaks. more: further lines
-    of its configuration.
+    of its configuration. patience: seconds that a command may take.
     """
+
+    patience: ClassVar[float] = 60.0
 
     def __init__(
         self,
@@ -163,7 +165,7 @@ class Move:
         done = subprocess.run(
             ["sh", "-c", f"exec 2>&1; {self.here(command)}"], cwd=self.folder,
             env={**environment(), "PATH": path, "HOME": str(self.folder)},
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=self.patience, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout
 

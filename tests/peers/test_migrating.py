@@ -1,6 +1,6 @@
 """The page on moving house, done step by step; and real servers' mail, octet for octet.
 
-`RESTANTE_MESSAGES=10000` moves as many messages as that; otherwise 300 are moved.
+`RESTANTE_MESSAGES=10000` and `--timeout 3600` move as many messages as that; otherwise 300.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from typing import ClassVar
 import pytest
 
 from restante.testing.authority import Authority
+from tests import conftest as certificates
 from tests.app.support import COMMAND, python_for
 from tests.needs import need
 from tests.peers.moving import NOBODY, Move, hashed, moved, run_page
+from tests.postgres_server import PostgresServer, postgres
+from tests.stores.blobs.radosgw import Radosgw
 
 pytestmark = [
     pytest.mark.peer,
@@ -59,6 +62,7 @@ service pop3-login {{
 class House(Move):
     """`old.example.org` is this machine's Dovecot, which speaks TLS."""
 
+    patience = 60.0 + MESSAGES / 10
     tls: ClassVar[dict[str, int]] = {}
     ca: ClassVar[Path]
 
@@ -165,8 +169,54 @@ def migrate(moving: House, arguments: str) -> str:
     return shown
 
 
-def test_a_maildir_moves_to_sqlite_and_back_and_fetchmail_fetches_nothing_again() -> None:
+SQLITE = '[store]\nkind = "sqlite"\n'
+
+
+@pytest.fixture
+def database(authority: certificates.Authority) -> Iterator[PostgresServer]:
+    with postgres(authority.certificate.files()[0]) as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgres-s3"])
+def store(request: pytest.FixtureRequest) -> str:
+    """The tables of a configuration for a store that mail moves to."""
+    if request.param == "sqlite":
+        return SQLITE
+    if sys.implementation.name != "cpython":
+        pytest.skip("only CPython has the library for PostgreSQL")
+    server: PostgresServer = request.getfixturevalue("database")
+    objects: Radosgw = request.getfixturevalue("radosgw")
+    return f"""
+[store]
+kind = "postgres"
+
+[store.postgres]
+dsn = "{server.dsn}"
+
+[store.bodies]
+kind = "s3"
+
+[store.bodies.s3]
+bucket = "{objects.make_bucket()}"
+endpoint = "{objects.endpoint}"
+access_key = "{objects.user.access_key}"
+secret_key = "{objects.user.secret_key}"
+
+"""
+
+
+def test_a_maildir_moves_to_a_store_and_back_and_fetchmail_fetches_nothing_again(
+    store: str,
+) -> None:
     with house() as moving:
+        file = moving.folder / "etc" / "restante" / "restante.toml"
+        assert SQLITE in file.read_text()
+        file.write_text(file.read_text().replace(SQLITE, store))
+        file.chmod(0o600)
+        if store != SQLITE:
+            status, shown = moving.run(f"restante db upgrade {CONFIG}")
+            assert status == 0, shown
         fill(moving, MESSAGES)
         assert moving.fetch()[0] == 0
         assert fetched(moving) == MESSAGES
@@ -185,11 +235,8 @@ def test_a_maildir_moves_to_sqlite_and_back_and_fetchmail_fetches_nothing_again(
         assert moved_text in migrate(moving, out)
         migrate(moving, f"{DOVECOT} --to {BACK} joe@example.org --check-bodies")
         moving.stop()
-        file = moving.folder / "etc" / "restante" / "restante.toml"
         maildrops = f'root = "{moving.folder}/srv/back"\ntemplate = "{{domain}}/{{user}}"\n'
-        sqlite = '[store]\nkind = "sqlite"\n'
-        assert sqlite in file.read_text()
-        file.write_text(file.read_text().replace(sqlite, f"[maildrops]\n{maildrops}"))
+        file.write_text(file.read_text().replace(store, f"[maildrops]\n{maildrops}"))
         moving.start("restante")
         assert unique_ids(moving) == before
         assert moving.fetch("--uidl")[0] == 1
@@ -244,11 +291,11 @@ def test_mail_that_dovecot_has_not_seen_waits_for_the_last_run() -> None:
         assert "1 wait: stop the source's server" in shown
         unique_ids(moving)  # now Dovecot has seen it
         shown = migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org")
-        assert "1 messages moved" in shown
+        assert "1 message moved" in shown
         moving.stop()
         moving.deliver(5)
         shown = migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --last")
-        assert "1 messages moved" in shown
+        assert "1 message moved" in shown
         migrate(moving, f"{DOVECOT} {CONFIG} joe@example.org --check-bodies")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from restante.accounts.account import Account, AccountError
 from restante.accounts.contract import AccountStore
+from restante.app.accounts import make_store_of, managed_accounts
 from restante.app.config.settings import Settings
 from restante.calls import Caller, OnThread
 from restante.protocol.listing import MessageNumber
@@ -28,7 +29,7 @@ async def expire(store: Store, call: Caller, accounts: AccountStore, settings: S
     if settings.pop3.expire_days is None and settings.pop3.expire_user_days is None:
         return 0
     count = 0
-    for account, days in _kept(await call(OnThread, accounts.list), settings):
+    for account, days in _kept(await call(OnThread, _listed, accounts, settings), settings):
         try:
             count += await _expire_one(store, call, account, time.time() - days * DAY)
         except MaildropInUse:
@@ -36,6 +37,20 @@ async def expire(store: Store, call: Caller, accounts: AccountStore, settings: S
         except StoreError as error:
             log.warning("maildrop %r: nothing is expired: %s", account.maildrop_name, error)
     return count
+
+
+def _listed(accounts: AccountStore, settings: Settings) -> Sequence[Account]:
+    """All accounts, asked on a thread. Raises AccountError."""
+    if "database" not in settings.accounts.kinds:
+        return accounts.list()
+    found: list[Account] = []  # in the server they are asked by its event loop, one by one
+    for kind in settings.accounts.kinds:
+        if kind == "database":
+            with managed_accounts(settings) as managed:
+                found += managed.list()
+        else:
+            found += make_store_of(settings, kind).list()
+    return found
 
 
 def _kept(accounts: Iterable[Account], settings: Settings) -> list[tuple[Account, int]]:

@@ -272,7 +272,8 @@ class Migration:
         full = isinstance(error, OverQuota) and not error.never
         if full or failures >= MOST_FAILURES:
             again = not full and (not isinstance(error, StoreError) or error.temporary)
-            raise StoreError(f"{error}; {left} messages are not moved", temporary=again) from error
+            text = f"{error}; messages that are not moved: {left}"
+            raise StoreError(text, temporary=again) from error
 
     async def _copy(
         self,

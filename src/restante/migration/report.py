@@ -112,11 +112,13 @@ def described(report: AccountReport, *, checked: bool) -> list[str]:
     if report.error:
         first = f"{report.account}: failed: {report.error}"
         if report.moved:
-            first += f" ({_messages(report.moved)} moved before)"
+            first += f" ({count_messages(report.moved)} moved before)"
     elif checked:
-        first = f"{report.account}: {_messages(report.messages)}: {_checked(report)}"
+        first = f"{report.account}: {count_messages(report.messages)}: {_checked(report)}"
     else:
-        first = f"{report.account}: {_messages(report.moved)} moved, {report.moved_octets} octets"
+        first = (
+            f"{report.account}: {count_messages(report.moved)} moved, {report.moved_octets} octets"
+        )
         parts = (
             (report.there, "were there already"),
             (report.removed, "were there and have been removed since"),
@@ -152,5 +154,6 @@ def _listed(words: str, troubles: list[Trouble]) -> list[str]:
     return lines
 
 
-def _messages(count: int) -> str:
+def count_messages(count: int) -> str:
+    """As `1 message` or `2 messages`."""
     return f"{count} message{'' if count == 1 else 's'}"

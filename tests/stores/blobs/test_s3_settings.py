@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,22 @@ print(json.dumps(told))
 """
     told = run(radosgw, bucket, script)
     assert told == "S3 was used before this process forked, so that it can't use it"
+
+
+def test_event_loops_may_share_it(radosgw: Radosgw, bucket: str) -> None:
+    script = """
+async def many(made, number):
+    return await asyncio.gather(*(put_and_read(made, f"{number}-{n}") for n in range(30)))
+
+made = blobs()
+runs = [asyncio.run, asyncio.run]
+if UVLOOP:
+    import uvloop
+    runs.append(uvloop.run)
+found = [run(many(made, number)) for number, run in enumerate(runs)]
+print(json.dumps(found == [["body"] * 30] * len(runs)))
+"""
+    assert run(radosgw, bucket, f"UVLOOP = {find_spec('uvloop') is not None}\n{script}")
 
 
 def test_memory_is_bounded_whatever_the_size(radosgw: Radosgw, bucket: str) -> None:

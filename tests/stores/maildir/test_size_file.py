@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from restante.accounts.account import Account, Quota
 from restante.stores.contract import OverQuota, StoreError
 from restante.stores.maildir.size_file import MAX_SIZE_FILE
 from restante.stores.maildir.store import Maildir
+from tests.needs import need
+from tests.peers.dovecot import is_24
 from tests.stores.maildir.kit import asked, close, commit, opened, put, python
 
 ANNA = Account("anna", quota=Quota(octets=1000, messages=10))
@@ -190,3 +194,51 @@ def test_processes_at_once_do_not_exceed_the_quota(tmp_path: Path) -> None:
     there = len(list((tmp_path / "anna" / "new").iterdir()))
     assert sum(taken) == there
     assert 48 <= there <= 51  # one line may be lost while the file is made anew
+
+
+DOVECOT = """
+mail_location = maildir:{folder}/mail/anna
+mail_plugins = quota
+log_path = /dev/stderr
+base_dir = {folder}/run
+plugin {{
+  quota = maildir:User quota
+  quota_rule = *:bytes=1000:messages=10
+}}
+"""
+
+
+def test_dovecot_counts_in_the_same_file_and_counts_the_same() -> None:
+    """Dovecot 2.3; 2.4 has its quotas elsewhere."""
+    doveadm = need("doveadm", package="dovecot-core")
+    if is_24(need("dovecot", package="dovecot-core")):
+        pytest.skip("Dovecot 2.4 has no quotas of Maildir++")
+    if os.geteuid() != 0:
+        pytest.skip("only root can run Dovecot as it is packaged")
+    with tempfile.TemporaryDirectory(prefix="quota-") as name:
+        root = Path(name) / "mail"
+        store = Maildir(root, fsync=False)
+        for _ in range(3):
+            deliver(store)
+        put(root, "1600000001.M1P1.host:2,S", b"x" * 100, "cur")  # by a program without quotas
+        (Path(name) / "conf").write_text(DOVECOT.format(folder=name))
+        for path in (Path(name), *Path(name).rglob("*")):
+            path.chmod(0o777 if path.is_dir() else 0o666)
+
+        def quota(command: str) -> list[str]:
+            done = subprocess.run(
+                [doveadm, "-c", f"{name}/conf", "quota", command], timeout=60, check=True,
+                capture_output=True, text=True, user=65534, group=65534, extra_groups=[],
+                env={"HOME": name, "USER": "nobody", "PATH": os.environ["PATH"]},
+            )  # fmt: skip
+            return done.stdout.split()
+
+        assert "3" in quota("get")  # by our lines, which it believes
+        assert size_file(root).read_text() == "1000S,10C\n0 0\n10 1\n10 1\n10 1\n"
+        quota("recalc")
+        theirs = size_file(root).read_text()
+        assert total(root) == (130, 4)
+        size_file(root).unlink()
+        deliver(store)
+        ours = size_file(root).read_text().splitlines()
+        assert (ours[:2], ours[2]) == (theirs.splitlines(), "10 1")

@@ -27,6 +27,7 @@ from restante.stores import PostgresStore
 from restante.stores.postgres import store as module
 
 module.GRACE_SECONDS = 0.5
+module.REPEAT_SECONDS = 0.5
 
 async def work(dsn, schema, name, turn):
     store = PostgresStore(dsn, schema=schema, undelete_days=0)

@@ -323,6 +323,29 @@ class TestDelivery:
         assert len([each for each in (tmp_path / "bodies").rglob("*-*") if each.is_file()]) == 1
         await store.aclose()
 
+    async def test_of_several_bodies_only_those_that_were_given_up_lose_their_blobs(
+        self, store: PostgresStore, sql: Sql
+    ) -> None:
+        """Another delivery may have found the others meanwhile."""
+        incomings = [store.receive(ANNA), store.receive(ANNA)]
+        for number, incoming in enumerate(incomings):
+            incoming.write(b"%d\r\n" % number)
+            await incoming.prepare()
+        removed: list[str] = []
+        remove = store.bodies.remove
+
+        async def told(key: str) -> None:
+            removed.append(key)
+            await remove(key)
+
+        store.bodies.remove = told  # type: ignore[method-assign]
+        doomed = incomings[0].put
+        await sql("UPDATE {schema}.bodies SET state = 'doomed' WHERE id = $1", incomings[0].body)
+        await store.commit(incomings, together=True)
+        assert removed == [doomed]
+        assert await read(store, 1) == b"0\r\n"
+        assert await read(store, 2) == b"1\r\n"
+
     async def test_a_body_that_another_has_begun_to_put_is_put_in_the_same_encoding(
         self, store: PostgresStore, sql: Sql
     ) -> None:
@@ -339,6 +362,7 @@ class TestDelivery:
         self, make: Callable[..., PostgresStore], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(module, "GRACE_SECONDS", 0.0)
+        monkeypatch.setattr(module, "REPEAT_SECONDS", 0.0)
         nodes = [make(undelete_days=0), make(undelete_days=0)]
 
         async def collect() -> None:

@@ -109,7 +109,7 @@ def running(server: Packaged, folder: Path, authority: Authority) -> Iterator[Ru
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={"LANG": "C.UTF-8"},
         )  # fmt: skip
     try:
-        _wait_until_it_answers(process, port, folder / "out")
+        wait_until_it_answers(process, port, folder / "out")
         yield Running(port, imap, shared)
     finally:
         _end(process)
@@ -124,7 +124,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
+def wait_until_it_answers(
+    process: subprocess.Popen[bytes], port: int, said: Path | None = None
+) -> None:
+    """said: a file with what it says of itself."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -136,7 +139,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, said: Pa
         except OSError:
             pass
         if process.poll() is not None or time.monotonic() > until:
-            raise AssertionError(f"it doesn't start:\n{said.read_text('utf-8', 'replace')}")
+            why = "" if said is None else said.read_text("utf-8", "replace")
+            raise AssertionError(f"it doesn't start:\n{why}")
         time.sleep(0.05)
 
 

@@ -21,7 +21,14 @@ import pytest
 
 from restante import Maildir, Pop3Server, __version__
 from restante.testing.conformance.probe import Target
-from restante.testing.conformance.seed import ImapSeed, MaildirSeed, MboxSeed, Seed
+from restante.testing.conformance.seed import (
+    CORPUS,
+    ImapSeed,
+    MaildirSeed,
+    MboxSeed,
+    Seed,
+    SmtpSeed,
+)
 from tests.conftest import Authority
 from tests.dialogues import dovecot
 from tests.testing.conformance import debian13
@@ -54,7 +61,9 @@ def restante(folder: Path, authority: Authority) -> Iterator[Target]:
         yield _target(server.port, authority, "stls", MaildirSeed(folder / "mail" / NAME))
 
 
-def _target(port: int, authority: Authority, tls: str, seed: Seed, wait: float = 5.0) -> Target:
+def _target(
+    port: int, authority: Authority, tls: str, seed: Seed | None, wait: float = 5.0
+) -> Target:
     return Target(
         "127.0.0.1", port, tls=tls, ca=authority.file, user=NAME, password=PASSWORD, seed=seed,
         timeout=wait,
@@ -126,6 +135,46 @@ def twisted(folder: Path, authority: Authority) -> Iterator[Target]:
         process.wait()
 
 
+FENGTANG = """
+import asyncio, sys
+from pathlib import Path
+from fengtang.serve.server import MailServer
+
+database, pop_port, smtp_port, name, password = sys.argv[1:]
+server = MailServer(
+    Path(database), smtp_port=int(smtp_port), pop_port=int(pop_port), domain="example.org",
+    users={name: password}, allow_outbound=False,
+)
+asyncio.run(server.serve_forever())
+"""
+
+
+@contextmanager
+def fengtang(folder: Path, authority: Authority) -> Iterator[Target]:
+    """The mail server of FengTang, which keeps mail in a file of SQLite's.
+
+    It has some mail. After DELE and QUIT that is still there, so it can't be emptied.
+    """
+    if importlib.util.find_spec("fengtang") is None:
+        pytest.skip("only with FengTang (pip install fengtang)")
+    pop_port, smtp_port = debian13.free_port(), debian13.free_port()
+    ports = [str(pop_port), str(smtp_port)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", FENGTANG, folder / "mail.db", *ports, NAME, PASSWORD],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        debian13.wait_until_it_answers(process, pop_port)
+        seed = SmtpSeed("127.0.0.1", smtp_port, f"{NAME}@example.org")
+        for each in ("plain", "dots", "octets"):
+            seed.put(CORPUS[each].octets)
+        yield _target(pop_port, authority, "none", None)
+    finally:
+        process.kill()
+        process.wait()
+
+
 # Of Debian 13, in a system of their own
 
 
@@ -163,4 +212,5 @@ PEERS = [
     _packaged("popa3d", debian13.POPA3D, with_mbox),
     _packaged("solid-pop3d", debian13.SOLID, with_mbox),
     Peer("Twisted", lambda: version("twisted"), twisted),
+    Peer("FengTang", lambda: version("fengtang"), fengtang),
 ]

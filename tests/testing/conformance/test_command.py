@@ -69,8 +69,8 @@ def test_a_must_that_fails_is_status_1(
 def test_what_counts_as_a_failure_is_chosen(
     capsys: pytest.CaptureFixture[str], account: list[str]
 ) -> None:
-    with serving(Faults(flags=frozenset({"trims"}))) as server:
-        one = [*account, "--only", "login.trailing-blank"]
+    with serving(Faults(flags=frozenset({"impatient"}))) as server:
+        one = [*account, "--only", "command.unknown-goes-on"]
         assert conformance(server, *one) == 0
         assert conformance(server, *one, "--fail-on", "should") == 0
         assert conformance(server, *one, "--fail-on", "breaks") == 1

@@ -37,7 +37,7 @@ from restante.app.moving import (
 from restante.app.owner import become_owner_of
 from restante.migration.contract import DEFAULT_MAX_OCTETS, Source
 from restante.migration.move import Migration, Watcher
-from restante.migration.report import AccountReport, Report, described
+from restante.migration.report import AccountReport, Report, count_messages, described
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -145,6 +145,8 @@ def migrate(
         raise UsageError("name accounts, or give --all")
     if format not in FORMATS:
         raise UsageError(f"--from-format: allowed is {', '.join(FORMATS)}; {format!r} was given")
+    if destination is not None and (config or data or sets):
+        raise UsageError("--config, --data and --set don't go with --to, which names another store")
     if max_octets < 1:
         raise UsageError(f"--max-octets: allowed is 1 or more; {max_octets} was given")
     with ExitStack() as stack:
@@ -311,9 +313,10 @@ def _summary(report: Report) -> str:
     count = f"{accounts} account{'' if accounts == 1 else 's'}"
     bad = sum(not each.is_well for each in report.accounts)
     if report.checked:
-        text = f"{count} compared, {report.total('messages')} messages"
+        text = f"{count} compared, {count_messages(report.total('messages'))}"
         return f"{text}: {bad} differ" if bad else f"{text}: all the same"
-    text = f"{count}: {report.total('moved')} messages moved, {report.total('moved_octets')} octets"
+    moved = count_messages(report.total("moved"))
+    text = f"{count}: {moved} moved, {report.total('moved_octets')} octets"
     if report.total("there"):
         text += f"; {report.total('there')} were there already"
     if waiting := report.total("waiting"):

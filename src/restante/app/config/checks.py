@@ -321,7 +321,8 @@ def _is_too_long(path: Path) -> bool:
 
 def _unlisted(settings: Settings) -> Iterator[Finding]:
     """Mail can be expired of accounts alone that are known without their logging in."""
-    others = [k for k in settings.accounts.kinds if k not in ("sqlite", "static", "passwd-file")]
+    listed = ("sqlite", "database", "static", "passwd-file")
+    others = [kind for kind in settings.accounts.kinds if kind not in listed]
     for key in ("expire_days", "expire_user_days"):
         if getattr(settings.pop3, key) is not None and others:
             kinds = ", ".join(others)

@@ -10,17 +10,22 @@ WIDTH, HEIGHT = 320, 72
 _TOP = 6
 
 
-def line(title: str, numbers: Sequence[float], unit: str = "") -> Markup:
-    """A line over an hour, and what it says in words, for those who can't see it."""
+def line(title: str, numbers: Sequence[float], unit: str = "", *, of: int = 0) -> Markup:
+    """A line over an hour, and what it says in words, for those who can't see it.
+
+    of: how many numbers a whole hour has. Where there are fewer, the line begins later.
+    """
     most = max(numbers, default=0.0)
     now = numbers[-1] if numbers else 0.0
     words = f"{title}: now {shown(now)}, at most {shown(most)}{unit} in the last hour"
     scale = (HEIGHT - _TOP - 2) / most if most else 0.0
-    step = WIDTH / max(1, len(numbers) - 1)
+    whole = max(of, len(numbers), 2)
+    step, first = WIDTH / (whole - 1), whole - len(numbers)
     points = " ".join(
-        f"{at * step:.1f},{HEIGHT - 1 - number * scale:.1f}" for at, number in enumerate(numbers)
+        f"{at * step:.1f},{HEIGHT - 1 - number * scale:.1f}"
+        for at, number in enumerate(numbers, first)
     )
-    area = f"0,{HEIGHT} {points} {WIDTH},{HEIGHT}"
+    area = f"{first * step:.1f},{HEIGHT} {points} {WIDTH},{HEIGHT}"
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{words}"'
         ' preserveAspectRatio="none" focusable="false">'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -53,6 +54,28 @@ def count(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def person(sender: str) -> tuple[str, str]:
+    """The name and the address of a From header; one of both where there is no other."""
+    name, _, rest = sender.rpartition("<")
+    address = rest.rstrip("> ")
+    return (name.strip(' "') or address), (address if name.strip(' "') else "")
+
+
+def day(date: str) -> str:
+    """A Date header as `30 Nov 10:12`, and the year if it isn't this one; as it is, if it is none.
+
+    The sender's clock, not ours: that is what the message says.
+    """
+    try:
+        found = parsedate_to_datetime(date)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return date
+    year = "" if found.year == time.localtime().tm_year else f" {found.year}"
+    return f"{found.day} {_MONTHS[found.month - 1]}{year} {found:%H:%M}"
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "octets": octets,
     "when": when,
@@ -60,4 +83,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "ago": ago,
     "count": count,
+    "person": person,
+    "day": day,
 }

@@ -200,11 +200,9 @@ def _link(temporary: Path, file: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """The folder and those above it, durably."""
+    """The folder and those above it, durably, though another process has just made it."""
     try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        return
+        folder.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
         _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from restante.extras import missing
 from restante.stores.blobs.contract import (
@@ -157,7 +158,7 @@ class S3Blobs(Blobs):
             client, config, max_retries=3, retry_timeout=timedelta(seconds=timeout / 2)
         )
         self._errors = (self._library.exceptions.BaseError, FileNotFoundError)
-        self._putting = asyncio.Semaphore(PUTS_AT_ONCE)
+        self._putting: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -217,7 +218,8 @@ class S3Blobs(Blobs):
     async def put(self, key: str, source: BinaryIO, octets: int) -> None:
         """Keep the object. A large one is uploaded by parts, and seen when all are there."""
         name = self.prefix + checked_key(key)
-        async with self._putting:
+        loop = asyncio.get_running_loop()
+        async with self._putting.setdefault(loop, asyncio.Semaphore(PUTS_AT_ONCE)):
             if octets <= PART:
                 await self._put_whole(name, await asyncio.to_thread(_taken, source, octets))
             elif not await self._is_there(name):

@@ -10,15 +10,16 @@ ids, messages.
 from __future__ import annotations
 
 LISTING = """
-    SELECT array_agg(unique_id) AS unique_ids, array_agg(octets) AS octets,
-        array_agg(unique_id) FILTER (WHERE utf8 > 0) AS with_utf8,
-        array_agg(ascii_octets) FILTER (WHERE utf8 > 0) AS ascii_octets,
-        array_agg(utf8) FILTER (WHERE utf8 > 0) AS utf8
+    SELECT string_agg(unique_id, ' ') AS unique_ids, array_agg(octets) AS octets,
+        string_agg(concat_ws(' ', unique_id, ascii_octets, utf8), ' ') FILTER (WHERE utf8 > 0)
+            AS with_utf8
     FROM (
         SELECT unique_id, octets, ascii_octets, utf8 FROM {schema}.messages
         WHERE maildrop = $MAILDROP AND removed IS NULL ORDER BY arrived, number
     ) AS listed
 """
+"""A listing in one row, as rows and texts by themselves take long to be read: no unique-id has a
+space (RFC 1939 §7)."""
 
 # Maildrops
 
@@ -125,39 +126,29 @@ WITH given AS MATERIALIZED (
     ORDER BY d.id FOR NO KEY UPDATE
 ), judged AS MATERIALIZED (
     SELECT g.*, d.id AS maildrop, m.maildrop IS NOT NULL AS known,
-        coalesce(m.body = g.body AND (NOT g.pinned OR m.removed IS NOT NULL), FALSE) AS same,
+        coalesce(m.body = g.body AND NOT g.pinned, FALSE) AS same,
         coalesce(d.messages + count(*) OVER earlier <= g.most_messages, TRUE)
         AND coalesce(d.octets + sum(g.octets) OVER earlier <= g.most_octets, TRUE) AS fits
     FROM given AS g LEFT JOIN drops AS d ON d.name = g.name
     LEFT JOIN {schema}.messages AS m ON m.maildrop = d.id AND m.unique_id = g.unique_id
     WINDOW earlier AS (PARTITION BY g.name ORDER BY g.place)
 ), chosen AS MATERIALIZED (
-    SELECT * FROM judged WHERE maildrop IS NOT NULL AND fits AND (same AND pinned OR NOT known)
-        AND (
-            NOT $11::boolean
-            OR (SELECT bool_and(maildrop IS NOT NULL AND fits AND (same OR NOT known)) FROM judged)
-        )
+    SELECT * FROM judged WHERE maildrop IS NOT NULL AND NOT known AND fits AND (
+        NOT $11::boolean
+        OR (SELECT bool_and(maildrop IS NOT NULL AND (same OR fits AND NOT known)) FROM judged)
+    )
 ), inserted AS (
     INSERT INTO {schema}.messages
         (maildrop, unique_id, body, octets, ascii_octets, utf8, pinned, arrived)
     SELECT maildrop, unique_id, body, octets, ascii_octets, utf8, pinned,
         coalesce(to_timestamp(arrived), now())
-    FROM chosen WHERE NOT known ORDER BY place
+    FROM chosen ORDER BY place
     ON CONFLICT (maildrop, unique_id) DO NOTHING RETURNING maildrop, unique_id, octets
-), back AS (
-    UPDATE {schema}.messages AS m
-    SET removed = NULL, pinned = TRUE, arrived = coalesce(to_timestamp(c.arrived), m.arrived)
-    FROM chosen AS c
-    WHERE c.known AND m.maildrop = c.maildrop AND m.unique_id = c.unique_id
-        AND m.removed IS NOT NULL AND m.body = c.body
-    RETURNING m.maildrop, m.unique_id, m.octets
-), there AS (
-    SELECT * FROM inserted UNION ALL SELECT * FROM back
 ), counted AS (
     UPDATE {schema}.maildrops AS d SET messages = d.messages + n.messages,
         octets = d.octets + n.octets
     FROM (
-        SELECT maildrop, count(*) AS messages, sum(octets) AS octets FROM there
+        SELECT maildrop, count(*) AS messages, sum(octets) AS octets FROM inserted
         GROUP BY maildrop
     ) AS n WHERE d.id = n.maildrop
 ), stored AS (
@@ -165,21 +156,25 @@ WITH given AS MATERIALIZED (
     WHERE id IN (SELECT body FROM chosen)
 )
 SELECT whole.have_bodies, judged.maildrop, judged.known, judged.same, judged.fits,
-    there.unique_id IS NOT NULL AS done
-FROM whole CROSS JOIN judged
-LEFT JOIN there ON there.maildrop = judged.maildrop AND there.unique_id = judged.unique_id
+    inserted.unique_id IS NOT NULL AS done
+FROM whole CROSS JOIN judged LEFT JOIN inserted
+    ON inserted.maildrop = judged.maildrop AND inserted.unique_id = judged.unique_id
 ORDER BY judged.place
 """
 """Put messages into their maildrops; a row for each. $11: all of them, or none.
 
 have_bodies: FALSE if the collector has doomed a body: nothing was done. maildrop: NULL if it must
-be made first. known: the maildrop has, or had, that unique-id; same: for this very body, so that
-asking again does no harm, and a removed message that is restored comes back. fits: the quota has
-room for it and for those before it. done: it is there now, by this.
+be made first. known: the maildrop has, or had, that unique-id; same: it is of our own making and
+for this very body, so that asking again does no harm. fits: the quota has room for it and for those
+before it. done: it is there now, by this. None of known, fits and done may hold while the same is
+done at the same time: ask again then.
 
 `used` and the counts of the maildrops are those of the locked rows. `used = now()` keeps the
 collector away, which may have looked for messages before these were there.
 """
+
+LIVE_BODIES = "SELECT id FROM {schema}.bodies WHERE id = ANY($1::bigint[]) AND state <> 'doomed'"
+"""Those that the collector has not given up. The others never come back."""
 
 ARRIVED = """
 SELECT extract(epoch FROM arrived)::float8 AS arrived FROM {schema}.messages
@@ -234,13 +229,16 @@ SELECT count(*) AS messages FROM old
 """
 """Forget removed messages. $1: removed so many seconds ago, $2: at most so many, $3 schema."""
 
+COLLECT_ALONE = """
+SELECT pg_try_advisory_xact_lock(hashtext('restante collects'), hashtext($1)) AS alone
+"""
+
 STILL_USED = """
-UPDATE {schema}.bodies AS b SET unused = FALSE
-WHERE (SELECT pg_try_advisory_xact_lock(hashtext('restante collects'), hashtext($1)))
-    AND unused AND state = 'stored'
+UPDATE {schema}.bodies AS b SET unused = FALSE WHERE unused AND state = 'stored'
     AND EXISTS (SELECT FROM {schema}.messages AS m WHERE m.body = b.id)
 """
-"""Bodies whose message was forgotten, and that another one has. $1 schema."""
+"""Bodies whose message was forgotten, and that another one has. It comes after COLLECT_ALONE in a
+transaction: if its snapshot were older than the lock, it could miss what FORGET has done."""
 
 DOOM = """
 UPDATE {schema}.bodies AS b SET state = 'doomed' FROM (

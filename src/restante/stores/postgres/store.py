@@ -13,6 +13,7 @@ from secrets import token_hex, token_urlsafe
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from restante.accounts.account import Account, Quota
+from restante.accounts.connections import Connection
 from restante.networks import own_host_name
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
@@ -44,6 +45,10 @@ from restante.stores.room import DAY, NO_QUOTA, check_days, check_room, quota_fo
 
 GRACE_SECONDS = 3600.0
 """How long a body without messages stays: its delivery may not have come to its end."""
+
+REPEAT_SECONDS = 3600.0
+"""How long the row of a removed message stays at least. A delivery may be repeated when a
+connection was lost, and while the row is there, the first try does nothing, however late."""
 
 PUT_SECONDS = GRACE_SECONDS / 4
 """How long a delivery may take from looking for its body to having put it."""
@@ -170,8 +175,7 @@ class PostgresStore(Store):
     ) -> PostgresIncoming:
         """Begin a message that has a unique-id already.
 
-        Its `commit` raises UniqueIdTaken when the maildrop has, or ever had, that unique-id for
-        another message. One that was removed and is the same comes back.
+        Its `commit` raises UniqueIdTaken when the maildrop has, or ever had, that unique-id.
         """
         if not valid_unique_id(unique_id):
             raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
@@ -240,13 +244,12 @@ class PostgresStore(Store):
         May be called while sessions run, on several nodes at once. Gives the number of messages.
         """
         forgotten, last = 0, BATCH
+        seconds = max(self.undelete_days * DAY, REPEAT_SECONDS)
         while last == BATCH:
-            row = await self._row(
-                statements.FORGET, self.undelete_days * DAY, BATCH, self.database.schema
-            )
+            row = await self._row(statements.FORGET, seconds, BATCH, self.database.schema)
             last = int(row["messages"])
             forgotten += last
-        await self._rows(statements.STILL_USED, self.database.schema)
+        await self.database.use(self._mark_used)
         while len(await self._rows(statements.DOOM, GRACE_SECONDS, BATCH)) == BATCH:
             pass
         # Only now, as what is doomed must be so for good before a blob is removed.
@@ -254,6 +257,12 @@ class PostgresStore(Store):
             await self._remove_blobs([key_of(*row) for row in doomed])
             await self._rows(statements.DROP_BODIES, [row["id"] for row in doomed])
         return forgotten
+
+    async def _mark_used(self, connection: Connection) -> None:
+        database = self.database
+        async with connection.transaction():
+            if await connection.fetchval(database.text(statements.COLLECT_ALONE), database.schema):
+                await connection.execute(database.text(statements.STILL_USED))
 
     async def _remove_blobs(self, keys: Sequence[str]) -> None:
         for at in range(0, len(keys), REMOVALS):
@@ -359,9 +368,9 @@ class PostgresStore(Store):
     def _result(self, incoming: PostgresIncoming, row: Any) -> UniqueId | Exception | None:
         """What became of one message; None: nothing yet."""
         name, unique_id = incoming.account.maildrop_name, incoming.unique_id
-        if row["done"] or (row["same"] and not incoming.pinned):
+        if row["done"] or row["same"]:
             return unique_id
-        if row["known"] and not row["same"]:
+        if row["known"]:
             return UniqueIdTaken(f"maildrop {name!r} has, or had, unique-id {unique_id!r}")
         if row["fits"] or row["maildrop"] is None:
             return None
@@ -370,11 +379,17 @@ class PostgresStore(Store):
         return OverQuota(f"over quota: maildrop {name!r} has no room", never=never)
 
     async def _begin_again(self, incomings: Sequence[PostgresIncoming]) -> None:
-        """The collector has given up a body meanwhile: what was put for it must not stay."""
+        """The collector has given up bodies meanwhile: what was put for them must not stay.
+
+        Only for those: another delivery may have begun to count on the others.
+        """
+        bodies = [each.body for each in incomings]
+        live = {row["id"] for row in await self._rows(statements.LIVE_BODIES, bodies)}
         for incoming in incomings:
-            if incoming.put:
-                await self.bodies.remove(incoming.put)
-            incoming.body, incoming.put = None, ""
+            if incoming.body not in live:
+                if incoming.put:
+                    await self.bodies.remove(incoming.put)
+                incoming.body, incoming.put = None, ""
 
     async def _fetch(self, maildrop: int, unique_id: str, lines: int | None) -> Content:
         row = await self._row(statements.FETCH, maildrop, unique_id)
@@ -442,14 +457,17 @@ class _Body(NamedTuple):
 
 
 def _listing(row: Any) -> Listing:
-    unique_ids = row["unique_ids"]
-    if unique_ids is None:
+    if row["unique_ids"] is None:
         return Listing([], [])
+    unique_ids = row["unique_ids"].split(" ")
     with_utf8: list[tuple[int, int, int]] = []
-    if row["with_utf8"]:
+    if row["with_utf8"] is not None:
         numbers = {unique_id: number for number, unique_id in enumerate(unique_ids, 1)}
-        columns = zip(row["with_utf8"], row["ascii_octets"], row["utf8"], strict=True)
-        with_utf8 = [(numbers[each], octets, utf8) for each, octets, utf8 in columns]
+        parts = iter(row["with_utf8"].split(" "))
+        with_utf8 = [
+            (numbers[unique_id], int(octets), int(utf8))
+            for unique_id, octets, utf8 in zip(parts, parts, parts, strict=True)
+        ]
     return listing_of(unique_ids, row["octets"], with_utf8)
 
 

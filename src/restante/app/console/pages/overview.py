@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from restante.app.config.checks import check
 from restante.app.console import charts
+from restante.app.console.live import SAMPLES
 from restante.app.console.shared import Console, console_of
 from restante.app.history import read_history
 from restante.app.maildrops import folder_of_mail
@@ -64,7 +65,7 @@ def show(request: Request) -> Response:
     except HistoryError as error:
         history_problem = str(error)
     sessions = [sample.sessions for sample in console.server.samples]
-    drawn.insert(0, _chart("Open sessions", [float(number) for number in sessions]))
+    drawn.insert(0, _chart("Open sessions", [float(number) for number in sessions], of=SAMPLES))
     return console.page(
         request,
         "overview.html",
@@ -81,10 +82,12 @@ def show(request: Request) -> Response:
     )
 
 
-def _chart(title: str, numbers: list[float], unit: str = "", now: str | None = None) -> Any:
+def _chart(
+    title: str, numbers: list[float], unit: str = "", now: str | None = None, *, of: int = 0
+) -> Any:
     value = charts.shown(numbers[-1] if numbers else 0.0)
     return {
-        "title": title, "svg": charts.line(title, numbers, unit),
+        "title": title, "svg": charts.line(title, numbers, unit, of=of),
         "now": value if now is None else now, "most": charts.shown(max(numbers, default=0.0)),
         "unit": unit,
     }  # fmt: skip
