@@ -59,7 +59,8 @@ COMMANDS = Group(
         ),
         "show": Lazy(
             f"{_HERE}.show:show",
-            "Print files for systemd, fail2ban, logrotate, Grafana or Prometheus.",
+            "Print files for systemd, fail2ban, logrotate, Grafana, Prometheus, HAProxy and"
+            " containers.",
         ),
         "fake": Lazy(
             f"{_HERE}.fake:fake", "Run a throw-away server for tests, which may fail on purpose."
