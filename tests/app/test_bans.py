@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.bans import parse_duration
-from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
+from restante.guard.sqlite_bans import SqliteBanStore
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.guard.kit import fail
@@ -48,7 +48,7 @@ def test_the_life_of_a_ban(folder: Path, call: Call) -> None:
 
 def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
     (folder / "data").mkdir()
-    with closing(Guard(ban_store=BanStore(folder / "data" / "bans.sqlite"))) as guard:
+    with closing(Guard(ban_store=SqliteBanStore(folder / "data" / "bans.sqlite"))) as guard:
         for number in range(6):
             fail(guard, "192.0.2.7", "joe\x1b", b"%d" % number)
     rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
