@@ -13,9 +13,11 @@ import pytest
 from restante.app.cli.bans import parse_duration
 from restante.guard.guard import Guard
 from restante.guard.sqlite_bans import SqliteBanStore
+from tests.accounts.mysql_server import free_port
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.guard.kit import fail
+from tests.needs import only_cpython
 from tests.server.kit import Client
 
 
@@ -119,3 +121,18 @@ def test_a_running_server_heeds_it(folder: Path, call: Call) -> None:
         wait_until(lambda: greeting() == b"-ERR connection refused", "the ban")
         assert call("bans", "unban", "127.0.0.0/8").status == 0
         wait_until(lambda: greeting().startswith(b"+OK"), "the end of the ban")
+
+
+@only_cpython
+def test_a_database_that_cannot_be_asked_is_told(folder: Path, call: Call) -> None:
+    dsn = f"postgresql://mail:hidden@127.0.0.1:{free_port()}/mail"
+    (folder / "restante.toml").write_text(
+        f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
+    )
+    (folder / "restante.toml").chmod(0o600)
+    for arguments in (["list"], ["ban", "192.0.2.1"], ["unban", "192.0.2.1"]):
+        done = call("bans", *arguments)
+        assert done.status == 1
+        assert done.err.startswith("restante: PostgreSQL: ")
+        assert "hidden" not in done.err
+    assert not (folder / "data").exists()
