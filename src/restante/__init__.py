@@ -49,8 +49,14 @@ if TYPE_CHECKING:
     from restante.guard.guard import (
         Guard,
     )
+    from restante.guard.postgres_bans import (
+        PostgresBanStore,
+    )
     from restante.guard.settings import (
         GuardSettings,
+    )
+    from restante.guard.sqlite_bans import (
+        SqliteBanStore,
     )
     from restante.protocol.claims import (
         Claim,
@@ -136,7 +142,9 @@ _HOMES = {
     "calls": "OnThread",
     "guard.ban_store": "BanStore",
     "guard.guard": "Guard",
+    "guard.postgres_bans": "PostgresBanStore",
     "guard.settings": "GuardSettings",
+    "guard.sqlite_bans": "SqliteBanStore",
     "protocol.claims": "Claim IdentityClaim PasswordClaim SecretClaim TokenClaim",
     "protocol.errors": "Pop3Error",
     "protocol.listing": "Listing",
@@ -208,11 +216,13 @@ __all__ = [
     "Peer",
     "Pop3Error",
     "Pop3Server",
+    "PostgresBanStore",
     "Reply",
     "SecretClaim",
     "Settings",
     "Source",
     "SqliteAccounts",
+    "SqliteBanStore",
     "State",
     "StaticAccounts",
     "Store",

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from restante.app.cli.bans import parse_duration
-from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
+from restante.guard.sqlite_bans import SqliteBanStore
+from tests.accounts.mysql_server import free_port
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.guard.kit import fail
+from tests.needs import only_cpython
 from tests.server.kit import Client
 
 
@@ -48,7 +50,7 @@ def test_the_life_of_a_ban(folder: Path, call: Call) -> None:
 
 def test_who_is_throttled_is_listed(folder: Path, call: Call) -> None:
     (folder / "data").mkdir()
-    with closing(Guard(ban_store=BanStore(folder / "data" / "bans.sqlite"))) as guard:
+    with closing(Guard(ban_store=SqliteBanStore(folder / "data" / "bans.sqlite"))) as guard:
         for number in range(6):
             fail(guard, "192.0.2.7", "joe\x1b", b"%d" % number)
     rows = [line.split("\t") for line in call("bans", "list").out.splitlines()]
@@ -119,3 +121,18 @@ def test_a_running_server_heeds_it(folder: Path, call: Call) -> None:
         wait_until(lambda: greeting() == b"-ERR connection refused", "the ban")
         assert call("bans", "unban", "127.0.0.0/8").status == 0
         wait_until(lambda: greeting().startswith(b"+OK"), "the end of the ban")
+
+
+@only_cpython
+def test_a_database_that_cannot_be_asked_is_told(folder: Path, call: Call) -> None:
+    dsn = f"postgresql://mail:hidden@127.0.0.1:{free_port()}/mail"
+    (folder / "restante.toml").write_text(
+        f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
+    )
+    (folder / "restante.toml").chmod(0o600)
+    for arguments in (["list"], ["ban", "192.0.2.1"], ["unban", "192.0.2.1"]):
+        done = call("bans", *arguments)
+        assert done.status == 1
+        assert done.err.startswith("restante: PostgreSQL: ")
+        assert "hidden" not in done.err
+    assert not (folder / "data").exists()

@@ -1,46 +1,58 @@
-"""What survives a restart, and what processes tell each other through the ban store."""
+"""What survives a restart, and what processes and nodes tell each other through a ban store.
+
+It holds for each of its engines.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-import sqlite3
-import stat
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from restante.guard import ban_store as module
-from restante.guard import guard as guard_module
+from restante.guard import postgres_bans, sqlite_bans
 from restante.guard.admission import BANNED, REFUSED
-from restante.guard.ban_store import Ban, BanStore, BanStoreError, Failure, News, Old
+from restante.guard.ban_store import Ban, BanStore, Failure, News, Old
 from restante.guard.guard import Guard
+from restante.guard.postgres_bans import PostgresBanStore
 from restante.guard.settings import GuardSettings
+from restante.guard.sqlite_bans import SqliteBanStore
 from tests.guard.kit import HERE, HOUR, THERE, Clock, arrive, guess, is_open, owner
 from tests.guard.test_guard import banned
+from tests.needs import only_cpython
+from tests.postgres_server import PostgresServer
 
 NEVER = Old(0, 0, 0)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "bans.sqlite"
+Make = Callable[[], BanStore]
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgres", marks=[only_cpython, pytest.mark.peer])],
+)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Makes ban stores that share what they keep, as processes and nodes do."""
+    if request.param == "sqlite":
+        return lambda: SqliteBanStore(tmp_path / "bans.sqlite")
+    server: PostgresServer = request.getfixturevalue("server")
+    schema: str = request.getfixturevalue("schema")
+    return lambda: PostgresBanStore(server.dsn, schema=schema, timeout=60)
 
 
 class House:
     """Processes that share a store and a clock."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, make: Make) -> None:
+        self.make = make
         self.clock = Clock()
         self.guards: list[Guard] = []
 
     def open(self) -> Guard:
-        guard = Guard(GuardSettings(), BanStore(self.path), clock=self.clock)
+        guard = Guard(GuardSettings(), self.make(), clock=self.clock)
         guard.refresh()
         self.guards.append(guard)
         return guard
@@ -58,8 +70,8 @@ class House:
 
 
 @pytest.fixture
-def house(path: Path) -> Iterator[House]:
-    with closing(House(path)) as house:
+def house(make: Make) -> Iterator[House]:
+    with closing(House(make)) as house:
         yield house
 
 
@@ -139,59 +151,12 @@ def test_an_older_ban_does_not_replace_a_newer_one(house: House) -> None:
     assert one.bans()[0].until == house.clock.now + 3600
 
 
-def test_the_file_is_its_owners_only(house: House, path: Path) -> None:
-    house.open()
-    if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("content", [b"no database at all, but text " * 100, b"\0" * 5000])
-def test_a_damaged_ban_store_is_told_once_and_the_guard_goes_on(
-    house: House, path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    path.write_bytes(content)
-    with caplog.at_level(logging.INFO, "restante.access"):
-        guard = house.open()
-        house.share()
-    assert caplog.text.count("The ban store can't be used; bans are kept in memory only: ") == 1
-    assert banned(guard, house.clock)
-    path.unlink()
-    with caplog.at_level(logging.INFO, "restante.access"):
-        house.share()
-    assert "The ban store can be used again" in caplog.text
-    house.close()
-    assert arrive(house.open(), HERE) == BANNED  # what couldn't be written is written now
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    store = BanStore(tmp_path / "missing" / "bans.sqlite")
-    with pytest.raises(BanStoreError, match=r"bans\.sqlite"):
-        store.exchange(News(), NEVER)
-
-
-def test_a_store_of_another_version_is_not_used(path: Path) -> None:
-    with closing(BanStore(path)) as store:
-        store.exchange(News(), NEVER)
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 99")
-    with closing(BanStore(path)) as store, pytest.raises(BanStoreError, match="another version"):
-        store.exchange(News(), NEVER)
-
-
-def test_another_file_in_its_place_is_noticed(path: Path) -> None:
-    with closing(BanStore(path)) as store, closing(BanStore(path)) as other:
-        store.exchange(News(bans={HERE: Ban(HERE, 1, None)}), NEVER)
-        for file in path.parent.glob("bans.sqlite*"):
-            file.unlink()
-        other.exchange(News(bans={THERE: Ban(THERE, 1, None)}), NEVER)
-        assert set(store.exchange(News(), NEVER).bans) == {THERE}
-
-
 def test_what_is_old_is_removed_and_never_more_is_kept(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT", 10)
-    with closing(BanStore(path)) as store, closing(BanStore(path)) as other:
+    for module in (sqlite_bans, postgres_bans):
+        monkeypatch.setattr(module, "KEPT", 10)
+    with closing(make()) as store, closing(make()) as other, closing(make()) as third:
         for number in range(5):
             news = News(
                 bans={f"10.0.{number}.{n}": Ban(f"10.0.{number}.{n}", 1, 2) for n in range(20)},
@@ -201,69 +166,81 @@ def test_what_is_old_is_removed_and_never_more_is_kept(
             store.exchange(news, NEVER)
         heard = other.exchange(News(), NEVER)
         assert (len(heard.bans), len(heard.known), len(heard.failures)) == (10, 10, 10)
+        assert set(heard.bans) == {f"10.0.4.{n}" for n in range(10, 20)}
         store.exchange(News(known={("x", "y"): 9.0}), Old(3, 6, 6))
-    with closing(sqlite3.connect(path)) as database:
-        counts = [
-            database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("bans", "known", "failures")
-        ]
-    assert counts == [0, 1, 0]
+        assert third.exchange(News(), NEVER) == News(known={("x", "y"): 9.0})
+        assert other.exchange(News(), NEVER) == News(known={("x", "y"): 9.0})
 
 
-def test_each_row_is_heard_once_and_never_the_own_failures(path: Path) -> None:
-    with closing(BanStore(path)) as one, closing(BanStore(path)) as two:
+def test_each_row_is_heard_once_and_never_the_own_failures(make: Make) -> None:
+    with closing(make()) as one, closing(make()) as two:
         failure = Failure("2001:db8::/64", "jos\u00e9", 1.5)
         assert one.exchange(News(failures=[failure]), NEVER).failures == []
+        assert one.exchange(News(), NEVER).failures == []
         assert two.exchange(News(), NEVER).failures == [failure]
         assert two.exchange(News(), NEVER).failures == []
 
 
-def test_what_waits_for_the_store_is_bounded(
-    house: House, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard_module, "MAX_UNWRITTEN", 10)
-    path.mkdir()
-    guard = house.open()
-    for number in range(100):
-        owner(guard, f"203.0.113.{number}")
-        guess(guard, house.clock, f"198.51.100.{number}", f"user{number}")
-        if number % 7 == 0:
-            guard.refresh()
-    assert len(guard._news.failures) <= 10
-    assert len(guard._news.known) <= 20
+def test_what_replaces_a_row_is_heard_by_those_who_know_the_row(make: Make) -> None:
+    with closing(make()) as one, closing(make()) as two:
+        for times, until in ((1, 5.0), (2, None), (0, 9.0)):
+            ban = Ban(HERE, 1.0 + times, until, "reason", times) if times else Ban(HERE, 4, until)
+            one.exchange(News({HERE: ban}, {(HERE, "joe"): ban.since}), NEVER)
+            heard = two.exchange(News(), NEVER)
+            assert heard == News({HERE: ban}, {(HERE, "joe"): ban.since})
 
 
-def test_threads_may_use_it_together(path: Path) -> None:
+def test_what_clients_may_send_can_be_kept(make: Make) -> None:
+    names = ["a\0b", "a\ufffdb", "\\udc80", "'; --", "x" * 5000]
+    with closing(make()) as one, closing(make()) as two:
+        one.exchange(
+            News(
+                {HERE: Ban(HERE, 1, None, "\0")},
+                {(HERE, name): 1.0 for name in names},
+                [Failure(HERE, name, 2.0) for name in names],
+            ),
+            NEVER,
+        )
+        heard = two.exchange(News(), NEVER)
+        assert [*heard.bans] == [HERE]
+        assert len(heard.failures) == len(names)
+        assert set(names[1:]) <= {account for _, account in heard.known}
+
+
+def test_several_may_write_at_once_and_nothing_is_missed(make: Make) -> None:
     heard: list[Failure] = []
-    with closing(BanStore(path)) as one, closing(BanStore(path)) as two:
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(make())) for _ in range(3)]
+        reader = stack.enter_context(closing(make()))
         numbers = count()
 
-        def write() -> None:
+        def write(store: BanStore) -> None:
             for _ in range(20):
-                one.exchange(News(failures=[Failure(HERE, "joe", float(next(numbers)))]), NEVER)
+                at = float(next(numbers))
+                store.exchange(
+                    News({HERE: Ban(HERE, at, None)}, failures=[Failure(HERE, "joe", at)]), NEVER
+                )
 
-        threads = [threading.Thread(target=write) for _ in range(4)]
+        threads = [threading.Thread(target=write, args=(each,)) for each in (*stores, stores[0])]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            heard += two.exchange(News(), NEVER).failures
-        heard += two.exchange(News(), NEVER).failures
+            heard += reader.exchange(News(), NEVER).failures
         for thread in threads:
             thread.join()
+        heard += reader.exchange(News(), NEVER).failures
     assert sorted(failure.at for failure in heard) == list(range(80))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes can be forked")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # uvloop leaves threads
-def test_a_process_that_inherits_the_store_opens_its_own(path: Path) -> None:
-    with closing(BanStore(path)) as store:
-        store.exchange(News(), NEVER)
-        child = os.fork()
-        if child == 0:
-            try:
-                store.exchange(News(bans={HERE: Ban(HERE, 1, None)}), NEVER)
-                store.close()
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        assert HERE in store.exchange(News(), NEVER).bans
+def test_an_operator_whose_clock_is_behind_is_heeded(make: Make) -> None:
+    with closing(House(make)) as ahead, closing(House(make)) as behind:
+        ahead.clock.now += 5
+        one, two = ahead.open(), behind.open()
+        one.ban(HERE)
+        one.refresh()
+        two.refresh()
+        assert two.unban(HERE)
+        two.refresh()
+        one.refresh()
+        assert one.bans() == two.bans() == []
+        assert arrive(one, HERE) is None

@@ -17,6 +17,7 @@ from restante.guard.gossip import Gossip, by_label
 from restante.guard.guard import Guard
 from restante.guard.login_delay import LoginDelay
 from restante.guard.settings import GuardSettings
+from restante.guard.sqlite_bans import SqliteBanStore
 from tests.guard.kit import HERE, arrive, ask, connection, enter, fail, owner
 
 NEVER = Old(0.0, 0.0, 0.0)
@@ -155,7 +156,7 @@ def test_what_was_told_is_not_heard_again_from_the_store_except_by_a_successor(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "bans.sqlite"
-    stores = BanStore(path, 7), BanStore(path, 7)
+    stores = SqliteBanStore(path, 7), SqliteBanStore(path, 7)
     house = House(stores, free_failures=2)
     one, other = house.guards
     for guard in house.guards:
@@ -167,7 +168,7 @@ def test_what_was_told_is_not_heard_again_from_the_store_except_by_a_successor(
         other.refresh()
     failures = {each.kind: each.failures for each in other.throttled()}
     assert failures == {"address": 3, "account": 3}
-    successor = Guard(GuardSettings(free_failures=2), BanStore(path, 7), lambda: house.now)
+    successor = Guard(GuardSettings(free_failures=2), SqliteBanStore(path, 7), lambda: house.now)
     successor.refresh()
     assert {each.kind: each.failures for each in successor.throttled()} == failures
     for guard in (*house.guards, successor):
@@ -175,7 +176,7 @@ def test_what_was_told_is_not_heard_again_from_the_store_except_by_a_successor(
 
 
 def test_a_store_gives_its_own_failures_to_nobody_but_its_first_reader(tmp_path: Path) -> None:
-    store = BanStore(tmp_path / "bans.sqlite")
+    store = SqliteBanStore(tmp_path / "bans.sqlite")
     house = House((store, None))
     one, _ = house.guards
     assert fail(one, HERE, "joe", None) == 0.0

@@ -54,7 +54,8 @@ def make_databases(settings: Settings) -> None:
     Raises OSError, AccountError, StoreError.
     """
     read_secret(settings)
-    make_guard(settings).close()
+    if settings.bans_file is not None:
+        make_guard(settings).close()
     if settings.store.kind == "sqlite":
         prepare_store(settings)
     if "sqlite" in settings.accounts.kinds:

@@ -73,7 +73,8 @@ class Guard:
 
     Safe to use from several threads. Nothing waits but `refresh`, `exchange` and `close`.
 
-    ban_store: keeps bans and failures over a restart; None: nothing does. clock: seconds since
+    ban_store: keeps bans and failures over a restart, and brings those of other servers that
+    share it; None: nothing does. clock: seconds since
     1970. key: 32 octets by which wrong passwords are hashed, the same in processes that tell
     each other of them.
     """
@@ -157,7 +158,8 @@ class Guard:
         name = shown(parse_network(network))
         with self.lock:
             now = self.clock()
-            ban = Ban(name, now, None if seconds is None else now + seconds, reason)
+            since = self._since(self.bans_by_network.get(name), now)
+            ban = Ban(name, since, None if seconds is None else now + seconds, reason)
             self._set_ban(ban)
         return ban
 
@@ -172,7 +174,7 @@ class Guard:
             found = self.bans_by_network.get(name)
             if found is None or not found.in_force(now):
                 return False
-            self._set_ban(Ban(name, now, now))
+            self._set_ban(Ban(name, self._since(found, now), now))
         return True
 
     def bans(self) -> list[Ban]:
@@ -320,6 +322,12 @@ class Guard:
         ban = Ban(peer.key, now, now + seconds, FAILED_LOGINS, times)
         self._set_ban(ban)
         return ban
+
+    @staticmethod
+    def _since(before: Ban | None, now: float) -> float:
+        """Since when an operator's word holds. The clock of the server that wrote what was said
+        before may be ahead of this one, and what is older never replaces what is newer."""
+        return now if before is None else max(now, before.since)
 
     def _set_ban(self, ban: Ban) -> None:
         self._keep_ban(ban)

@@ -45,18 +45,23 @@ _SLOWED = "slowed down: too many failed logins"
 
 @contextmanager
 def _opened(settings: Settings, *, make: bool) -> Iterator[Guard]:
-    """The guard as the book has it; what is changed is written. Exits when that can't be done.
+    """The guard as the ban store has it; what is changed is written. Exits when that can't be.
 
-    make: make a book if there is none; else there is a guard that knows of nothing.
+    make: make a file if there is none; else there is a guard that knows of nothing.
     """
-    if make:
-        make_private_folder(settings.bans_file.parent)
-    guard = make_guard(settings) if make or settings.bans_file.exists() else Guard()
+    file = settings.bans_file
+    if make and file is not None:
+        make_private_folder(file.parent)
+    try:
+        guard = make_guard(settings) if make or file is None or file.exists() else Guard()
+    except BanStoreError as error:
+        complain(str(error))
+        raise Exit(FAILED) from None
     try:
         guard.exchange()
         yield guard
         guard.exchange()
-    except BanStoreError as error:  # the book has closed itself
+    except BanStoreError as error:  # the ban store has closed itself
         complain(str(error))
         raise Exit(FAILED) from None
     except BaseException:

@@ -41,11 +41,11 @@ from restante.app.config.settings import (
 )
 from restante.app.config.toml import toml_value
 from restante.app.files import is_writable
-from restante.app.guard import make_guard
 from restante.app.maildrops import folder_of_mail, make_store
 from restante.app.metrics import library_problem
 from restante.app.tls import certificates
 from restante.extras import install_command
+from restante.guard.guard import Guard
 from restante.server.mechanisms import mechanisms
 from restante.server.tls.settings import Certificate
 from restante.stores.contract import StoreError
@@ -478,7 +478,7 @@ def _login(settings: Settings) -> Iterator[Finding]:
 
 
 _LOGIN_PARTS: dict[str, Callable[[Settings], object]] = {
-    "guard": make_guard,
+    "guard": lambda settings: Guard(settings.guard),
     "oauth": build.make_oauth,
     "kerberos.keytab": build.make_kerberos,
     "pop3.proxy_networks": build.make_listeners,

@@ -539,9 +539,9 @@ class Settings:
         return self.accounts.path or self.server.data / "accounts.sqlite"
 
     @property
-    def bans_file(self) -> Path:
-        """The database of bans."""
-        return self.server.data / "bans.sqlite"
+    def bans_file(self) -> Path | None:
+        """The database of bans; None: they are in PostgreSQL, where the mail is."""
+        return None if self.store.kind == "postgres" else self.server.data / "bans.sqlite"
 
     @property
     def history_file(self) -> Path:

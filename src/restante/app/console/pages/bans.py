@@ -24,7 +24,8 @@ PAGE = 100
 @contextmanager
 def _guard(console: Console) -> Iterator[Guard]:
     """The guard as the ban store has it; what is changed is written. Raises BanStoreError."""
-    make_private_folder(console.settings.bans_file.parent)
+    if console.settings.bans_file is not None:
+        make_private_folder(console.settings.bans_file.parent)
     guard = make_guard(console.settings)
     try:
         guard.exchange()
