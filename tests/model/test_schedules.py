@@ -633,3 +633,31 @@ def test_a_store_without_a_guard_is_found_out(
     monkeypatch.setattr(statements, name, statement.replace(text, instead))
     with pytest.raises(Broken):
         asyncio.run(run(server, schema, range(60)))
+
+
+class StuckBlobs(SharedBlobs):
+    """Nothing can be removed."""
+
+    async def remove(self, key: str) -> None:
+        raise StoreError("read-only")
+
+
+def test_a_blob_that_cannot_be_removed_is_an_error_of_the_store(
+    server: PostgresServer, schema: str
+) -> None:
+    async def collect() -> None:
+        store = PostgresStore(server.dsn, schema=schema, bodies=StuckBlobs())
+        try:
+            incoming = store.receive(Account("ann"))
+            incoming.write(BODIES[0])
+            await incoming.prepare()
+            incoming.abort()
+            await store.database.rows(
+                "UPDATE {schema}.bodies SET used = used - interval '2 hours' RETURNING id"
+            )
+            await store.collect()
+        finally:
+            await store.aclose()
+
+    with pytest.raises(StoreError, match="read-only"):
+        asyncio.run(collect())

@@ -204,7 +204,7 @@ def test_one_endpoint_for_all_workers(folder: Path, workers: int) -> None:
             assert found[f"restante_ready|{part}"] == 1
         assert ask(server, "/healthz") == (200, "ok\n")
         assert ask(server, "/readyz") == (
-            200, "storage: ok\naccounts: ok\ncertificate: ok\nworkers: ok\n",
+            200, "storage: ok\naccounts: ok\ncertificate: ok\nworkers: ok\nnew clients: ok\n",
         )  # fmt: skip
         server.signal(signal.SIGHUP)
         server.wait_for_log("reloaded")

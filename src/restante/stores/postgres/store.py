@@ -266,9 +266,12 @@ class PostgresStore(Store):
 
     async def _remove_blobs(self, keys: Sequence[str]) -> None:
         for at in range(0, len(keys), REMOVALS):
-            async with asyncio.TaskGroup() as group:
-                for key in keys[at : at + REMOVALS]:
-                    group.create_task(self.bodies.remove(key))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for key in keys[at : at + REMOVALS]:
+                        group.create_task(self.bodies.remove(key))
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
 
     async def leases(self) -> Sequence[LeaseInfo]:
         """The leases that are held now. Raises StoreError."""
