@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 import trustme
 from tests.postgres_server import PASSWORD as DATABASE_PASSWORD
 from tests.postgres_server import USER, PostgresServer, postgres
+from tests.stores.blobs.radosgw import Radosgw, radosgw
 
 from benchmarks import corpus, ours, report
 from benchmarks.corpus import PASSWORD, Expected, Group
@@ -43,7 +44,7 @@ from benchmarks.programs import Programs
 from benchmarks.run import turned
 from restante.accounts.account import Account
 from restante.accounts.database import DatabaseAccounts, ManagedDatabase
-from restante.stores import FolderBlobs
+from restante.stores import Blobs, FolderBlobs, S3Blobs
 from restante.stores.postgres import statements
 from restante.stores.postgres.schema import upgrade
 from restante.stores.postgres.store import PostgresStore
@@ -60,13 +61,16 @@ ABOUT = {
     "drain": "drain (delete 10)",
     "deliver": "delivery by LMTP, a new body",
 }
-BOX, POSTGRES, FOLDER, ACCOUNTS = "box", "postgres", "folder", "accounts"
+BOX, POSTGRES, FOLDER, S3, ACCOUNTS = "box", "postgres", "folder", "s3", "accounts"
 KINDS = {
     BOX: "single box, Maildir",
     POSTGRES: "node, bodies in PostgreSQL",
     FOLDER: "node, bodies in a folder",
+    S3: "node, bodies in S3",
     ACCOUNTS: "node, accounts in PostgreSQL too",
 }
+ONLY = {S3: ("fetch", "deliver"), ACCOUNTS: ("poll",)}
+"""What some kinds are measured by; in all else they are as others."""
 MESSAGE_OCTETS = 2000
 RESULTS = report.FOLDER / "scaling.json"
 
@@ -95,6 +99,15 @@ dsn = "{dsn}"
 schema = "{schema}"
 node = "{name}"
 """
+_BUCKET = """
+[store.bodies]
+kind = "s3"
+[store.bodies.s3]
+endpoint = "{endpoint}"
+bucket = "{bucket}"
+access_key = "{access_key}"
+secret_key = "{secret_key}"
+"""
 _FOLDER = """
 [store.bodies]
 kind = "folder"
@@ -115,9 +128,11 @@ class Node:
 
 
 class Site:
-    """Everything that is measured, in one folder. groups: by scenario."""
+    """Everything that is measured, in one folder. groups: by scenario. objects: an S3 server."""
 
-    def __init__(self, folder: Path, database: PostgresServer) -> None:
+    def __init__(
+        self, folder: Path, database: PostgresServer, objects: Radosgw | None = None
+    ) -> None:
         self.folder = folder
         self.database = database
         programs = Programs(folder)
@@ -132,13 +147,17 @@ class Site:
         }
         self.groups["sync"] = self.groups["poll"]
         self._delivered = 0
+        self._objects = objects
+        self._bucket = "" if objects is None else objects.make_bucket()
+        self.kinds = [kind for kind in KINDS if kind != S3 or objects is not None]
+        self.schemas = [kind for kind in self.kinds if kind not in (BOX, ACCOUNTS)]
 
     # Mail
 
     def prepare(self) -> None:
         """The tables, accounts, and the maildrops that stay as they are."""
         self.database.execute("CREATE EXTENSION pg_stat_statements")
-        for schema in (POSTGRES, FOLDER):
+        for schema in self.schemas:
             asyncio.run(upgrade(self.database.dsn, schema=schema))
         accounts = DatabaseAccounts(self.database.dsn, schema=POSTGRES)
         with ManagedDatabase.opened(accounts) as managed:
@@ -148,13 +167,12 @@ class Site:
         for scenario in ("poll", "fetch", "deliver"):
             group = self.groups[scenario]
             self.expected[group.prefix] = corpus.fill(self.folder / "mail", group)
-            for schema in (POSTGRES, FOLDER):
+            for schema in self.schemas:
                 asyncio.run(self._fill(schema, group))
         self.database.execute("VACUUM ANALYZE", "CHECKPOINT")
 
     async def _fill(self, schema: str, group: Group) -> None:
-        bodies = FolderBlobs(self.folder / "bodies") if schema == FOLDER else None
-        store = PostgresStore(self.database.dsn, schema=schema, bodies=bodies)
+        store = PostgresStore(self.database.dsn, schema=schema, bodies=self._bodies(schema))
         turn = asyncio.Semaphore(AT_ONCE)
 
         async def fill(name: str) -> None:
@@ -167,6 +185,19 @@ class Site:
 
         await asyncio.gather(*map(fill, group.names))
         await store.aclose()
+
+    def _bodies(self, schema: str) -> Blobs | None:
+        if schema == FOLDER:
+            return FolderBlobs(self.folder / "bodies")
+        if schema != S3 or self._objects is None:
+            return None
+        user = self._objects.user
+        return S3Blobs(
+            self._bucket,
+            endpoint=self._objects.endpoint,
+            access_key=user.access_key,
+            secret_key=user.secret_key,
+        )
 
     def refill(self, node: Node) -> None:
         """The maildrops that a drain empties."""
@@ -188,13 +219,20 @@ class Site:
         folder.mkdir()
         pop3, lmtp = free_port(), free_port()
         text = _CONFIG.format(folder=folder, pop3=pop3, lmtp=lmtp)
-        schema = "" if kind == BOX else FOLDER if kind == FOLDER else POSTGRES
+        schema = "" if kind == BOX else POSTGRES if kind == ACCOUNTS else kind
         if schema:
             text += _STORE.format(dsn=self.database.dsn, schema=schema, name=name)
         else:
             text += f'[maildrops]\nroot = "{self.folder}/mail"\n'
         if kind == FOLDER:
             text += _FOLDER.format(path=self.folder / "bodies")
+        if kind == S3 and self._objects is not None:
+            text += _BUCKET.format(
+                endpoint=self._objects.endpoint,
+                bucket=self._bucket,
+                access_key=self._objects.user.access_key,
+                secret_key=self._objects.user.secret_key,
+            )
         if kind == ACCOUNTS:
             text += '[accounts]\nkind = "database"\n'
         else:
@@ -373,12 +411,12 @@ def measure(site: Site, rounds: int, part: float) -> dict[str, Any]:
     site.prepare()
     scenarios: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
-        servers = {kind: stack.enter_context(site.running(kind, kind)) for kind in KINDS}
+        servers = {kind: stack.enter_context(site.running(kind, kind)) for kind in site.kinds}
         for scenario, count in SESSIONS.items():
             sessions = max(AT_ONCE, int(count * part))
             if scenario == "drain":
                 sessions = SESSIONS["drain"]  # each empties a maildrop of its own
-            kinds = [kind for kind in KINDS if kind != ACCOUNTS or scenario == "poll"]
+            kinds = [kind for kind in site.kinds if scenario in ONLY.get(kind, SESSIONS)]
             seen: dict[str, list[Figures]] = {kind: [] for kind in kinds}
             for turn in range(rounds):
                 for kind in turned(kinds, turn):
@@ -468,6 +506,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", type=float, default=1.0, help="of the sessions (default 1)")
     parser.add_argument("--output", type=Path, default=RESULTS, help=f"default: {RESULTS}")
     parser.add_argument("--markdown", action="store_true", help="print tables as Markdown")
+    parser.add_argument(
+        "--s3", action="store_true", help="also bodies in S3, by a Ceph of its own (radosgw)"
+    )
     options = parser.parse_args(arguments)
     if not 1 <= options.rounds <= 50 or not 0 < options.part <= 10:
         parser.error("--rounds is from 1 to 50, --part more than 0 and up to 10")
@@ -477,8 +518,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         certificate = folder / "server.pem"
         issued = trustme.CA().issue_cert("localhost")
         issued.private_key_and_cert_chain_pem.write_to_path(certificate)
-        with postgres(certificate, measured=True) as database:
-            site = Site(folder, database)
+        with ExitStack() as stack:
+            database = stack.enter_context(postgres(certificate, measured=True))
+            objects = stack.enter_context(radosgw()) if options.s3 else None
+            site = Site(folder, database, objects)
             results = {
                 "taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                 "machine": report.machine(),

@@ -20,7 +20,8 @@ from tests.needs import missing, need
 USER = "restante"
 PASSWORD = "ge:heim/@#%"
 
-_MEASURED = ("-c", "fsync=on", "-c", "shared_preload_libraries=pg_stat_statements")
+_TESTED = ("fsync=off", "max_connections=40")
+_MEASURED = ("fsync=on", "max_connections=100", "shared_preload_libraries=pg_stat_statements")
 
 
 class PostgresServer:
@@ -83,8 +84,8 @@ class PostgresServer:
             [
                 self.programs / "postgres", "-D", "data", "-p", str(self.port),
                 "-c", f"unix_socket_directories={self.folder}",
-                *(_MEASURED if self._measured else ["-c", "fsync=off"]),
-                "-c", f"listen_addresses={hosts}", "-c", "max_connections=40",
+                "-c", f"listen_addresses={hosts}",
+                *(f"-c{each}" for each in (_MEASURED if self._measured else _TESTED)),
                 "-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.pem",
             ],
             cwd=self.folder,
