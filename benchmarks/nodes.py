@@ -375,6 +375,10 @@ class Site:
         count = int(re.findall(r"actually processed: (\d+)", done.stdout)[0])
         return {"postgres_us": spent / count * 1e6, "polls_per_second": count / lasted}
 
+    def flush_ms(self) -> float:
+        """How long a write of the log to the disk has taken, on average."""
+        return float(self.database.ask("SELECT wal_sync_time / wal_sync FROM pg_stat_wal"))
+
     def storage(self) -> Figures:
         """Octets in the tables and indexes: of a message, and of a body that is elsewhere."""
         found = {}
@@ -427,7 +431,13 @@ def measure(site: Site, rounds: int, part: float) -> dict[str, Any]:
             }
         storage = site.storage()
     nodes, bench = _together(site, rounds, int(SESSIONS["poll"] * part))
-    return {"scenarios": scenarios, "storage": storage, "nodes": nodes, "pgbench": bench}
+    return {
+        "scenarios": scenarios,
+        "storage": storage,
+        "nodes": nodes,
+        "pgbench": bench,
+        "flush_ms": site.flush_ms(),
+    }
 
 
 def _together(site: Site, rounds: int, sessions: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -16,7 +16,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -380,28 +380,21 @@ def simulate(
     return Simulated(len(lasted) / seconds, middle, late, refused)
 
 
-def machine_of(results: dict[str, Any], nodes: str, flush_seconds: float) -> Machine:
-    """The measured machine. What a poll takes is that of one node; how busy others kept the
-    machine, that of the run with so many nodes."""
-    cores = results["machine"]["cores"]
-    one = results["nodes"]["1"]
+def machine_of(results: dict[str, Any]) -> Machine:
+    """The measured machine: what a poll takes of it with one node, and how long its log takes.
+    How much others slow it down is what makes one simulated node as quick as the real one."""
+    cores, one = results["machine"]["cores"], results["nodes"]["1"]
     node, postgres, load = (
         one[part] * cores / one["polls_per_second"] for part in ("nodes", "postgres", "load")
     )
-    slower = 1 / (1 - max(0.0, results["nodes"][nodes]["others"]))
-    return Machine(cores, node, postgres, load, slower, flush_seconds)
-
-
-def fit_flush(results: dict[str, Any]) -> float:
-    """Seconds for which the log is written, such that one node is as quick as it was."""
-    wanted = results["nodes"]["1"]["polls_per_second"]
-    low, high = 0.0, 0.05
+    machine = Machine(cores, node, postgres, load, 1.0, results["flush_ms"] / 1000)
+    low, high = 1.0, 10.0
     for _ in range(12):
         middle = (low + high) / 2
-        machine = machine_of(results, "1", middle)
-        quicker = simulate(machine, 1, seconds=5.0).polls_per_second > wanted
+        found = simulate(replace(machine, slower=middle), 1, seconds=5.0)
+        quicker = found.polls_per_second > one["polls_per_second"]
         low, high = (middle, high) if quicker else (low, middle)
-    return low
+    return replace(machine, slower=low)
 
 
 # What is printed
@@ -446,12 +439,12 @@ def cost_table(costs: Costs) -> report.Rows:
     ]  # fmt: skip
 
 
-def check_table(results: dict[str, Any], flush: float) -> report.Rows:
-    """Simulated beside measured."""
+def check_table(results: dict[str, Any], machine: Machine) -> report.Rows:
+    """Simulated beside measured. One node is what the machine was fitted on."""
     rows = [["nodes", "measured, polls a second", "simulated", "median, ms", "simulated"]]
     for name, seen in results["nodes"].items():
         if name.isdigit():
-            found = simulate(machine_of(results, name, flush), int(name))
+            found = simulate(machine, int(name))
             rows.append(
                 [name, f"{seen['polls_per_second']:,.0f}", f"{found.polls_per_second:,.0f}",
                  f"{seen['p50_ms']:.1f}", f"{found.p50_ms:.1f}"]
@@ -503,17 +496,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demand, limits, prices = (_of(Demand, given), _of(Limits, given), _of(Prices, given))
     results = json.loads(options.results.read_text())
     costs, form = Costs.of(results), report.as_markdown if options.markdown else report.columns
-    flush = fit_flush(results)
+    machine = machine_of(results)
     print(f"Measured {results['taken']}\n\n{form(cost_table(costs))}\n")
     needs = [need(each, costs, demand, limits, prices) for each in options.mailboxes]
     print(form(need_table(needs)))
     print("\nWhat one of each bears:")
     for mailboxes, what in breaks(costs, demand, limits):
         print(f"{mailboxes:14,.0f} mailboxes: {what}")
-    print(f"\n{form(check_table(results, flush))}")
-    polls, found = planned(costs, demand, limits, flush)
+    print(f"\n{form(check_table(results, machine))}")
+    polls, found = planned(costs, demand, limits, machine.flush_seconds)
     print(
-        f"\nfitted on one node: the log is written in {flush * 1000:.2f} ms\n"
+        f"\nThe log was written to the disk in {results['flush_ms']:.2f} ms; fitted on one node:"
+        f" others made all {machine.slower:.2f} times slower.\n"
         f"{polls:,.0f} polls a second for one core of a node, at random: median"
         f" {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, refused {found.refused}"
     )

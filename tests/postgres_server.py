@@ -21,7 +21,10 @@ USER = "restante"
 PASSWORD = "ge:heim/@#%"
 
 _TESTED = ("fsync=off", "max_connections=40")
-_MEASURED = ("fsync=on", "max_connections=100", "shared_preload_libraries=pg_stat_statements")
+_MEASURED = (
+    "fsync=on", "max_connections=100", "shared_preload_libraries=pg_stat_statements",
+    "track_wal_io_timing=on",
+)  # fmt: skip
 
 
 class PostgresServer:
@@ -29,7 +32,8 @@ class PostgresServer:
 
     networks: from which clients may come, by the server's address in each, such as
         `10.0.0.1/30`; besides this machine.
-    measured: it waits until its log is on the disk, as it does for users, and counts statements.
+    measured: it waits until its log is on the disk, as it does for users, and counts
+        statements and the time that the log takes.
     """
 
     def __init__(
