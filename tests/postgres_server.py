@@ -20,19 +20,35 @@ from tests.needs import missing, need
 USER = "restante"
 PASSWORD = "ge:heim/@#%"
 
+_TESTED = ("fsync=off", "max_connections=40")
+_MEASURED = (
+    "fsync=on", "max_connections=100", "shared_preload_libraries=pg_stat_statements",
+    "track_wal_io_timing=on",
+)  # fmt: skip
+
 
 class PostgresServer:
     """A server over `folder`, which speaks TLS to those who want it, and scram for passwords.
 
     networks: from which clients may come, by the server's address in each, such as
         `10.0.0.1/30`; besides this machine.
+    measured: it waits until its log is on the disk, as it does for users, and counts
+        statements and the time that the log takes.
     """
 
-    def __init__(self, folder: Path, certificate: Path, networks: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        certificate: Path,
+        networks: Sequence[str] = (),
+        *,
+        measured: bool = False,
+    ) -> None:
         self.folder = folder
+        self._measured = measured
         self._networks = networks
         self.port = free_port()
-        self._programs = _programs()
+        self.programs = _programs()
         self._as = unprivileged("postgres")
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,6 +56,12 @@ class PostgresServer:
     @property
     def dsn(self) -> str:
         return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@localhost:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        """The process above all others of the running server."""
+        assert self._process is not None
+        return self._process.pid
 
     def prepare(self) -> None:
         """Lay the database's files."""
@@ -64,9 +86,10 @@ class PostgresServer:
         hosts = ",".join(["localhost", *(each.split("/")[0] for each in self._networks)])
         self._process = subprocess.Popen(
             [
-                self._programs / "postgres", "-D", "data", "-p", str(self.port),
-                "-c", f"unix_socket_directories={self.folder}", "-c", "fsync=off",
-                "-c", f"listen_addresses={hosts}", "-c", "max_connections=40",
+                self.programs / "postgres", "-D", "data", "-p", str(self.port),
+                "-c", f"unix_socket_directories={self.folder}",
+                "-c", f"listen_addresses={hosts}",
+                *(f"-c{each}" for each in (_MEASURED if self._measured else _TESTED)),
                 "-c", "ssl=on", "-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.pem",
             ],
             cwd=self.folder,
@@ -76,7 +99,7 @@ class PostgresServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        ready = [str(self._programs / "pg_isready"), "-h", "localhost", "-p", str(self.port), "-q"]
+        ready = [str(self.programs / "pg_isready"), "-h", "localhost", "-p", str(self.port), "-q"]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
 
     def stop(self) -> None:
@@ -88,14 +111,18 @@ class PostgresServer:
 
     def execute(self, *statements: str) -> None:
         """Run statements as the superuser."""
-        self._run(
-            "psql", "-h", self.folder, "-p", str(self.port), "-U", USER, "-d", "postgres",
-            "-qX", "-v", "ON_ERROR_STOP=1", text=";\n".join(statements),
-        )  # fmt: skip
+        self.ask(";\n".join(statements))
 
-    def _run(self, program: str, *arguments: object, text: str = "") -> None:
+    def ask(self, statement: str) -> str:
+        """What a statement gives, by psql: columns divided by `|`."""
+        return self._run(
+            "psql", "-h", self.folder, "-p", str(self.port), "-U", USER, "-d", "postgres",
+            "-qXAt", "-v", "ON_ERROR_STOP=1", text=statement,
+        ).strip()  # fmt: skip
+
+    def _run(self, program: str, *arguments: object, text: str = "") -> str:
         done = subprocess.run(
-            [str(self._programs / program), *map(str, arguments)],
+            [str(self.programs / program), *map(str, arguments)],
             cwd=self.folder,
             user=self._as,
             env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
@@ -104,14 +131,18 @@ class PostgresServer:
             stderr=subprocess.STDOUT,
             check=False,
         )
-        assert done.returncode == 0, done.stdout.decode(errors="replace")
+        said = done.stdout.decode(errors="replace")
+        assert done.returncode == 0, said
+        return said
 
 
 @contextmanager
-def postgres(certificate: Path, networks: Sequence[str] = ()) -> Iterator[PostgresServer]:
+def postgres(
+    certificate: Path, networks: Sequence[str] = (), *, measured: bool = False
+) -> Iterator[PostgresServer]:
     """A running server; the file holds its certificate and key."""
     with own_folder("postgres") as folder:
-        server = PostgresServer(folder, certificate, networks)
+        server = PostgresServer(folder, certificate, networks, measured=measured)
         server.prepare()
         try:
             server.start()

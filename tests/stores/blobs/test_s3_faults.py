@@ -144,6 +144,24 @@ async def too_late(_: Request, __: Forward) -> Reply:
     return answer(404, "NoSuchKey")
 
 
+# Without a fault
+
+
+def test_a_message_of_usual_size_takes_one_request_for_each_thing(place: Place, key: str) -> None:
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        body = Octets.part(0, 30_000)
+        await put(blobs, key[::-1], body)  # the first one looks at the bucket, too
+        proxy.methods()
+        await put(blobs, key, body)
+        assert proxy.methods() == ["PUT"]
+        assert await read(blobs, key, 0, len(body)) == body
+        assert proxy.methods() == ["GET"]
+        await blobs.remove(key)
+        assert proxy.methods() == ["DELETE"]
+
+    place.run(work)
+
+
 # What passes by itself
 
 
