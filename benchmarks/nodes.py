@@ -44,6 +44,7 @@ from benchmarks.programs import Programs
 from benchmarks.run import turned
 from restante.accounts.account import Account
 from restante.accounts.database import DatabaseAccounts, ManagedDatabase
+from restante.accounts.schemes import hash_password, verify
 from restante.stores import Blobs, FolderBlobs, S3Blobs
 from restante.stores.postgres import statements
 from restante.stores.postgres.schema import upgrade
@@ -391,6 +392,17 @@ class Site:
         return found
 
 
+def verify_us() -> float:
+    """Microseconds of a core that a password's check takes, kept as it is by default."""
+    credential, took = hash_password(PASSWORD), []
+    for _ in range(5):
+        begun = time.process_time()
+        if not verify(credential, PASSWORD):
+            raise RuntimeError("the password isn't the one that was kept")
+        took.append((time.process_time() - begun) * 1e6)
+    return median(took)
+
+
 def _idle_seconds() -> float:
     """How long this machine's cores have had nothing to do, all together."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()
@@ -437,6 +449,7 @@ def measure(site: Site, rounds: int, part: float) -> dict[str, Any]:
         "nodes": nodes,
         "pgbench": bench,
         "flush_ms": site.flush_ms(),
+        "verify_us": verify_us(),
     }
 
 

@@ -59,7 +59,8 @@ class Work:
 class Costs:
     """What was measured. poll: with the look-up of its account. fetch, remove, deliver: of one
     message, beside the session. statement_seconds: how long one takes, when 8 are at work.
-    message_octets, body_octets: in the tables, of a message and of its body's row."""
+    message_octets, body_octets: in the tables, of a message and of its body's row. verify_us: of a
+    node, for a password's check."""
 
     poll: Work
     fetch: Work
@@ -68,6 +69,7 @@ class Costs:
     statement_seconds: float
     message_octets: float
     body_octets: float
+    verify_us: float
 
     @classmethod
     def of(cls, results: dict[str, Any]) -> Costs:
@@ -87,6 +89,7 @@ class Costs:
             statement_seconds=AT_ONCE / results["pgbench"]["polls_per_second"] / 2,
             message_octets=results["storage"]["message_octets"],
             body_octets=results["storage"]["body_octets"],
+            verify_us=results["verify_us"],
         )
 
 
@@ -130,7 +133,8 @@ class Prices:
 
 @dataclass(frozen=True)
 class Need:
-    """What so many mailboxes need. Rates are at the peak, a second."""
+    """What so many mailboxes need. Rates are at the peak, a second. password_cores: on top, if no
+    poll finds its password remembered."""
 
     mailboxes: float
     polls: float
@@ -138,6 +142,7 @@ class Need:
     statements: float
     node_cores: float
     nodes: int
+    password_cores: float
     postgres_cores: float
     wal_octets: float
     table_octets: float
@@ -182,6 +187,7 @@ def need(mailboxes: float, costs: Costs, demand: Demand, limits: Limits, prices:
         statements=whole.statements,
         node_cores=node_cores,
         nodes=ceil(node_cores / limits.node_cores),
+        password_cores=polls * costs.verify_us / 1e6 / limits.busy,
         postgres_cores=postgres_cores,
         wal_octets=whole.wal_octets,
         table_octets=table_octets,
@@ -198,9 +204,11 @@ def breaks(costs: Costs, demand: Demand, limits: Limits) -> list[tuple[float, st
     """What one database and one bucket bear: mailboxes, and what is used up then, in order."""
     many = 1e6
     seen = need(many, costs, demand, limits, Prices())
+    both = seen.node_cores + seen.password_cores
     return sorted(
         (many * limit / used, what)
         for what, used, limit in (
+            ("a node's cores, if no password is remembered", both, limits.node_cores),
             ("a node's cores", seen.node_cores, limits.node_cores),
             ("connections, without a pooler", seen.connections_without_pooler, limits.connections),
             ("connections, with PgBouncer", seen.connections, limits.connections),
@@ -407,6 +415,10 @@ def need_table(needs: Sequence[Need]) -> report.Rows:
         ("messages a second, at the peak", lambda n: f"{n.messages:,.0f}"),
         ("cores of nodes", lambda n: f"{n.node_cores:,.0f}"),
         ("nodes", lambda n: f"{n.nodes:,}"),
+        (
+            "cores more, if no password is remembered",
+            lambda n: f"{n.password_cores:,.0f}",
+        ),
         ("statements a second", lambda n: f"{n.statements:,.0f}"),
         ("cores of PostgreSQL", lambda n: f"{n.postgres_cores:,.0f}"),
         ("WAL, MB a second", lambda n: f"{n.wal_octets / 1e6:,.1f}"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.nodes import RESULTS, tables
 from benchmarks.scaling import (
     DAY,
     Costs,
@@ -15,9 +18,13 @@ from benchmarks.scaling import (
     Prices,
     Work,
     breaks,
+    cost_table,
     need,
+    need_table,
     simulate,
 )
+
+from benchmarks import report
 
 COSTS = Costs(
     poll=Work(1000, 500, 3, 300),
@@ -27,6 +34,7 @@ COSTS = Costs(
     statement_seconds=0.002,
     message_octets=400,
     body_octets=100,
+    verify_us=50_000,
 )
 DEMAND = Demand(
     poll_seconds=600,
@@ -50,6 +58,7 @@ def test_what_mailboxes_need_is_their_rates_times_what_was_measured() -> None:
     assert seen.node_cores == pytest.approx(2000 * (1000 + 400 + 100 + 500) / 1e6 / 0.5)
     assert seen.postgres_cores == pytest.approx(2000 * (500 + 100 + 100 + 800) / 1e6 / 0.5)
     assert seen.nodes == 1
+    assert seen.password_cores == pytest.approx(2000 * 0.05 / 0.5)
     assert seen.shards == 2  # 6 cores at 4 each
     assert seen.wal_octets == pytest.approx(2000 * 2000)
     assert seen.table_octets == pytest.approx(MAILBOXES * 100 * 500)
@@ -89,6 +98,7 @@ def test_costs_are_read_from_a_measurement_without_the_session_in_a_message() ->
             "deliver": {"folder": figures(700)},
         },
         "storage": {"message_octets": 1, "body_octets": 2},
+        "verify_us": 30,
         "pgbench": {"polls_per_second": 2000},
     }
     costs = Costs.of(results)
@@ -125,3 +135,17 @@ def test_a_simulated_maildrop_is_leased_to_one_poll_at_a_time() -> None:
     often = simulate(machine, 1, rate=100, maildrops=1, seconds=5)
     assert rare.refused == 0
     assert often.refused > 0
+
+
+def test_the_page_has_the_figures_of_the_stored_run_and_what_is_computed_from_them() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    results = json.loads(RESULTS.read_text())
+    costs, demand, limits = Costs.of(results), Demand(), Limits()
+    needs = [need(each, costs, demand, limits, Prices()) for each in (1e6, 1e8)]
+    shown = report.as_markdown(cost_table(costs)) + "\n" + report.as_markdown(need_table(needs))
+    measured = [line for line in tables(results, report.as_markdown).splitlines() if "|" in line]
+    for line in (*measured, *shown.splitlines()):
+        assert line in page
+    for mailboxes, what in breaks(costs, demand, limits):
+        assert f"| {mailboxes:,.0f} | {what} |" in page
+    assert results["taken"] in page
