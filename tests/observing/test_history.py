@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def test_polls_are_one_row_before_and_after_it_is_written(watched: Watched) -> N
 
 def test_polls_whose_row_is_gone_have_another(watched: Watched) -> None:
     watched.session()
-    with sqlite3.connect(watched.file) as database:
+    with closing(sqlite3.connect(watched.file)) as database, database:
         database.execute("DELETE FROM sessions")
     database.close()
     watched.session()
@@ -162,7 +163,7 @@ def test_listings_are_whole_after_many_changes(tmp_path: Path) -> None:
     writer.close()
     newest = history.listings("joe", limit=1)[0]
     assert list(history.listed(newest)) == ids
-    with sqlite3.connect(tmp_path / "h.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "h.sqlite")) as database, database:
         [(whole,)] = database.execute("SELECT count(whole) FROM listings").fetchall()
     database.close()
     assert 2 <= whole <= 200 // history_file.REBASE + 2
@@ -380,7 +381,7 @@ def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) 
     watched.session()
     watched.put(B)
     watched.session()
-    with sqlite3.connect(watched.file) as database:
+    with closing(sqlite3.connect(watched.file)) as database, database:
         database.execute("UPDATE listings SET come = x'00', whole = x'00'")
     database.close()
     with pytest.raises(HistoryError, match="malformed listing"):
@@ -392,7 +393,7 @@ def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) 
 
 
 def test_another_versions_file_is_set_aside(watched: Watched) -> None:
-    with sqlite3.connect(watched.file) as database:
+    with closing(sqlite3.connect(watched.file)) as database, database:
         database.execute("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(HistoryError, match="another version"):

@@ -57,6 +57,10 @@ class DatabaseFile:
                 self._close()  # what is wrong may be put right before the next use
                 raise self._error(f"{self._path}: {error}") from error
 
+    def __del__(self) -> None:
+        # From Python 3.13 on, connections that are left to the garbage collector are warned of.
+        self._close()
+
     def close(self) -> None:
         """Close the connection. The next use opens it again."""
         with self._lock:
