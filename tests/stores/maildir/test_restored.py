@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from restante.stores.contract import Incoming, MaildropInUse, StoreError, UniqueIdTaken
+from restante.stores.maildir.files import Folder
+from restante.stores.maildir.restored import UsedIds
 from restante.stores.maildir.store import Maildir
 from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put, python
 
@@ -105,6 +108,49 @@ incoming.commit()
 """
 
 
+def test_one_that_failed_after_its_pin_may_be_restored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it fails, and after it has come it is used up."""
+    store = Maildir(tmp_path, undelete_days=0)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    for each in (store, store, Maildir(tmp_path)):
+        with monkeypatch.context() as full:
+            full.setattr(Folder, "move_to", fail)
+            with pytest.raises(StoreError, match="no space left"):
+                restore(each, "one").commit()
+        assert ids(store) == []
+        assert list((tmp_path / "anna" / "tmp").iterdir()) == []
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    assert list(maildrop.listing.unique_ids) == ["one"]
+    commit(maildrop, 1)
+    close(maildrop)
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "one").commit()
+
+
+def test_one_that_came_but_was_not_written_down_is_used_up_by_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between the two."""
+    store = Maildir(tmp_path)
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(UsedIds, "has_come", lambda _: None)
+        restore(store, "one").commit()
+    with pytest.raises(UniqueIdTaken):
+        restore(Maildir(tmp_path), "one").commit()
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    with pytest.raises(UniqueIdTaken):
+        restore(Maildir(tmp_path), "one").commit()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills")
 def test_killed_between_pin_and_delivery_it_may_be_restored_again(tmp_path: Path) -> None:
     process = python(KILLED, tmp_path)
@@ -112,5 +158,7 @@ def test_killed_between_pin_and_delivery_it_may_be_restored_again(tmp_path: Path
     assert process.returncode == -signal.SIGKILL
     assert b"one " in (tmp_path / "anna" / "restante.pins").read_bytes()
     assert ids(Maildir(tmp_path)) == []
+    for path in (tmp_path / "anna" / "tmp").iterdir():
+        path.unlink()  # as any program may, after 36 hours
     restore(Maildir(tmp_path), "one").commit()
     assert ids(Maildir(tmp_path)) == ["one"]
