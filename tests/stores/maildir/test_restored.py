@@ -11,6 +11,7 @@ import pytest
 
 from restante.stores.contract import Incoming, MaildropInUse, StoreError, UniqueIdTaken
 from restante.stores.maildir.files import Folder
+from restante.stores.maildir.pins import read_pins
 from restante.stores.maildir.restored import UsedIds
 from restante.stores.maildir.store import Maildir
 from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put, python
@@ -149,6 +150,23 @@ def test_one_that_came_but_was_not_written_down_is_used_up_by_the_next_look(
     close(maildrop)
     with pytest.raises(UniqueIdTaken):
         restore(Maildir(tmp_path), "one").commit()
+
+
+def test_a_unique_id_is_used_up_also_when_its_pin_was_dropped(tmp_path: Path) -> None:
+    """As pins of messages that are gone are, once they are many."""
+    store = Maildir(tmp_path, fsync=False)
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    store.pin(ANNA, {f"{n}.x": f"id{n}" for n in range(2000)})
+    put(tmp_path, "1700000000.same", b"x")
+    put(tmp_path, "1700000000.same:2,S", b"y", "cur")  # one of them is pinned
+    assert len(ids(Maildir(tmp_path))) == 2
+    assert "one" not in read_pins(str(tmp_path / "anna")).values()
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "one").commit()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kills")
