@@ -14,7 +14,7 @@ from restante.stores.maildir.files import Folder
 from restante.stores.maildir.pins import read_pins
 from restante.stores.maildir.restored import UsedIds
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put, python
+from tests.stores.maildir.kit import ANNA, asked, close, commit, ids, opened, put, python
 
 
 def restore(store: Maildir, unique_id: str, arrived: float = 1_600_000_000) -> Incoming:
@@ -67,6 +67,21 @@ def test_a_unique_id_of_a_message_that_was_removed_is_used_up(tmp_path: Path) ->
     for each in (store, Maildir(tmp_path)):
         with pytest.raises(UniqueIdTaken):
             restore(each, "one").commit()
+
+
+@pytest.mark.parametrize("sizes", ["", ",S=1"])
+def test_the_unique_id_of_a_message_that_rests_is_used_up(tmp_path: Path, sizes: str) -> None:
+    """It could be put back, and would find its unique-id taken."""
+    store = Maildir(tmp_path, undelete_days=7)
+    put(tmp_path, f"1700000000.M1P1.host{sizes}", b"x")
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "1700000000.M1P1.host").commit()
+    assert asked(store.undelete(ANNA, 60)) == 1
+    assert ids(store) == ["1700000000.M1P1.host"]
 
 
 def test_unique_ids_of_mail_that_others_deliver_are_seen(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class UsedIds:
     A pin alone doesn't say so: its message may never have come, as the delivery failed or was cut
     off between the two. What has come is written down in a file of its own, which is there before
     the first message is restored and never gets shorter.
-    here: the unique-ids of the messages that are there. Raises OSError.
+    here: the unique-ids of the messages that are there or could be put back. Raises OSError.
     """
 
     def __init__(self, folder: str, here: Iterable[str]) -> None:
