@@ -457,3 +457,8 @@ def test_mail_expires_is_counted_and_comes_back(kind: Kind, folder: Path, call: 
         rows = call("undelete", name, "--since", "1h", "--list").out.splitlines()
         assert [row.split("\t")[1] for row in rows] == ["40-days"]
         assert call("undelete", name, "--since", "1h").out == "1 message put back\n"
+    # It is as old as before, and stays only where mail may be kept for longer.
+    file.write_text(file.read_text().replace("expire_days = 30", "expire_days = 60"))
+    assert call("collect").out == "0 messages removed for good\n"
+    file.write_text(file.read_text().replace("expire_days = 60", "expire_days = 30"))
+    assert call("collect").out == f"{expired}\n0 messages removed for good\n"

@@ -84,6 +84,21 @@ def test_a_message_arrived_at_the_time_in_its_files_name_or_at_the_files_own(
     assert by_name == [1_600_000_000.0, 1_700_000_003.000007, 1_600_000_000.0]
 
 
+@pytest.mark.parametrize(
+    "name", ["42.eml", "0001.msg", "2023-backup.eml", "20231231-1.eml", "4102444800.M1P1.host"]
+)
+def test_digits_that_are_no_time_of_delivery_are_not_taken_for_one(
+    root: Path, store: Maildir, name: str
+) -> None:
+    """Before there were Maildirs, or to come: mail must not expire by a mere number."""
+    path = put(root, name, b"x\n")
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    maildrop = opened(store)
+    arrived = maildrop.arrived(MessageNumber(1))
+    close(maildrop)
+    assert arrived == 1_600_000_000.0
+
+
 def test_nothing_is_moved_renamed_or_flagged(root: Path, store: Maildir) -> None:
     put(root, POSTFIX, b"x\n")
     put(root, DOVECOT + ":2,S", b"x\n", "cur")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from restante.stores.contract import Incoming, MaildropInUse, StoreError, UniqueIdTaken
+from restante.stores.maildir.files import Folder
+from restante.stores.maildir.pins import read_pins
+from restante.stores.maildir.restored import UsedIds
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ANNA, close, commit, ids, opened, put, python
+from tests.stores.maildir.kit import ANNA, asked, close, commit, ids, opened, put, python
 
 
 def restore(store: Maildir, unique_id: str, arrived: float = 1_600_000_000) -> Incoming:
@@ -65,6 +69,21 @@ def test_a_unique_id_of_a_message_that_was_removed_is_used_up(tmp_path: Path) ->
             restore(each, "one").commit()
 
 
+@pytest.mark.parametrize("sizes", ["", ",S=1"])
+def test_the_unique_id_of_a_message_that_rests_is_used_up(tmp_path: Path, sizes: str) -> None:
+    """It could be put back, and would find its unique-id taken."""
+    store = Maildir(tmp_path, undelete_days=7)
+    put(tmp_path, f"1700000000.M1P1.host{sizes}", b"x")
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "1700000000.M1P1.host").commit()
+    assert asked(store.undelete(ANNA, 60)) == 1
+    assert ids(store) == ["1700000000.M1P1.host"]
+
+
 def test_unique_ids_of_mail_that_others_deliver_are_seen(tmp_path: Path) -> None:
     store = Maildir(tmp_path, fsync=False)
     restore(store, "one").commit()
@@ -105,6 +124,66 @@ incoming.commit()
 """
 
 
+def test_one_that_failed_after_its_pin_may_be_restored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it fails, and after it has come it is used up."""
+    store = Maildir(tmp_path, undelete_days=0)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    for each in (store, store, Maildir(tmp_path)):
+        with monkeypatch.context() as full:
+            full.setattr(Folder, "move_to", fail)
+            with pytest.raises(StoreError, match="no space left"):
+                restore(each, "one").commit()
+        assert ids(store) == []
+        assert list((tmp_path / "anna" / "tmp").iterdir()) == []
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    assert list(maildrop.listing.unique_ids) == ["one"]
+    commit(maildrop, 1)
+    close(maildrop)
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "one").commit()
+
+
+def test_one_that_came_but_was_not_written_down_is_used_up_by_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between the two."""
+    store = Maildir(tmp_path)
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(UsedIds, "has_come", lambda _: None)
+        restore(store, "one").commit()
+    with pytest.raises(UniqueIdTaken):
+        restore(Maildir(tmp_path), "one").commit()
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    with pytest.raises(UniqueIdTaken):
+        restore(Maildir(tmp_path), "one").commit()
+
+
+def test_a_unique_id_is_used_up_also_when_its_pin_was_dropped(tmp_path: Path) -> None:
+    """As pins of messages that are gone are, once they are many."""
+    store = Maildir(tmp_path, fsync=False)
+    restore(store, "one").commit()
+    maildrop = opened(store)
+    commit(maildrop, 1)
+    close(maildrop)
+    store.pin(ANNA, {f"{n}.x": f"id{n}" for n in range(2000)})
+    put(tmp_path, "1700000000.same", b"x")
+    put(tmp_path, "1700000000.same:2,S", b"y", "cur")  # one of them is pinned
+    assert len(ids(Maildir(tmp_path))) == 2
+    assert "one" not in read_pins(str(tmp_path / "anna")).values()
+    for each in (store, Maildir(tmp_path)):
+        with pytest.raises(UniqueIdTaken):
+            restore(each, "one").commit()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills")
 def test_killed_between_pin_and_delivery_it_may_be_restored_again(tmp_path: Path) -> None:
     process = python(KILLED, tmp_path)
@@ -112,5 +191,7 @@ def test_killed_between_pin_and_delivery_it_may_be_restored_again(tmp_path: Path
     assert process.returncode == -signal.SIGKILL
     assert b"one " in (tmp_path / "anna" / "restante.pins").read_bytes()
     assert ids(Maildir(tmp_path)) == []
+    for path in (tmp_path / "anna" / "tmp").iterdir():
+        path.unlink()  # as any program may, after 36 hours
     restore(Maildir(tmp_path), "one").commit()
     assert ids(Maildir(tmp_path)) == ["one"]

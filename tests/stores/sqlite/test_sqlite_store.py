@@ -19,6 +19,7 @@ from restante import Pop3Server
 from restante.accounts.contract import Account
 from restante.protocol.listing import MessageNumber
 from restante.stores import LeaseLost, MaildropInUse, MessageGone, SqliteStore, StoreError
+from restante.stores.contract import UniqueIdTaken
 from restante.stores.drafts import BLOCK
 from restante.stores.room import DAY
 from restante.stores.sqlite import store as module
@@ -157,6 +158,43 @@ class TestRemoved:
         assert store.collect() == 1
         assert store.undelete(ANNA, 100 * DAY) == 0
         assert (rows(store, "messages"), rows(store, "bodies"), rows(store, "blocks")) == (1, 1, 1)
+
+    def test_a_restored_one_is_forgotten_but_not_its_unique_id(
+        self, store: SqliteStore, clock: Clock
+    ) -> None:
+        def restore() -> None:
+            incoming = store.restore(ANNA, "first")
+            incoming.write(b"one\r\n")
+            incoming.commit()
+
+        restore()
+        maildrop = store.open(ANNA)
+        maildrop.commit([MessageNumber(1)])
+        maildrop.close()
+        clock.now += 8 * DAY
+        assert store.collect() == 1
+        assert (rows(store, "messages"), rows(store, "bodies")) == (0, 0)
+        with pytest.raises(UniqueIdTaken):
+            restore()
+        assert ids(store) == []
+
+    def test_unique_ids_of_a_file_of_the_first_schema_are_kept(
+        self, store: SqliteStore, clock: Clock
+    ) -> None:
+        unique_id = deliver(store, b"one\r\n")
+        store.close()
+        database = sqlite3.connect(store.path)
+        database.executescript("DROP TABLE restored; PRAGMA user_version = 1")
+        database.close()
+        maildrop = store.open(ANNA)
+        maildrop.commit([MessageNumber(1)])
+        maildrop.close()
+        clock.now += 8 * DAY
+        assert store.collect() == 1
+        incoming = store.restore(ANNA, unique_id)
+        incoming.write(b"one\r\n")
+        with pytest.raises(UniqueIdTaken):
+            incoming.commit()
 
     def test_a_body_whose_delivery_is_under_way_is_not_collected(
         self, store: SqliteStore, clock: Clock

@@ -131,8 +131,6 @@ class MaildirIncoming(Incoming):
                 if self._pin is None:
                     self._move()
                     return own_unique_id(self._base)
-                if self._fsync:
-                    self._tmp.sync()  # by this file the pin is known not to have been used yet
                 with self._pin(self._base) as unique_id:
                     self._move()
                 return unique_id

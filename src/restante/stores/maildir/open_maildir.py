@@ -40,8 +40,9 @@ from restante.stores.room import quota_for
 SMALL = 512 * 1024
 """Octets up to which a message is read at once instead of being handed over as a file."""
 
-LATEST = 2**33
-"""Seconds since 1970, in the year 2242: what is later in a file's name is no time."""
+EARLIEST = 631_152_000
+"""Seconds since 1970, at the end of 1989: what is earlier in a file's name is no time of delivery.
+There were no Maildirs then, and `42.eml` is a number."""
 
 LINE = 100
 """Octets that a line of a body is taken to have when TOP asks for some."""
@@ -158,11 +159,14 @@ class OpenedMaildir(Maildrop):
         self._store.forget(self._snapshot)
 
     def arrived(self, number: MessageNumber) -> float:
-        """The time in the file's name, or the file's own where the name has none."""
+        """The time in the file's name, or the file's own where the name has none that can be.
+
+        No Maildir is older than 1990, and nothing arrives later than now.
+        """
         row = number - 1
         rows = self._snapshot.rows
         named = moment(base_name(rows.names[row]))
-        return named if 0 < named < LATEST else rows.mtimes[row] / 1e9
+        return named if EARLIEST <= named <= time.time() else rows.mtimes[row] / 1e9
 
     # Removing
 

@@ -21,6 +21,9 @@ from restante.stores.maildir.files import NO_LINKS, create, read_lines, sync_fol
 
 PINS_FILE = "restante.pins"
 
+RESTORED_FILE = "restante.restored"
+"""Which of the pinned ones have come, as far as mail was ever restored: in the same form."""
+
 MAX_PINS = 256 * 1024 * 1024
 """Octets of the file, and how many lines of it are read: more than a maildrop has messages."""
 MAX_LINES = 2_000_000
@@ -38,10 +41,10 @@ def pins_stamp(folder: str) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_size
 
 
-def read_pins(folder: str) -> dict[str, str]:
+def read_pins(folder: str, file: str = PINS_FILE) -> dict[str, str]:
     """Unique-ids by key. Lines that can't be read are passed over. Raises OSError."""
     try:
-        lines = read_lines(f"{folder}/{PINS_FILE}", MAX_PINS, MAX_LINES)
+        lines = read_lines(f"{folder}/{file}", MAX_PINS, MAX_LINES)
     except FileNotFoundError:
         return {}
     pins = {}
@@ -54,9 +57,9 @@ def read_pins(folder: str) -> dict[str, str]:
     return pins
 
 
-def add_pin(folder: str, key: str, unique_id: str) -> None:
+def add_pin(folder: str, key: str, unique_id: str, file: str = PINS_FILE) -> None:
     """Add one pin, durably and without writing the others again. Raises OSError."""
-    path = f"{folder}/{PINS_FILE}"
+    path = f"{folder}/{file}"
     is_new = not os.path.lexists(path)
     fd = os.open(path, _APPEND, 0o600)
     try:
@@ -80,23 +83,29 @@ def _line(unique_id: str, key: str) -> str:
     return f"{unique_id} {quote(key, safe=_SAFE, errors='surrogatepass')}\n"
 
 
-def write_pins(folder: str, pins: Mapping[str, str], alive: Iterable[str] | None = None) -> None:
+def write_pins(
+    folder: str,
+    pins: Mapping[str, str],
+    alive: Iterable[str] | None = None,
+    *,
+    file: str = PINS_FILE,
+) -> None:
     """Add to the pins, durably. Raises OSError; the earlier ones stand then.
 
     alive: base names of all messages there are: pins of others may be dropped.
     """
-    kept = read_pins(folder)
+    kept = read_pins(folder, file)
     if alive is not None:
         bases = set(alive)
         kept = {key: unique_id for key, unique_id in kept.items() if key.split("/")[0] in bases}
     kept.update(pins)
     lines = [_line(unique_id, key) for key, unique_id in kept.items()]
-    draft = f"{folder}/{PINS_FILE}.new"
+    draft = f"{folder}/{file}.new"
     with suppress(FileNotFoundError):
         os.unlink(draft)
-    with os.fdopen(create(draft), "wb") as file:
-        file.write("".join(lines).encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, f"{folder}/{PINS_FILE}")
+    with os.fdopen(create(draft), "wb") as written:
+        written.write("".join(lines).encode("ascii"))
+        written.flush()
+        os.fsync(written.fileno())
+    os.replace(draft, f"{folder}/{file}")
     sync_folder(folder)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from threading import Lock
 
 from restante.stores.contract import UniqueIdTaken
-from restante.stores.maildir.files import Folder
-from restante.stores.maildir.pins import add_pin, pins_stamp, read_pins
+from restante.stores.maildir.pins import (
+    RESTORED_FILE,
+    add_pin,
+    pins_stamp,
+    read_pins,
+    write_pins,
+)
 from restante.stores.maildir.scan import folder_times
 
 LATEST = 2**33
@@ -40,15 +44,28 @@ class Arrivals:
 class UsedIds:
     """The unique-ids that a maildrop has given to messages, as far as it knows.
 
-    here: those of the messages that are there.
+    A pin alone doesn't say so: its message may never have come, as the delivery failed or was cut
+    off between the two. What has come is written down in a file of its own, which is there before
+    the first message is restored and never gets shorter.
+    here: the unique-ids of the messages that are there or could be put back. Raises OSError.
     """
 
     def __init__(self, folder: str, here: Iterable[str]) -> None:
         self.folder = folder
         self._stamp = self._now()
-        self._used: dict[str, str] = dict.fromkeys(map(str, here), "")
-        for key, unique_id in read_pins(folder).items():
-            self._used.setdefault(unique_id, key)
+        self._last = ("", "")
+        self._used = set(map(str, here))
+        pins = read_pins(folder)
+        past = read_pins(folder, RESTORED_FILE)
+        is_first = not os.path.lexists(f"{folder}/{RESTORED_FILE}")
+        come = {
+            key: unique_id
+            for key, unique_id in pins.items()
+            if key not in past and (is_first or unique_id in self._used)
+        }
+        if come or is_first:
+            write_pins(folder, come, file=RESTORED_FILE)
+        self._used.update(past.values(), come.values())
 
     def is_current(self) -> bool:
         """Whether no message has come, and none was pinned, by anybody else. Raises OSError."""
@@ -57,26 +74,15 @@ class UsedIds:
     def _now(self) -> tuple[int, ...]:
         return (*pins_stamp(self.folder), *folder_times(self.folder))
 
-    def has_come(self) -> None:
-        """The message that was pinned last is there. Raises OSError."""
-        self._stamp = self._now()
-
     def pin(self, base: str, unique_id: str) -> None:
         """Pin the unique-id to a file's name, durably. Raises UniqueIdTaken, OSError."""
-        key = self._used.get(unique_id)
-        if key is not None and not (key and self._was_abandoned(key)):
+        if unique_id in self._used:
             raise UniqueIdTaken(f"{self.folder} has, or had, the unique-id {unique_id!r}")
         add_pin(self.folder, base, unique_id)
-        self._used[unique_id] = base
+        self._last = base, unique_id
 
-    def _was_abandoned(self, key: str) -> bool:
-        """Whether the file that the pin was for never left tmp/, as its delivery was cut off."""
-        name = key.partition(",S=")[0]
-        if "/" in name or os.sep in name:
-            return False
-        with suppress(OSError), Folder(f"{self.folder}/tmp") as tmp:
-            for each in (key, name):
-                with suppress(FileNotFoundError):
-                    tmp.unlink(each)
-                    return True
-        return False
+    def has_come(self) -> None:
+        """The message that was pinned last is there. Raises OSError."""
+        add_pin(self.folder, *self._last, RESTORED_FILE)
+        self._used.add(self._last[1])
+        self._stamp = self._now()

@@ -427,8 +427,8 @@ class Maildir(Store):
         with self._lock_of_ids:
             used = self._used_ids.get(folder)
         if used is None or not used.is_current():
-            listing = self.look(account).listing
-            used = UsedIds(folder, listing.unique_ids)
+            resting = [each.unique_id for each in self._removed(folder)]
+            used = UsedIds(folder, [*self.look(account).listing.unique_ids, *resting])
         with self._lock_of_ids:
             self._used_ids[folder] = used
             self._used_ids.move_to_end(folder)

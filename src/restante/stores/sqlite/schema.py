@@ -50,6 +50,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX messages_of_body ON messages (body)",
         "CREATE INDEX messages_removed ON messages (removed) WHERE removed IS NOT NULL",
     ),
+    (
+        # Unique-ids that came from elsewhere: they are never used again, also when their
+        # messages are forgotten. Of the messages that there are, nobody knows which ones came so.
+        """CREATE TABLE restored (
+            maildrop INTEGER NOT NULL REFERENCES maildrops,
+            unique_id TEXT NOT NULL,
+            PRIMARY KEY (maildrop, unique_id)
+        ) WITHOUT ROWID""",
+        "INSERT INTO restored SELECT maildrop, unique_id FROM messages",
+    ),
 )
 """`PRAGMA user_version` says how many steps were taken.
 

@@ -135,8 +135,8 @@ class SqliteStore(Store):
     ) -> SqliteIncoming:
         """Begin a message that has a unique-id already.
 
-        Its `commit` raises UniqueIdTaken when the maildrop has, or had and hasn't forgotten, that
-        unique-id: what was removed more than `undelete_days` ago is forgotten by `collect`.
+        Its `commit` raises UniqueIdTaken when the maildrop has, or had, that unique-id. Those of
+        its own making are forgotten by `collect`, `undelete_days` after the messages were removed.
         """
         if not valid_unique_id(unique_id):
             raise StoreError(f"not a unique-id: {unique_id!r}", temporary=False)
@@ -354,12 +354,14 @@ class SqliteStore(Store):
             arrived = time.time() if wanted.arrived is None else wanted.arrived
             if wanted.unique_id is not None:
                 known = database.execute(
-                    "SELECT 1 FROM messages WHERE maildrop = ? AND unique_id = ?",
-                    (maildrop, unique_id),
+                    "SELECT 1 FROM messages WHERE maildrop = ? AND unique_id = ? UNION ALL"
+                    " SELECT 1 FROM restored WHERE maildrop = ? AND unique_id = ?",
+                    (maildrop, unique_id) * 2,
                 ).fetchall()
                 if known:
                     name = account.maildrop_name
                     raise UniqueIdTaken(f"maildrop {name!r} has, or had, unique-id {unique_id!r}")
+                database.execute("INSERT INTO restored VALUES (?, ?)", (maildrop, unique_id))
             database.execute(
                 "INSERT INTO messages (maildrop, unique_id, body, octets, header_end,"
                 " needs_stuffing, ascii_octets, dots, utf8, arrived)"
