@@ -182,6 +182,9 @@ async def _serve(
         if thread is not None:
             thread.stop()
         metrics.close(bound)
+        if hasattr(signal, "pthread_sigmask"):
+            # The loop's end gives signals their defaults back: one more would look like a crash.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     log.info("stopped")
 
 
