@@ -34,6 +34,7 @@ MOST = 4 * 1024 * 1024
 """Octets that a server may send beside a message's own until a command has ended."""
 
 _ABOUT = re.compile(rb"UID (\d{1,10})\b")
+_BODY = re.compile(rb'BODY\[\](?:<(\d{1,18})>)? (NIL\b|\{|"((?:[^"\\]|\\.)*)")', re.IGNORECASE)
 _SIZE = re.compile(rb"RFC822\.SIZE (\d{1,18})\b")
 
 
@@ -180,6 +181,8 @@ class ImapMaildrop(SourceMaildrop):
                 about, size = _ABOUT.search(_bytes(row)), _SIZE.search(_bytes(row))
                 if about and size:
                     found[int(about[1])] = int(size[1]), _moment(_bytes(row))
+        if len(found) != count:
+            raise imap.abort(f"the INBOX has {count} messages, and FETCH lists {len(found)}")
         self._uids = sorted(found)
         texts = [unique_ids.write(uid, validity) for uid in self._uids]
         self.listing = Listing(distinct_unique_ids(texts), [found[uid][0] for uid in self._uids])
@@ -215,11 +218,23 @@ class ImapMaildrop(SourceMaildrop):
             status, rows = self._imap.uid("FETCH", str(uid), what)
             if status != "OK":
                 raise self._imap.error(f"UID FETCH: {rows!r:.200}")
-            for row in rows:
-                if isinstance(row, tuple) and b"BODY[]" in row[0].upper():
-                    return bytes(row[1])
-                if b"BODY[]<" in _bytes(row).upper() and b'""' in _bytes(row):
-                    return b""  # nothing follows, or the message is empty
+            others = False
+            for at, row in enumerate(rows):
+                if (body := _BODY.search(_bytes(row))) is None:
+                    continue
+                octets = body[3]  # None for NIL
+                told = body.string[: body.start()] + body.string[body.end() :]
+                if isinstance(row, tuple):  # a literal, which other items may follow
+                    told += b"".join(map(_bytes, rows[at + 1 : at + 2]))
+                    octets = row[1]
+                elif octets is not None:
+                    octets = re.sub(rb"\\(.)", rb"\1", octets)
+                about = _ABOUT.search(told)
+                if about and int(about[1]) == uid and int(body[1] or 0) == start:
+                    return bytes(octets or b"")
+                others = True
+            if others:
+                raise StoreError("FETCH: the server sends what it wasn't asked for")
             raise MessageGone("the server doesn't list it any more")
 
         block = self._told(ask)
