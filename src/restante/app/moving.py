@@ -92,8 +92,8 @@ async def open_place(
 ) -> StorePlace:
     """A store by its URL or its configuration file; what it holds open is closed by the stack.
 
-    made: maildrops that aren't there are made. unique_ids: of a Maildir. Raises PlaceError,
-    ConfigError and what making the stores does.
+    made: what isn't there is made, maildrops and a database's file. unique_ids: of a Maildir.
+    Raises PlaceError, ConfigError and what making the stores does.
     """
     kind, _, rest = text.partition(":")
     if text.endswith(".toml"):
@@ -101,6 +101,8 @@ async def open_place(
     if kind == "maildir" and rest:
         return StorePlace(text, make_maildir(rest, unique_ids), made=made)
     if kind == "sqlite" and rest:
+        if not made and not await asyncio.to_thread(Path(rest).is_file):
+            raise PlaceError(f"{text}: there is no such file")
         store = SqliteStore(rest)
         stack.callback(store.close)
         return StorePlace(text, store, made=made)
