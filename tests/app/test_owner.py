@@ -88,6 +88,35 @@ def test_what_commands_make_belongs_to_the_owner_of_the_data(
     assert owners(served) == {USER}
 
 
+def fill_maildir(folder: Path) -> None:
+    for part in ("new", "cur", "tmp"):
+        (folder / part).mkdir(parents=True)
+    (folder / "new" / "1700000000.1.host").write_text("Subject: x\n\nx\n")
+
+
+@pytest.mark.parametrize("to", ["maildir:data/{user}", "sqlite:data/mail.sqlite"])
+def test_what_migrate_makes_belongs_to_the_owner_of_the_destination(
+    served: Path, as_root: Command, to: str
+) -> None:
+    fill_maildir(served / "old" / "joe")
+    done = as_root(f"migrate --from maildir:old/{{user}} --to {to} joe")
+    assert done.returncode == 0, done.stderr
+    assert owners(served) == {USER}
+
+
+def test_migrate_as_root_writes_into_no_maildrop_of_another_user(
+    served: Path, as_root: Command
+) -> None:
+    fill_maildir(served / "old" / "joe")
+    os.chown(served / "data", 0, 0)
+    (served / "data" / "joe").mkdir()
+    os.chown(served / "data" / "joe", USER, USER)
+    done = as_root("migrate --from maildir:old/{user} --to maildir:data/{user} joe")
+    assert done.returncode == 1
+    assert b"sudo -u '#54321' restante migrate" in done.stdout
+    assert list((served / "data" / "joe").iterdir()) == []
+
+
 def test_serve_refuses_and_says_how_to_start_it(served: Path, as_root: Command) -> None:
     done = as_root("serve")
     assert done.returncode == 1

@@ -18,7 +18,7 @@ from restante.migration.servers import Passwords, Server
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores import SqliteStore, Store
 from tests.migration.kit import check, move, shown, times
-from tests.migration.scripted import Answer, Scripted, endless
+from tests.migration.scripted import Answer, Scripted, endless, falling_silent
 
 JOE = Passwords({"joe": "se cret"})
 
@@ -93,8 +93,9 @@ def listed(*messages: tuple[int, int]) -> Answer:
     return said(b"".join(lines))
 
 
-def body(octets: bytes, start: int = 0) -> Answer:
-    return said(b"* 1 FETCH (UID 1 BODY[]<%d> {%d}\r\n%b)\r\n" % (start, len(octets), octets))
+def body(octets: bytes, start: int = 0, uid: int = 1) -> Answer:
+    about = (uid, start, len(octets), octets)
+    return said(b"* 1 FETCH (UID %d BODY[]<%d> {%d}\r\n%b)\r\n" % about)
 
 
 def test_messages_arrive_with_their_times_in_the_order_of_their_uids(
@@ -104,8 +105,8 @@ def test_messages_arrive_with_their_times_in_the_order_of_their_uids(
         lambda: [
             *opened(2),
             listed((9, 6), (5, 6)),
-            body(b"five\r\n"),
-            body(b"nine\r\n"),
+            body(b"five\r\n", uid=5),
+            body(b"nine\r\n", uid=9),
             said(b"* BYE\r\n"),
         ]
     )
@@ -155,6 +156,53 @@ def test_a_last_line_end_that_pop3_adds_is_no_difference(serve: Any, store: Stor
     assert check(source(serve(answers).port), store).is_well
 
 
+@pytest.mark.parametrize(
+    ("row", "octets"),
+    [
+        (rb'* 1 FETCH (UID 1 BODY[]<0> "S: \"x\\ UID 9")', b'S: "x\\ UID 9\r\n'),
+        (b"* 1 FETCH (BODY[]<0> {4}\r\nS: x UID 1)", b"S: x\r\n"),
+        (b"* 1 FETCH (UID 1 BODY[] {4}\r\nS: x)", b"S: x\r\n"),
+    ],
+)
+def test_a_body_in_any_form_is_read(serve: Any, store: Store, row: bytes, octets: bytes) -> None:
+    size = len(octets) - 2
+    server = serve(lambda: [*opened(1), listed((1, size)), said(row + b"\r\n"), said(b"* BYE\r\n")])
+    assert outcome(source(server.port), store).is_well
+    assert shown(store) == [("000000016553f100", octets)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (b"* 1 FETCH (UID 1 BODY[]<0> NIL)\r\n", "only 2 of 10 listed octets came"),
+        (b'* 1 FETCH (UID 1 BODY[]<0> "S: x")\r\n', "only 6 of 10 listed octets came"),
+        (
+            b"* 5 FETCH (UID 999 BODY[]<0> {10}\r\n0123456789)\r\n",
+            "FETCH: the server sends what it wasn't asked for",
+        ),
+        (
+            b"* 1 FETCH (UID 1 BODY[]<7> {10}\r\n0123456789)\r\n",
+            "FETCH: the server sends what it wasn't asked for",
+        ),
+    ],
+)
+def test_what_is_not_the_message_is_not_taken_for_it(
+    serve: Any, store: Store, row: bytes, reason: str
+) -> None:
+    tries = 2 if "only" in reason else 1
+    server = serve(lambda: [*opened(1), listed((1, 10)), *[said(row)] * tries, said(b"* BYE\r\n")])
+    account = outcome(source(server.port), store)
+    assert [each.reason for each in account.failed] == [reason]
+    assert shown(store) == []
+
+
+def test_a_list_that_lacks_a_message_is_told(serve: Any, store: Store) -> None:
+    server = serve(lambda: [*opened(2), listed((1, 5)), said(b"* BYE\r\n")])
+    account = outcome(source(server.port), store, tries=2)
+    assert account.error.endswith("the INBOX has 2 messages, and FETCH lists 1")
+    assert account.tries == 2
+
+
 def test_a_master_user_acts_for_each_account(serve: Any, store: Store) -> None:
     server: Scripted = serve(
         lambda: [
@@ -176,6 +224,25 @@ def test_a_wrong_password_is_told_and_not_tried_again(serve: Any, store: Store) 
     assert "[AUTHENTICATIONFAILED]" in account.error
     assert "se cret" not in account.error
     assert account.tries == 1
+
+
+@pytest.mark.parametrize("password", ["se cret", "pa\"s\\s'"])
+@pytest.mark.parametrize("words", [b"NO wrong: ", b"NO " + b"x" * 180, b"NO [INUSE] ", b"BAD "])
+def test_a_password_that_the_server_sends_back_is_masked(
+    serve: Any, store: Store, words: bytes, password: str
+) -> None:
+    def answers() -> list[Answer]:
+        def echo(connection: Any) -> None:
+            sent = server.lines[-1].strip()
+            connection.sendall(sent.split()[0] + b" " + words + sent.split(b"joe ")[1] + b"\r\n")
+
+        return [*greeting(), echo, said(b"* BYE\r\n")]
+
+    server: Scripted = serve(answers)
+    account = outcome(source(server.port, Passwords({"joe": password})), store, tries=1)
+    assert "***" in account.error
+    for part in (password[:4], password[-4:]):
+        assert part not in account.error
 
 
 def test_an_inbox_in_use_is_tried_again(serve: Any, store: Store) -> None:
@@ -213,18 +280,41 @@ def test_a_server_that_means_harm_is_left(
     assert shown(store) == []
 
 
+def test_a_server_that_sends_without_an_end_is_not_asked_again(
+    serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10_000)
+    server = serve(lambda: [*opened(1), endless(b"* OK more\r\n" * 100)])
+    account = outcome(source(server.port), store)
+    assert (account.error, account.tries) == ("the server sends more than it was asked for", 1)
+
+
+def test_a_list_that_takes_too_long_is_left(
+    serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restante.migration.servers.LISTING_TIMEOUT", 0.3)
+    server = serve(lambda: [*opened(1), falling_silent(b"* 1 FETCH (")])
+    account = outcome(source(server.port), store)
+    assert account.error.endswith("the maildrop isn't listed within 0.3 seconds")
+    assert account.tries == 1
+
+
 def test_a_message_without_an_end_is_told(
     serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 50_000)
-    blocks = [b"x" * 50_000] * 5
-    server = serve(lambda: [*opened(1), listed((1, 5)), *map(body, blocks), said(b"* BYE\r\n")])
+
+    def answers() -> list[Answer]:
+        blocks = [body(b"x" * 50_000, start) for start in range(0, 250_000, 50_000)]
+        return [*opened(1), listed((1, 5)), *blocks, said(b"* BYE\r\n")]
+
+    server = serve(answers)
     account = outcome(source(server.port), store)
     assert [each.reason for each in account.failed] == ["it has more than 100000 octets"]
 
 
 def test_unique_ids_are_made_as_is_said(serve: Any, store: Store) -> None:
-    server = serve(lambda: [*opened(1), listed((7, 3)), body(b"x\r\n"), said(b"* BYE\r\n")])
+    server = serve(lambda: [*opened(1), listed((7, 3)), body(b"x\r\n", uid=7), said(b"* BYE\r\n")])
     assert outcome(source(server.port, unique_ids=UniqueIdFormat("UID%u-%v")), store).is_well
     assert shown(store) == [("UID7-1700000000", b"x\r\n")]
 

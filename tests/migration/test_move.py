@@ -122,8 +122,30 @@ def test_a_message_that_vanished_meanwhile_is_no_failure(store: Store) -> None:
 def test_a_message_that_grew_is_moved_as_it_is_now(store: Store) -> None:
     mail = Mail("a", b"It has grown.\r\n")
     mail.listed = 3
-    assert move(ListedSource(joe=[mail]), store).is_well
+    report = move(ListedSource(joe=[mail]), store)
+    assert only(report).other_octets == [Trouble("a", "the source lists 3 octets, and 15 came")]
+    assert not report.is_well
     assert shown(store) == [("a", b"It has grown.\r\n")]
+
+
+def test_another_length_is_told_after_an_interruption_too(store: Store) -> None:
+    mail = [Mail("a", b"It has grown.\r\n"), Mail("b", SourceLost("the line is dead"))]
+    mail[0].listed = 3
+    report = move(ListedSource(joe=mail), store, tries=2)
+    assert [each.unique_id for each in only(report).other_octets] == ["a"]
+
+
+def test_a_message_that_comes_cut_is_asked_for_twice_and_then_told(store: Store) -> None:
+    mail = [Mail("a", b"cut\r\n"), Mail("b", b"2\r\n")]
+    mail[0].listed = 1000
+    source = ListedSource(joe=mail)
+    report = move(source, store)
+    assert only(report).failed == [Trouble("a", "only 5 of 1000 listed octets came")]
+    assert source.fetched == ["a", "a", "b"]
+    assert shown(store) == [("b", b"2\r\n")]
+    mail[0].listed = None
+    assert move(source, store).is_well
+    assert sorted(shown(store)) == [("a", b"cut\r\n"), ("b", b"2\r\n")]
 
 
 def test_a_message_that_can_not_be_read_is_told_and_the_others_are_moved(store: Store) -> None:

@@ -16,7 +16,9 @@ from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.app.accounts import opened_accounts
 from restante.app.config.load import load
 from restante.app.config.settings import Settings
+from restante.app.errors import StartError
 from restante.app.maildrops import answered, opened_store, shown_place
+from restante.app.owner import refuse_root
 from restante.calls import finished
 from restante.migration.contract import DEFAULT_MAX_OCTETS, Source
 from restante.migration.dovecot import DovecotSource
@@ -25,7 +27,7 @@ from restante.migration.pop3 import Pop3Source
 from restante.migration.servers import Passwords, Server, Tls, read_passwords
 from restante.migration.stores import StoreSource, shown_by_courier, shown_by_dovecot
 from restante.migration.unique_ids import UniqueIdFormat
-from restante.stores.contract import Store
+from restante.stores.contract import Store, StoreError
 from restante.stores.maildir.store import Maildir
 from restante.stores.sqlite.store import SqliteStore
 
@@ -54,15 +56,23 @@ class StorePlace:
     made: bool = False
 
     async def find(self, name: str) -> Account | None:
-        """The account with this name. Raises AccountError."""
+        """The account with this name.
+
+        Raises AccountError, and StoreError for a maildrop that root would spoil for its owner.
+        """
         accounts = self.accounts
         if accounts is not None:
             found: Any = await asyncio.to_thread(lambda: finished(accounts.lookup(name)))
             account: Account | None = await found if inspect.isawaitable(found) else found
             return account
-        if isinstance(self.store, Maildir) and not self.made:
+        if isinstance(self.store, Maildir):
             folder = self.store.folder(Account(name))
-            return Account(name) if await asyncio.to_thread(folder.is_dir) else None
+            if not self.made:
+                return Account(name) if await asyncio.to_thread(folder.is_dir) else None
+            try:
+                await asyncio.to_thread(refuse_root, folder, "move this maildrop", "migrate")
+            except StartError as error:
+                raise StoreError(str(error), temporary=False) from error
         return Account(name)
 
     async def names(self) -> Sequence[str] | None:
@@ -82,8 +92,8 @@ async def open_place(
 ) -> StorePlace:
     """A store by its URL or its configuration file; what it holds open is closed by the stack.
 
-    made: maildrops that aren't there are made. unique_ids: of a Maildir. Raises PlaceError,
-    ConfigError and what making the stores does.
+    made: what isn't there is made, maildrops and a database's file. unique_ids: of a Maildir.
+    Raises PlaceError, ConfigError and what making the stores does.
     """
     kind, _, rest = text.partition(":")
     if text.endswith(".toml"):
@@ -91,6 +101,8 @@ async def open_place(
     if kind == "maildir" and rest:
         return StorePlace(text, make_maildir(rest, unique_ids), made=made)
     if kind == "sqlite" and rest:
+        if not made and not await asyncio.to_thread(Path(rest).is_file):
+            raise PlaceError(f"{text}: there is no such file")
         store = SqliteStore(rest)
         stack.callback(store.close)
         return StorePlace(text, store, made=made)
@@ -105,15 +117,36 @@ async def configured(settings: Settings, stack: AsyncExitStack) -> StorePlace:
     return StorePlace(shown_place(settings), store, accounts)
 
 
-def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:
-    """Maildirs by a path such as /srv/mail/{domain}/{user}. Raises PlaceError."""
+def owned_by(text: str) -> Path:
+    """What a store's owner owns, of those that `open_place` opens: its folder, or its file.
+
+    Raises PlaceError, ConfigError.
+    """
+    kind, _, rest = text.partition(":")
+    if text.endswith(".toml"):
+        return load(Path(text)).settings.server.data
+    if kind == "sqlite" and rest:
+        file = Path(rest)
+        return file if file.exists() else file.parent
+    if kind == "maildir" and rest:
+        return Path(_split_path(rest)[0])
+    raise PlaceError(f"{text!r}: allowed is {KINDS}")
+
+
+def _split_path(path: str) -> tuple[str, str]:
+    """The folder of Maildirs, and the template for those in it. Raises PlaceError."""
     before, brace, _ = path.partition("{")
     root, slash, _ = before.rpartition("/")
-    template = path[len(root) + len(slash) :]
     if not brace:
         raise PlaceError(f"maildir:{path}: {{user}} is missing, as in maildir:/srv/mail/{{user}}")
+    return (root or "/") if slash else ".", path[len(root) + len(slash) :]
+
+
+def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:
+    """Maildirs by a path such as /srv/mail/{domain}/{user}. Raises PlaceError."""
+    root, template = _split_path(path)
     try:
-        return Maildir((root or "/") if slash else ".", template=template, unique_ids=unique_ids)
+        return Maildir(root, template=template, unique_ids=unique_ids)
     except ValueError as error:
         raise PlaceError(f"maildir:{path}: {error}") from error
 

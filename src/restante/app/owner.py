@@ -47,8 +47,8 @@ def become_owner_of(folder: Path, *, keep_root: bool = False) -> None:
         os.setuid(owner)
 
 
-def refuse_root(folder: Path) -> None:
-    """As root: refuse to serve another user's data. Raises StartError, which says what to do."""
+def refuse_root(folder: Path, what: str = "start the server", command: str = "serve") -> None:
+    """As root: refuse to write another user's data. Raises StartError, which says what to do."""
     owner = owner_of(folder)
     if owner is None:
         return
@@ -60,5 +60,5 @@ def refuse_root(folder: Path) -> None:
         name = f"#{owner}"  # as sudo takes it
     raise StartError(
         f"{folder} belongs to another user, who couldn't open what root would make there:"
-        f" start the server by `sudo -u {shlex.quote(name)} restante serve ...`"
+        f" {what} by `sudo -u {shlex.quote(name)} restante {command} ...`"
     )

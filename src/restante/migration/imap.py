@@ -12,12 +12,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import TypeVar, cast
 
 from restante.calls import Caller
 from restante.migration.contract import MAX_MESSAGES, Source, SourceLost, SourceMaildrop
 from restante.migration.reading import TooLarge
-from restante.migration.servers import Login, Passwords, Server
+from restante.migration.servers import Login, Passwords, Server, listing
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import Content, MaildropInUse, MessageGone, StoreError
@@ -34,6 +35,7 @@ MOST = 4 * 1024 * 1024
 """Octets that a server may send beside a message's own until a command has ended."""
 
 _ABOUT = re.compile(rb"UID (\d{1,10})\b")
+_BODY = re.compile(rb'BODY\[\](?:<(\d{1,18})>)? (NIL\b|\{|"((?:[^"\\]|\\.)*)")', re.IGNORECASE)
 _SIZE = re.compile(rb"RFC822\.SIZE (\d{1,18})\b")
 
 
@@ -88,7 +90,7 @@ class _Bounded(imaplib.IMAP4):
     def _take(self, octets: int) -> None:
         self.left -= octets
         if self.left < 0:
-            raise self.abort("the server sends more than it was asked for")
+            raise SourceLost("the server sends more than it was asked for", temporary=False)
 
 
 class _BoundedTls(_Bounded, imaplib.IMAP4_SSL):
@@ -104,11 +106,13 @@ class ImapMaildrop(SourceMaildrop):
         self, server: Server, login: Login, unique_ids: UniqueIdFormat, max_octets: int
     ) -> None:
         self._server = server
+        self._login = login
         self._max_octets = max_octets
         self._imap = self._told(self._connect)
         try:
-            self._told(lambda: self._log_in(login))
-            self._told(lambda: self._list(unique_ids))
+            with listing(server, lambda: self._imap.socket().shutdown(SHUT_RDWR)):
+                self._told(lambda: self._log_in(login))
+                self._told(lambda: self._list(unique_ids))
         except BaseException:
             self.close()
             raise
@@ -118,16 +122,20 @@ class ImapMaildrop(SourceMaildrop):
         try:
             return work()
         except imaplib.IMAP4.abort as error:
-            raise SourceLost(f"{self._server}: {error}") from error
+            raise SourceLost(f"{self._server}: {self._said(error)}") from error
         except imaplib.IMAP4.error as error:
-            text = str(error)
+            text = self._said(error)
             if "[INUSE]" in text.upper():
-                raise MaildropInUse(f"the source is in use: {text:.200}") from error
+                raise MaildropInUse(f"the source is in use: {text}") from error
             again = "[UNAVAILABLE]" in text.upper()
-            raise StoreError(f"{self._server}: {text:.200}", temporary=again) from error
+            raise StoreError(f"{self._server}: {text}", temporary=again) from error
         except OSError as error:
             again = not isinstance(error, ssl.SSLCertVerificationError)
             raise SourceLost(f"{self._server}: {error}", temporary=again) from error
+
+    def _said(self, error: Exception) -> str:
+        """The server's words. The password is masked first: a part of it is none that is found."""
+        return self._login.masked(str(error).encode("utf-8", "replace")).decode()[:200]
 
     def _connect(self) -> _Bounded:
         server = self._server
@@ -152,9 +160,7 @@ class ImapMaildrop(SourceMaildrop):
         if login.master is None and "AUTH=PLAIN" not in imap.capabilities:
             imap.login(login.user, login.password)
             return
-        acting = login.user if login.master else ""
-        words = "\0".join((acting, login.master or login.user, login.password))  # RFC 4616
-        status, data = imap.authenticate("PLAIN", lambda _: words.encode())
+        status, data = imap.authenticate("PLAIN", lambda _: login.plain)
         if status != "OK":  # not as the library is today
             raise imap.error(str(data))
 
@@ -163,7 +169,7 @@ class ImapMaildrop(SourceMaildrop):
         imap.left = MOST
         status, data = imap.select("INBOX", readonly=True)
         if status != "OK" or data[0] is None:
-            raise imap.error(f"EXAMINE INBOX: {data!r:.200}")
+            raise imap.error(f"EXAMINE INBOX: {data!r}")
         count = int(data[0])
         if count > MAX_MESSAGES:
             raise imap.error(f"the INBOX has more than {MAX_MESSAGES} messages")
@@ -175,11 +181,13 @@ class ImapMaildrop(SourceMaildrop):
             last = min(count, first + AT_ONCE - 1)
             status, rows = imap.fetch(f"{first}:{last}", "(UID RFC822.SIZE INTERNALDATE)")
             if status != "OK":
-                raise imap.error(f"FETCH: {rows!r:.200}")
+                raise imap.error(f"FETCH: {rows!r}")
             for row in rows:
                 about, size = _ABOUT.search(_bytes(row)), _SIZE.search(_bytes(row))
                 if about and size:
                     found[int(about[1])] = int(size[1]), _moment(_bytes(row))
+        if len(found) != count:
+            raise imap.abort(f"the INBOX has {count} messages, and FETCH lists {len(found)}")
         self._uids = sorted(found)
         texts = [unique_ids.write(uid, validity) for uid in self._uids]
         self.listing = Listing(distinct_unique_ids(texts), [found[uid][0] for uid in self._uids])
@@ -214,12 +222,24 @@ class ImapMaildrop(SourceMaildrop):
             what = f"(BODY.PEEK[]<{start}.{BLOCK}>)"
             status, rows = self._imap.uid("FETCH", str(uid), what)
             if status != "OK":
-                raise self._imap.error(f"UID FETCH: {rows!r:.200}")
-            for row in rows:
-                if isinstance(row, tuple) and b"BODY[]" in row[0].upper():
-                    return bytes(row[1])
-                if b"BODY[]<" in _bytes(row).upper() and b'""' in _bytes(row):
-                    return b""  # nothing follows, or the message is empty
+                raise self._imap.error(f"UID FETCH: {rows!r}")
+            others = False
+            for at, row in enumerate(rows):
+                if (body := _BODY.search(_bytes(row))) is None:
+                    continue
+                octets = body[3]  # None for NIL
+                told = body.string[: body.start()] + body.string[body.end() :]
+                if isinstance(row, tuple):  # a literal, which other items may follow
+                    told += b"".join(map(_bytes, rows[at + 1 : at + 2]))
+                    octets = row[1]
+                elif octets is not None:
+                    octets = re.sub(rb"\\(.)", rb"\1", octets)
+                about = _ABOUT.search(told)
+                if about and int(about[1]) == uid and int(body[1] or 0) == start:
+                    return bytes(octets or b"")
+                others = True
+            if others:
+                raise StoreError("FETCH: the server sends what it wasn't asked for")
             raise MessageGone("the server doesn't list it any more")
 
         block = self._told(ask)
@@ -229,7 +249,7 @@ class ImapMaildrop(SourceMaildrop):
 
     def close(self) -> None:
         """Log out. Harmless when repeated."""
-        with suppress(imaplib.IMAP4.error, OSError):
+        with suppress(imaplib.IMAP4.error, StoreError, OSError):
             self._imap.logout()
         with suppress(OSError):  # which it leaves open when the server doesn't answer
             self._imap.shutdown()

@@ -26,7 +26,7 @@ from restante.migration.contract import (
     SourceLost,
     SourceMaildrop,
 )
-from restante.migration.reading import TooLarge, blocks, close
+from restante.migration.reading import TooLarge, TooShort, WireForm, blocks, close
 from restante.migration.report import AccountReport, Report, Trouble
 from restante.protocol.listing import MessageNumber
 from restante.stores.contract import (
@@ -50,6 +50,10 @@ FIRST_PAUSE = 1.0
 MOST_FAILURES = 20
 """Messages in a row that can't be moved, after which an account is given up: what ails it isn't
 the messages."""
+
+LEAST_SHARE = 0.9
+"""Of the octets that a source lists for a message, what must come at least. Some servers list wrong
+numbers; a message that is much shorter is taken for one that was cut."""
 
 LEAST_STEP = 0.000_001
 """Seconds that a message arrived after the one before it, at least: so stores that put messages
@@ -253,12 +257,15 @@ class Migration:
         *,
         arrived: float | None,
     ) -> None:
-        """Move a message. Raises StoreError, OSError."""
+        """Move a message; one that comes cut is asked for twice. Raises StoreError, OSError."""
         octets = maildrop.listing.octets[number - 1]
         try:
             if octets > self._max_octets:
                 raise TooLarge(self._max_octets)
-            await self._copy(account, maildrop, number, arrived)
+            try:
+                came = await self._copy(account, maildrop, number, arrived)
+            except TooShort:
+                came = await self._copy(account, maildrop, number, arrived)
         except MessageGone:
             report.vanished += 1
         except UniqueIdTaken:
@@ -266,6 +273,9 @@ class Migration:
         else:
             report.moved += 1
             report.moved_octets += octets
+            if not octets <= came <= octets + maildrop.slack:
+                reason = f"the source lists {octets} octets, and {came} came"
+                report.other_octets.append(Trouble(maildrop.listing.unique_ids[number - 1], reason))
 
     def _may_go_on(self, error: Exception, failures: int, left: int) -> None:
         """Whether a message that failed leaves hope for the next. Raises StoreError if not."""
@@ -281,12 +291,12 @@ class Migration:
         maildrop: SourceMaildrop,
         number: MessageNumber,
         arrived: float | None,
-    ) -> None:
-        """Put a message into the destination, durably."""
+    ) -> int:
+        """Put a message into the destination, durably; its octets, as RETR sends them."""
         call, unique_id = self._call, maildrop.listing.unique_ids[number - 1]
         content = await call(maildrop.fetch, number)
         incoming: Any = None
-        octets = 0
+        octets, form = 0, WireForm()
         try:
             incoming = await call(partial(self._store.restore, account, unique_id, arrived=arrived))
             async with aclosing(blocks(content.source, call)) as reading:
@@ -294,8 +304,14 @@ class Migration:
                     octets += len(block)
                     if octets > self._max_octets:
                         raise TooLarge(self._max_octets)
+                    form.feed(block)
                     await call(incoming.write, block)
+            form.finish()
+            listed = maildrop.listing.octets[number - 1]
+            if form.octets < listed * LEAST_SHARE:
+                raise TooShort(form.octets, listed)
             await call(incoming.commit)
+            return form.octets
         finally:
             await close(content.source, call)
             if incoming is not None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from restante.calls import Caller
 from restante.migration.contract import MAX_MESSAGES, Source, SourceLost, SourceMaildrop
 from restante.migration.reading import TooLarge
-from restante.migration.servers import Login, Passwords, Server
+from restante.migration.servers import Login, Passwords, Server, listing
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, distinct_unique_ids
 from restante.protocol.unstuffing import Unstuffing
 from restante.stores.contract import Content, MaildropInUse, MessageGone, StoreError
@@ -85,6 +85,10 @@ class Wire:
         with suppress(OSError):
             self._socket.close()
 
+    def stop(self) -> None:
+        """End the connection, whatever another thread does with it."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
     def send(self, line: bytes) -> None:
         """Send a command, whose CRLF is added. Raises SourceLost."""
         with _lost(self._server):
@@ -114,7 +118,8 @@ class Wire:
             self._at = len(self._data)
             self.put_back(rest + self.block())
         if end < 0 or end - self._at > MAX_LINE:
-            raise SourceLost(f"{self._server}: the server sends a line without an end")
+            text = f"{self._server}: the server sends a line without an end"
+            raise SourceLost(text, temporary=False)
         line, self._at = self._data[self._at : end], end + 1
         return line.removesuffix(b"\r")
 
@@ -125,7 +130,8 @@ class Wire:
             if line == b".":
                 return
             yield line.removeprefix(b".")
-        raise SourceLost(f"{self._server}: the server lists more than {most} lines")
+        text = f"{self._server}: the server lists more than {most} lines"
+        raise SourceLost(text, temporary=False)
 
 
 class _lost:
@@ -180,19 +186,24 @@ class Pop3Maildrop(SourceMaildrop):
         texts, sizes = zip(*self._listed.values(), strict=True) if self._listed else ((), ())
         self.listing = Listing(list(self._listed), sizes)
         pairs = zip(self._listed, texts, strict=True)
-        self.mapped = {has: text for has, text in pairs if has != text}
+        self.mapped = {
+            has: login.masked(text.encode("latin-1")).decode("latin-1")
+            for has, text in pairs
+            if has != text
+        }
 
     def _connect(self) -> None:
         server = self._server
         self._wire = Wire(server)
         try:
-            self._ask("the greeting", None)
-            if server.tls == "upgrade":
-                self._ask("STLS", b"STLS")
-                self._wire.begin_tls()
-            self._ask_for_utf8()
-            self._log_in(self._login)
-            self._list()
+            with listing(server, self._wire.stop):
+                self._ask("the greeting", None)
+                if server.tls == "upgrade":
+                    self._ask("STLS", b"STLS")
+                    self._wire.begin_tls()
+                self._ask_for_utf8()
+                self._log_in(self._login)
+                self._list()
         except BaseException:
             self._wire.close()
             raise
@@ -204,6 +215,7 @@ class Pop3Maildrop(SourceMaildrop):
         line = self._wire.line()
         if line.startswith(b"+OK"):
             return line
+        line = self._login.masked(line)
         if line.startswith(b"-ERR"):
             raise Refused(what, line)
         raise SourceLost(f"{self._server}: {what}: this is no answer of POP3: {line!r:.80}")
@@ -223,11 +235,10 @@ class Pop3Maildrop(SourceMaildrop):
                 self._ask("USER", b"USER " + login.user.encode())
                 self._ask("logging in", b"PASS " + login.password.encode())
                 return
-            words = "\0".join((login.user, login.master, login.password)).encode()  # RFC 4616
             self._wire.send(b"AUTH PLAIN")
             if not (line := self._wire.line()).startswith(b"+"):
-                raise Refused("AUTH PLAIN", line)
-            self._ask("logging in", b64encode(words))
+                raise Refused("AUTH PLAIN", login.masked(line))
+            self._ask("logging in", b64encode(login.plain))
         except Refused as error:
             if error.is_in_use:
                 raise MaildropInUse(f"the source is in use: {error}") from error
@@ -238,13 +249,15 @@ class Pop3Maildrop(SourceMaildrop):
         self._ask("LIST", b"LIST")
         for line in self._wire.lines(MAX_MESSAGES):
             if (found := _LISTED.match(line)) is None:
-                raise SourceLost(f"{self._server}: LIST: this is no scan listing: {line!r:.80}")
+                said = self._login.masked(line)
+                raise SourceLost(f"{self._server}: LIST: this is no scan listing: {said!r:.80}")
             sizes[int(found[1])] = int(found[2])
         given: dict[int, str] = {}
         self._ask("UIDL", b"UIDL")
         for line in self._wire.lines(MAX_MESSAGES):
             if (found := _IDENTIFIED.match(line)) is None:
-                raise SourceLost(f"{self._server}: UIDL: this is no unique-id: {line!r:.80}")
+                said = self._login.masked(line)
+                raise SourceLost(f"{self._server}: UIDL: this is no unique-id: {said!r:.80}")
             given[int(found[1])] = found[2].rstrip().decode("latin-1")
         if sizes.keys() != given.keys():
             raise SourceLost(f"{self._server}: LIST and UIDL have different messages")

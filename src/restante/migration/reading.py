@@ -25,6 +25,35 @@ class TooLarge(StoreError):
         super().__init__(f"it has more than {most} octets", temporary=False)
 
 
+class TooShort(StoreError):
+    """Far fewer octets came than were listed."""
+
+    def __init__(self, octets: int, listed: int) -> None:
+        super().__init__(f"only {octets} of {listed} listed octets came", temporary=False)
+
+
+class WireForm:
+    """Makes the octets of a message those that RETR sends, and counts them."""
+
+    def __init__(self) -> None:
+        self._encoder = WireEncoder(_LINE_ENDS_ONLY)
+        self._empty = True
+        self.octets = 0
+
+    def feed(self, block: bytes) -> bytes:
+        """The next octets."""
+        self._empty = self._empty and not block
+        wire = self._encoder.feed(block)
+        self.octets += len(wire)
+        return wire
+
+    def finish(self) -> bytes:
+        """The last octets: a line end if there is none."""
+        wire = self._encoder.finish(self._empty)[: -len(TERMINATOR)]
+        self.octets += len(wire)
+        return wire
+
+
 async def blocks(source: Source, call: Caller) -> AsyncGenerator[bytes, None]:
     """The blocks of a message. Raises what the source does. `close` is left to the caller."""
     if isinstance(source, bytes | bytearray | memoryview):
@@ -58,17 +87,13 @@ async def wire_digest(
     most: octets that it may have. Raises MessageGone, StoreError.
     """
     content = await call(maildrop.fetch, number)
-    encoder, digest, octets, empty = WireEncoder(_LINE_ENDS_ONLY), sha256(), 0, True
+    form, digest = WireForm(), sha256()
     try:
         async for block in blocks(content.source, call):
-            empty = empty and not block
-            wire = encoder.feed(block)
-            digest.update(wire)
-            octets += len(wire)
-            if octets > most:
+            digest.update(form.feed(block))
+            if form.octets > most:
                 raise TooLarge(most)
     finally:
         await close(content.source, call)
-    wire = encoder.finish(empty)[: -len(TERMINATOR)]
-    digest.update(wire)
-    return octets + len(wire), digest.digest()
+    digest.update(form.finish())
+    return form.octets, digest.digest()

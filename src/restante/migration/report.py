@@ -7,7 +7,7 @@ from typing import Any
 
 NUMBERS = (
     "messages", "octets", "moved", "moved_octets", "there", "removed", "vanished", "waiting",
-    "more", "failed", "mapped", "differs",
+    "more", "failed", "mapped", "other_octets", "differs",
 )  # fmt: skip
 """What is summed up over all accounts."""
 
@@ -33,6 +33,7 @@ class AccountReport:
     source's server hasn't given them unique-ids yet.
     failed: messages that could not be moved. mapped: those whose unique-ids at the source can't
     be had at the destination.
+    other_octets: messages that were moved with another length than the source lists.
     differs: what a check has found. more: messages that only the destination has.
     error: why the account was given up; empty if it wasn't. tries: how often it was begun.
     """
@@ -48,6 +49,7 @@ class AccountReport:
     waiting: int = 0
     failed: list[Trouble] = field(default_factory=list)
     mapped: list[Trouble] = field(default_factory=list)
+    other_octets: list[Trouble] = field(default_factory=list)
     differs: list[Trouble] = field(default_factory=list)
     more: int = 0
     error: str = ""
@@ -56,10 +58,10 @@ class AccountReport:
     @property
     def is_well(self) -> bool:
         """Whether nothing is left to be done."""
-        return not (self.error or self.failed or self.differs)
+        return not (self.error or self.failed or self.other_octets or self.differs)
 
     def begin_again(self) -> None:
-        """Forget what was counted of the maildrop; what was moved stays moved."""
+        """Forget what was counted of the maildrop, but not of what was moved: that stays moved."""
         self.messages = self.octets = self.there = self.removed = self.vanished = 0
         self.waiting = self.more = 0
         for each in (self.failed, self.mapped, self.differs):
@@ -125,10 +127,12 @@ def described(report: AccountReport, *, checked: bool) -> list[str]:
             (report.vanished, "have vanished at the source"),
             (report.waiting, "wait for --last, as they have no unique-ids there yet"),
             (len(report.failed), "failed"),
+            (len(report.other_octets), "have another length than the source lists"),
         )
         first += "".join(f"; {count} {text}" for count, text in parts if count)
     lines = [first]
     lines += _listed("  not moved", report.failed)
+    lines += _listed("  another length", report.other_octets)
     lines += _listed("  differs", report.differs)
     lines += _listed("  another unique-id", report.mapped)
     return lines

@@ -6,17 +6,24 @@ import os
 import re
 import ssl
 import stat
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Timer
 from typing import Literal
 
+from restante.migration.contract import SourceLost
 from restante.stores.contract import StoreError
 
 Tls = Literal["implicit", "upgrade", "none"]
 
 TIMEOUT = 60.0
 """Seconds that a server may be silent."""
+
+LISTING_TIMEOUT = 900.0
+"""Seconds that a server may take until it has listed a maildrop, from the connection on."""
 
 _MAX_USERS = 64 * 1024 * 1024
 
@@ -45,6 +52,32 @@ class Server:
         return f"{host}:{self.port}"
 
 
+@contextmanager
+def listing(server: Server, stop: Callable[[], object]) -> Iterator[None]:
+    """While a maildrop is listed: `stop` ends the connection, from another thread, when it takes
+    too long, however much is sent. Raises SourceLost then; trying again won't help.
+    """
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            stop()
+
+    timer = Timer(LISTING_TIMEOUT, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not late.is_set():
+            raise
+        text = f"{server}: the maildrop isn't listed within {LISTING_TIMEOUT:g} seconds"
+        raise SourceLost(text, temporary=False) from error
+    finally:
+        timer.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """How to log in: as `user`, or as the master user `master` for `user`."""
@@ -56,6 +89,21 @@ class Login:
     def __post_init__(self) -> None:
         if re.search(r"[\r\n\0]", self.user):
             raise StoreError("a name with a control character", temporary=False)
+
+    @property
+    def plain(self) -> bytes:
+        """The message of AUTH PLAIN (RFC 4616), by which a master acts for the user."""
+        acting = self.user if self.master else ""
+        return "\0".join((acting, self.master or self.user, self.password)).encode()
+
+    def masked(self, said: bytes) -> bytes:
+        """What the server says, for people: without the password, should it send that back."""
+        password = self.password.encode()
+        quoted = re.sub(rb'(["\\])', rb"\\\1", password)  # as IMAP's LOGIN sends it
+        for secret in (b64encode(self.plain), b64encode(password), quoted, password):
+            for form in (secret, repr(secret)[2:-1].encode()):
+                said = said.replace(form, b"****") if form else said
+        return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from restante.app.moving import (
     configured,
     open_place,
     open_source,
+    owned_by,
     read_password_files,
 )
 from restante.app.owner import become_owner_of
@@ -165,8 +166,10 @@ def migrate(
             settings = None
             if destination is None:
                 settings = load(config, overrides=overrides(data, sets)).settings
-                keep_root = source.startswith("dovecot:")
-                become_owner_of(settings.server.data, keep_root=keep_root)
+                owned = settings.server.data
+            else:
+                owned = owned_by(destination)
+            become_owner_of(owned, keep_root=source.startswith("dovecot:"))
             work = _Work(
                 options,
                 destination,
