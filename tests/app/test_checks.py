@@ -235,6 +235,31 @@ def test_warnings(folder: Path) -> None:
     assert [each.key for each in warnings] == keys + ["accounts.static"] * (os.name == "posix")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+@pytest.mark.parametrize(
+    ("dsn", "password", "key"),
+    [
+        ("postgresql://mail@127.0.0.1/mail", "", None),
+        ("postgresql://mail@127.0.0.1/mail?sslmode=require", "", None),
+        ("postgresql://mail:hush@127.0.0.1/mail", "", "store.postgres.dsn"),
+        ("postgresql://mail@127.0.0.1/mail?password=hush", "", "store.postgres.dsn"),
+        ("postgresql://mail@127.0.0.1/mail", "hush", "store.postgres.password"),
+    ],
+)
+def test_the_address_of_a_database_is_a_secret_only_with_a_password(
+    folder: Path, dsn: str, password: str, key: str | None
+) -> None:
+    text = f"[store]\nkind = 'postgres'\npostgres.dsn = '{dsn}'\n"
+    if password:
+        text += f"postgres.password = '{password}'\n"
+    told = [
+        each.key
+        for each in found(folder, DEVELOPMENT + text, mode=0o644)
+        if "holds passwords" in each.text
+    ]
+    assert told == ([key] if key else [])
+
+
 WARNINGS = [
     (
         "[pop3]\nhost = '0.0.0.0'\nallow_plaintext = true\n",

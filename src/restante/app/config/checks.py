@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import parse_qsl, urlsplit
 
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.passwd_file import PasswdFile
@@ -633,8 +634,21 @@ def _secrets(section: Any, above: str = "") -> Iterator[str]:
             yield from _secrets(value, f"{key}.")
         elif isinstance(value, dict):
             yield from (key for one in value.values() if is_dataclass(one) and any(_secrets(one)))
-        elif isinstance(value, Secret) and value.text:
+        elif isinstance(value, Secret) and _holds_secret(each.name, value.text):
             yield key
+
+
+def _holds_secret(name: str, text: str) -> bool:
+    """Whether there is anything to hide: the address of a database need not have a password."""
+    if name != "dsn":
+        return bool(text)
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return True
+    return bool(url.password) or any(
+        key.endswith("password") and value for key, value in parse_qsl(url.query)
+    )
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
