@@ -23,10 +23,14 @@ from restante.server.debug_log import DebugLog
 from restante.server.hooks import EVENTS, Events
 from restante.server.server import Pop3Server
 from restante.server.settings import Settings
+from tests.conftest import Authority
+from tests.needs import only_cpython
+from tests.postgres_server import postgres
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+POSTGRESQL = re.compile(r"^```python postgresql\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -73,6 +77,39 @@ def test_the_readme_example_serves_a_client(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert "LIST by joe" in output
+
+
+@only_cpython
+def test_the_example_of_postgresql_makes_its_tables_and_serves_a_client(
+    tmp_path: Path, authority: Authority
+) -> None:
+    (code,) = POSTGRESQL.findall((ROOT / "docs" / "embedding.md").read_text())
+    port = free_port()
+    with postgres(authority.certificate.files()[0]) as database:
+        for old, new in (
+            ("postgresql://restante:secret@db.example.org/mail", database.dsn),
+            ("2110", str(port)),
+        ):
+            assert old in code
+            code = code.replace(old, new)
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                client = connect(port)
+                client.user("joe")
+                client.pass_("secret")
+                assert b"Subject: Hello" in client.retr(1)[1]
+                client.quit()
+                output, _ = process.communicate("\n", timeout=20)
+            finally:
+                process.kill()
+    assert output == f"Port {port}; Enter ends it.\n"
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
