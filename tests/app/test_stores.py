@@ -197,8 +197,9 @@ def test_a_maildrop_is_taken_from_its_session(folder: Path, kind: Kind, call: Ca
         session = server.login()
         stack.callback(session.close)
         session.dele(1)
-        name, holder, _ = call("leases", "list").out.split("\t")
+        name, holder, ends = call("leases", "list").out.split("\t")
         assert (name, holder.split()[:2]) == ("joe", ["pid", str(server.process.pid)])
+        assert re.fullmatch(r"with its session\n|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", ends)
         assert json.loads(call("leases", "list", "--json").out)["maildrop_name"] == "joe"
         assert call("leases", "release", "joe").out == "joe: released\n"
         with pytest.raises(poplib.error_proto):
