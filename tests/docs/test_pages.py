@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_a_page_runs(page: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_installing_names_every_extra_that_a_server_can_use() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    text = (ROOT / "docs" / "operating.md").read_text()
+    named = re.findall(r"`(\w+)`", text.split("## Installing")[1].split("\n## ")[0])
+    assert set(extras) - {"argon2", "testing"} <= set(named)  # argon2 comes with `server`
 
 
 def test_all_settings_and_events_are_in_the_embedding_guide() -> None:
