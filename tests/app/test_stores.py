@@ -323,14 +323,14 @@ def test_tables_are_only_of_postgresql(folder: Path, call: Call) -> None:
     assert "store.kind" in call("db", "status").err
     write_config(folder, '[store]\nkind = "postgres"\n')
     assert "store.postgres.dsn: is missing" in call("db", "upgrade").err
-    assert "store.postgres.dsn is missing" in call("check-config").err
+    assert "restante.toml: store.postgres.dsn: is missing\n" in call("check-config").err
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('bodies.kind = "folder"', "store.bodies.folder.path is missing"),
-        ('bodies.kind = "s3"', "store.bodies.s3.bucket is missing"),
+        ('bodies.kind = "folder"', "restante.toml: store.bodies.folder.path: is missing\n"),
+        ('bodies.kind = "s3"', 'restante.toml: store.bodies.s3.bucket = "": is missing\n'),
         ('bodies.folder.path = "x"', "store.bodies.folder: has no effect; allowed: with store.bo"),
         ("cache.folder = 'x'", "store.cache: has no effect"),
         (
@@ -374,7 +374,8 @@ def test_accounts_are_managed_in_the_stores_database(
 
 def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
     (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
-    assert 'needs store.kind = "postgres"' in call("check-config").err
+    said = 'restante.toml: accounts.kind = "database": needs store.kind = "postgres" and'
+    assert said in call("check-config").err
 
 
 def bad_start(folder: Path, text: str) -> str:
