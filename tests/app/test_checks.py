@@ -118,6 +118,35 @@ def test_a_mistake(folder: Path, text: str, key: str, says: str) -> None:
     assert says in problem.text
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("[store]\nkind = 'sqlite'\nsqlite.path = '/proc/nosuch/mail'\n", "store.sqlite.path"),
+        (
+            "[store]\nkind = 'postgres'\npostgres.dsn = 'postgresql://x@127.0.0.1/x'\n"
+            "bodies.kind = 'folder'\nbodies.folder.path = '/proc/nosuch'\n",
+            "store.bodies.folder.path",
+        ),
+        ("[maildrops]\nroot = '/proc/nosuch'\n", "maildrops.root"),
+        ("[log]\nfile = '/proc/log'\n", "log.file"),
+    ],
+)
+def test_folders_that_not_even_root_can_make_or_write_to_are_mistakes(
+    folder: Path, section: str, key: str
+) -> None:
+    (problem,) = [each for each in found(folder, DEVELOPMENT + section) if not each.warning]
+    assert problem.key == key
+    assert "isn't a folder that this user can write to" in problem.text
+
+
+def test_looking_whether_folders_can_be_written_to_leaves_nothing_there(folder: Path) -> None:
+    (folder / "mail").mkdir()
+    assert found(folder, DEVELOPMENT + "[maildrops]\nroot = 'mail'\n") == []
+    assert list((folder / "mail").iterdir()) == []
+    assert not (folder / "data").exists()
+
+
 def test_the_defaults_have_no_mistake() -> None:
     assert check(read(environ={})) == []
 
@@ -204,6 +233,31 @@ def test_warnings(folder: Path) -> None:
     assert all(each.warning for each in warnings)
     keys = ["tls.certificate", "pop3.port", "lmtp.host"]
     assert [each.key for each in warnings] == keys + ["accounts.static"] * (os.name == "posix")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+@pytest.mark.parametrize(
+    ("dsn", "password", "key"),
+    [
+        ("postgresql://mail@127.0.0.1/mail", "", None),
+        ("postgresql://mail@127.0.0.1/mail?sslmode=require", "", None),
+        ("postgresql://mail:hush@127.0.0.1/mail", "", "store.postgres.dsn"),
+        ("postgresql://mail@127.0.0.1/mail?password=hush", "", "store.postgres.dsn"),
+        ("postgresql://mail@127.0.0.1/mail", "hush", "store.postgres.password"),
+    ],
+)
+def test_the_address_of_a_database_is_a_secret_only_with_a_password(
+    folder: Path, dsn: str, password: str, key: str | None
+) -> None:
+    text = f"[store]\nkind = 'postgres'\npostgres.dsn = '{dsn}'\n"
+    if password:
+        text += f"postgres.password = '{password}'\n"
+    told = [
+        each.key
+        for each in found(folder, DEVELOPMENT + text, mode=0o644)
+        if "holds passwords" in each.text
+    ]
+    assert told == ([key] if key else [])
 
 
 WARNINGS = [

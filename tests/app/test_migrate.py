@@ -70,6 +70,35 @@ def test_mail_moves_into_a_store_and_out_again(house: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("file", "format"), [("dovecot-uidlist", "dovecot"), ("courierpop3dsizelist", "courier")]
+)
+def test_unique_ids_that_another_server_has_listed_are_not_lost_by_saying_nothing(
+    house: Path, file: str, format: str
+) -> None:
+    (house / "mail" / "joe" / "dovecot-uidlist").rename(house / "mail" / "joe" / file)
+    source = ("--from", "maildir:mail/{user}", "--to", "sqlite:m.sqlite", "joe")
+    status, out, _ = run(house, *source)
+    assert status == 1
+    assert out.splitlines()[0] == (
+        f"joe: failed: {house}/mail/joe/{file} has the unique-ids that clients know:"
+        f" give --from-format {format} to keep them, --from-format own to leave them"
+    )
+    assert shown(SqliteStore(house / "m.sqlite")) == []
+    status, out, _ = run(house, *source, "--from-format", "own")
+    assert status == 0
+    assert out.splitlines()[-1] == "1 account: 3 messages moved, 90 octets"
+
+
+def test_maildirs_without_such_a_list_need_no_format(house: Path) -> None:
+    (house / "mail" / "joe" / "dovecot-uidlist").unlink()
+    source = ("--from", "maildir:mail/{user}", "--to", "sqlite:m.sqlite", "joe")
+    assert run(house, *source)[0] == 0
+    assert [unique_id for unique_id, _ in shown(SqliteStore(house / "m.sqlite"))] == [
+        f"{1_700_000_000 + number}.M1P1.host" for number in (1, 2, 3)
+    ]
+
+
 def test_it_moves_into_the_store_of_the_configuration(house: Path) -> None:
     write_config(house, '[store]\nkind = "sqlite"\n')
     status, out, _ = run(house, *FROM, "--all")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import select
 import stat
 import sys
@@ -162,16 +164,55 @@ def test_the_list_says_what_maildrops_hold_and_may_hold(folder: Path, call: Call
     assert joe == ["1", "17", "9", "1024"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
-def test_every_column_has_a_heading(folder: Path, call: Call) -> None:
-    assert call("user", "add", "joe", "--generate").status == 0
+def test_it_is_said_when_an_account_may_not_have_so_few_days(folder: Path, call: Call) -> None:
+    least = ("--set", "pop3.expire_user_days=30")
+    call("user", "add", "ann", "--generate")
+    said = "restante: --expire-days 1: mail is kept for 30 days, as pop3.expire_user_days"
+    assert said in call("user", "change", "ann", "--expire-days", "1", *least).err
+    assert "\texpire days 1 (30 count)\t" in call("user", "list", *least).out
+    assert "\texpire days 1 (no effect)\t" in call("user", "list").out
+    for days in ("0", "30", "31"):
+        assert call("user", "change", "ann", "--expire-days", days, *least).err == ""
+        assert f"\texpire days {days}\t" in call("user", "list", *least).out
+    call("user", "change", "ann", "--default-expire", *least)
+    assert "expire days" not in call("user", "list", *least).out
+
+
+def test_the_list_as_json_has_what_the_table_has(folder: Path, call: Call) -> None:
+    call("user", "add", "joe", "--generate", "--email", "joe@a.example", "--quota-octets", "1K")
+    call("user", "change", "joe", "--protocol", "pop3", "--expire-days", "9")
+    (line,) = call("user", "list", "--json").out.splitlines()
+    assert json.loads(line) == {
+        "name": "joe",
+        "email": "joe@a.example",
+        "display_name": "",
+        "maildrop": "joe",
+        "schemes": ["ARGON2ID", "SCRAM-SHA-256"],
+        "disabled": False,
+        "master": False,
+        "protocols": ["pop3"],
+        "networks": [],
+        "expires": None,
+        "app_passwords": 0,
+        "expire_days": 9,
+        "messages": 0,
+        "octets": 0,
+        "quota_messages": None,
+        "quota_octets": 1024,
+    }
+
+
+def on_a_terminal(folder: Path, columns: int) -> str:
+    """What `restante user list` shows there."""
     pty = pytest.importorskip("pty")
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
         program = "from restante.app.cli.main import run; run(['user', 'list'])"
         os.execve(
-            sys.executable, [sys.executable, "-c", program], {**environment(), "COLUMNS": "200"}
+            sys.executable,
+            [sys.executable, "-c", program],
+            {**environment(), "COLUMNS": str(columns)},
         )
     seen = b""
     while select.select([terminal], [], [], 20)[0]:
@@ -182,10 +223,34 @@ def test_every_column_has_a_heading(folder: Path, call: Call) -> None:
         seen += block
     os.waitpid(child, 0)
     os.close(terminal)
-    (headings,) = [line for line in seen.decode().splitlines() if "E-mail" in line]
-    cells = [cell.strip() for cell in headings.replace("┃", "│").strip("│ ").split("│")]
+    return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())
+
+
+def cells_of(shown: str, word: str) -> list[str]:
+    """Those of the line that has `word` in it."""
+    (line,) = [line for line in shown.splitlines() if word in line]
+    return [cell.strip() for cell in line.replace("┃", "│").strip("│ ").split("│")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_every_column_has_a_heading(folder: Path, call: Call) -> None:
+    given = ("--email", "joe@a.example", "--display-name", "Joe", "--quota-messages", "7")
+    call("user", "add", "joe", "--generate", *given, "--quota-octets", "1K")
+    call("user", "disable", "joe")
+    cells = cells_of(on_a_terminal(folder, 200), "E-mail")
     assert len(cells) == 10
     assert all(cells)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_columns_that_are_empty_for_all_are_left_out_and_nothing_is_cut_off(
+    folder: Path, call: Call
+) -> None:
+    call("user", "add", "joe", "--generate")
+    shown = on_a_terminal(folder, 80)
+    assert cells_of(shown, "Name") == ["Name", "Maildrop", "Kept as", "Messages", "Octets"]
+    assert cells_of(shown, "ARGON2ID") == ["joe", "joe", "ARGON2ID, SCRAM-SHA-256", "0", "0"]
+    assert "…" not in shown
 
 
 def test_a_list_where_there_are_no_accounts_makes_none(folder: Path) -> None:

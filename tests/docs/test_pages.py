@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,10 +24,14 @@ from restante.server.debug_log import DebugLog
 from restante.server.hooks import EVENTS, Events
 from restante.server.server import Pop3Server
 from restante.server.settings import Settings
+from tests.conftest import Authority
+from tests.needs import only_cpython
+from tests.postgres_server import postgres
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+POSTGRESQL = re.compile(r"^```python postgresql\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -53,7 +58,9 @@ def connect(port: int) -> poplib.POP3:
 
 def test_the_readme_example_serves_a_client(tmp_path: Path) -> None:
     port = free_port()
-    code = BLOCK.findall((ROOT / "README.md").read_text())[0].replace("1110", str(port))
+    code = BLOCK.findall((ROOT / "README.md").read_text())[0]
+    assert "port=2110" in code  # 1110 is that of the server that the page has just started
+    code = code.replace("2110", str(port))
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -75,6 +82,39 @@ def test_the_readme_example_serves_a_client(tmp_path: Path) -> None:
     assert "LIST by joe" in output
 
 
+@only_cpython
+def test_the_example_of_postgresql_makes_its_tables_and_serves_a_client(
+    tmp_path: Path, authority: Authority
+) -> None:
+    (code,) = POSTGRESQL.findall((ROOT / "docs" / "embedding.md").read_text())
+    port = free_port()
+    with postgres(authority.certificate.files()[0]) as database:
+        for old, new in (
+            ("postgresql://restante:secret@db.example.org/mail", database.dsn),
+            ("2110", str(port)),
+        ):
+            assert old in code
+            code = code.replace(old, new)
+        with subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                client = connect(port)
+                client.user("joe")
+                client.pass_("secret")
+                assert b"Subject: Hello" in client.retr(1)[1]
+                client.quit()
+                output, _ = process.communicate("\n", timeout=20)
+            finally:
+                process.kill()
+    assert output == f"Port {port}; Enter ends it.\n"
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES[1:] if python_of(page)], ids=lambda page: page.name
 )
@@ -94,6 +134,15 @@ def test_a_page_runs(page: Path, tmp_path: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_installing_names_every_extra_that_a_server_can_use() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    text = (ROOT / "docs" / "operating.md").read_text()
+    named = re.findall(r"`(\w+)`", text.split("## Installing")[1].split("\n## ")[0])
+    assert set(extras) - {"argon2", "testing"} <= set(named)  # argon2 comes with `server`
 
 
 def test_all_settings_and_events_are_in_the_embedding_guide() -> None:

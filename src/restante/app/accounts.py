@@ -18,6 +18,7 @@ from restante.accounts.passwd_file import PasswdFile
 from restante.accounts.schemes import SCHEMES, split_credential
 from restante.accounts.sqlite import SqliteAccounts
 from restante.accounts.static import StaticAccounts
+from restante.app.config.problem import KeyMistake
 from restante.app.config.settings import (
     Kind,
     LdapSection,
@@ -109,7 +110,7 @@ def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
             return ReplaceableAccounts(make_static_accounts(settings))
         case "passwd-file":
             if given.passwd_file.path is None:
-                raise ValueError("accounts.passwd_file.path is missing")
+                raise KeyMistake("accounts.passwd_file.path", "is missing")
             return PasswdFile(
                 given.passwd_file.path,
                 default_scheme=given.passwd_file.default_scheme,
@@ -148,7 +149,10 @@ def _make_database(settings: Settings) -> DatabaseAccounts:
 
     section = settings.store.postgres
     if settings.store.kind != "postgres" or not section.dsn.text:
-        raise ValueError('accounts.kind = "database" needs store.kind = "postgres" and its dsn')
+        raise KeyMistake(
+            "accounts.kind",
+            'needs store.kind = "postgres" and store.postgres.dsn for accounts in the database',
+        )
     return DatabaseAccounts(
         section.dsn.text,
         password=None if section.password is None else section.password.text,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def make_private_folder(folder: Path) -> None:
@@ -47,10 +49,17 @@ def _move_new(temporary: Path, path: Path) -> None:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in `folder`, or it can be made itself."""
+    """Whether files can be made in `folder`, or it can be made itself.
+
+    It is tried, as permissions don't tell all: nobody, not even root, makes files in /proc.
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    try:
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)  # that is no matter of the path
 
 
 def allow_open_files() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from restante.app.config.problem import KeyMistake
 from restante.app.config.settings import Settings
 from restante.guard.ban_store import BanStore
 from restante.guard.guard import Guard
@@ -23,7 +24,7 @@ def _make_ban_store(settings: Settings, writer: int | None) -> BanStore:
 
     section = settings.store.postgres
     if not section.dsn.text:
-        raise ValueError("store.postgres.dsn is missing")
+        raise KeyMistake("store.postgres.dsn", "is missing")
     return PostgresBanStore(
         section.dsn.text,
         password=None if section.password is None else section.password.text,

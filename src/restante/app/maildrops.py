@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from restante.accounts.account import Account, Quota
+from restante.app.config.problem import KeyMistake
 from restante.app.config.settings import Settings, StoreSection, revealed
 from restante.app.files import make_private_folder
 from restante.calls import finished
@@ -49,7 +50,7 @@ def make_store(settings: Settings) -> Store:
 
             section = given.postgres
             if not section.dsn.text:
-                raise ValueError("store.postgres.dsn is missing")
+                raise KeyMistake("store.postgres.dsn", "is missing")
             mine = {**revealed(section), "node": section.node or None}
             return PostgresStore(**mine, bodies=_make_blobs(given), **shared)
 
@@ -62,13 +63,13 @@ def _make_blobs(given: StoreSection) -> Blobs | None:
             from restante.stores.blobs.folder import FolderBlobs  # noqa: PLC0415 - not for others
 
             if given.bodies.folder.path is None:
-                raise ValueError("store.bodies.folder.path is missing")
+                raise KeyMistake("store.bodies.folder.path", "is missing")
             blobs = FolderBlobs(given.bodies.folder.path)
         case "s3":
             from restante.stores.blobs.s3 import S3Blobs  # noqa: PLC0415 - an extra
 
             if not given.bodies.s3.bucket:
-                raise ValueError("store.bodies.s3.bucket is missing")
+                raise KeyMistake("store.bodies.s3.bucket", "is missing")
             blobs = S3Blobs(**revealed(given.bodies.s3))
         case "postgres":
             return None

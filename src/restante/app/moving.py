@@ -25,7 +25,12 @@ from restante.migration.dovecot import DovecotSource
 from restante.migration.imap import ImapSource
 from restante.migration.pop3 import Pop3Source
 from restante.migration.servers import Passwords, Server, Tls, read_passwords
-from restante.migration.stores import StoreSource, shown_by_courier, shown_by_dovecot
+from restante.migration.stores import (
+    StoreSource,
+    shown_by_courier,
+    shown_by_dovecot,
+    shown_by_nobody_else,
+)
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores.contract import Store, StoreError
 from restante.stores.maildir.store import Maildir
@@ -155,14 +160,15 @@ def make_maildir(path: str, unique_ids: MaildirFormat) -> Maildir:
 class SourceOptions:
     """Where mail comes from, and how it is had.
 
-    place: a URL or a configuration file. format: whose unique-ids a Maildir has. unique_ids: how
-    they are made of IMAP's numbers; None: as usual. passwords: of a server.
+    place: a URL or a configuration file. format: whose unique-ids a Maildir has; None: its own, and
+    a Maildir that holds a list of Dovecot's or Courier's is refused. unique_ids: how they are made
+    of IMAP's numbers; None: as usual. passwords: of a server.
     tls: False allows passwords in the clear. ca: certificates that are trusted in place of the
     system's. max_octets: of the largest message that is moved.
     """
 
     place: str
-    format: MaildirFormat = "own"
+    format: MaildirFormat | None = None
     unique_ids: str | None = None
     passwords: Passwords | None = None
     tls: bool = True
@@ -188,10 +194,10 @@ async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
     except ValueError as error:
         raise PlaceError(str(error)) from error
     format = options.format
-    place = await open_place(options.place, stack, made=False, unique_ids=format)
+    place = await open_place(options.place, stack, made=False, unique_ids=format or "own")
     shown = None
     is_maildir = isinstance(place.store, Maildir) and place.accounts is None
-    if format != "own" and not is_maildir:
+    if format is not None and not is_maildir:
         raise PlaceError(
             f"--from-format {format} is for Maildirs: --from maildir:/srv/mail/{{user}}"
         )
@@ -203,6 +209,9 @@ async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
     elif format == "courier":
         assert isinstance(place.store, Maildir)
         shown = shown_by_courier(place.store)
+    elif format is None and is_maildir:
+        assert isinstance(place.store, Maildir)
+        shown = shown_by_nobody_else(place.store)
     return StoreSource(place.store, place.find, place.names, name=place.name, shown=shown)
 
 

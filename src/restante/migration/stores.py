@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 from restante.accounts.contract import Account
 from restante.calls import Caller
@@ -10,8 +11,8 @@ from restante.migration.contract import Source, SourceMaildrop
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import Answer, Content, Maildrop, Store, StoreError
-from restante.stores.maildir.courier import read_sizelist
-from restante.stores.maildir.dovecot import read_entries
+from restante.stores.maildir.courier import SIZELIST_FILE, read_sizelist
+from restante.stores.maildir.dovecot import UIDLIST_FILE, read_entries
 from restante.stores.maildir.store import Maildir
 
 Find = Callable[[str], Awaitable[Account | None]]
@@ -20,9 +21,9 @@ Find = Callable[[str], Awaitable[Account | None]]
 Names = Callable[[], Awaitable[Sequence[str] | None]]
 """The names of all accounts; None if they can't be told."""
 
-Shown = Callable[[Account], Sequence[tuple[str, str]]]
+Shown = Callable[[Account], Sequence[tuple[str, str]] | None]
 """In the order of the source, the unique-ids that the store has and those that the source has
-shown for them. Called on a thread."""
+shown for them; None: the store's are those. Called on a thread. Raises StoreError."""
 
 
 class StoreSource(Source):
@@ -113,5 +114,25 @@ def shown_by_courier(maildir: Maildir) -> Shown:
 
     def shown(account: Account) -> Sequence[tuple[str, str]]:
         return [(has, has) for has in read_sizelist(str(maildir.folder(account))).values()]
+
+    return shown
+
+
+def shown_by_nobody_else(maildir: Maildir) -> Shown:
+    """The store's own unique-ids, for Maildirs in which no other server has left a list of its.
+
+    Where one has, the account is refused: clients know those unique-ids, and would download all
+    mail again.
+    """
+
+    def shown(account: Account) -> None:
+        folder = Path(maildir.folder(account))
+        for format, file in (("dovecot", UIDLIST_FILE), ("courier", SIZELIST_FILE)):
+            if (folder / file).exists():
+                raise StoreError(
+                    f"{folder / file} has the unique-ids that clients know: give"
+                    f" --from-format {format} to keep them, --from-format own to leave them",
+                    temporary=False,
+                )
 
     return shown

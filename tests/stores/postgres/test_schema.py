@@ -52,7 +52,11 @@ async def test_a_store_says_what_is_to_be_done_and_can_be_used_when_it_was(
     store = PostgresStore(server.dsn, schema=name)
     with pytest.raises(StoreError, match=r"is not there.*run `restante db upgrade`"):
         await store.prepare()
-    await upgrade(server.dsn, schema=name)
+    assert list(await store.upgrade(dry_run=True)) == ALL
+    with pytest.raises(StoreError, match="is not there"):
+        await store.prepare()
+    assert list(await store.upgrade()) == ALL
+    assert list(await store.upgrade()) == []
     await store.prepare()
     await store.aclose()
 

@@ -18,6 +18,7 @@ from restante.app.config.load import Loaded
 from restante.app.config.problem import ConfigError, Problem
 from restante.app.config.settings import revealed
 from restante.stores.postgres import schema as tables
+from restante.stores.postgres.store import PostgresStore
 
 
 def _where(loaded: Loaded) -> dict[str, Any]:
@@ -45,8 +46,8 @@ def upgrade(
 
     Nodes may run meanwhile, and several may do this at the same time.
     """
-    where = _where(load_for(config, data, sets))
-    taken = asyncio.run(tables.upgrade(**where, dry_run=dry_run))
+    store = PostgresStore(**_where(load_for(config, data, sets)))
+    taken = asyncio.run(store.upgrade(dry_run=dry_run))
     for name in taken:
         print(f"{name}: {'works' if dry_run else 'done'}")
     if not taken:

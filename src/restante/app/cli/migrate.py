@@ -60,13 +60,14 @@ def migrate(
         ),
     ],
     format: Annotated[
-        str,
+        str | None,
         Option(
             "--from-format",
-            help="Whose unique-ids Maildirs have: own, dovecot or courier.",
+            help="Whose unique-ids Maildirs have: own, dovecot or courier. [own; refused where"
+            " Dovecot's or Courier's list of them lies]",
             metavar="FORMAT",
         ),
-    ] = "own",
+    ] = None,
     unique_ids: Annotated[
         str | None,
         Option(
@@ -144,7 +145,7 @@ def migrate(
     """
     if bool(names) == everybody:
         raise UsageError("name accounts, or give --all")
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise UsageError(f"--from-format: allowed is {', '.join(FORMATS)}; {format!r} was given")
     if destination is not None and (config or data or sets):
         raise UsageError("--config, --data and --set don't go with --to, which names another store")

@@ -75,8 +75,8 @@ def list_(
     data: DataOption = None,
     sets: SetOption = None,
 ) -> None:
-    """List the maildrops that sessions have now, and who has them: a table on a terminal, else
-    lines divided by tabs."""
+    """List the maildrops that sessions have now, who has them, and when that ends by itself unless
+    the session goes on: a table on a terminal, else lines divided by tabs."""
     settings = load_for(config, data, sets).settings
     found = asked(settings, lambda store: store.leases())
     if as_json:
@@ -87,12 +87,12 @@ def list_(
         (one_line(lease.maildrop_name), one_line(lease.holder), _time(lease.expires))
         for lease in found
     ]
-    print_table(("Maildrop", "Holder", "Until"), rows, empty="no session has a maildrop")
+    print_table(("Maildrop", "Holder", "Lease ends"), rows, empty="no session has a maildrop")
 
 
 def _time(expires: float | None) -> str:
     if expires is None:
-        return "its end"
+        return "with its session"
     return f"{datetime.fromtimestamp(expires).astimezone():%Y-%m-%d %H:%M:%S}"
 
 

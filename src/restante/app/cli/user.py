@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from getpass import getpass
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from restante.accounts.account import Account, Quota
 from restante.accounts.kept import ManagedAccounts
@@ -18,6 +19,7 @@ from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
 from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
 from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
+from restante.app.cli.live import JsonOption
 from restante.app.cli.options import (
     FAILED,
     ConfigOption,
@@ -235,8 +237,14 @@ def change(
 
 def _heeded(loaded: Loaded, expire_days: int | None) -> None:
     """Tell somebody whose wish has no effect."""
-    if expire_days is not None and loaded.settings.pop3.expire_user_days is None:
+    least = loaded.settings.pop3.expire_user_days
+    if expire_days is not None and least is None:
         complain("--expire-days has no effect until pop3.expire_user_days is set")
+    elif expire_days and least is not None and expire_days < least:
+        complain(
+            f"--expire-days {expire_days}: mail is kept for {least} days, as"
+            f" pop3.expire_user_days = {least} is the least"
+        )
 
 
 def _octets(text: str | None) -> int | None:
@@ -315,7 +323,13 @@ def enable(
         accounts.enable(name)
 
 
-def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption = None) -> None:
+def list_(
+    *,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    sets: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the accounts: a table on a terminal, else lines divided by tabs.
 
     It says what their maildrops hold and may hold; a maildrop that can't be read has "?".
@@ -334,11 +348,39 @@ def list_(config: ConfigOption = None, data: DataOption = None, sets: SetOption 
         complain(f"accounts of kind {', '.join(settings.accounts.kinds)} can't be listed from here")
         raise Exit(FAILED)
     default = Quota(settings.store.quota_octets, settings.store.quota_messages)
-    rows = [
-        (*_row(account), *_room(usage, quota_for(account, default)))
+    listed = [
+        (account, usage, quota_for(account, default))
         for account, usage in zip(found, usages(settings, found), strict=True)
     ]
+    if as_json:
+        for each in listed:
+            print(json.dumps(_as_json(*each)))
+        return
+    least = settings.pop3.expire_user_days
+    rows = [(*_row(account, least), *_room(usage, quota)) for account, usage, quota in listed]
     print_table(_HEADINGS, rows, empty="no accounts")
+
+
+def _as_json(account: Account, usage: Usage | None, quota: Quota | None) -> dict[str, Any]:
+    """What the list says of an account; null: not known, or no limit."""
+    return {
+        "name": account.name,
+        "email": account.email,
+        "display_name": account.display_name,
+        "maildrop": account.maildrop_name,
+        "schemes": _schemes(account),
+        "disabled": account.disabled,
+        "master": account.master,
+        "protocols": None if account.protocols is None else sorted(account.protocols),
+        "networks": list(account.networks),
+        "expires": account.expires,
+        "app_passwords": len(account.app_passwords),
+        "expire_days": account.expire_days,
+        "messages": None if usage is None else usage.messages,
+        "octets": None if usage is None else usage.octets,
+        "quota_messages": None if quota is None else quota.messages or None,
+        "quota_octets": None if quota is None else quota.octets or None,
+    }
 
 
 def _room(usage: Usage | None, quota: Quota | None) -> tuple[str, ...]:
@@ -348,14 +390,17 @@ def _room(usage: Usage | None, quota: Quota | None) -> tuple[str, ...]:
     return (*there, *(str(limit or "") for limit in limits))
 
 
-def _row(account: Account) -> tuple[str, ...]:
-    schemes = ", ".join(split_credential(each)[0] for each in account.credentials)
-    state = ", ".join(_state(account))
+def _row(account: Account, least_days: int | None) -> tuple[str, ...]:
+    state = ", ".join(_state(account, least_days))
     texts = (account.name, account.email, account.display_name, account.maildrop_name)
-    return (*map(one_line, texts), schemes, state)
+    return (*map(one_line, texts), ", ".join(_schemes(account)), state)
 
 
-def _state(account: Account) -> Iterator[str]:
+def _schemes(account: Account) -> list[str]:
+    return [split_credential(each)[0] for each in account.credentials]
+
+
+def _state(account: Account, least_days: int | None) -> Iterator[str]:
     if account.disabled:
         yield "disabled"
     if account.master:
@@ -368,6 +413,13 @@ def _state(account: Account) -> Iterator[str]:
         yield f"until {_date(account.expires)}"
     if account.app_passwords:
         yield f"{len(account.app_passwords)} app passwords"
+    if (days := account.expire_days) is not None:
+        if least_days is None:
+            yield f"expire days {days} (no effect)"
+        elif 0 < days < least_days:
+            yield f"expire days {days} ({least_days} count)"
+        else:
+            yield f"expire days {days}"
 
 
 def _date(seconds: float | None) -> str:

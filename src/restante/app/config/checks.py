@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import parse_qsl, urlsplit
 
 from restante.accounts.contract import Account, AccountError
 from restante.accounts.passwd_file import PasswdFile
@@ -26,7 +27,7 @@ from restante.app.accounts import (
     make_store_of,
 )
 from restante.app.config.load import Loaded
-from restante.app.config.problem import Problem
+from restante.app.config.problem import KeyMistake, Problem
 from restante.app.config.settings import (
     AccountsSection,
     ClientsSection,
@@ -68,6 +69,13 @@ def check(loaded: Loaded) -> list[Problem]:
                 found.append(Problem(loaded.place(key), key, value, text, warning))
     found += _readable_secrets(loaded)
     return found
+
+
+def _told(key: str, error: Exception) -> Finding:
+    """The error as a finding: with its own key, if it says which, else with this one."""
+    if isinstance(error, KeyMistake):
+        return error.key, error.text
+    return key, str(error)
 
 
 def _value(settings: Settings, key: str) -> str:
@@ -359,7 +367,7 @@ def _maildrops(settings: Settings) -> Iterator[Finding]:
     try:
         make_store(settings)
     except (ValueError, OSError, StoreError) as error:
-        yield "maildrops.template" if kind == "maildir" else f"store.{kind}", str(error)
+        yield _told("maildrops.template" if kind == "maildir" else f"store.{kind}", error)
     sections = (
         ("maildir", "maildrops", settings.maildrops),
         ("sqlite", "store.sqlite", given.sqlite),
@@ -432,7 +440,7 @@ def _store(settings: Settings, kind: Kind) -> Iterator[Finding]:
                 listed = database.list()
         yield from ((key, text) for text in _unusable(listed))
     except (ValueError, AccountError, ImportError) as error:
-        yield key, str(error)
+        yield _told(key, error)
 
 
 _BY_LIBRARIES = {"ARGON2I", "BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "MD5-CRYPT"}
@@ -633,8 +641,21 @@ def _secrets(section: Any, above: str = "") -> Iterator[str]:
             yield from _secrets(value, f"{key}.")
         elif isinstance(value, dict):
             yield from (key for one in value.values() if is_dataclass(one) and any(_secrets(one)))
-        elif isinstance(value, Secret) and value.text:
+        elif isinstance(value, Secret) and _holds_secret(each.name, value.text):
             yield key
+
+
+def _holds_secret(name: str, text: str) -> bool:
+    """Whether there is anything to hide: the address of a database need not have a password."""
+    if name != "dsn":
+        return bool(text)
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return True
+    return bool(url.password) or any(
+        key.endswith("password") and value for key, value in parse_qsl(url.query)
+    )
 
 
 _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (

@@ -26,6 +26,15 @@ class Problem:
         return ": ".join(part for part in (self.place, self.key + given, self.text) if part)
 
 
+class KeyMistake(ValueError):
+    """A key by which something can't be made. text: what is wrong with it, and what is allowed."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(f"{key} {text}")
+        self.key = key
+        self.text = text
+
+
 class ConfigError(Exception):
     """The configuration can't be used. `problems` has everything that is wrong with it."""
 

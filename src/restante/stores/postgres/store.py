@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from hashlib import sha256
 from secrets import token_hex, token_urlsafe
 from typing import Any, ClassVar, Literal, NamedTuple, cast
@@ -40,7 +41,7 @@ from restante.stores.drafts import BLOCK, Draft, dots_of, listing_of, packed_dot
 from restante.stores.postgres import statements
 from restante.stores.postgres.bodies import PostgresBlobs, key_of
 from restante.stores.postgres.database import TRIES, Database
-from restante.stores.postgres.schema import check
+from restante.stores.postgres.schema import check, upgrade
 from restante.stores.room import DAY, NO_QUOTA, check_days, check_room, quota_for
 
 GRACE_SECONDS = 3600.0
@@ -123,6 +124,7 @@ class PostgresStore(Store):
             tls=tls,
             check=check,
         )
+        self._upgrade = partial(upgrade, dsn, password=password, schema=schema, tls=tls)
         self.bodies: Blobs = PostgresBlobs(self.database) if bodies is None else bodies
         self.exclusive = leases == "exclusive"
         self.lease_seconds = lease_seconds
@@ -204,6 +206,17 @@ class PostgresStore(Store):
         return Usage(0, 0) if row is None else Usage(row["messages"], row["octets"])
 
     # For operators
+
+    async def upgrade(self, *, dry_run: bool = False) -> Sequence[str]:
+        """Make the tables, or bring them up to date: all steps or none; the names of those taken.
+
+        Several programs may do so at the same time, while others use the store. dry_run: the
+        steps are tried and taken back.
+
+        Raises StoreError: no connection, no right to do so, a schema that is newer than this
+        version.
+        """
+        return await self._upgrade(dry_run=dry_run)
 
     async def prepare(self) -> None:
         """See that the tables and the bodies can be used. Raises StoreError."""
