@@ -104,6 +104,14 @@ def test_a_check_makes_nothing(house: Path) -> None:
     assert not (house / "out").exists()
 
 
+def test_a_database_that_is_not_there_is_no_source_and_a_check_makes_none(house: Path) -> None:
+    status, _, err = run(house, "--from", "sqlite:typo.sqlite", "--to", "sqlite:m.sqlite", "joe")
+    assert (status, "sqlite:typo.sqlite: there is no such file" in err) == (2, True)
+    status, _, err = run(house, *FROM, "--to", "sqlite:typo.sqlite", "joe", "--check")
+    assert (status, "sqlite:typo.sqlite: there is no such file" in err) == (2, True)
+    assert list(house.glob("typo*")) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize("destination", ["sqlite:m.sqlite", "maildir:out/{user}"])
 def test_a_run_that_is_killed_is_started_again(tmp_path: Path, destination: str) -> None:

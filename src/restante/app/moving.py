@@ -92,8 +92,8 @@ async def open_place(
 ) -> StorePlace:
     """A store by its URL or its configuration file; what it holds open is closed by the stack.
 
-    made: maildrops that aren't there are made. unique_ids: of a Maildir. Raises PlaceError,
-    ConfigError and what making the stores does.
+    made: what isn't there is made, maildrops and a database's file. unique_ids: of a Maildir.
+    Raises PlaceError, ConfigError and what making the stores does.
     """
     kind, _, rest = text.partition(":")
     if text.endswith(".toml"):
@@ -101,6 +101,8 @@ async def open_place(
     if kind == "maildir" and rest:
         return StorePlace(text, make_maildir(rest, unique_ids), made=made)
     if kind == "sqlite" and rest:
+        if not made and not await asyncio.to_thread(Path(rest).is_file):
+            raise PlaceError(f"{text}: there is no such file")
         store = SqliteStore(rest)
         stack.callback(store.close)
         return StorePlace(text, store, made=made)
@@ -186,15 +188,14 @@ async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
     except ValueError as error:
         raise PlaceError(str(error)) from error
     format = options.format
-    place = await open_place(options.place, stack, made=False, unique_ids=format)
-    shown = None
-    is_maildir = isinstance(place.store, Maildir) and place.accounts is None
-    if format != "own" and not is_maildir:
+    if format != "own" and (kind != "maildir" or options.place.endswith(".toml")):
         raise PlaceError(
             f"--from-format {format} is for Maildirs: --from maildir:/srv/mail/{{user}}"
         )
     if format != "dovecot" and unique_ids is not None:
         raise PlaceError("--unique-ids is for dovecot:, imap: and --from-format dovecot")
+    place = await open_place(options.place, stack, made=False, unique_ids=format)
+    shown = None
     if format == "dovecot":
         assert isinstance(place.store, Maildir)
         shown = shown_by_dovecot(place.store, unique_ids or UniqueIdFormat())
