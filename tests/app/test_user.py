@@ -76,6 +76,23 @@ def test_the_life_of_an_account(folder: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
+def test_a_maildrop_that_is_left_and_found_again_is_told(folder: Path, call: Call) -> None:
+    assert call("user", "add", "joe", "--generate").err == ""
+    assert call("user", "remove", "joe").err == ""
+    call("user", "add", "joe", "--generate")
+    assert restante("deliver", "--to", "joe", cwd=folder, given=b"S: x\n\nx\n").returncode == 0
+    there = "the maildrop joe holds messages: 1, octets: "
+    removed = call("user", "remove", "joe")
+    assert removed.status == 0
+    assert there in removed.err
+    assert "a new account of this name would see them" in removed.err
+    added = call("user", "add", "joe", "--generate")
+    assert added.status == 0
+    assert f"warning: {there}" in added.err
+    call("user", "remove", "joe")
+    assert call("user", "add", "joe", "--generate", "--maildrop", "new").err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -33,7 +33,7 @@ from restante.app.config.problem import ConfigError, Problem
 from restante.app.logs import one_line
 from restante.app.maildrops import usages
 from restante.app.passwords import new_password
-from restante.stores.contract import Usage
+from restante.stores.contract import StoreError, Usage
 from restante.stores.room import quota_for
 
 Name: TypeAlias = Annotated[str, Argument(help="The account's name.")]
@@ -169,7 +169,13 @@ def add(
                 expire_days,
             ),
         )
+        added = accounts.lookup(name)
     _show_generated(generate, password or "")
+    if added is not None and (there := _mail_there(loaded, added)):
+        complain(
+            f"warning: {there}: the new account sees them. If they are somebody else's,"
+            " remove the account, and add it with another --maildrop"
+        )
 
 
 def change(
@@ -268,8 +274,29 @@ def remove(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
     """Remove an account. Its mail stays where it is."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    loaded = load_for(config, data, sets)
+    with _accounts(loaded) as accounts:
+        removed = accounts.lookup(name)
         accounts.remove(name)
+    if removed is not None and (there := _mail_there(loaded, removed)):
+        complain(
+            f"{there}: a new account of this name would see them. To remove them, add it again,"
+            " and delete them by a POP3 client"
+        )
+
+
+def _mail_there(loaded: Loaded, account: Account) -> str:
+    """What to say of an account's maildrop if it isn't empty; nothing if it is."""
+    try:
+        (usage,) = usages(loaded.settings, [account])
+    except (StoreError, OSError, ValueError):
+        usage = None
+    name = one_line(account.maildrop_name)
+    if usage is None:
+        return f"the maildrop {name} can't be read now, and may hold messages"
+    if not usage.messages:
+        return ""
+    return f"the maildrop {name} holds messages: {usage.messages}, octets: {usage.octets}"
 
 
 def disable(
