@@ -226,6 +226,25 @@ def test_a_wrong_password_is_told_and_not_tried_again(serve: Any, store: Store) 
     assert account.tries == 1
 
 
+@pytest.mark.parametrize("password", ["se cret", "pa\"s\\s'"])
+@pytest.mark.parametrize("words", [b"NO wrong: ", b"NO " + b"x" * 180, b"NO [INUSE] ", b"BAD "])
+def test_a_password_that_the_server_sends_back_is_masked(
+    serve: Any, store: Store, words: bytes, password: str
+) -> None:
+    def answers() -> list[Answer]:
+        def echo(connection: Any) -> None:
+            sent = server.lines[-1].strip()
+            connection.sendall(sent.split()[0] + b" " + words + sent.split(b"joe ")[1] + b"\r\n")
+
+        return [*greeting(), echo, said(b"* BYE\r\n")]
+
+    server: Scripted = serve(answers)
+    account = outcome(source(server.port, Passwords({"joe": password})), store, tries=1)
+    assert "***" in account.error
+    for part in (password[:4], password[-4:]):
+        assert part not in account.error
+
+
 def test_an_inbox_in_use_is_tried_again(serve: Any, store: Store) -> None:
     server = serve(lambda: [*greeting(), said(b"", b"NO [INUSE] later"), said(b"* BYE\r\n")])
     account = outcome(source(server.port), store, tries=3)

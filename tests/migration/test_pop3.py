@@ -268,5 +268,29 @@ def test_a_name_can_not_carry_commands(store: Store, name: str) -> None:
     assert server.lines == []
 
 
+@pytest.mark.parametrize("password", ["se cret ", "pä\"s\\s'"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        lambda said: [b"+OK\r\n", b"-ERR\r\n", b"+OK\r\n", b"-ERR " + said],
+        lambda said: [b"+OK\r\n", b"-ERR\r\n", b"+OK\r\n", b"-ERR " + b"x" * 190 + said],
+        lambda said: [b"+OK\r\n", b"-ERR\r\n", b"+OK\r\n", b"* " + said],
+        lambda said: [*GREETING, b"+OK\r\n" + said],
+        lambda said: [*GREETING, b"+OK\r\n.\r\n", b"+OK\r\n" + said],
+        lambda said: [*GREETING, b"+OK\r\n1 3\r\n.\r\n", b"+OK\r\n1 a b " + said + b".\r\n"],
+    ],
+)
+def test_a_password_that_the_server_sends_back_is_masked(
+    store: Store, answers: Any, password: str
+) -> None:
+    said = f"<{password}>\r\n".encode()
+    with Scripted(answers(said)) as server:
+        account = outcome(source(server.port, Passwords({"joe": password})), store, tries=1)
+    texts = account.error + "".join(each.reason for each in account.mapped)
+    assert "<***" in texts
+    for part in (password[:4], password[-4:]):
+        assert part not in texts
+
+
 def test_passwords_are_not_shown() -> None:
     assert "se cret" not in repr(JOE) + repr(JOE.login("joe")) + source(1).name

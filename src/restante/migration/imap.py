@@ -105,6 +105,7 @@ class ImapMaildrop(SourceMaildrop):
         self, server: Server, login: Login, unique_ids: UniqueIdFormat, max_octets: int
     ) -> None:
         self._server = server
+        self._login = login
         self._max_octets = max_octets
         self._imap = self._told(self._connect)
         try:
@@ -119,16 +120,20 @@ class ImapMaildrop(SourceMaildrop):
         try:
             return work()
         except imaplib.IMAP4.abort as error:
-            raise SourceLost(f"{self._server}: {error}") from error
+            raise SourceLost(f"{self._server}: {self._said(error)}") from error
         except imaplib.IMAP4.error as error:
-            text = str(error)
+            text = self._said(error)
             if "[INUSE]" in text.upper():
-                raise MaildropInUse(f"the source is in use: {text:.200}") from error
+                raise MaildropInUse(f"the source is in use: {text}") from error
             again = "[UNAVAILABLE]" in text.upper()
-            raise StoreError(f"{self._server}: {text:.200}", temporary=again) from error
+            raise StoreError(f"{self._server}: {text}", temporary=again) from error
         except OSError as error:
             again = not isinstance(error, ssl.SSLCertVerificationError)
             raise SourceLost(f"{self._server}: {error}", temporary=again) from error
+
+    def _said(self, error: Exception) -> str:
+        """The server's words. The password is masked first: a part of it is none that is found."""
+        return self._login.masked(str(error).encode("utf-8", "replace")).decode()[:200]
 
     def _connect(self) -> _Bounded:
         server = self._server
@@ -153,9 +158,7 @@ class ImapMaildrop(SourceMaildrop):
         if login.master is None and "AUTH=PLAIN" not in imap.capabilities:
             imap.login(login.user, login.password)
             return
-        acting = login.user if login.master else ""
-        words = "\0".join((acting, login.master or login.user, login.password))  # RFC 4616
-        status, data = imap.authenticate("PLAIN", lambda _: words.encode())
+        status, data = imap.authenticate("PLAIN", lambda _: login.plain)
         if status != "OK":  # not as the library is today
             raise imap.error(str(data))
 
@@ -164,7 +167,7 @@ class ImapMaildrop(SourceMaildrop):
         imap.left = MOST
         status, data = imap.select("INBOX", readonly=True)
         if status != "OK" or data[0] is None:
-            raise imap.error(f"EXAMINE INBOX: {data!r:.200}")
+            raise imap.error(f"EXAMINE INBOX: {data!r}")
         count = int(data[0])
         if count > MAX_MESSAGES:
             raise imap.error(f"the INBOX has more than {MAX_MESSAGES} messages")
@@ -176,7 +179,7 @@ class ImapMaildrop(SourceMaildrop):
             last = min(count, first + AT_ONCE - 1)
             status, rows = imap.fetch(f"{first}:{last}", "(UID RFC822.SIZE INTERNALDATE)")
             if status != "OK":
-                raise imap.error(f"FETCH: {rows!r:.200}")
+                raise imap.error(f"FETCH: {rows!r}")
             for row in rows:
                 about, size = _ABOUT.search(_bytes(row)), _SIZE.search(_bytes(row))
                 if about and size:
@@ -217,7 +220,7 @@ class ImapMaildrop(SourceMaildrop):
             what = f"(BODY.PEEK[]<{start}.{BLOCK}>)"
             status, rows = self._imap.uid("FETCH", str(uid), what)
             if status != "OK":
-                raise self._imap.error(f"UID FETCH: {rows!r:.200}")
+                raise self._imap.error(f"UID FETCH: {rows!r}")
             others = False
             for at, row in enumerate(rows):
                 if (body := _BODY.search(_bytes(row))) is None:

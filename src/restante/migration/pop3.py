@@ -180,7 +180,11 @@ class Pop3Maildrop(SourceMaildrop):
         texts, sizes = zip(*self._listed.values(), strict=True) if self._listed else ((), ())
         self.listing = Listing(list(self._listed), sizes)
         pairs = zip(self._listed, texts, strict=True)
-        self.mapped = {has: text for has, text in pairs if has != text}
+        self.mapped = {
+            has: login.masked(text.encode("latin-1")).decode("latin-1")
+            for has, text in pairs
+            if has != text
+        }
 
     def _connect(self) -> None:
         server = self._server
@@ -204,6 +208,7 @@ class Pop3Maildrop(SourceMaildrop):
         line = self._wire.line()
         if line.startswith(b"+OK"):
             return line
+        line = self._login.masked(line)
         if line.startswith(b"-ERR"):
             raise Refused(what, line)
         raise SourceLost(f"{self._server}: {what}: this is no answer of POP3: {line!r:.80}")
@@ -223,11 +228,10 @@ class Pop3Maildrop(SourceMaildrop):
                 self._ask("USER", b"USER " + login.user.encode())
                 self._ask("logging in", b"PASS " + login.password.encode())
                 return
-            words = "\0".join((login.user, login.master, login.password)).encode()  # RFC 4616
             self._wire.send(b"AUTH PLAIN")
             if not (line := self._wire.line()).startswith(b"+"):
-                raise Refused("AUTH PLAIN", line)
-            self._ask("logging in", b64encode(words))
+                raise Refused("AUTH PLAIN", login.masked(line))
+            self._ask("logging in", b64encode(login.plain))
         except Refused as error:
             if error.is_in_use:
                 raise MaildropInUse(f"the source is in use: {error}") from error
@@ -238,13 +242,15 @@ class Pop3Maildrop(SourceMaildrop):
         self._ask("LIST", b"LIST")
         for line in self._wire.lines(MAX_MESSAGES):
             if (found := _LISTED.match(line)) is None:
-                raise SourceLost(f"{self._server}: LIST: this is no scan listing: {line!r:.80}")
+                said = self._login.masked(line)
+                raise SourceLost(f"{self._server}: LIST: this is no scan listing: {said!r:.80}")
             sizes[int(found[1])] = int(found[2])
         given: dict[int, str] = {}
         self._ask("UIDL", b"UIDL")
         for line in self._wire.lines(MAX_MESSAGES):
             if (found := _IDENTIFIED.match(line)) is None:
-                raise SourceLost(f"{self._server}: UIDL: this is no unique-id: {line!r:.80}")
+                said = self._login.masked(line)
+                raise SourceLost(f"{self._server}: UIDL: this is no unique-id: {said!r:.80}")
             given[int(found[1])] = found[2].rstrip().decode("latin-1")
         if sizes.keys() != given.keys():
             raise SourceLost(f"{self._server}: LIST and UIDL have different messages")

@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import stat
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,21 @@ class Login:
     def __post_init__(self) -> None:
         if re.search(r"[\r\n\0]", self.user):
             raise StoreError("a name with a control character", temporary=False)
+
+    @property
+    def plain(self) -> bytes:
+        """The message of AUTH PLAIN (RFC 4616), by which a master acts for the user."""
+        acting = self.user if self.master else ""
+        return "\0".join((acting, self.master or self.user, self.password)).encode()
+
+    def masked(self, said: bytes) -> bytes:
+        """What the server says, for people: without the password, should it send that back."""
+        password = self.password.encode()
+        quoted = re.sub(rb'(["\\])', rb"\\\1", password)  # as IMAP's LOGIN sends it
+        for secret in (b64encode(self.plain), b64encode(password), quoted, password):
+            for form in (secret, repr(secret)[2:-1].encode()):
+                said = said.replace(form, b"****") if form else said
+        return said
 
 
 @dataclass(frozen=True, slots=True)
