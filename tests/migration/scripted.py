@@ -74,3 +74,13 @@ def endless(block: bytes, first: bytes = b"") -> Callable[[socket.socket], None]
                 connection.sendall(block)
 
     return send
+
+
+def falling_silent(first: bytes) -> Callable[[socket.socket], None]:
+    """Sends `first`, then nothing until the client has had enough."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(first)
+        connection.recv(1)
+
+    return send

@@ -18,7 +18,7 @@ from restante.migration.servers import Passwords, Server
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores import SqliteStore, Store
 from tests.migration.kit import check, move, shown, times
-from tests.migration.scripted import Answer, Scripted, endless
+from tests.migration.scripted import Answer, Scripted, endless, falling_silent
 
 JOE = Passwords({"joe": "se cret"})
 
@@ -278,6 +278,25 @@ def test_a_server_that_means_harm_is_left(
     account = outcome(source(serve(harm).port), store, tries=1)
     assert account.error
     assert shown(store) == []
+
+
+def test_a_server_that_sends_without_an_end_is_not_asked_again(
+    serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 10_000)
+    server = serve(lambda: [*opened(1), endless(b"* OK more\r\n" * 100)])
+    account = outcome(source(server.port), store)
+    assert (account.error, account.tries) == ("the server sends more than it was asked for", 1)
+
+
+def test_a_list_that_takes_too_long_is_left(
+    serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("restante.migration.servers.LISTING_TIMEOUT", 0.3)
+    server = serve(lambda: [*opened(1), falling_silent(b"* 1 FETCH (")])
+    account = outcome(source(server.port), store)
+    assert account.error.endswith("the maildrop isn't listed within 0.3 seconds")
+    assert account.tries == 1
 
 
 def test_a_message_without_an_end_is_told(

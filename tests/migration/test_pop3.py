@@ -17,7 +17,7 @@ from restante.testing import MailServer
 from restante.testing.faults import Close, Gone, Reset
 from tests.corpus import NASTY, wire_form
 from tests.migration.kit import check, move, shown
-from tests.migration.scripted import Answer, Scripted, endless
+from tests.migration.scripted import Answer, Scripted, endless, falling_silent
 
 JOE = Passwords({"joe": "se cret "})
 
@@ -226,8 +226,17 @@ def test_nonsense_is_told(store: Store, answers: Sequence[Answer], error: str) -
 def test_a_list_without_an_end_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("restante.migration.pop3.MAX_MESSAGES", 1000)
     with Scripted([*GREETING, endless(b"1 3\r\n" * 100, b"+OK\r\n")]) as server:
-        account = outcome(source(server.port), store, tries=1)
+        account = outcome(source(server.port), store)
     assert "lists more than 1000 lines" in account.error
+    assert account.tries == 1
+
+
+def test_a_list_that_takes_too_long_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restante.migration.servers.LISTING_TIMEOUT", 0.3)
+    with Scripted([*GREETING, falling_silent(b"+OK\r\n1 3")]) as server:
+        account = outcome(source(server.port), store)
+    assert account.error.endswith("the maildrop isn't listed within 0.3 seconds")
+    assert account.tries == 1
 
 
 def test_a_message_without_an_end_is_told_and_the_next_is_moved(store: Store) -> None:
@@ -242,10 +251,7 @@ def test_a_message_without_an_end_is_told_and_the_next_is_moved(store: Store) ->
 
 
 def test_a_server_that_falls_silent_is_left(store: Store) -> None:
-    def silence(connection: Any) -> None:
-        connection.recv(1)  # until the client is gone
-
-    with Scripted([silence]) as server:
+    with Scripted([falling_silent(b"")]) as server:
         account = outcome(source(server.port, timeout=0.2), store, tries=1)
     assert "no answer within 0.2 seconds" in account.error
 

@@ -12,12 +12,13 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import TypeVar, cast
 
 from restante.calls import Caller
 from restante.migration.contract import MAX_MESSAGES, Source, SourceLost, SourceMaildrop
 from restante.migration.reading import TooLarge
-from restante.migration.servers import Login, Passwords, Server
+from restante.migration.servers import Login, Passwords, Server, listing
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.protocol.listing import Listing, MessageNumber, distinct_unique_ids
 from restante.stores.contract import Content, MaildropInUse, MessageGone, StoreError
@@ -89,7 +90,7 @@ class _Bounded(imaplib.IMAP4):
     def _take(self, octets: int) -> None:
         self.left -= octets
         if self.left < 0:
-            raise self.abort("the server sends more than it was asked for")
+            raise SourceLost("the server sends more than it was asked for", temporary=False)
 
 
 class _BoundedTls(_Bounded, imaplib.IMAP4_SSL):
@@ -109,8 +110,9 @@ class ImapMaildrop(SourceMaildrop):
         self._max_octets = max_octets
         self._imap = self._told(self._connect)
         try:
-            self._told(lambda: self._log_in(login))
-            self._told(lambda: self._list(unique_ids))
+            with listing(server, lambda: self._imap.socket().shutdown(SHUT_RDWR)):
+                self._told(lambda: self._log_in(login))
+                self._told(lambda: self._list(unique_ids))
         except BaseException:
             self.close()
             raise
@@ -247,7 +249,7 @@ class ImapMaildrop(SourceMaildrop):
 
     def close(self) -> None:
         """Log out. Harmless when repeated."""
-        with suppress(imaplib.IMAP4.error, OSError):
+        with suppress(imaplib.IMAP4.error, StoreError, OSError):
             self._imap.logout()
         with suppress(OSError):  # which it leaves open when the server doesn't answer
             self._imap.shutdown()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from restante.calls import Caller
 from restante.migration.contract import MAX_MESSAGES, Source, SourceLost, SourceMaildrop
 from restante.migration.reading import TooLarge
-from restante.migration.servers import Login, Passwords, Server
+from restante.migration.servers import Login, Passwords, Server, listing
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, distinct_unique_ids
 from restante.protocol.unstuffing import Unstuffing
 from restante.stores.contract import Content, MaildropInUse, MessageGone, StoreError
@@ -85,6 +85,10 @@ class Wire:
         with suppress(OSError):
             self._socket.close()
 
+    def stop(self) -> None:
+        """End the connection, whatever another thread does with it."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
     def send(self, line: bytes) -> None:
         """Send a command, whose CRLF is added. Raises SourceLost."""
         with _lost(self._server):
@@ -114,7 +118,8 @@ class Wire:
             self._at = len(self._data)
             self.put_back(rest + self.block())
         if end < 0 or end - self._at > MAX_LINE:
-            raise SourceLost(f"{self._server}: the server sends a line without an end")
+            text = f"{self._server}: the server sends a line without an end"
+            raise SourceLost(text, temporary=False)
         line, self._at = self._data[self._at : end], end + 1
         return line.removesuffix(b"\r")
 
@@ -125,7 +130,8 @@ class Wire:
             if line == b".":
                 return
             yield line.removeprefix(b".")
-        raise SourceLost(f"{self._server}: the server lists more than {most} lines")
+        text = f"{self._server}: the server lists more than {most} lines"
+        raise SourceLost(text, temporary=False)
 
 
 class _lost:
@@ -190,13 +196,14 @@ class Pop3Maildrop(SourceMaildrop):
         server = self._server
         self._wire = Wire(server)
         try:
-            self._ask("the greeting", None)
-            if server.tls == "upgrade":
-                self._ask("STLS", b"STLS")
-                self._wire.begin_tls()
-            self._ask_for_utf8()
-            self._log_in(self._login)
-            self._list()
+            with listing(server, self._wire.stop):
+                self._ask("the greeting", None)
+                if server.tls == "upgrade":
+                    self._ask("STLS", b"STLS")
+                    self._wire.begin_tls()
+                self._ask_for_utf8()
+                self._log_in(self._login)
+                self._list()
         except BaseException:
             self._wire.close()
             raise

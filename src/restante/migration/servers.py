@@ -7,17 +7,23 @@ import re
 import ssl
 import stat
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Timer
 from typing import Literal
 
+from restante.migration.contract import SourceLost
 from restante.stores.contract import StoreError
 
 Tls = Literal["implicit", "upgrade", "none"]
 
 TIMEOUT = 60.0
 """Seconds that a server may be silent."""
+
+LISTING_TIMEOUT = 900.0
+"""Seconds that a server may take until it has listed a maildrop, from the connection on."""
 
 _MAX_USERS = 64 * 1024 * 1024
 
@@ -44,6 +50,32 @@ class Server:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+@contextmanager
+def listing(server: Server, stop: Callable[[], object]) -> Iterator[None]:
+    """While a maildrop is listed: `stop` ends the connection, from another thread, when it takes
+    too long, however much is sent. Raises SourceLost then; trying again won't help.
+    """
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            stop()
+
+    timer = Timer(LISTING_TIMEOUT, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as error:
+        if not late.is_set():
+            raise
+        text = f"{server}: the maildrop isn't listed within {LISTING_TIMEOUT:g} seconds"
+        raise SourceLost(text, temporary=False) from error
+    finally:
+        timer.cancel()
 
 
 @dataclass(frozen=True, slots=True)
