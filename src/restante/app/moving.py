@@ -194,15 +194,15 @@ async def open_source(options: SourceOptions, stack: AsyncExitStack) -> Source:
     except ValueError as error:
         raise PlaceError(str(error)) from error
     format = options.format
-    place = await open_place(options.place, stack, made=False, unique_ids=format or "own")
-    shown = None
-    is_maildir = isinstance(place.store, Maildir) and place.accounts is None
+    is_maildir = kind == "maildir" and not options.place.endswith(".toml")
     if format is not None and not is_maildir:
         raise PlaceError(
             f"--from-format {format} is for Maildirs: --from maildir:/srv/mail/{{user}}"
         )
     if format != "dovecot" and unique_ids is not None:
         raise PlaceError("--unique-ids is for dovecot:, imap: and --from-format dovecot")
+    place = await open_place(options.place, stack, made=False, unique_ids=format or "own")
+    shown = None
     if format == "dovecot":
         assert isinstance(place.store, Maildir)
         shown = shown_by_dovecot(place.store, unique_ids or UniqueIdFormat())
