@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import pytest
+
 from tests.needs import missing, need
 
 
@@ -66,10 +68,11 @@ def places(count: int) -> Iterator[list[Place]]:
     try:
         for number in range(count):
             place = Place(number)
+            made.append(place)
             try:
                 place.make()
-            finally:
-                made.append(place)
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"only where network namespaces can be made: {error.stderr.decode()}")
         yield made
     finally:
         for place in made:

@@ -197,9 +197,21 @@ def haproxy(folder: Path, nodes: Sequence[Node]) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
+class Session(poplib.POP3):
+    """A session, which leaves no socket behind when its server dies before the greeting."""
+
+    def __init__(self, host: str, port: int) -> None:
+        try:
+            super().__init__(host, port, timeout=60)
+        except BaseException:
+            if hasattr(self, "sock"):
+                self.close()
+            raise
+
+
 def _greets(port: int) -> bool:
     try:
-        poplib.POP3("127.0.0.1", port, timeout=20).close()
+        Session("127.0.0.1", port).close()
     except (OSError, poplib.error_proto):
         return False
     return True
@@ -207,7 +219,7 @@ def _greets(port: int) -> bool:
 
 def log_in(host: str, port: int, account: str) -> poplib.POP3:
     """A session."""
-    client = poplib.POP3(host, port, timeout=60)
+    client = Session(host, port)
     try:
         client.user(account)
         client.pass_(PASSWORD)

@@ -7,6 +7,7 @@ import random
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -433,10 +434,10 @@ class TestReading:
         text = bytes(n % 251 for n in range(3 * BLOCK))
         await sql(
             "INSERT INTO {schema}.bodies (digest, octets, stored_octets, encoding, header_end,"
-            " needs_stuffing) VALUES ('x', 1, 1, 'identity', 1, FALSE)"
+            " needs_stuffing) VALUES (sha256('x'), 1, 1, 'identity', 1, FALSE)"
         )
         [(number,)] = await sql("SELECT id FROM {schema}.bodies")
-        key = key_of(number, b"x", "identity")
+        key = key_of(number, sha256(b"x").digest(), "identity")
         await store.bodies.put(key, BytesIO(text), len(text))
         await store.bodies.put(key, BytesIO(text), len(text))
         for start, end in [
