@@ -149,7 +149,10 @@ def test_from_the_start_to_an_explanation(chromium: Any, started: Started) -> No
 
     # The delivery, and the explanation.
     page.get_by_role("link", name="Mail in").click()
-    page.get_by_role("cell", name="anna@example.org").first.wait_for()
+    wait_until(
+        lambda: page.reload() and page.get_by_role("cell", name="anna@example.org").count(),
+        "the delivery in the history",
+    )
     page.get_by_role("link", name="Explain").click()
     page.get_by_role("link", name=started.account).click()
     wait_until(
