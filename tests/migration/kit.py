@@ -10,7 +10,9 @@ from typing import Any
 
 from restante.accounts.contract import Account
 from restante.calls import Caller, finished
-from restante.migration import Migration, Report, Source, SourceMaildrop
+from restante.migration.contract import Source, SourceMaildrop
+from restante.migration.move import Migration
+from restante.migration.report import Report
 from restante.protocol.listing import Listing, MessageNumber, UniqueId
 from restante.stores import Content, Maildir, MessageGone, SqliteStore, Store, StoreError
 from tests.corpus import NASTY, wire_form

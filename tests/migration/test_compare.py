@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from restante.accounts.contract import Account
-from restante.migration import AccountReport, Trouble
+from restante.migration.report import AccountReport, Trouble
 from restante.stores import SqliteStore, Store, StoreError
 from tests.migration.kit import ListedSource, Mail, check, move, nasty, remove
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from restante.migration import AccountReport
 from restante.migration.dovecot import DovecotSource
+from restante.migration.report import AccountReport
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores import SqliteStore, Store
 from tests.migration.kit import move, shown

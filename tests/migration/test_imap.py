@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from restante.migration import AccountReport
 from restante.migration import imap as module
 from restante.migration.imap import ImapSource
+from restante.migration.report import AccountReport
 from restante.migration.servers import Passwords, Server
 from restante.migration.unique_ids import UniqueIdFormat
 from restante.stores import SqliteStore, Store

@@ -8,8 +8,9 @@ from typing import NoReturn
 import pytest
 
 from restante.accounts.contract import Account
-from restante.migration import AccountReport, Migration, SourceLost, Trouble
-from restante.migration.move import MOST_FAILURES
+from restante.migration.contract import SourceLost
+from restante.migration.move import MOST_FAILURES, Migration
+from restante.migration.report import AccountReport, Trouble
 from restante.stores import (
     MaildropInUse,
     MemoryStore,

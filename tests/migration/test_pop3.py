@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from restante.migration import AccountReport
 from restante.migration.pop3 import MAX_LINE, Pop3Source
+from restante.migration.report import AccountReport
 from restante.migration.servers import Passwords, Server, Tls
 from restante.stores import SqliteStore, Store, StoreError
 from restante.testing import MailServer

@@ -104,7 +104,7 @@ class Live:
 
     async def finish(self, seconds: float) -> None:
         """Wait until every connection has ended by itself, but no longer than this."""
-        if not self.connections or not seconds:
+        if not self.connections:
             return
         self._empty = asyncio.Event()
         try:

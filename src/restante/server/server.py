@@ -148,10 +148,10 @@ class Pop3Server(Events):
         self._hashing = WorkerThreads("hashing", 0, hashing, stand_back=True)
         self._hooks = Hooks(self, self._workers)
         self.observers = Observers(AccessLog())
+        """Who watches the sessions; see `observe`."""
         self.dropped: Counter[str] = Counter()
         """Clients that were dropped before their TLS handshake, by the text that they would have
         been told in the clear. No observer is told of them: they have no session."""
-        """Who watches the sessions; see `observe`."""
         self.debug_log = DebugLog(self.observers)
         """Logs the dialogues that are chosen."""
         self._live = Live(self.settings.max_connections)
