@@ -13,10 +13,15 @@ from restante.public import load
 
 if TYPE_CHECKING:
     from restante.testing.faults.capabilities import (
-        BrokenPipelining,
         Without,
     )
+    from restante.testing.faults.commands import (
+        BrokenLines,
+        BrokenPipelining,
+        LineLimit,
+    )
     from restante.testing.faults.connections import (
+        BrokenStls,
         Close,
         Coalesce,
         ConnectionReset,
@@ -47,16 +52,20 @@ if TYPE_CHECKING:
     )
     from restante.testing.faults.maildrops import (
         ChangedUniqueId,
+        DeletesAtOnce,
         DeletionForgotten,
         Gone,
         HugeMessage,
+        LeaseKept,
         LongUniqueId,
         ManyMessages,
         NewMail,
         NoFinalCrlf,
+        NoLease,
         NoUniqueId,
         NumberGap,
         QuitFails,
+        ReusedUniqueId,
         SameUniqueId,
         Unstuffed,
         WrongOctets,
@@ -84,15 +93,16 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "capabilities": "BrokenPipelining Without",
-    "connections": "Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose Hang"
-    " NoCloseNotify OldTls Reset Split",
+    "capabilities": "Without",
+    "commands": "BrokenLines BrokenPipelining LineLimit",
+    "connections": "BrokenStls Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose"
+    " Hang NoCloseNotify OldTls Reset Split",
     "fault": "CommandFault Fault FaultError",
     "faults": "Faults Fired Missed",
     "logins": "BrokenMechanism LoginFails TokenExpires",
-    "maildrops": "ChangedUniqueId DeletionForgotten Gone HugeMessage LongUniqueId ManyMessages"
-    " NewMail NoFinalCrlf NoUniqueId NumberGap QuitFails SameUniqueId Unstuffed WrongOctets"
-    " WrongStat",
+    "maildrops": "ChangedUniqueId DeletesAtOnce DeletionForgotten Gone HugeMessage LeaseKept"
+    " LongUniqueId ManyMessages NewMail NoFinalCrlf NoLease NoUniqueId NumberGap QuitFails"
+    " ReusedUniqueId SameUniqueId Unstuffed WrongOctets WrongStat",
     "profiles": "Profile ServerProfile load_profile profile_names",
     "replies": "ExtraLines LoneLf LongLine NoReply OutOfOrder Raw Refused Text Twice",
     "text": "parse",
@@ -109,8 +119,10 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "BrokenLines",
     "BrokenMechanism",
     "BrokenPipelining",
+    "BrokenStls",
     "ChangedUniqueId",
     "Close",
     "Coalesce",
@@ -118,6 +130,7 @@ __all__ = [
     "ConnectionReset",
     "CutHandshake",
     "Delay",
+    "DeletesAtOnce",
     "DeletionForgotten",
     "Drip",
     "ExtraLines",
@@ -129,6 +142,8 @@ __all__ = [
     "HalfClose",
     "Hang",
     "HugeMessage",
+    "LeaseKept",
+    "LineLimit",
     "LoginFails",
     "LoneLf",
     "LongLine",
@@ -138,6 +153,7 @@ __all__ = [
     "NewMail",
     "NoCloseNotify",
     "NoFinalCrlf",
+    "NoLease",
     "NoReply",
     "NoUniqueId",
     "NumberGap",
@@ -148,6 +164,7 @@ __all__ = [
     "Raw",
     "Refused",
     "Reset",
+    "ReusedUniqueId",
     "SameUniqueId",
     "ServerProfile",
     "Split",
