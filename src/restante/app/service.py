@@ -32,7 +32,7 @@ from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
 from restante.app.health import Health
-from restante.app.history import make_history
+from restante.app.history import FLUSH_SECONDS, make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
 from restante.app.metrics import PULL_SECONDS
@@ -303,6 +303,13 @@ class Service:
             return await login.log_in_by_smtp(self.pop3.context, name, password, address)
         except login.HeldOff:
             raise HeldOff from None
+
+    async def flush_history(self) -> bool:
+        """Have what was noted so far written into the history. False if that takes too long."""
+        if self._history is None:
+            return True
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._history.flush, FLUSH_SECONDS)
 
     async def give_notice(self) -> None:
         """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""

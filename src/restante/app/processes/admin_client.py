@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from restante.app.errors import NoAnswer
+from restante.app.errors import NoAnswer, NoServer
 
 Row: TypeAlias = dict[str, Any]
 
@@ -36,13 +36,16 @@ def status_row(pid: int, since: float, sessions: int, **more: object) -> Row:
     return {"pid": pid, "since": since, "uptime": uptime, "sessions": sessions, **more}
 
 
-def ask(path: Path, question: str) -> Iterator[Row]:
-    """The rows of an answer. Raises NoAnswer."""
+def ask(path: Path, question: str, *, seconds: float = 2 * ANSWER_SECONDS) -> Iterator[Row]:
+    """The rows of an answer, the last one with `end`. Raises NoAnswer.
+
+    seconds: how long to wait for the next of its octets.
+    """
     if not hasattr(socket, "AF_UNIX"):
         raise NoAnswer("not available on this system")
     try:
         with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(2 * ANSWER_SECONDS)
+            asking.settimeout(seconds)
             asking.connect(str(path))
             asking.sendall(question.encode() + b"\n")
             for text in asking.makefile("rb"):
@@ -51,7 +54,7 @@ def ask(path: Path, question: str) -> Iterator[Row]:
                 if row.get("end"):
                     return
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoAnswer(f"{path}: no server runs here") from None
+        raise NoServer(f"{path}: no server runs here") from None
     except (OSError, ValueError) as error:
         raise NoAnswer(f"{path}: {error}") from error
     raise NoAnswer(f"{path}: the server broke off")

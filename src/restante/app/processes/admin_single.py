@@ -15,7 +15,7 @@ from restante.app.processes.admin_client import (
     status_row,
 )
 from restante.app.processes.admin_socket import address_rows, listen_at
-from restante.app.processes.worker_news import SESSION_QUESTIONS, answer
+from restante.app.processes.worker_news import WORKER_QUESTIONS, answer
 from restante.app.service import Service
 
 
@@ -46,7 +46,7 @@ class SingleProcessAdmin:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 question = await reader.readuntil()
-                rows = self._rows(question.decode("ascii", "replace").strip())
+                rows = await self._rows(question.decode("ascii", "replace").strip())
                 writer.writelines(map(line, rows))
                 writer.write(line(END))
                 await writer.drain()
@@ -55,11 +55,11 @@ class SingleProcessAdmin:
         finally:
             writer.close()
 
-    def _rows(self, question: str) -> list[Row]:
+    async def _rows(self, question: str) -> list[Row]:
         pid = os.getpid()
         match question.partition(" ")[0]:
-            case word if word in SESSION_QUESTIONS:
-                return [{**row, "worker": pid} for row in answer(self._service, question)]
+            case word if word in WORKER_QUESTIONS:
+                return [{**row, "worker": pid} for row in await answer(self._service, question)]
             case "addresses":
                 return address_rows(self._service.endpoints)
             case "status":

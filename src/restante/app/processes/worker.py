@@ -56,6 +56,7 @@ class Worker:
         self._control = control
         self._service: Service
         self._writer: StreamWriter
+        self._answering: set[asyncio.Task[None]] = set()
 
     def run(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> int:
         """Serve until the supervisor says `drain` or has ended. Gives the exit status."""
@@ -128,7 +129,10 @@ class Worker:
                 case "news":
                     news.apply(message)
                 case "ask":
-                    await self._answer(message["question"], message["text"])
+                    work = self._answer(message["question"], message["text"])
+                    answering = asyncio.get_running_loop().create_task(work)
+                    self._answering.add(answering)
+                    answering.add_done_callback(self._answering.discard)
                 case "reload":
                     self._reload(accounts=message["accounts"])
                 case "drain":
@@ -136,10 +140,12 @@ class Worker:
         return False
 
     async def _answer(self, question: int, text: str) -> None:
-        for rows in batches(answer(self._service, text)):
-            self._send({"say": "answer", "question": question, "list": rows})
-            await self._writer.drain()
-        self._send({"say": "answer", "question": question, "list": [], "end": True})
+        """Answer a question, while other messages are obeyed."""
+        with suppress(ConnectionError):  # the supervisor has ended
+            for rows in batches(await answer(self._service, text)):
+                self._send({"say": "answer", "question": question, "list": rows})
+                await self._writer.drain()
+            self._send({"say": "answer", "question": question, "list": [], "end": True})
 
     def _reload(self, *, accounts: bool) -> None:
         fresh = None

@@ -56,13 +56,13 @@ class WorkerNews:
             service.guard.receive(Gossip(**gossip))
 
 
-SESSION_QUESTIONS = frozenset({"sessions", "end", "dialogue"})
+WORKER_QUESTIONS = frozenset({"sessions", "end", "dialogue", "flush"})
 """Questions of the admin socket that workers answer. After `end` and `dialogue` a session's id
-follows; without one `dialogue` is about all."""
+follows; without one `dialogue` is about all. `flush` has the history written."""
 
 
-def answer(service: Service, question: str) -> list[dict[str, Any]]:
-    """What this process knows of live sessions, or the sessions that it has told to end."""
+async def answer(service: Service, question: str) -> list[dict[str, Any]]:
+    """What this process knows of live sessions, or what it has done about them."""
     word, _, which = question.partition(" ")
     match word:
         case "sessions":
@@ -71,6 +71,8 @@ def answer(service: Service, question: str) -> list[dict[str, Any]]:
             return _end(service, which)
         case "dialogue" if service.dialogues is not None:
             return service.dialogues.lines(which)
+        case "flush":
+            return [{"written": await service.flush_history()}]
     return []
 
 

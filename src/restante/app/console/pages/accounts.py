@@ -25,7 +25,7 @@ from restante.app.accounts import make_static_accounts, managed_accounts, manage
 from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, read_history
 from restante.app.maildrops import usages
 from restante.app.passwords import new_password
 from restante.observing.history_file import HistoryError
@@ -99,7 +99,7 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
                 app_passwords = list(accounts.app_passwords(account.name))
     except AccountError:
         pass
-    devices, problem = [], ""
+    devices, problem = [], flush_history(console.settings)
     try:
         devices = read_history(console.settings).devices(account.name)[:50]
     except HistoryError as error:

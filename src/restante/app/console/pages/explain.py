@@ -14,7 +14,7 @@ from restante.app.client_settings import ClientSettingsError, answer, as_it_list
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, goes_on, read_history
 from restante.observing.explanation import explain
 from restante.observing.history_file import HistoryError
 
@@ -36,6 +36,7 @@ def show(request: Request) -> Response:
         )
     known, _ = known_accounts(console, "")
     account = next((each for each in known if each.name == name), None)
+    behind = flush_history(console.settings)
     history = read_history(console.settings)
     found: Any = None
     problem = ""
@@ -47,7 +48,12 @@ def show(request: Request) -> Response:
         problem = f"The history can't be read: {error}"
     return console.page(
         request, "explain.html", "explain",
-        account=name, found=found, problem=problem,
+        account=name, found=found, problem=problem or behind,
+        open_sessions=[
+            (row["session"], goes_on(row))
+            for row in console.server.ask("sessions").rows
+            if row["account"] == name
+        ],
         findings=[*found.findings][::-1][:SHOWN] if found is not None else [],
         history_on=console.settings.history.enabled,
         settings_text=_client_settings(request, name, account.email if account else ""),

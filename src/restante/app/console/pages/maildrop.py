@@ -19,7 +19,7 @@ from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, read_history
 from restante.observing.history_file import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError
 
@@ -86,7 +86,7 @@ def message(request: Request) -> Response:
     wanted = request.query_params.get("as", shown)
     if wanted not in ("text", "html", "headers") or (wanted == "html" and html is None):
         wanted = shown
-    fetched, problem = [], ""
+    fetched, problem = [], flush_history(console.settings)
     try:
         fetched = read_history(console.settings).fetched(account.name, unique_id)[:50]
     except HistoryError as error:
