@@ -11,7 +11,6 @@ import sys
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,14 +19,10 @@ from restante.app.config.load import read
 from restante.app.processes.admin_client import ask
 from tests.app.conftest import Call, call
 from tests.app.support import Server, client_context, environment, wait_until
-from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, message, prepare, token_in
+from tests.console.site import Site, message, prepare
 
 pytest.importorskip("starlette")
 
-from starlette.testclient import TestClient
-
-from restante.app.console import live
-from restante.app.console.app import make_app
 
 __all__ = ["call"]  # a fixture
 
@@ -196,40 +191,6 @@ def test_the_admin_socket_ends_one_session(tmp_path: Path) -> None:
             assert [row for row in ask(path, "end nothing") if "end" not in row] == []
             client.close()
             other.quit()
-
-
-def test_long_lists_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 sessions, and 100,000 messages."""
-    prepare(tmp_path)
-    rows: list[dict[str, Any]] = [
-        {"session": f"s-{n}", "account": f"user{n}", "peer": "192.0.2.1", "tls": True,
-         "since": 1.0 * n, "state": "TRANSACTION", "octets": n, "retrieved": 0, "messages": 1,
-         "pid": 1, "worker": 1, "sessions": 1, "uptime": 1, "restarts": 0}
-        for n in range(10_000)
-    ]  # fmt: skip
-    monkeypatch.setattr(live.Server, "_sample", lambda self: None)
-    monkeypatch.setattr(live.Server, "ask", lambda self, question: live.Answer(rows))
-    folder = tmp_path / "data" / "mail" / "joe"
-    for sub in ("new", "cur", "tmp"):
-        (folder / sub).mkdir(parents=True, mode=0o700)
-    (folder / "new" / "0").write_bytes(message("a@example.org", "the oldest", "text"))
-    for number in range(1, 100_000):
-        path = folder / "new" / f"{number}"
-        if number % 50_000:
-            os.link(folder / "new" / f"{number // 50_000 * 50_000}", path)
-        else:  # a file has no more names than some 65,000
-            path.write_bytes(message("a@example.org", "another", "text"))
-    loaded = read(overrides=(), environ={"RESTANTE_SERVER__DATA": str(tmp_path / "data")})
-    client = TestClient(make_app(loaded), base_url="http://localhost")
-    form = {"token": token_in(client.get("/login").text), "name": ADMIN, "password": ADMIN_PASSWORD}
-    assert client.post("/login", data=form, follow_redirects=False).status_code == 303
-    text = client.get("/sessions?page=100").text
-    assert "Page 100 of 100" in text
-    assert text.count("<tr>") == 101
-    text = client.get("/maildrop?account=joe&page=2000").text
-    assert "Page 2000 of 2000" in text
-    assert "the oldest" in text
-    assert client.get("/maildrop?account=joe&page=2001").status_code == 404
 
 
 def test_a_message_of_50_mb_is_looked_at_and_downloaded(tmp_path: Path) -> None:

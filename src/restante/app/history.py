@@ -6,7 +6,7 @@ from datetime import datetime
 
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, NoServer
-from restante.app.processes.admin_client import Row, ask
+from restante.app.processes.admin_client import Row, Wanted, ask
 from restante.observing.history import History
 from restante.observing.history_writer import HistoryWriter
 
@@ -49,10 +49,10 @@ def flush_history(settings: Settings) -> str:
 def open_sessions(settings: Settings, account: str) -> list[str]:
     """What the history can't have yet: a sentence for each session of an account that goes on."""
     try:
-        rows = [row for row in ask(settings.admin_socket, "sessions") if "account" in row]
+        rows = [*ask(settings.admin_socket, Wanted(account=account).question())]
     except NoAnswer:
         return []
-    return [f"{goes_on(row)} session={row['session']}" for row in rows if row["account"] == account]
+    return [f"{goes_on(row)} session={row['session']}" for row in rows if "session" in row]
 
 
 def goes_on(row: Row) -> str:

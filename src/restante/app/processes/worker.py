@@ -26,7 +26,7 @@ from restante.app.processes.control import (
 )
 from restante.app.processes.listen_sockets import Given
 from restante.app.processes.memory import tune_collector
-from restante.app.processes.worker_news import WorkerNews, answer
+from restante.app.processes.worker_news import AT_ONCE, WorkerNews, answer
 from restante.app.service import Service
 from restante.stores.contract import StoreError
 
@@ -142,10 +142,19 @@ class Worker:
     async def _answer(self, question: int, text: str) -> None:
         """Answer a question, while other messages are obeyed."""
         with suppress(ConnectionError):  # the supervisor has ended
-            for rows in batches(await answer(self._service, text)):
-                self._send({"say": "answer", "question": question, "list": rows})
-                await self._writer.drain()
+            rows: list[Message] = []
+            async for row in answer(self._service, text):
+                rows.append(row)
+                if len(rows) == AT_ONCE:
+                    await self._send_rows(question, rows)
+                    rows = []
+            await self._send_rows(question, rows)
             self._send({"say": "answer", "question": question, "list": [], "end": True})
+
+    async def _send_rows(self, question: int, rows: list[Message]) -> None:
+        for some in batches(rows):
+            self._send({"say": "answer", "question": question, "list": some})
+            await self._writer.drain()
 
     def _reload(self, *, accounts: bool) -> None:
         fresh = None

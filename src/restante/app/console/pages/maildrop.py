@@ -15,6 +15,7 @@ from starlette.routing import Route
 from restante.accounts.contract import AccountError
 from restante.app.console import mime
 from restante.app.console.cleaning import clean
+from restante.app.console.looks import StillLooking
 from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
@@ -61,8 +62,15 @@ def show(request: Request) -> Response:
         )
     account = _tried(lambda: console.maildrops.account(name))
     number = page_number(request)
-    listed = _tried(lambda: console.maildrops.listed(account, number))
-    holders = [row for row in console.server.ask("sessions").rows if row["account"] == account.name]
+    try:
+        listed = _tried(lambda: console.maildrops.listed(account, number))
+    except StillLooking:
+        return console.page(
+            request, "message.html", "maildrop", headers={"refresh": "2"},
+            title=account.name, text="The maildrop is being looked through, which takes a while"
+            " when it is large and no client has seen it yet. This page goes on by itself.",
+        )  # fmt: skip
+    holders = console.server.sessions(account=account.name).rows
     return console.page(
         request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
     )
