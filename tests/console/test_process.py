@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import smtplib
 import ssl
 import subprocess
 import sys
@@ -191,6 +192,28 @@ def test_the_admin_socket_ends_one_session(tmp_path: Path) -> None:
             assert [row for row in ask(path, "end nothing") if "end" not in row] == []
             client.close()
             other.quit()
+
+
+def test_the_overview_says_that_the_store_fails(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    mail = tmp_path / "data" / "mail"
+    with Server(tmp_path, "--console-port", "0", "--workers", "2") as server:
+        site = Site(server)
+        cookie, _ = site.session()
+        assert "All is well" in site.ask("GET", "/", cookie=cookie).body
+        mail.rename(mail.with_name("elsewhere"))
+        mail.write_text("nothing can be put into a file")
+        with suppress(smtplib.SMTPException):
+            site.deliver(message("a@example.org", "lost?", "text"))
+        said = site.ask("GET", "/", cookie=cookie).body
+        assert "Mail is concerned" in said
+        assert "The storage doesn&#39;t work: " in said
+        assert "Delivering a message failed, 1 time since the start, last at " in said
+        mail.unlink()
+        mail.with_name("elsewhere").rename(mail)
+        said = site.ask("GET", "/", cookie=cookie).body
+        assert "Something to look at" in said
+        assert "Delivering a message failed, 1 time since the start" in said
 
 
 def test_a_message_of_50_mb_is_looked_at_and_downloaded(tmp_path: Path) -> None:

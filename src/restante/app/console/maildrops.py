@@ -159,6 +159,10 @@ class Maildrops:
         usage: Usage = self._result(self._store.usage(account))
         return usage
 
+    def check(self) -> None:
+        """Whether mail can be kept. Raises StillLooking, and StoreError if it can't."""
+        self._looks.result("check", lambda: self._result(self._store.check()), USAGE_PATIENCE)
+
     def _listed(self, account: Account, page: int) -> Listed:
         with self._opened(account) as maildrop:
             listing = maildrop.listing

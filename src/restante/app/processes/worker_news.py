@@ -60,10 +60,10 @@ class WorkerNews:
             service.guard.receive(Gossip(**gossip))
 
 
-WORKER_QUESTIONS = frozenset({"sessions", "end", "dialogue", "flush"})
+WORKER_QUESTIONS = frozenset({"sessions", "end", "dialogue", "flush", "errors"})
 """Questions of the admin socket that workers answer. After `end` and `dialogue` a session's id
 follows; without one `dialogue` is about all. After `sessions` may follow which are wanted. `flush`
-has the history written."""
+has the history written. `errors` is about the store's."""
 
 AT_ONCE = 100
 """Sessions that are told of before the event loop turns, so that nobody waits for thousands."""
@@ -82,6 +82,12 @@ async def answer(service: Service, question: str) -> AsyncIterator[dict[str, Any
             rows = _end(service, which)
         case "dialogue" if service.dialogues is not None:
             rows = service.dialogues.lines(which)
+        case "errors":
+            errors = service.store_errors
+            rows = [
+                {"call": call, "times": errors.counts[call], **last._asdict()}
+                for call, last in errors.last.items()
+            ]
         case "flush":
             rows = [{"written": await service.flush_history()}]
     for number, row in enumerate(rows, 1):
