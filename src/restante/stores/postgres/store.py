@@ -69,7 +69,8 @@ class PostgresStore(Store):
 
     dsn: `postgresql://user:password@host:5432/database`, with the options that libpq has
         (`sslmode`, `target_session_attrs` …), and `statement_cache_size=0`, which belongs behind
-        a pooler that gives each transaction another connection (PgBouncer).
+        a pooler that gives each transaction another connection (PgBouncer). Of several servers
+        (`host1:5432,host2:5432`) the one is used that can be written to.
     bodies: where the messages' bodies lie; None: in PostgreSQL, too.
     password: of the database's user, if not in `dsn`.
     schema: the PostgreSQL schema that the tables are in; `upgrade` makes them.
