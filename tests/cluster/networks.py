@@ -15,12 +15,14 @@ from tests.needs import missing, need
 class Place:
     """A network namespace with two links to this one: to its clients, and to the database.
 
-    address: its own, for clients. database: the database's address, as it is seen from there.
+    address: its own, for clients. clients: theirs. database: the database's address, as it is seen
+        from there.
     """
 
     def __init__(self, number: int) -> None:
         self.name = f"restante-{os.getpid()}-{number}"
         self.address = f"10.231.{2 * number}.2"
+        self.clients = f"10.231.{2 * number}.1"
         self.database = f"10.231.{2 * number + 1}.1"
         self._links = [f"rst{os.getpid() % 100000}{kind}{number}" for kind in "cd"]
 
