@@ -187,7 +187,7 @@ async def silent(_: Request, __: Forward) -> None:
 
 
 async def slow(_: Request, forward: Forward) -> Reply:
-    await asyncio.sleep(random.uniform(0.2, 1.5))
+    await asyncio.sleep(random.uniform(0.1, 0.8))
     return await forward()
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from restante.app.config.load import read
+from restante.observing.families import FAMILIES
 from restante.stores import PostgresStore
 from tests.app.support import COMMAND, Server, environment, wait_until
 from tests.conftest import Authority
-from tests.needs import only_cpython
+from tests.needs import need, only_cpython
 from tests.postgres_server import (
     PASSWORD,
     USER,
@@ -129,6 +130,16 @@ def test_the_configuration_is_accepted(tmp_path: Path) -> None:
     (text,) = block("toml")
     (tmp_path / "restante.toml").write_text(text)
     assert read(tmp_path / "restante.toml", environ={}).problems == ()
+
+
+def test_prometheus_takes_the_page_s_configuration(tmp_path: Path) -> None:
+    (text,) = block("yaml")
+    (tmp_path / "prometheus.yml").write_text(text)
+    command = [need("promtool", package="prometheus"), "check", "config", "prometheus.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "restante_sessions_total" in PAGE
+    assert "restante_sessions_total" in {family.shown for family in FAMILIES}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX users")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         MessageGone,
         MessageInfo,
         Messages,
+        OpenedTooSoon,
         OverQuota,
         Removed,
         Source,
@@ -65,8 +66,8 @@ _HOMES = {
     "blobs.s3": "S3Blobs",
     "contract": (
         "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
-        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
-        " Store StoreError UniqueIdTaken Usage"
+        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OpenedTooSoon OverQuota"
+        " Removed Source Store StoreError UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
@@ -106,6 +107,7 @@ __all__ = [
     "MessageGone",
     "MessageInfo",
     "Messages",
+    "OpenedTooSoon",
     "OverQuota",
     "PostgresStore",
     "Removed",
