@@ -17,7 +17,7 @@ from restante.accounts.contract import Account, AccountError
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import acts_as_itself
 from restante.calls import Caller, in_own_context
-from restante.guard.admission import TOO_MANY_TRIES, Admission
+from restante.guard.admission import TOO_MANY_TRIES, Admission, too_soon
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
     BrokenOff,
@@ -53,6 +53,7 @@ from restante.stores.contract import (
     Maildrop,
     MaildropInUse,
     MessageGone,
+    OpenedTooSoon,
     StoreError,
 )
 
@@ -192,6 +193,8 @@ class Performer:
                 return Err(error.text, values=error.values)
             case MaildropInUse():
                 return IN_USE
+            case OpenedTooSoon():
+                return too_soon(error.seconds)
             case MessageGone():
                 return GONE
         reference = await self._context.hooks.report(

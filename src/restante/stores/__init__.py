@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from restante.stores.contract import MessageGone as MessageGone
     from restante.stores.contract import MessageInfo as MessageInfo
     from restante.stores.contract import Messages as Messages
+    from restante.stores.contract import OpenedTooSoon as OpenedTooSoon
     from restante.stores.contract import OverQuota as OverQuota
     from restante.stores.contract import Removed as Removed
     from restante.stores.contract import Source as Source
@@ -50,7 +51,7 @@ else:
             "contract": (
                 "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost"
                 " Maildrop MaildropInUse MaildropStore MessageGone MessageInfo Messages"
-                " OverQuota Removed Source Store StoreError UniqueIdTaken Usage"
+                " OpenedTooSoon OverQuota Removed Source Store StoreError UniqueIdTaken Usage"
             ),
             "maildir.store": "Maildir",
             "memory": "MemoryStore",

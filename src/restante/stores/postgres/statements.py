@@ -26,20 +26,30 @@ space (RFC 1939 §7)."""
 OPEN = """
 WITH held AS (
     UPDATE {schema}.maildrops
-    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second'
-    WHERE name = $1 AND (holder IS NULL OR expires <= now() OR holder = $2)
+    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second',
+        opened = CASE WHEN $4::float8 = 0 OR holder = $2 THEN opened
+            ELSE greatest(now(), opened + $4 * interval '1 second') END
+    WHERE name = $1 AND (
+        holder = $2 OR (holder IS NULL OR expires <= now()) AND (
+            $4 = 0 OR opened IS NULL
+            OR opened + $4 * (2 - $5::bigint) * interval '1 second' <= now()
+        )
+    )
     RETURNING id, lease, removals
 )
-SELECT seen.id, held.lease, seen.holder, held.removals <> seen.removals AS stale, listing.*
+SELECT seen.id, held.lease, seen.holder, held.removals <> seen.removals AS stale,
+    CASE WHEN $4 > 0 THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
+        AS wait, listing.*
 FROM {schema}.maildrops AS seen LEFT JOIN held ON held.id = seen.id
 LEFT JOIN LATERAL (LISTING) AS listing ON TRUE WHERE seen.name = $1
 """.replace("LISTING", LISTING.replace("$MAILDROP", "held.id"))
-"""Take the lease, and list. $1 name, $2 holder, $3 seconds.
+"""Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 LOGIN-DELAY, $5 how many sessions
+may begin at once before it is felt.
 
 The holder is this session's alone: one that asks again, as the answer was lost, has its lease.
 The listing is of the statement's snapshot, which may be older than the lease: `stale`, if another
 session has removed messages between the two. Then it must be read again (`LIST`). No row: there is
-no such maildrop. No lease: `holder` has it.
+no such maildrop. No lease: it is too soon, if `wait` is more than 0, or `holder` has it.
 """
 
 PEEK = """
