@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from restante.accounts.account import (
         Account,
         AccountError,
+        AccountRow,
         AppPassword,
         PasswordCheck,
         Quota,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "account": "Account AccountError AppPassword PasswordCheck Quota",
+    "account": "Account AccountError AccountRow AppPassword PasswordCheck Quota",
     "chain": "Chain",
     "contract": "AccountStore",
     "kerberos": "Kerberos",
@@ -91,6 +92,7 @@ __all__ = [
     "Account",
     "AccountError",
     "AccountExists",
+    "AccountRow",
     "AccountStore",
     "AppPassword",
     "Chain",

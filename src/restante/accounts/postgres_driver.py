@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from types import ModuleType
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -27,6 +28,11 @@ def read_dsn(dsn: str) -> tuple[str, int]:
             "dsn: not of the form postgresql://user:password@host:port/database?option=value"
         ) from None
     return urlunsplit(url._replace(query=urlencode(options))), kept
+
+
+def place_of(dsn: str, schema: str) -> bytes:
+    """The same for whoever has the same tables by the same `dsn`. The `dsn` can't be seen in it."""
+    return sha256(f"{schema} {dsn}".encode()).digest()
 
 
 def explain(driver: ModuleType, error: Exception) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         S3Blobs,
     )
     from restante.stores.contract import (
+        AccountChanged,
         Answer,
         CommitFailed,
         Committed,
@@ -64,9 +65,9 @@ _HOMES = {
     "blobs.folder": "FolderBlobs",
     "blobs.s3": "S3Blobs",
     "contract": (
-        "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost Maildrop"
-        " MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed Source"
-        " Store StoreError UniqueIdTaken Usage"
+        "AccountChanged Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost"
+        " Maildrop MaildropInUse MaildropStore MessageGone MessageInfo Messages OverQuota Removed"
+        " Source Store StoreError UniqueIdTaken Usage"
     ),
     "maildir.store": "Maildir",
     "memory": "MemoryStore",
@@ -85,6 +86,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AccountChanged",
     "Answer",
     "BlobDamaged",
     "BlobMissing",

@@ -9,10 +9,15 @@ import pytest
 import pytest_asyncio
 
 from restante.accounts.account import Account
+from restante.accounts.database import DatabaseAccounts
+from restante.accounts.rights import Rights
+from restante.protocol.claims import PasswordClaim
 from restante.protocol.listing import MessageNumber
 from restante.stores import PostgresStore
+from restante.threads import WorkerThreads
 from tests.needs import only_cpython
 from tests.postgres_server import PASSWORD, USER, PostgresServer
+from tests.server.backends import backend_over, peer_at
 
 pytestmark = [only_cpython, pytest.mark.asyncio]
 
@@ -113,7 +118,7 @@ async def test_a_session(store: PostgresStore, relay: Relay, messages: int) -> N
     maildrop = await store.open(ANNA)
     relay.since()
     await maildrop.fetch(ONE)
-    assert relay.since() == 2, "the message's row, and its body in PostgreSQL"
+    assert relay.since() == 1, "a small message, its body included"
     await maildrop.lease.renew()  # type: ignore[misc]
     assert relay.since() <= 2
     await maildrop.commit([MessageNumber(n) for n in range(1, messages)])
@@ -121,6 +126,45 @@ async def test_a_session(store: PostgresStore, relay: Relay, messages: int) -> N
     await maildrop.close()
     await maildrop.close()
     assert relay.since() == 1
+
+
+async def test_a_poll_with_accounts_in_the_same_database(
+    store: PostgresStore, relay: Relay
+) -> None:
+    dsn = f"postgresql://{USER}@127.0.0.1:{relay.port}/postgres?sslmode=disable"
+    accounts = DatabaseAccounts(
+        dsn, password=PASSWORD, schema=store.database.schema, max_connections=1
+    )
+    await accounts.change(
+        accounts.tables.add(
+            "anna",
+            None,
+            credentials=("{PLAIN}geheim",),
+            display_name="",
+            email="",
+            maildrop=None,
+            keep_secret=False,
+            rights=Rights(),
+        )
+    )
+    await deliver(store, b"one\r\n")
+    await session(store)
+    threads = WorkerThreads("test", 0, 2)
+    threads.start()
+    backend = backend_over(accounts, threads, store, upgrade=False)
+    claim, peer = PasswordClaim("anna", "geheim", "USER"), peer_at("192.0.2.7")
+    await accounts.lookup("nobody")  # this statement is prepared by now, as the others are
+    try:
+        for trips, why in ((3, "account, maildrop, lease"), (2, "the account is unchanged")):
+            relay.since()
+            maildrop = await backend.log_in(claim, peer)
+            assert maildrop is not None
+            assert len(maildrop.listing) == 1
+            await maildrop.close()  # type: ignore[misc]
+            assert relay.since() == trips, why
+    finally:
+        await backend.close()
+        await asyncio.to_thread(threads.stop)
 
 
 async def test_a_delivery(store: PostgresStore, relay: Relay) -> None:
