@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from random import Random
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -13,7 +15,8 @@ from restante.accounts.database import DatabaseAccounts
 from restante.accounts.rights import Rights
 from restante.protocol.claims import PasswordClaim
 from restante.protocol.listing import MessageNumber
-from restante.stores import PostgresStore
+from restante.stores import Content, PostgresStore
+from restante.stores.drafts import BLOCK
 from restante.threads import WorkerThreads
 from tests.needs import only_cpython
 from tests.postgres_server import PASSWORD, USER, PostgresServer
@@ -23,6 +26,7 @@ pytestmark = [only_cpython, pytest.mark.asyncio]
 
 ANNA, BEN = Account("anna"), Account("ben")
 ONE = MessageNumber(1)
+_NO_LINE_END = bytes.maketrans(b"\r\n", b"xy")
 
 
 class Relay:
@@ -165,6 +169,35 @@ async def test_a_poll_with_accounts_in_the_same_database(
     finally:
         await backend.close()
         await asyncio.to_thread(threads.stop)
+
+
+async def test_a_large_message(store: PostgresStore, relay: Relay) -> None:
+    numbers = Random(5)  # what can't be compressed lies as it is
+    lines = [numbers.randbytes(70).translate(_NO_LINE_END) for _ in range(5 * BLOCK // 2 // 72)]
+    message = b"Subject: large\r\n\r\n" + b"\r\n".join(lines) + b"\r\n"
+    await deliver(store, message)
+    maildrop = await store.open(ANNA)
+    assert await whole(await maildrop.fetch(ONE)) == message
+    relay.since()
+
+    content = await maildrop.fetch(ONE)
+    assert relay.since() == 1
+    assert await whole(content) == message
+    assert relay.since() == 2, "its second block, and its third"
+
+    top = await maildrop.fetch(ONE, 3)
+    blocks = cast("AsyncGenerator[bytes, None]", top.source)
+    first = await anext(blocks)
+    assert relay.since() == 1
+    assert len(first) < 1000, "TOP asks for little"
+    second = await anext(blocks)
+    assert relay.since() == 1, "more is asked for if more is wanted"
+    assert message.startswith(first + second)
+    await blocks.aclose()
+
+
+async def whole(content: Content) -> bytes:
+    return b"".join([block async for block in cast("AsyncGenerator[bytes, None]", content.source)])
 
 
 async def test_a_delivery(store: PostgresStore, relay: Relay) -> None:

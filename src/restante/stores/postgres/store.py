@@ -462,14 +462,16 @@ class PostgresStore(Store):
 
         first: octets of the blob that are asked for at first.
         """
-        digest, last = sha256(), b""
+        digest, left, last = sha256(), body.octets, b""
         blocks = decoded(self._stored(body, first), body.encoding, body.octets)
         async with aclosing(blocks):
             async for block in blocks:
-                if last:
-                    yield last
                 digest.update(block)
-                last = block
+                left -= len(block)
+                if left:
+                    yield block
+                else:
+                    last = block
         if digest.digest() != body.digest:
             raise BlobDamaged(f"body {body.id} isn't what was put there")
         if last:
