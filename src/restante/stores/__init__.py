@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from restante.stores.blobs.contract import Blobs as Blobs
     from restante.stores.blobs.folder import FolderBlobs as FolderBlobs
     from restante.stores.blobs.s3 import S3Blobs as S3Blobs
+    from restante.stores.contract import AccountChanged as AccountChanged
     from restante.stores.contract import Answer as Answer
     from restante.stores.contract import CommitFailed as CommitFailed
     from restante.stores.contract import Committed as Committed
@@ -49,9 +50,10 @@ else:
             "blobs.folder": "FolderBlobs",
             "blobs.s3": "S3Blobs",
             "contract": (
-                "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost"
-                " Maildrop MaildropInUse MaildropStore MessageGone MessageInfo Messages"
-                " OpenedTooSoon OverQuota Removed Source Store StoreError UniqueIdTaken Usage"
+                "AccountChanged Answer CommitFailed Committed Content Incoming Lease"
+                " LeaseInfo LeaseLost Maildrop MaildropInUse MaildropStore MessageGone"
+                " MessageInfo Messages OpenedTooSoon OverQuota Removed Source Store StoreError"
+                " UniqueIdTaken Usage"
             ),
             "maildir.store": "Maildir",
             "memory": "MemoryStore",
