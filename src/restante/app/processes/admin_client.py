@@ -1,6 +1,7 @@
 """Asking a running server what it does: by a Unix socket in the data folder, for its owner only.
 
-The question is a line of one word. The answer is lines of JSON, the last one with `end`.
+The question is a line: a word and, for some words, the id of a session. The answer is lines of
+JSON, the last one with `end`.
 """
 
 from __future__ import annotations
