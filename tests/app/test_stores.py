@@ -418,7 +418,7 @@ def test_a_wrong_bucket_is_told_at_the_start(
 ) -> None:
     key, value, told = wrong
     where = re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', in_bucket(radosgw))
-    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}{where}'
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}{where}timeout = 3\n'
     assert told in bad_start(folder, text)
 
 
