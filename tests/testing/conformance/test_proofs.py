@@ -40,6 +40,9 @@ class IntoAccount:
     def put(self, message: bytes) -> None:
         self._account.add(message)
 
+    def empty(self) -> bool:
+        return False
+
 
 def outcome_with(id: str, *, fails: bool) -> Result:
     """Run one check against the kit's server, which has the corpus already."""
