@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         explain,
     )
     from restante.observing.history import (
+        AccountUse,
         Deletion,
         Device,
         History,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "explanation": "Client Explanation Finding explain",
-    "history": "Deletion Device History MessageStory PastDelivery PastListing PastSession Rates"
-    " RefusedLogin Retrieval",
+    "history": "AccountUse Deletion Device History MessageStory PastDelivery PastListing"
+    " PastSession Rates RefusedLogin Retrieval",
     "history_file": "HistoryError",
     "history_writer": "HistoryWriter",
     "metrics": "Metrics",
@@ -60,6 +61,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AccountUse",
     "Client",
     "Deletion",
     "Device",
