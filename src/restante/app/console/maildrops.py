@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
@@ -12,11 +13,12 @@ from email.header import decode_header, make_header
 from typing import Any, TypeVar
 
 from restante.accounts.contract import Account, AccountError
-from restante.app.accounts import find_account
+from restante.app.accounts import find_account, opened_accounts
 from restante.app.config.settings import Settings
 from restante.app.console.looks import Looks
 from restante.app.maildrops import make_store
 from restante.calls import finished
+from restante.delivery.recipients import Recipients, Refusal
 from restante.protocol.listing import MessageNumber
 from restante.server.runner import LoopThread
 from restante.stores.contract import Content, Maildrop, MessageGone, Source, StoreError, Usage
@@ -98,6 +100,24 @@ class Maildrops:
             raise AccountError(str(error)) from error
         if found is None:
             raise NotThere(f"There is no account {name!r}.")
+        return found
+
+    def recipient(self, address: str) -> Account:
+        """The account that gets the mail for an address, as deliveries find it."""
+        settings = self._settings.delivery
+
+        async def find() -> Account | Refusal:
+            async with opened_accounts(self._settings) as accounts:
+                return await Recipients(
+                    accounts,
+                    domains=settings.domains,
+                    catch_all=settings.catch_all,
+                    separator=settings.separator,
+                ).find(address)
+
+        found = asyncio.run(find())
+        if isinstance(found, Refusal):
+            raise NotThere(f"No account gets the mail for {address!r} any more.")
         return found
 
     @contextmanager
@@ -187,6 +207,17 @@ class Maildrops:
                 raise NotThere("The message has been removed.") from None
             with closing(self._blocks(content.source)) as blocks:
                 yield from blocks
+
+    def neighbours(self, account: Account, unique_id: str) -> tuple[str, str]:
+        """The unique-ids of the next newer and the next older message; "" where there is none."""
+        with self._opened(account) as maildrop:
+            known = list(maildrop.listing.unique_ids)
+        try:
+            at = known.index(unique_id)
+        except ValueError:
+            return "", ""
+        newer = known[at + 1] if at + 1 < len(known) else ""
+        return newer, known[at - 1] if at else ""
 
     def message(self, account: Account, unique_id: str) -> tuple[bytes, bool]:
         """A message as it lies there, and whether that is all of it."""

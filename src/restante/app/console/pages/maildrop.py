@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
@@ -34,6 +34,8 @@ FRAME_POLICY = (
 
 FILE_POLICY = "default-src 'none'; sandbox"
 ACCOUNTS = 100
+SOURCE = 256 * 1024
+"""Octets of a message that are shown as it lies there."""
 
 
 def _tried(do: Callable[[], T]) -> T:
@@ -65,6 +67,8 @@ def show(request: Request) -> Response:
     try:
         listed = _tried(lambda: console.maildrops.listed(account, number))
     except StillLooking:
+        if "hx-request" in request.headers:  # the page stays as it is until then
+            return Response(status_code=204)
         return console.page(
             request, "message.html", "maildrop", headers={"refresh": "2"},
             title=account.name, text="The maildrop is being looked through, which takes a while"
@@ -88,11 +92,12 @@ def message(request: Request) -> Response:
     console = console_of(request)
     account, unique_id = _which(request)
     data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    newer, older = _tried(lambda: console.maildrops.neighbours(account, unique_id))
     parsed = mime.parse(data)
     text, html = parsed.first("text/plain"), parsed.first("text/html")
     shown = "text" if text is not None or html is None else "html"
     wanted = request.query_params.get("as", shown)
-    if wanted not in ("text", "html", "headers") or (wanted == "html" and html is None):
+    if wanted not in ("text", "html", "headers", "source") or (wanted == "html" and html is None):
         wanted = shown
     fetched, problem = [], flush_history(console.settings)
     try:
@@ -107,9 +112,20 @@ def message(request: Request) -> Response:
         account=account.name, unique_id=unique_id, octets=len(data), whole=whole, parsed=parsed,
         first=first, text=text.text() if text is not None else "", html=html, wanted=wanted,
         fetched=fetched, problem=problem,
-        has_text=text is not None,
+        has_text=text is not None, newer=newer, older=older,
+        source=data[:SOURCE].decode("utf-8", "replace") if wanted == "source" else "",
+        source_cut=len(data) > SOURCE,
         link=urlencode({"account": account.name, "id": unique_id}),
     )  # fmt: skip
+
+
+def delivered(request: Request) -> Response:
+    """To the message of a delivery."""
+    query = request.query_params
+    address = query.get("to", "")[:512]
+    account = _tried(lambda: console_of(request).maildrops.recipient(address))
+    found = urlencode({"account": account.name, "id": query.get("id", "")})
+    return RedirectResponse(f"/maildrop/message?{found}", 303)
 
 
 def _part(request: Request) -> mime.Part:
@@ -175,6 +191,7 @@ def download(request: Request) -> Response:
 ROUTES = [
     Route("/maildrop", show),
     Route("/maildrop/message", message),
+    Route("/maildrop/delivered", delivered),
     Route("/maildrop/html", html),
     Route("/maildrop/part", part),
     Route("/maildrop/download", download),
