@@ -16,7 +16,7 @@ from restante.accounts.connections import Connection, Connections
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.kept import AccountTables, ManagedAccounts, Statement, Steps
 from restante.accounts.names import AccountExists, Matching, NoSuchAccount
-from restante.accounts.postgres_driver import Servers, explain
+from restante.accounts.postgres_driver import Servers, explain, place_of
 from restante.accounts.schemes import default_scheme, slowest
 from restante.extras import missing
 
@@ -37,6 +37,7 @@ class DatabaseAccounts(AccountStore):
 
     blocking = False
     upgrades = True
+    has_rows = True
 
     def __init__(
         self,
@@ -57,7 +58,8 @@ class DatabaseAccounts(AccountStore):
         self._timeout = timeout
         self.case_insensitive = case_insensitive
         matching = Matching.of(case_insensitive, domains)
-        self.tables = AccountTables(matching, scram=scram, schema=schema)
+        place = place_of(dsn, schema)
+        self.tables = AccountTables(matching, scram=scram, schema=schema, place=place)
         self._connections = Connections(
             self._connect, self._close, self._drop, maximum=max_connections, timeout=timeout
         )

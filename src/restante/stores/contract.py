@@ -73,6 +73,10 @@ class MessageGone(StoreError):
     """The message was there when the maildrop was opened and has since been removed."""
 
 
+class AccountChanged(StoreError):
+    """The account is another than when it was looked up, or the store can't tell."""
+
+
 class LeaseLost(StoreError):
     """The session's lease has ended, and another session may hold the maildrop by now."""
 
@@ -352,6 +356,14 @@ class Store(ABC):
 
         Raises MaildropInUse when another session has the lease, StoreError otherwise.
         """
+
+    def open_unchanged(self, account: Account) -> Answer[Maildrop]:
+        """As `open`, if the account's `row` is as it was when it was looked up.
+
+        For a store that sees both in one query: so a login that was right a while ago needs no
+        look-up. Raises AccountChanged before anything else; by default always.
+        """
+        raise AccountChanged("the store doesn't see accounts")
 
     def prepare(self) -> Answer[None]:
         """See that it can be used as it is configured; a server asks before it listens.
