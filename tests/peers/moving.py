@@ -114,7 +114,7 @@ class Move:
             self.port: int = probe.getsockname()[1]
         for part in ("run", "state", "bin", "etc/dovecot", "etc/restante", "var/lib/restante"):
             (folder / part).mkdir(parents=True)
-        newer = is_24(need("dovecot", package="dovecot-core"))
+        newer = self.newer = is_24(need("dovecot", package="dovecot-core"))
         for old, new in NEWER.items() if newer else ():
             uidl_format, more = uidl_format.replace(old, new), more.replace(old, new)
         (folder / "dovecot.conf").write_text(
