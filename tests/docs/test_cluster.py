@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import poplib
 import re
@@ -130,6 +131,26 @@ def test_the_configuration_is_accepted(tmp_path: Path) -> None:
     (text,) = block("toml")
     (tmp_path / "restante.toml").write_text(text)
     assert read(tmp_path / "restante.toml", environ={}).problems == ()
+
+
+def test_a_bucket_takes_the_page_s_lifecycle(radosgw: Radosgw) -> None:
+    (text,) = block("json")
+    (rule,) = json.loads(text)["Rules"]
+    xml = "".join(
+        [
+            '<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule>',
+            f"<ID>{rule['ID']}</ID><Filter><Prefix></Prefix></Filter>",
+            f"<Status>{rule['Status']}</Status><AbortIncompleteMultipartUpload>",
+            "<DaysAfterInitiation>1</DaysAfterInitiation>",
+            "</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
+        ]
+    )
+    bucket = radosgw.make_bucket()
+    status, said = radosgw.request("PUT", f"/{bucket}", {"lifecycle": ""}, xml.encode())
+    assert status == 200, said
+    status, said = radosgw.request("GET", f"/{bucket}", {"lifecycle": ""})
+    assert "<DaysAfterInitiation>1</DaysAfterInitiation>" in said, said
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
 def test_prometheus_takes_the_page_s_configuration(tmp_path: Path) -> None:

@@ -167,6 +167,26 @@ class TestLeases:
             await store.open(ANNA)
         await maildrop.close()
 
+    async def test_two_nodes_with_one_name_keep_each_other_out(
+        self, make: Callable[..., PostgresStore]
+    ) -> None:
+        one, two = make(node="mail"), make(node="mail")
+        await deliver(one, b"one\r\n")
+        held = await one.open(ANNA)
+        with pytest.raises(MaildropInUse):
+            await two.open(ANNA)
+        assert await two.release("anna")
+        taken = await two.open(ANNA)
+        with pytest.raises(LeaseLost):
+            await held.commit([ONE])
+        await held.close()
+        with pytest.raises(MaildropInUse):
+            await one.open(ANNA)
+        await taken.commit([ONE])
+        await taken.close()
+        await one.aclose()
+        await two.aclose()
+
     async def test_a_node_whose_clock_is_wrong_takes_nothing_over(
         self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
