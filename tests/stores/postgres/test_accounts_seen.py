@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import poplib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 
+from restante import Pop3Server
 from restante.accounts.account import Account, Quota
 from restante.accounts.database import DatabaseAccounts, ManagedDatabase
 from restante.accounts.rights import Rights
@@ -131,6 +133,53 @@ async def test_a_change_by_hand_is_seen_and_a_use_is_none(
     server.execute(f"UPDATE {schema}.credentials SET credential = '{{PLAIN}}x' WHERE app = ''")
     with pytest.raises(AccountChanged):
         await store.open_unchanged(account)
+
+
+async def test_a_change_counts_at_once_on_every_node(
+    server: PostgresServer, schema: str, accounts: DatabaseAccounts
+) -> None:
+    await manage(accounts, lambda managed: managed.add("anna", credentials=SECRET))
+
+    def poll(node: Pop3Server, password: str) -> str:
+        client = poplib.POP3("127.0.0.1", node.port, timeout=30)
+        try:
+            client.user("anna")
+            client.pass_(password)
+            return f"{client.stat()[0]} messages"
+        except poplib.error_proto as error:
+            return str(error)
+        finally:
+            client.quit()
+
+    def node() -> Pop3Server:
+        return Pop3Server(
+            port=0,
+            accounts=DatabaseAccounts(server.dsn, schema=schema),
+            store=PostgresStore(server.dsn, schema=schema),
+            upgrade_hashes=False,
+            failure_delay=0.0,
+        )
+
+    def work() -> None:
+        with node() as one, node() as two, ManagedDatabase.opened(accounts) as managed:
+            for each in (one, two, one, two):
+                assert poll(each, "geheim") == "0 messages"
+            managed.add_app_password("anna", "phone", "p" * 20)
+            for each in (one, two, one):
+                assert poll(each, "geheim") == "0 messages"
+                assert poll(each, "p" * 20) == "0 messages"
+            managed.remove_app_password("anna", "phone")
+            for each in (one, two, one):
+                assert "[AUTH]" in poll(each, "p" * 20)
+                assert poll(each, "geheim") == "0 messages"
+            managed.disable("anna")
+            for each in (one, two, one):
+                assert "[AUTH]" in poll(each, "geheim")
+            managed.enable("anna")
+            for each in (one, two):
+                assert poll(each, "geheim") == "0 messages"
+
+    await asyncio.to_thread(work)
 
 
 async def test_accounts_of_other_tables_are_never_believed(
