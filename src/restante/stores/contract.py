@@ -58,6 +58,17 @@ class MaildropInUse(StoreError):
     """Another session holds the maildrop's lease (RFC 1939 §4; `[IN-USE]`, RFC 2449 §8.1.2)."""
 
 
+class OpenedTooSoon(StoreError):
+    """The maildrop's last session began less than a delay ago (`[LOGIN-DELAY]`, RFC 2449 §8.1.1).
+
+    seconds: until it can be opened.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the maildrop can't be opened again for {seconds:.0f} seconds")
+        self.seconds = seconds
+
+
 class MessageGone(StoreError):
     """The message was there when the maildrop was opened and has since been removed."""
 

@@ -54,6 +54,11 @@ def count(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def number(given: int) -> str:
+    """`10,000`."""
+    return f"{given:,}"
+
+
 def person(sender: str) -> tuple[str, str]:
     """The name and the address of a From header; one of both where there is no other."""
     name, _, rest = sender.rpartition("<")
@@ -83,6 +88,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "duration": duration,
     "ago": ago,
     "count": count,
+    "number": number,
     "person": person,
     "day": day,
 }

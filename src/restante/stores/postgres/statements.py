@@ -35,25 +35,34 @@ space (RFC 1939 §7)."""
 OPEN = """
 WITH account AS MATERIALIZED (ACCOUNT), held AS (
     UPDATE {schema}.maildrops
-    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second'
-    WHERE name = $1 AND (holder IS NULL OR expires <= now() OR holder = $2)
-        AND (SELECT unchanged FROM account)
+    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second',
+        opened = CASE WHEN $4::float8 = 0 OR holder = $2 THEN opened
+            ELSE greatest(now(), opened + $4 * interval '1 second') END
+    WHERE name = $1 AND (SELECT unchanged FROM account) AND (
+        holder = $2 OR (holder IS NULL OR expires <= now()) AND (
+            $4 = 0 OR opened IS NULL
+            OR opened + $4 * (2 - $5::bigint) * interval '1 second' <= now()
+        )
+    )
     RETURNING id, lease, removals
 )
 SELECT account.unchanged, seen.id, held.lease, seen.holder,
-    held.removals <> seen.removals AS stale, listing.*
+    held.removals <> seen.removals AS stale,
+    CASE WHEN $4 > 0 THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
+        AS wait, listing.*
 FROM account LEFT JOIN {schema}.maildrops AS seen ON seen.name = $1
 LEFT JOIN held ON held.id = seen.id LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
-""".replace("ACCOUNT", ACCOUNT.replace("$KEY", "$4").replace("$VERSION", "$5")).replace(
+""".replace("ACCOUNT", ACCOUNT.replace("$KEY", "$6").replace("$VERSION", "$7")).replace(
     "LISTING", LISTING.replace("$MAILDROP", "held.id")
 )
-"""Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 and $5 `key` and `version` of the
-account's row. Nothing is done if the account has changed.
+"""Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 LOGIN-DELAY, $5 how many sessions
+may begin at once before it is felt, $6 and $7 `key` and `version` of the account's row. Nothing is
+done if the account has changed.
 
 The holder is this session's alone: one that asks again, as the answer was lost, has its lease.
 The listing is of the statement's snapshot, which may be older than the lease: `stale`, if another
 session has removed messages between the two. Then it must be read again (`LIST`). No id: there is
-no such maildrop. No lease: `holder` has it.
+no such maildrop. No lease: it is too soon, if `wait` is more than 0, or `holder` has it.
 """
 
 PEEK = """
@@ -63,7 +72,7 @@ LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
 """.replace("ACCOUNT", ACCOUNT.replace("$KEY", "$2").replace("$VERSION", "$3")).replace(
     "LISTING", LISTING.replace("$MAILDROP", "seen.id")
 )
-"""List without a lease. $1 name, $2 and $3 as $4 and $5 of `OPEN`."""
+"""List without a lease. $1 name, $2 and $3 as $6 and $7 of `OPEN`."""
 
 LIST = LISTING.replace("$MAILDROP", "$1")
 """List again. $1 maildrop."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from hashlib import sha256
+from math import inf
 from secrets import token_hex, token_urlsafe
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -32,6 +33,7 @@ from restante.stores.contract import (
     Maildrop,
     MaildropInUse,
     MessageGone,
+    OpenedTooSoon,
     OverQuota,
     Removed,
     Store,
@@ -71,7 +73,8 @@ class PostgresStore(Store):
 
     dsn: `postgresql://user:password@host:5432/database`, with the options that libpq has
         (`sslmode`, `target_session_attrs` …), and `statement_cache_size=0`, which belongs behind
-        a pooler that gives each transaction another connection (PgBouncer).
+        a pooler that gives each transaction another connection (PgBouncer). Of several servers
+        (`host1:5432,host2:5432`) the one is used that can be written to.
     bodies: where the messages' bodies lie; None: in PostgreSQL, too.
     password: of the database's user, if not in `dsn`.
     schema: the PostgreSQL schema that the tables are in; `upgrade` makes them.
@@ -84,6 +87,8 @@ class PostgresStore(Store):
     undelete_days: how long a removed message can still be had back by `undelete`. `collect` frees
         the room of those that were removed before that.
     quota: what a maildrop may hold whose account says nothing. Deliveries at once can't exceed it.
+    login_delay, login_burst: seconds between sessions of a maildrop, on whichever node, and how
+        many are free at first: what comes too soon is OpenedTooSoon. Snapshots know no delay.
     node: the name under which this node holds leases; None: the host's.
 
     Bodies that are equal are stored once, compressed by zstd where that makes them smaller. Only
@@ -111,12 +116,18 @@ class PostgresStore(Store):
         lease_seconds: float = 60.0,
         undelete_days: float = 7.0,
         quota: Quota = NO_QUOTA,
+        login_delay: float = 0.0,
+        login_burst: int = 1,
         node: str | None = None,
     ) -> None:
         if leases not in ("exclusive", "snapshot"):
             raise ValueError(f"leases={leases!r}: allowed is exclusive or snapshot")
         if not 5 <= lease_seconds <= 3600:
             raise ValueError(f"lease_seconds={lease_seconds!r}: allowed is seconds, 5 to 3600")
+        if not 0 <= login_delay < inf:
+            raise ValueError(f"login_delay={login_delay!r}: allowed is seconds, 0 or more")
+        if login_burst < 1:
+            raise ValueError(f"login_burst={login_burst!r}: allowed is 1 or more")
         self.database = Database(
             dsn,
             password=password,
@@ -131,6 +142,8 @@ class PostgresStore(Store):
         self.bodies: Blobs = PostgresBlobs(self.database) if bodies is None else bodies
         self.exclusive = leases == "exclusive"
         self.lease_seconds = lease_seconds
+        self.login_delay = login_delay
+        self.login_burst = login_burst
         self.undelete_days = check_days("undelete_days", undelete_days)
         self.quota = quota
         self.node = own_host_name() if node is None else node
@@ -138,7 +151,10 @@ class PostgresStore(Store):
     # Sessions
 
     async def open(self, account: Account) -> PostgresMaildrop:
-        """Lease and open the account's maildrop. Raises MaildropInUse, StoreError."""
+        """Lease and open the account's maildrop.
+
+        Raises MaildropInUse, OpenedTooSoon, StoreError.
+        """
         return await self._open(account, None)
 
     async def open_unchanged(self, account: Account) -> PostgresMaildrop:
@@ -158,7 +174,9 @@ class PostgresStore(Store):
         for _ in range(TRIES):
             begun = time.time()
             row = await self._row(
-                statements.OPEN, name, holder, self.lease_seconds, *_checked(seen)
+                statements.OPEN,
+                *(name, holder, self.lease_seconds, float(self.login_delay), self.login_burst),
+                *_checked(seen),
             )
             _refuse_changed(row)
             if row["id"] is not None:
@@ -166,6 +184,8 @@ class PostgresStore(Store):
             await self._rows(statements.MAKE_MAILDROPS, [name])
         else:
             raise StoreError(f"PostgreSQL: maildrop {name!r} can't be made")
+        if row["lease"] is None and (row["wait"] or 0) > 0:
+            raise OpenedTooSoon(row["wait"])
         if row["lease"] is None:
             by = row["holder"] or "another session"
             raise MaildropInUse(f"maildrop {name!r} is in use by {by}")

@@ -15,11 +15,12 @@ from starlette.routing import Route
 from restante.accounts.contract import AccountError
 from restante.app.console import mime
 from restante.app.console.cleaning import clean
+from restante.app.console.looks import StillLooking
 from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, read_history
 from restante.observing.history_file import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError
 
@@ -61,8 +62,15 @@ def show(request: Request) -> Response:
         )
     account = _tried(lambda: console.maildrops.account(name))
     number = page_number(request)
-    listed = _tried(lambda: console.maildrops.listed(account, number))
-    holders = [row for row in console.server.ask("sessions").rows if row["account"] == account.name]
+    try:
+        listed = _tried(lambda: console.maildrops.listed(account, number))
+    except StillLooking:
+        return console.page(
+            request, "message.html", "maildrop", headers={"refresh": "2"},
+            title=account.name, text="The maildrop is being looked through, which takes a while"
+            " when it is large and no client has seen it yet. This page goes on by itself.",
+        )  # fmt: skip
+    holders = console.server.sessions(account=account.name).rows
     return console.page(
         request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
     )
@@ -86,7 +94,7 @@ def message(request: Request) -> Response:
     wanted = request.query_params.get("as", shown)
     if wanted not in ("text", "html", "headers") or (wanted == "html" and html is None):
         wanted = shown
-    fetched, problem = [], ""
+    fetched, problem = [], flush_history(console.settings)
     try:
         fetched = read_history(console.settings).fetched(account.name, unique_id)[:50]
     except HistoryError as error:

@@ -13,14 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from restante.accounts.contract import AccountError
 from restante.app.config.checks import check
-from restante.app.console import charts
+from restante.app.console import charts, words
 from restante.app.console.live import SAMPLES
+from restante.app.console.looks import StillLooking
+from restante.app.console.maildrops import NotThere
 from restante.app.console.shared import Console, console_of
+from restante.app.health import NOBODY
 from restante.app.history import read_history
 from restante.app.maildrops import folder_of_mail
 from restante.app.tls import certificates
 from restante.observing.history_file import HistoryError
+from restante.stores.contract import StoreError
 
 EXPIRES_SOON = 21
 """Days of a certificate that are left when somebody should look after it."""
@@ -50,6 +55,7 @@ def show(request: Request) -> Response:
     if status.problem:
         found.append(Attention(status.problem, "See the log, and `restante status`.", serious=True))
     days = _days_left(console)
+    found += [*_storage(console), *_accounts(console), *_store_errors(console)]
     found += [*_workers(status.rows), *_certificate(days), *_disk(console), *_spool(console)]
     found += [
         Attention(str(problem), "See Settings.", not problem.warning)
@@ -125,6 +131,57 @@ def _workers(rows: list[dict[str, Any]]) -> list[Attention]:
             )
             found.append(Attention(text, "The log says how it died."))
     return found
+
+
+def _storage(console: Console) -> list[Attention]:
+    todo = "Clients and senders are told to try again until it works; the log says more."
+    try:
+        console.maildrops.check()
+    except StillLooking:
+        return [Attention("The storage takes long to answer.", todo)]
+    except (StoreError, OSError) as error:
+        return [Attention(f"The storage doesn't work: {error}", todo, serious=True)]
+    return []
+
+
+def _accounts(console: Console) -> list[Attention]:
+    try:
+        console.maildrops.account(NOBODY)
+    except NotThere:
+        pass
+    except AccountError as error:
+        todo = "Nobody can log in until they answer."
+        return [Attention(f"The accounts can't be asked: {error}", todo, serious=True)]
+    return []
+
+
+WHAT_FAILED = {
+    "open": "Opening a maildrop",
+    "fetch": "Fetching a message",
+    "commit": "Removing messages at QUIT",
+    "deliver": "Delivering a message",
+    "check": "Looking whether the storage works",
+    "collect": "Collecting what was removed",
+}
+
+
+def _store_errors(console: Console) -> list[Attention]:
+    """What the processes say of failures of the store in the last hour."""
+    found: dict[str, list[Any]] = {}
+    for row in console.server.ask("errors").rows:
+        if row["at"] > time.time() - HOUR:
+            found.setdefault(row["call"], []).append(row)
+    attention = []
+    for call, rows in found.items():
+        last = max(rows, key=lambda row: row["at"])
+        times = sum(row["times"] for row in rows)
+        text = (
+            f"{WHAT_FAILED.get(call, call)} failed, {words.count(times, 'time')} since the start,"
+            f" last at {words.clock(last['at'])}: {last['text']}"
+        )
+        todo = "The log has the errors; this goes when there was none for an hour."
+        attention.append(Attention(text, todo))
+    return attention
 
 
 def _days_left(console: Console) -> int | None:
