@@ -67,7 +67,7 @@ def asked(of: Message) -> list[Ask]:
     new = f"new{random.getrandbits(64):016x}"
     deliver = [[name], [body], [new], [5], [5], [0], [None], [False], [10**7], [10**13], True]
     return [
-        ("`OPEN`", statements.OPEN, [name, "a session", 60.0, None, None]),
+        ("`OPEN`", statements.OPEN, [name, "a session", 60.0, 0.0, 1, None, None]),
         ("`RENEW`", statements.RENEW, [maildrop, 0, 60.0]),
         ("`FETCH`", statements.FETCH, [maildrop, unique_id]),
         ("`FETCH_BOTH`", statements.FETCH_BOTH, [maildrop, unique_id, BLOCK, BLOCK]),
@@ -81,7 +81,7 @@ def asked(of: Message) -> list[Ask]:
 
 def with_account(of: Message, version: str) -> Ask:
     """The opening that sees whether the account has changed."""
-    arguments = [of.name, "a session", 60.0, of.name, version]
+    arguments = [of.name, "a session", 60.0, 0.0, 1, of.name, version]
     return "`OPEN`, with its account", statements.OPEN, arguments
 
 

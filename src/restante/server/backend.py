@@ -30,7 +30,13 @@ from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.peer import Peer
-from restante.stores.contract import AccountChanged, Maildrop, MaildropInUse, Store
+from restante.stores.contract import (
+    AccountChanged,
+    Maildrop,
+    MaildropInUse,
+    OpenedTooSoon,
+    Store,
+)
 
 access_log = logging.getLogger("restante.access")
 log = logging.getLogger("restante.server")
@@ -263,7 +269,7 @@ class StandardBackend(Backend):
         except AccountChanged:
             self.verifier.forget(claim)
             return None
-        except MaildropInUse:
+        except (MaildropInUse, OpenedTooSoon):
             peer.admit(login.account)
             raise
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import poplib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
+from restante import Pop3Server
 from restante.accounts.account import Account, Quota
 from restante.accounts.database import DatabaseAccounts, ManagedDatabase
 from restante.accounts.rights import Rights
@@ -131,6 +134,59 @@ async def test_a_change_by_hand_is_seen_and_a_use_is_none(
     server.execute(f"UPDATE {schema}.credentials SET credential = '{{PLAIN}}x' WHERE app = ''")
     with pytest.raises(AccountChanged):
         await store.open_unchanged(account)
+
+
+async def test_a_change_counts_at_once_on_every_node(
+    server: PostgresServer, schema: str, accounts: DatabaseAccounts
+) -> None:
+    await manage(accounts, lambda managed: managed.add("anna", credentials=SECRET))
+
+    async with node(server, schema) as one, node(server, schema) as two:
+
+        async def polls(password: str) -> set[str]:
+            """What three polls are told, at one node and the other."""
+            return {await asyncio.to_thread(poll, each, password) for each in (one, two, one)}
+
+        assert await polls("geheim") == {"0 messages"}
+        await manage(accounts, lambda managed: managed.add_app_password("anna", "phone", "p" * 20))
+        assert await polls("geheim") == {"0 messages"}
+        assert await polls("p" * 20) == {"0 messages"}
+        await manage(accounts, lambda managed: managed.remove_app_password("anna", "phone"))
+        assert await polls("p" * 20) == {"-ERR [AUTH] authentication failed"}
+        assert await polls("geheim") == {"0 messages"}
+        await manage(accounts, lambda managed: managed.disable("anna"))
+        assert await polls("geheim") == {"-ERR [AUTH] authentication failed"}
+        await manage(accounts, lambda managed: managed.enable("anna"))
+        assert await polls("geheim") == {"0 messages"}
+
+
+@asynccontextmanager
+async def node(server: PostgresServer, schema: str) -> AsyncIterator[Pop3Server]:
+    store = PostgresStore(server.dsn, schema=schema)
+    try:
+        async with Pop3Server(
+            port=0,
+            accounts=DatabaseAccounts(server.dsn, schema=schema),
+            store=store,
+            upgrade_hashes=False,
+            failure_delay=0.0,
+        ) as running:
+            yield running
+    finally:
+        await store.aclose()
+
+
+def poll(node: Pop3Server, password: str) -> str:
+    """What a client is told that looks for mail."""
+    client = poplib.POP3("127.0.0.1", node.port, timeout=30)
+    try:
+        client.user("anna")
+        client.pass_(password)
+        return f"{client.stat()[0]} messages"
+    except poplib.error_proto as error:
+        return str(error.args[0], "ascii")
+    finally:
+        client.quit()
 
 
 async def test_accounts_of_other_tables_are_never_believed(

@@ -120,7 +120,7 @@ async def test_no_statement_grows_with_the_maildrop(store: PostgresStore) -> Non
 
 @pytest.mark.asyncio
 async def test_the_listing_reads_its_index_alone(store: PostgresStore) -> None:
-    opened = await pages(store, "OPEN", ["large", "a session", 60.0, None, None])
+    opened = await pages(store, "OPEN", ["large", "a session", 60.0, 0.0, 1, None, None])
     # 4000 entries of some 60 octets in pages of 8192, and not the messages themselves.
     assert opened < LARGE / 20
 

@@ -275,9 +275,11 @@ class TestLeases:
         node = make(login_delay=600)
         await (await store.open(ANNA)).close()
         for _ in range(2):
-            row = await node._row(statements.OPEN, "anna", "this session", 60.0, 600.0, 1)
+            row = await node._row(
+                statements.OPEN, "anna", "this session", 60.0, 600.0, 1, None, None
+            )
             assert row["lease"] is not None
-        row = await node._row(statements.OPEN, "anna", "another", 60.0, 600.0, 1)
+        row = await node._row(statements.OPEN, "anna", "another", 60.0, 600.0, 1, None, None)
         assert row["lease"] is None
         assert 590 < row["wait"] <= 600
         await node.aclose()
