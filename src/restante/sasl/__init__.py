@@ -9,46 +9,27 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restante.public import load
+from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.sasl.contract import (
-        Challenge,
-        Channel,
-        Exchange,
-        MechanismContext,
-        MechanismError,
-        MechanismInfo,
-        Work,
-        ask,
-        credential_text,
+    from restante.sasl.contract import Challenge as Challenge
+    from restante.sasl.contract import Channel as Channel
+    from restante.sasl.contract import Exchange as Exchange
+    from restante.sasl.contract import MechanismContext as MechanismContext
+    from restante.sasl.contract import MechanismError as MechanismError
+    from restante.sasl.contract import MechanismInfo as MechanismInfo
+    from restante.sasl.contract import Work as Work
+    from restante.sasl.contract import ask as ask
+    from restante.sasl.contract import credential_text as credential_text
+else:
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "contract": (
+                "Challenge Channel Exchange MechanismContext MechanismError MechanismInfo Work"
+                " ask credential_text"
+            ),
+        },
     )
-
-_HOMES = {
-    "contract": "Challenge Channel Exchange MechanismContext MechanismError MechanismInfo Work"
-    " ask credential_text",
-}
-
-
-def __getattr__(name: str) -> Any:
-    found = globals()[name] = load(__name__, _HOMES, name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-__all__ = [
-    "Challenge",
-    "Channel",
-    "Exchange",
-    "MechanismContext",
-    "MechanismError",
-    "MechanismInfo",
-    "Work",
-    "ask",
-    "credential_text",
-]
