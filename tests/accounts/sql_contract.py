@@ -286,4 +286,4 @@ def _log_in(port: int, name: str, secret: str) -> bytes:
     except poplib.error_proto as error:
         return bytes(error.args[0])
     finally:
-        pop.quit()
+        pop.close()

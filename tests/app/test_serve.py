@@ -30,6 +30,7 @@ from tests.app.support import (
     wait_until,
     write_config,
 )
+from tests.needs import need
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "serve"
 WORKERS = worker_count("auto")
@@ -129,6 +130,30 @@ def test_the_line_to_try_works_as_it_is_shown(folder: Path, workers: str) -> Non
         # Nothing of it is left.
         assert [each.name for each in (folder / "data" / "mail").iterdir()] == []
         assert restante("user", "list", cwd=folder).stdout.decode().count("\n") == 1
+
+
+def test_the_lines_for_curl_work_as_the_page_shows_them(folder: Path) -> None:
+    curl = need("curl", package="curl")
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    lines = re.findall(r"^\$ curl (.*)$", page, re.MULTILINE)
+    assert len(lines) == 2
+    with Server(folder) as server:
+        found = re.search(r"First account: me, password (\S+)", server.out.read_text())
+        assert found
+        send(server, b"Subject: x\r\n\r\nx\r\n", "me@localhost")
+        ports = {"1995": server.port("pop3", "implicit"), "1110": server.port("pop3", "starttls")}
+        for line in lines:
+            text = re.sub(r"(?<=localhost:)\d+", lambda port: str(ports[port[0]]), line)
+            done = subprocess.run(
+                [curl, *text.split()],
+                cwd=folder,
+                input=found[1].encode() + b"\n",
+                capture_output=True,
+                timeout=60,
+                check=False,
+                start_new_session=True,  # without a terminal the password comes from there
+            )
+            assert (done.returncode, done.stdout) == (0, b"1 17\r\n"), done.stderr
 
 
 def test_trying_with_an_account_that_is_there(folder: Path) -> None:
@@ -280,6 +305,19 @@ def test_a_signal_that_arrives_twice_is_one(folder: Path, workers: int) -> None:
             server.wait_for_log("SIGTERM: stopping")
         assert server.process.wait(60) == 0
         assert "second signal" not in server.log.read_text()
+
+
+@unix
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_after_the_end_changes_nothing(folder: Path, workers: int) -> None:
+    write_config(folder, f"[server]\nworkers = {workers}\n")
+    with Server(folder) as server:
+        server.login().quit()
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("restante.app: stopped")
+        while server.process.poll() is None:
+            server.signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
 
 
 @pytest.fixture

@@ -120,8 +120,13 @@ def running(argv: Sequence[str | Path], port: int, log: Path) -> Iterator[None]:
 
 
 def _listens(port: int) -> bool:
-    """Whether somebody listens there, without a connection that the proxy would pass on."""
+    """Whether somebody listens there, without a connection that the proxy would pass on.
+
+    With SO_REUSEADDR, as proxies have it, a port is refused only while somebody listens: not when
+    it is bound and `listen` is still to come, and the proxy isn't kept from it by this either.
+    """
     probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         probe.bind(("127.0.0.1", port))
     except OSError:

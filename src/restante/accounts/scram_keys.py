@@ -62,29 +62,29 @@ class ScramKeyFinder:
         """
         own = _own(account, scheme)
         password = _password(account)
-        salt = self._salt(name, scheme)
+        made_up = self._made_up(name, scheme)  # even where there are others: it takes its time too
         if derives or (own is None and password is not None):
-            return OnThread(self._find_slowly, own, password, scheme, salt)
-        return own or self._made_up(scheme, salt)
+            return OnThread(self._find_slowly, own, password, scheme, made_up)
+        return own or made_up
 
     def _find_slowly(
-        self, own: ScramKeys | None, password: str | None, scheme: str, salt: bytes
+        self, own: ScramKeys | None, password: str | None, scheme: str, made_up: ScramKeys
     ) -> ScramKeys:
         # Derived even when the account has its own keys: every name must take as long.
-        derived = make(HASHES[scheme], password or "-", salt=salt, iterations=self._iterations)
+        derived = make(
+            HASHES[scheme], password or "-", salt=made_up.salt, iterations=self._iterations
+        )
         if own is None and password is not None:
             return replace(derived, password=password)
-        return own or self._made_up(scheme, salt)
+        return own or made_up
 
-    def _made_up(self, scheme: str, salt: bytes) -> ScramKeys:
+    def _made_up(self, name: str, scheme: str) -> ScramKeys:
+        named = f"{scheme}\0{self._key(name)}".encode("utf-8", "surrogateescape")
+        salt = hmac.digest(self._secret, named, "sha512")[: self._salt_octets]
         size = len(hmac.digest(b"", b"", HASHES[scheme]))
         return ScramKeys(
             salt, self._iterations, secrets.token_bytes(size), secrets.token_bytes(size)
         )
-
-    def _salt(self, name: str, scheme: str) -> bytes:
-        named = f"{scheme}\0{self._key(name)}".encode("utf-8", "surrogateescape")
-        return hmac.digest(self._secret, named, "sha512")[: self._salt_octets]
 
 
 def _own(account: Account | None, scheme: str) -> ScramKeys | None:

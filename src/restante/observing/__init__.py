@@ -3,81 +3,42 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restante.public import load
+from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.observing.explanation import (
-        Client,
-        Explanation,
-        Finding,
-        explain,
+    from restante.observing.explanation import Client as Client
+    from restante.observing.explanation import Explanation as Explanation
+    from restante.observing.explanation import Finding as Finding
+    from restante.observing.explanation import explain as explain
+    from restante.observing.history import AccountUse as AccountUse
+    from restante.observing.history import Deletion as Deletion
+    from restante.observing.history import Device as Device
+    from restante.observing.history import History as History
+    from restante.observing.history import MessageStory as MessageStory
+    from restante.observing.history import PastDelivery as PastDelivery
+    from restante.observing.history import PastListing as PastListing
+    from restante.observing.history import PastSession as PastSession
+    from restante.observing.history import Rates as Rates
+    from restante.observing.history import RefusedLogin as RefusedLogin
+    from restante.observing.history import Retrieval as Retrieval
+    from restante.observing.history_file import HistoryError as HistoryError
+    from restante.observing.history_writer import HistoryWriter as HistoryWriter
+    from restante.observing.metrics import Metrics as Metrics
+    from restante.observing.tracing import Tracing as Tracing
+else:
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "explanation": "Client Explanation Finding explain",
+            "history": (
+                "AccountUse Deletion Device History MessageStory PastDelivery PastListing"
+                " PastSession Rates RefusedLogin Retrieval"
+            ),
+            "history_file": "HistoryError",
+            "history_writer": "HistoryWriter",
+            "metrics": "Metrics",
+            "tracing": "Tracing",
+        },
     )
-    from restante.observing.history import (
-        AccountUse,
-        Deletion,
-        Device,
-        History,
-        MessageStory,
-        PastDelivery,
-        PastListing,
-        PastSession,
-        Rates,
-        RefusedLogin,
-        Retrieval,
-    )
-    from restante.observing.history_file import (
-        HistoryError,
-    )
-    from restante.observing.history_writer import (
-        HistoryWriter,
-    )
-    from restante.observing.metrics import (
-        Metrics,
-    )
-    from restante.observing.tracing import (
-        Tracing,
-    )
-
-_HOMES = {
-    "explanation": "Client Explanation Finding explain",
-    "history": "AccountUse Deletion Device History MessageStory PastDelivery PastListing"
-    " PastSession Rates RefusedLogin Retrieval",
-    "history_file": "HistoryError",
-    "history_writer": "HistoryWriter",
-    "metrics": "Metrics",
-    "tracing": "Tracing",
-}
-
-
-def __getattr__(name: str) -> Any:
-    found = globals()[name] = load(__name__, _HOMES, name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-__all__ = [
-    "AccountUse",
-    "Client",
-    "Deletion",
-    "Device",
-    "Explanation",
-    "Finding",
-    "History",
-    "HistoryError",
-    "HistoryWriter",
-    "MessageStory",
-    "Metrics",
-    "PastDelivery",
-    "PastListing",
-    "PastSession",
-    "Rates",
-    "RefusedLogin",
-    "Retrieval",
-    "Tracing",
-    "explain",
-]

@@ -42,7 +42,7 @@ from restante.server.client import ClientSession
 from restante.server.live import STOPPING
 from restante.server.observer import Observer, Refused, Step
 from restante.server.server import Pop3Server
-from restante.stores.contract import MaildropInUse
+from restante.stores.contract import MaildropInUse, OpenedTooSoon
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -262,7 +262,7 @@ class Metrics(Observer):
         if error is None:
             self._durations[step].append(seconds)
             return
-        expected = isinstance(error, Refused | Pop3Error | MaildropInUse)
+        expected = isinstance(error, Refused | Pop3Error | MaildropInUse | OpenedTooSoon)
         if isinstance(error, MaildropInUse):
             self.values[_LEASES_REFUSED] += 1
         _add_to_histogram(self.values, _STEPS[step][1 if expected else 2], QUICK, [seconds])

@@ -3,83 +3,39 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restante.public import load
+from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.server.backend import (
-        Backend,
-        StandardBackend,
+    from restante.server.backend import Backend as Backend
+    from restante.server.backend import StandardBackend as StandardBackend
+    from restante.server.client import ClientSession as ClientSession
+    from restante.server.hooks import EVENTS as EVENTS
+    from restante.server.hooks import AsyncDefault as AsyncDefault
+    from restante.server.hooks import Default as Default
+    from restante.server.hooks import Event as Event
+    from restante.server.hooks import Events as Events
+    from restante.server.listen.listener import Listener as Listener
+    from restante.server.observer import AccessLog as AccessLog
+    from restante.server.observer import Observer as Observer
+    from restante.server.peer import Peer as Peer
+    from restante.server.server import Pop3Server as Pop3Server
+    from restante.server.settings import Settings as Settings
+    from restante.server.tls.settings import Certificate as Certificate
+    from restante.server.tls.settings import TlsSettings as TlsSettings
+else:
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "backend": "Backend StandardBackend",
+            "client": "ClientSession",
+            "hooks": "EVENTS AsyncDefault Default Event Events",
+            "listen.listener": "Listener",
+            "observer": "AccessLog Observer",
+            "peer": "Peer",
+            "server": "Pop3Server",
+            "settings": "Settings",
+            "tls.settings": "Certificate TlsSettings",
+        },
     )
-    from restante.server.client import (
-        ClientSession,
-    )
-    from restante.server.hooks import (
-        EVENTS,
-        AsyncDefault,
-        Default,
-        Event,
-        Events,
-    )
-    from restante.server.listen.listener import (
-        Listener,
-    )
-    from restante.server.observer import (
-        AccessLog,
-        Observer,
-    )
-    from restante.server.peer import (
-        Peer,
-    )
-    from restante.server.server import (
-        Pop3Server,
-    )
-    from restante.server.settings import (
-        Settings,
-    )
-    from restante.server.tls.settings import (
-        Certificate,
-        TlsSettings,
-    )
-
-_HOMES = {
-    "backend": "Backend StandardBackend",
-    "client": "ClientSession",
-    "hooks": "EVENTS AsyncDefault Default Event Events",
-    "listen.listener": "Listener",
-    "observer": "AccessLog Observer",
-    "peer": "Peer",
-    "server": "Pop3Server",
-    "settings": "Settings",
-    "tls.settings": "Certificate TlsSettings",
-}
-
-
-def __getattr__(name: str) -> Any:
-    found = globals()[name] = load(__name__, _HOMES, name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-__all__ = [
-    "EVENTS",
-    "AccessLog",
-    "AsyncDefault",
-    "Backend",
-    "Certificate",
-    "ClientSession",
-    "Default",
-    "Event",
-    "Events",
-    "Listener",
-    "Observer",
-    "Peer",
-    "Pop3Server",
-    "Settings",
-    "StandardBackend",
-    "TlsSettings",
-]

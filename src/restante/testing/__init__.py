@@ -8,75 +8,37 @@ with MailServer(accounts={"joe": "secret"}) as server:
 What `__all__` lists is public; all else in this package may change.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restante.public import load
+from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.testing.account import (
-        MailAccount,
-        StoredMessage,
+    from restante.testing.account import MailAccount as MailAccount
+    from restante.testing.account import StoredMessage as StoredMessage
+    from restante.testing.authority import Authority as Authority
+    from restante.testing.contracts import AccountStoreContract as AccountStoreContract
+    from restante.testing.contracts import BlobsContract as BlobsContract
+    from restante.testing.contracts import MaildropStoreContract as MaildropStoreContract
+    from restante.testing.contracts import MechanismContract as MechanismContract
+    from restante.testing.contracts import StoreContract as StoreContract
+    from restante.testing.contracts import StoreUnderTest as StoreUnderTest
+    from restante.testing.issuer import Issuer as Issuer
+    from restante.testing.recording import RecordedSession as RecordedSession
+    from restante.testing.server import MailServer as MailServer
+    from restante.testing.smtp import Delivered as Delivered
+else:
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "account": "MailAccount StoredMessage",
+            "authority": "Authority",
+            "contracts": (
+                "AccountStoreContract BlobsContract MaildropStoreContract MechanismContract"
+                " StoreContract StoreUnderTest"
+            ),
+            "issuer": "Issuer",
+            "recording": "RecordedSession",
+            "server": "MailServer",
+            "smtp": "Delivered",
+        },
     )
-    from restante.testing.authority import (
-        Authority,
-    )
-    from restante.testing.contracts import (
-        AccountStoreContract,
-        BlobsContract,
-        MaildropStoreContract,
-        MechanismContract,
-        StoreContract,
-        StoreUnderTest,
-    )
-    from restante.testing.issuer import (
-        Issuer,
-    )
-    from restante.testing.recording import (
-        RecordedSession,
-    )
-    from restante.testing.server import (
-        MailServer,
-    )
-    from restante.testing.smtp import (
-        Delivered,
-    )
-
-_HOMES = {
-    "account": "MailAccount StoredMessage",
-    "authority": "Authority",
-    "contracts": (
-        "AccountStoreContract BlobsContract MaildropStoreContract MechanismContract"
-        " StoreContract StoreUnderTest"
-    ),
-    "issuer": "Issuer",
-    "recording": "RecordedSession",
-    "server": "MailServer",
-    "smtp": "Delivered",
-}
-"""The public names, by the module that each comes from."""
-
-
-def __getattr__(name: str) -> Any:
-    found = globals()[name] = load(__name__, _HOMES, name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-__all__ = [
-    "AccountStoreContract",
-    "Authority",
-    "BlobsContract",
-    "Delivered",
-    "Issuer",
-    "MailAccount",
-    "MailServer",
-    "MaildropStoreContract",
-    "MechanismContract",
-    "RecordedSession",
-    "StoreContract",
-    "StoreUnderTest",
-    "StoredMessage",
-]

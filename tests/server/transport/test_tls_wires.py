@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -373,6 +374,18 @@ def test_an_upgrade_that_is_cut(how: str, run: Run) -> None:
     run(test, room=8192)
 
 
+async def fill(ours: socket.socket) -> None:
+    """Send until the systems of both sides take no more."""
+    refused = 0
+    while refused < 5:
+        try:
+            ours.send(b"x" * 100)
+            refused = 0
+        except BlockingIOError:
+            refused += 1
+            await asyncio.sleep(0.005)
+
+
 class Stuck(ssl.SSLSocket):
     """Has no room for its answer."""
 
@@ -387,16 +400,16 @@ def test_a_handshake_without_room_for_its_answer(
     monkeypatch.setattr(context, "sslsocket_class", Stuck)
 
     async def test(readiness: Counting, server: Server, _: Peer, plain: socket.socket) -> None:
-        ours = server.transport.get_extra_info("socket")
-        for _turn in range(5):  # what the peer's system takes makes room again
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    ours.send(b"x" * 100)
-            await asyncio.sleep(0.005)
-        server.start()
-        plain.send(b"more")
-        before = readiness.turns
-        await turns()
+        with server.transport.get_extra_info("socket").dup() as ours:  # TLS takes the socket itself
+            await fill(ours)
+            server.start()
+            plain.send(b"more")
+            while True:
+                before = readiness.turns
+                await turns()
+                if not select.select([], [ours], [], 0)[1]:
+                    break
+                await fill(ours)  # what the peer's system has taken since has made room again
         assert readiness.turns < before + FEW
 
     run(test, room=8192)

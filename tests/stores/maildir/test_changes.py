@@ -167,7 +167,7 @@ def step(root: Path, what: str, dice: int) -> None:
             os.link(path, cur / f"{base}:2,D")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(STEPS, min_size=1, max_size=3), st.booleans())
 def test_it_is_what_a_look_at_all_finds(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[list[tuple[str, int]]], remembered: bool

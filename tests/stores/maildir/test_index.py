@@ -194,7 +194,7 @@ def test_l5_a_maildrop_of_a_hundred_thousand(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_l5_a_first_sight_takes_little_memory(tmp_path: Path) -> None:
     """400 octets a message at most, while it lasts; less than half of that afterwards."""
-    count = 30_000
+    count = 10_000
     one = put(tmp_path, "0.x:2,S", b"Subject: x\n\nx\n", "cur")
     for at in range(1, count):
         name = f"17000{at:05d}.M{at:06d}P1234Q1.mail.example.org,S=14:2,S"

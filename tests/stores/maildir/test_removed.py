@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from restante.stores.contract import CommitFailed, StoreError
 from restante.stores.maildir import removed as module
 from restante.stores.maildir.files import Folder
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ANNA, asked, close, commit, ids, opened, put, python, read
+from tests.stores.maildir.kit import ANNA, asked, close, commit, ids, opened, put
 
 DAY = 86_400
 
@@ -212,63 +210,3 @@ def test_without_the_time_for_it_files_are_unlinked(tmp_path: Path) -> None:
     remove(store, 1)
     assert not (tmp_path / "anna" / "restante.removed").exists()
     assert undelete(store) == 0
-
-
-WORKER = """
-import sys
-from restante.calls import finished
-from restante.accounts.account import Account
-from restante.stores.maildir.store import Maildir
-store, anna = Maildir(sys.argv[1], undelete_days=7), Account("anna")
-print("ready", flush=True)
-for turn in range(10**9):
-    for number in range(3):
-        incoming = store.receive(anna)
-        incoming.write(b"Subject: %d.%d\\r\\n\\r\\n" % (turn, number))
-        print("kept", incoming.commit(), flush=True)
-    maildrop = finished(store.open(anna))
-    chosen = list(maildrop.listing.unique_ids)[::2]
-    finished(maildrop.commit(range(1, len(maildrop.listing) + 1, 2)))
-    print("removed", *chosen, flush=True)
-    finished(maildrop.close())
-    if turn % 2:
-        print("putting back", flush=True)
-        print("back", finished(store.undelete(anna, 0.02)), flush=True)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="kills")
-def test_killed_at_any_moment_no_message_is_lost(tmp_path: Path) -> None:
-    """Whatever was told to be kept is there or rests; what was told to be removed isn't there
-    unless it came back."""
-    dice = random.Random(7)
-    kept: set[str] = set()
-    for _ in range(15):
-        process = python(WORKER, tmp_path)
-        assert process.stdout is not None
-        assert process.stdin is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(dice.uniform(0.005, 0.06))
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-        out = process.stdout.read().decode()
-        process.stdout.close()
-        process.stdin.close()
-        gone: set[str] = set()
-        for line in out.split("\n")[:-1]:
-            what, *words = line.split()
-            kept.update(words if what == "kept" else ())
-            gone = set(words) if what == "removed" else set() if what == "putting" else gone
-        store = Maildir(tmp_path, undelete_days=7)
-        there = ids(store)
-        rest = [each.unique_id for each in asked(store.removed(ANNA))]
-        assert len(there) == len(set(there))
-        assert kept <= {*there, *rest}
-        assert not gone & set(there)
-    everything = {*there, *rest}
-    undelete(store, 3600)
-    assert resting(tmp_path) == []
-    maildrop = opened(store)
-    assert set(maildrop.listing.unique_ids) == everything
-    assert read(maildrop, len(everything)).startswith(b"Subject: ")
-    close(maildrop)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +20,7 @@ from restante.stores.room import DAY
 from restante.stores.sqlite import store as module
 from restante.stores.sqlite.store import ORPHAN_SECONDS, SqliteMaildrop
 from tests.server.kit import Client
+from tests.stores.maildir.kit import python
 from tests.stores.stores import drained
 
 ANNA, BEN = Account("anna"), Account("ben")
@@ -128,7 +124,8 @@ class TestLeases:
             "import os, sys; from restante import Account; from restante.stores import SqliteStore;"
             "SqliteStore(sys.argv[1]).open(Account('anna')); os._exit(0)"
         )
-        subprocess.run([sys.executable, "-c", code, path], check=True, env=environment())
+        with python(code, path) as process:
+            assert process.wait(60) == 0
         store = SqliteStore(path)
         store.open(ANNA).close()
         store.close()
@@ -315,79 +312,6 @@ def test_a_server_over_it(store: SqliteStore) -> None:
             client.ask("DELE 1")
             assert client.ask("QUIT").startswith(b"+OK")
         assert len(ids(store)) == 1
-
-
-WORKER = """
-import sys
-from restante import Account
-from restante.stores import SqliteStore
-store, anna = SqliteStore(sys.argv[1]), Account("anna")
-print("ready", flush=True)
-turn = 0
-while True:
-    turn += 1
-    for number in range(3):
-        incoming = store.receive(anna)
-        incoming.write(b"Subject: %d.%d\\n" % (turn, number))
-        incoming.write(b"\\n.\\n" + b"x" * 3000)
-        if number:
-            incoming.prepare()
-        print("kept", incoming.commit(), flush=True)
-    maildrop = store.open(anna)
-    numbers = range(1, len(maildrop.listing) + 1, 2)
-    chosen = [maildrop.listing.unique_ids[number - 1] for number in numbers]
-    print("removing", *chosen, flush=True)
-    maildrop.commit(numbers)
-    print("removed", *chosen, flush=True)
-    maildrop.close()
-"""
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-
-
-def test_killed_at_random_points_of_delivery_and_commit(tmp_path: Path) -> None:
-    """Every message that was told is there once unless its removal had begun; every removal
-    that was told is done; at most one delivery a round was done and not told."""
-    dice = random.Random(4)
-    path = tmp_path / "mail.sqlite"
-    kept: set[str] = set()
-    for _ in range(20):
-        with subprocess.Popen(
-            [sys.executable, "-c", WORKER, path], stdout=subprocess.PIPE, env=environment()
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(dice.uniform(0.001, 0.04))
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-            out = process.stdout.read()
-        removing: set[str] = set()
-        for line in out.decode().split("\n")[:-1]:
-            what, *unique_ids = line.split()
-            if what == "kept":
-                kept.update(unique_ids)
-            elif what == "removing":
-                removing = set(unique_ids)
-            else:
-                kept -= removing
-                removing = set()
-        store = SqliteStore(path)
-        maildrop = store.open(ANNA)
-        found = list(maildrop.listing.unique_ids)
-        assert len(found) == len(set(found))
-        assert kept - removing <= set(found)
-        assert len(set(found) - kept) <= 1, "delivered and not told"
-        for number in range(1, len(found) + 1):
-            message = read(maildrop, number)
-            assert message.startswith(b"Subject: ")
-            assert message.endswith(b"\r\n\r\n.\r\n" + b"x" * 3000 + b"\r\n")
-            assert maildrop.listing.octets[number - 1] == len(message)
-        maildrop.close()
-        store.close()
-        kept = set(found)
-    assert kept
 
 
 def test_a_maildrop_is_looked_at_while_a_session_has_it(store: SqliteStore) -> None:

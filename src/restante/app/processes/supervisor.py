@@ -31,7 +31,7 @@ from restante.app.processes.memory import freeze_objects
 from restante.app.processes.worker_news import WORKER_QUESTIONS
 from restante.app.processes.worker_slots import WorkerSlot
 from restante.app.service import read_again, renew_certificates, with_static_accounts
-from restante.app.signals import FirstSignal
+from restante.app.signals import FirstSignal, ignore_further
 from restante.app.tls import make_all_tls
 from restante.guard.ban_store import new_writer
 
@@ -357,6 +357,7 @@ class Supervisor:
         metrics.close(self._metrics)
         if self._console is not None:
             self._console.close()
+        ignore_further()
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._woken.close()

@@ -29,7 +29,7 @@ pytest.register_assert_rewrite(
 from restante.testing.contracts.accounts import AccountStoreContract  # noqa: E402
 from restante.testing.contracts.blobs import BlobsContract  # noqa: E402
 from restante.testing.contracts.mechanisms import MechanismContract  # noqa: E402
-from restante.testing.contracts.stores import (  # noqa: E402
+from restante.testing.contracts.stores.contract import (  # noqa: E402
     MaildropStoreContract,
     StoreContract,
 )

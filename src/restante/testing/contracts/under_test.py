@@ -117,11 +117,22 @@ class StoreUnderTest:
         self.close(maildrop)
         return list(maildrop.listing.unique_ids)
 
+    def session_that_removes(self, *numbers: int, account: Account = ANNA) -> None:
+        """A session that removes these messages and ends."""
+        maildrop = self.open(account)
+        self.commit(maildrop, *numbers)
+        self.close(maildrop)
+
     # Mail
 
     def put(self, message: bytes, account: Account = ANNA) -> None:
         """Have a message in the account's maildrop, as new mail."""
         self.run(self._put(self, account, message))
+
+    def put_all(self, *messages: bytes) -> None:
+        """Have these messages in a maildrop, the oldest first."""
+        for message in messages:
+            self.put(message)
 
     def remove(self, number: int, account: Account = ANNA) -> None:
         """Remove the account's message at this place, behind any session's back."""

@@ -7,158 +7,90 @@
 What `__all__` lists is public; all else in this package may change.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from restante.public import load
+from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.testing.faults.capabilities import (
-        BrokenPipelining,
-        Without,
+    from restante.testing.faults.capabilities import Without as Without
+    from restante.testing.faults.commands import BrokenLines as BrokenLines
+    from restante.testing.faults.commands import BrokenPipelining as BrokenPipelining
+    from restante.testing.faults.commands import LineLimit as LineLimit
+    from restante.testing.faults.connections import BrokenStls as BrokenStls
+    from restante.testing.faults.connections import Close as Close
+    from restante.testing.faults.connections import Coalesce as Coalesce
+    from restante.testing.faults.connections import ConnectionReset as ConnectionReset
+    from restante.testing.faults.connections import CutHandshake as CutHandshake
+    from restante.testing.faults.connections import Delay as Delay
+    from restante.testing.faults.connections import Drip as Drip
+    from restante.testing.faults.connections import HalfClose as HalfClose
+    from restante.testing.faults.connections import Hang as Hang
+    from restante.testing.faults.connections import NoCloseNotify as NoCloseNotify
+    from restante.testing.faults.connections import OldTls as OldTls
+    from restante.testing.faults.connections import Reset as Reset
+    from restante.testing.faults.connections import Split as Split
+    from restante.testing.faults.fault import CommandFault as CommandFault
+    from restante.testing.faults.fault import Fault as Fault
+    from restante.testing.faults.fault import FaultError as FaultError
+    from restante.testing.faults.faults import Faults as Faults
+    from restante.testing.faults.faults import Fired as Fired
+    from restante.testing.faults.faults import Missed as Missed
+    from restante.testing.faults.logins import BrokenMechanism as BrokenMechanism
+    from restante.testing.faults.logins import LoginFails as LoginFails
+    from restante.testing.faults.logins import TokenExpires as TokenExpires
+    from restante.testing.faults.maildrops import ChangedUniqueId as ChangedUniqueId
+    from restante.testing.faults.maildrops import DeletesAtOnce as DeletesAtOnce
+    from restante.testing.faults.maildrops import DeletionForgotten as DeletionForgotten
+    from restante.testing.faults.maildrops import Gone as Gone
+    from restante.testing.faults.maildrops import HugeMessage as HugeMessage
+    from restante.testing.faults.maildrops import LeaseKept as LeaseKept
+    from restante.testing.faults.maildrops import LongUniqueId as LongUniqueId
+    from restante.testing.faults.maildrops import ManyMessages as ManyMessages
+    from restante.testing.faults.maildrops import NewMail as NewMail
+    from restante.testing.faults.maildrops import NoFinalCrlf as NoFinalCrlf
+    from restante.testing.faults.maildrops import NoLease as NoLease
+    from restante.testing.faults.maildrops import NoUniqueId as NoUniqueId
+    from restante.testing.faults.maildrops import NumberGap as NumberGap
+    from restante.testing.faults.maildrops import QuitFails as QuitFails
+    from restante.testing.faults.maildrops import ReusedUniqueId as ReusedUniqueId
+    from restante.testing.faults.maildrops import SameUniqueId as SameUniqueId
+    from restante.testing.faults.maildrops import Unstuffed as Unstuffed
+    from restante.testing.faults.maildrops import WrongOctets as WrongOctets
+    from restante.testing.faults.maildrops import WrongStat as WrongStat
+    from restante.testing.faults.profiles import Profile as Profile
+    from restante.testing.faults.profiles import ServerProfile as ServerProfile
+    from restante.testing.faults.profiles import load_profile as load_profile
+    from restante.testing.faults.profiles import profile_names as profile_names
+    from restante.testing.faults.replies import ExtraLines as ExtraLines
+    from restante.testing.faults.replies import LoneLf as LoneLf
+    from restante.testing.faults.replies import LongLine as LongLine
+    from restante.testing.faults.replies import NoReply as NoReply
+    from restante.testing.faults.replies import OutOfOrder as OutOfOrder
+    from restante.testing.faults.replies import Raw as Raw
+    from restante.testing.faults.replies import Refused as Refused
+    from restante.testing.faults.replies import Text as Text
+    from restante.testing.faults.replies import Twice as Twice
+    from restante.testing.faults.text import parse as parse
+else:
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "capabilities": "Without",
+            "commands": "BrokenLines BrokenPipelining LineLimit",
+            "connections": (
+                "BrokenStls Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose"
+                " Hang NoCloseNotify OldTls Reset Split"
+            ),
+            "fault": "CommandFault Fault FaultError",
+            "faults": "Faults Fired Missed",
+            "logins": "BrokenMechanism LoginFails TokenExpires",
+            "maildrops": (
+                "ChangedUniqueId DeletesAtOnce DeletionForgotten Gone HugeMessage LeaseKept"
+                " LongUniqueId ManyMessages NewMail NoFinalCrlf NoLease NoUniqueId NumberGap"
+                " QuitFails ReusedUniqueId SameUniqueId Unstuffed WrongOctets WrongStat"
+            ),
+            "profiles": "Profile ServerProfile load_profile profile_names",
+            "replies": "ExtraLines LoneLf LongLine NoReply OutOfOrder Raw Refused Text Twice",
+            "text": "parse",
+        },
     )
-    from restante.testing.faults.connections import (
-        Close,
-        Coalesce,
-        ConnectionReset,
-        CutHandshake,
-        Delay,
-        Drip,
-        HalfClose,
-        Hang,
-        NoCloseNotify,
-        OldTls,
-        Reset,
-        Split,
-    )
-    from restante.testing.faults.fault import (
-        CommandFault,
-        Fault,
-        FaultError,
-    )
-    from restante.testing.faults.faults import (
-        Faults,
-        Fired,
-        Missed,
-    )
-    from restante.testing.faults.logins import (
-        BrokenMechanism,
-        LoginFails,
-        TokenExpires,
-    )
-    from restante.testing.faults.maildrops import (
-        ChangedUniqueId,
-        DeletionForgotten,
-        Gone,
-        HugeMessage,
-        LongUniqueId,
-        ManyMessages,
-        NewMail,
-        NoFinalCrlf,
-        NoUniqueId,
-        NumberGap,
-        QuitFails,
-        SameUniqueId,
-        Unstuffed,
-        WrongOctets,
-        WrongStat,
-    )
-    from restante.testing.faults.profiles import (
-        Profile,
-        ServerProfile,
-        load_profile,
-        profile_names,
-    )
-    from restante.testing.faults.replies import (
-        ExtraLines,
-        LoneLf,
-        LongLine,
-        NoReply,
-        OutOfOrder,
-        Raw,
-        Refused,
-        Text,
-        Twice,
-    )
-    from restante.testing.faults.text import (
-        parse,
-    )
-
-_HOMES = {
-    "capabilities": "BrokenPipelining Without",
-    "connections": "Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose Hang"
-    " NoCloseNotify OldTls Reset Split",
-    "fault": "CommandFault Fault FaultError",
-    "faults": "Faults Fired Missed",
-    "logins": "BrokenMechanism LoginFails TokenExpires",
-    "maildrops": "ChangedUniqueId DeletionForgotten Gone HugeMessage LongUniqueId ManyMessages"
-    " NewMail NoFinalCrlf NoUniqueId NumberGap QuitFails SameUniqueId Unstuffed WrongOctets"
-    " WrongStat",
-    "profiles": "Profile ServerProfile load_profile profile_names",
-    "replies": "ExtraLines LoneLf LongLine NoReply OutOfOrder Raw Refused Text Twice",
-    "text": "parse",
-}
-
-
-def __getattr__(name: str) -> Any:
-    found = globals()[name] = load(__name__, _HOMES, name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-__all__ = [
-    "BrokenMechanism",
-    "BrokenPipelining",
-    "ChangedUniqueId",
-    "Close",
-    "Coalesce",
-    "CommandFault",
-    "ConnectionReset",
-    "CutHandshake",
-    "Delay",
-    "DeletionForgotten",
-    "Drip",
-    "ExtraLines",
-    "Fault",
-    "FaultError",
-    "Faults",
-    "Fired",
-    "Gone",
-    "HalfClose",
-    "Hang",
-    "HugeMessage",
-    "LoginFails",
-    "LoneLf",
-    "LongLine",
-    "LongUniqueId",
-    "ManyMessages",
-    "Missed",
-    "NewMail",
-    "NoCloseNotify",
-    "NoFinalCrlf",
-    "NoReply",
-    "NoUniqueId",
-    "NumberGap",
-    "OldTls",
-    "OutOfOrder",
-    "Profile",
-    "QuitFails",
-    "Raw",
-    "Refused",
-    "Reset",
-    "SameUniqueId",
-    "ServerProfile",
-    "Split",
-    "Text",
-    "TokenExpires",
-    "Twice",
-    "Unstuffed",
-    "Without",
-    "WrongOctets",
-    "WrongStat",
-    "load_profile",
-    "parse",
-    "profile_names",
-]

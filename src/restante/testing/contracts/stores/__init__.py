@@ -1,0 +1,1 @@
+"""The contract for stores of maildrops, a file for each subject."""
