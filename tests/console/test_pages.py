@@ -216,6 +216,10 @@ def test_a_delivery_leads_to_its_message_and_that_to_its_neighbours(admin: Any, 
     source = admin.get_by_role("region", name="The message as it lies there").inner_text()
     assert "Subject: the first of three" in source
     assert "<h1>It is on its way</h1>" in source  # as text
+    admin.goto("/maildrop/delivered?to=ann@example.org&id=gone")
+    admin.get_by_role("link", name="What became of ann's messages").click()
+    assert title.inner_text() == "ann"
+    assert admin.get_by_role("heading", name="What happened").is_visible()
     admin.goto("/maildrop/delivered?to=nobody@example.org&id=x")
     assert admin.get_by_text("No account gets the mail").is_visible()
 
@@ -242,6 +246,16 @@ def test_what_clients_did_is_explained_in_words(admin: Any, site: Site) -> None:
     client.quit()
     admin.goto("/explain?account=joe")
     assert "POP3" in admin.get_by_label("What to type into a client").inner_text()
+
+
+def test_who_is_in_no_list_is_explained_by_the_exact_name(admin: Any) -> None:
+    admin.goto("/explain")
+    assert not admin.get_by_label("Account by its exact name").count()
+    admin.get_by_label("Name or address").fill("removed")
+    admin.get_by_role("button", name="Find").click()
+    assert admin.get_by_label("Account by its exact name").input_value() == "removed"
+    admin.get_by_role("button", name="Explain").click()
+    assert admin.get_by_text("There is no account 'removed'.").is_visible()
 
 
 def test_a_ban_is_made_and_lifted(admin: Any) -> None:

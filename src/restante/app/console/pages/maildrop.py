@@ -91,7 +91,16 @@ def message(request: Request) -> Response:
     """One message: header, text, parts."""
     console = console_of(request)
     account, unique_id = _which(request)
-    data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    try:
+        data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    except HTTPException as error:
+        if error.status_code != 404:
+            raise
+        return console.page(
+            request, "message.html", "maildrop", status=404, title="Nothing here",
+            text=error.detail, to=f"/explain?{urlencode({'account': account.name})}",
+            to_text=f"What became of {account.name}'s messages",
+        )  # fmt: skip
     newer, older = _tried(lambda: console.maildrops.neighbours(account, unique_id))
     parsed = mime.parse(data)
     text, html = parsed.first("text/plain"), parsed.first("text/html")
