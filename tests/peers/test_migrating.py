@@ -9,7 +9,6 @@ import os
 import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from tests import conftest as certificates
 from tests.app.support import COMMAND, python_for
 from tests.needs import need
 from tests.peers.moving import NOBODY, Move, hashed, moved, run_page
+from tests.ports import free_port
 from tests.postgres_server import PostgresServer, postgres
 from tests.stores.blobs.radosgw import Radosgw
 
@@ -100,12 +100,6 @@ def house(location: str = "maildir", uidl_format: str = "%08Xu%08Xv") -> Iterato
             (moving.folder / "old-users").write_text(passwords)
             (moving.folder / "old-users").chmod(0o600)
             yield moving
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def unique_ids(moving: House, name: str = "joe", password: str = "secret") -> str:
