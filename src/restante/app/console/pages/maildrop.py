@@ -64,8 +64,15 @@ def show(request: Request) -> Response:
         )
     account = _tried(lambda: console.maildrops.account(name))
     number = page_number(request)
+    find = request.query_params.get("find", "")[:200].strip()
     try:
-        listed = _tried(lambda: console.maildrops.listed(account, number))
+        listed = _tried(
+            lambda: (
+                console.maildrops.found(account, find)
+                if find
+                else console.maildrops.listed(account, number)
+            )
+        )
     except StillLooking:
         if "hx-request" in request.headers:  # the page stays as it is until then
             return Response(status_code=204)
@@ -76,7 +83,13 @@ def show(request: Request) -> Response:
         )  # fmt: skip
     holders = console.server.sessions(account=account.name).rows
     return console.page(
-        request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
+        request,
+        "maildrop.html",
+        "maildrop",
+        account=account.name,
+        listed=listed,
+        holders=holders,
+        find=find,
     )
 
 
