@@ -241,6 +241,13 @@ def test_new_mail_is_seen_live(admin: Any, site: Site) -> None:
     admin.goto("/maildrop?account=ann")
     site.deliver(message("Anna <a@example.org>", "it has just come", "text"), to="ann@example.org")
     admin.get_by_role("link", name="it has just come").wait_for()
+    admin.get_by_role("link", name="it has just come").focus()  # by the keyboard
+    site.deliver(message("Anna <a@example.org>", "and another", "text"), to="ann@example.org")
+    admin.get_by_role("link", name="and another").wait_for()
+    assert admin.evaluate("document.activeElement.textContent") == "it has just come"
+    seen = admin.locator("#live").get_attribute("hx-get")
+    same = admin.request.get(seen, headers={"hx-request": "true"})
+    assert (same.status, same.text()) == (204, "")
     admin.get_by_role("link", name="Pause").click()
     assert admin.get_by_text("Paused.").is_visible()
     assert admin.get_by_role("link", name="it has just come").is_visible()
