@@ -224,10 +224,30 @@ def test_a_delivery_leads_to_its_message_and_that_to_its_neighbours(admin: Any, 
     assert admin.get_by_text("No account gets the mail").is_visible()
 
 
+def test_a_maildrop_is_searched(admin: Any) -> None:
+    admin.goto("/maildrop?account=joe")
+    admin.get_by_label("Sender, subject or unique-id").fill("jörg MÜLLER")
+    admin.get_by_role("button", name="Find").click()
+    assert admin.get_by_text("1 message found among the 3 newest messages.").is_visible()
+    assert admin.get_by_role("link", name="Fotos vom Ausflug").is_visible()
+    admin.get_by_label("Sender, subject or unique-id").fill("no such thing")
+    admin.get_by_role("button", name="Find").click()
+    assert admin.get_by_text("No message has “no such thing”").is_visible()
+    admin.get_by_role("link", name="All messages").click()
+    assert admin.locator("tbody tr").count() == 3
+
+
 def test_new_mail_is_seen_live(admin: Any, site: Site) -> None:
     admin.goto("/maildrop?account=ann")
     site.deliver(message("Anna <a@example.org>", "it has just come", "text"), to="ann@example.org")
     admin.get_by_role("link", name="it has just come").wait_for()
+    admin.get_by_role("link", name="it has just come").focus()  # by the keyboard
+    site.deliver(message("Anna <a@example.org>", "and another", "text"), to="ann@example.org")
+    admin.get_by_role("link", name="and another").wait_for()
+    assert admin.evaluate("document.activeElement.textContent") == "it has just come"
+    seen = admin.locator("#live").get_attribute("hx-get")
+    same = admin.request.get(seen, headers={"hx-request": "true"})
+    assert (same.status, same.text()) == (204, "")
     admin.get_by_role("link", name="Pause").click()
     assert admin.get_by_text("Paused.").is_visible()
     assert admin.get_by_role("link", name="it has just come").is_visible()

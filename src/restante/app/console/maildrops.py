@@ -28,6 +28,12 @@ T = TypeVar("T")
 PAGE = 50
 """Messages of a page."""
 
+SEARCHED = 2000
+"""The newest messages are searched, so many at most."""
+
+FOUND = 100
+"""Messages that a search gives at most."""
+
 HEADER = 64 * 1024
 """Octets of a header that are looked at."""
 
@@ -59,13 +65,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a maildrop, newest first. octets: of all its messages."""
+    """A page of a maildrop, newest first. octets: of all its messages.
+
+    searched: how many messages were looked at for what was to be found; 0: nothing was.
+    """
 
     lines: list[Line]
     messages: int
     octets: int
-    page: int
-    pages: int
+    page: int = 1
+    pages: int = 1
+    searched: int = 0
 
 
 class Maildrops:
@@ -169,6 +179,26 @@ class Maildrops:
         """A page; the first one has the newest messages. Raises StillLooking."""
         key = "listed", account.maildrop_name, page
         return self._looks.result(key, lambda: self._listed(account, page))
+
+    def found(self, account: Account, find: str) -> Listed:
+        """The newest messages that have this in sender, subject or unique-id. Raises
+        StillLooking."""
+        key = "found", account.maildrop_name, find
+        return self._looks.result(key, lambda: self._found(account, find.casefold()))
+
+    def _found(self, account: Account, wanted: str) -> Listed:
+        with self._opened(account) as maildrop:
+            listing = maildrop.listing
+            lines: list[Line] = []
+            searched = 0
+            for number in range(listing.count, max(0, listing.count - SEARCHED), -1):
+                searched += 1
+                line = self._line(maildrop, number)
+                if wanted in f"{line.sender}\n{line.subject}\n{line.unique_id}".casefold():
+                    lines.append(line)
+                    if len(lines) == FOUND:
+                        break
+            return Listed(lines, listing.count, sum(listing.octets), searched=searched)
 
     def usage(self, account: Account) -> Usage:
         """What a maildrop holds. Raises StillLooking."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
+from zlib import crc32
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -64,8 +65,15 @@ def show(request: Request) -> Response:
         )
     account = _tried(lambda: console.maildrops.account(name))
     number = page_number(request)
+    find = request.query_params.get("find", "")[:200].strip()
     try:
-        listed = _tried(lambda: console.maildrops.listed(account, number))
+        listed = _tried(
+            lambda: (
+                console.maildrops.found(account, find)
+                if find
+                else console.maildrops.listed(account, number)
+            )
+        )
     except StillLooking:
         if "hx-request" in request.headers:  # the page stays as it is until then
             return Response(status_code=204)
@@ -75,8 +83,19 @@ def show(request: Request) -> Response:
             " when it is large and no client has seen it yet. This page goes on by itself.",
         )  # fmt: skip
     holders = console.server.sessions(account=account.name).rows
+    shown = [row["session"] for row in holders] + [line.unique_id for line in listed.lines]
+    seen = f"{crc32(' '.join(shown).encode()):x}-{listed.messages}"
+    if "hx-request" in request.headers and request.query_params.get("seen") == seen:
+        return Response(status_code=204)  # the page stays as it is, and what was selected there
     return console.page(
-        request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
+        request,
+        "maildrop.html",
+        "maildrop",
+        account=account.name,
+        listed=listed,
+        holders=holders,
+        find=find,
+        seen=seen,
     )
 
 
