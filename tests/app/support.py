@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import poplib
+import re
 import signal
 import ssl
 import subprocess
@@ -15,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from tests.pop3 import log_in
 
 PASSWORD = "correct horse"
 COMMAND = (
@@ -145,14 +148,7 @@ class Server:
 
     def login(self, name: str = "joe", password: str = PASSWORD) -> poplib.POP3:
         """A session without TLS."""
-        client = poplib.POP3("127.0.0.1", self.port("pop3", "starttls"), timeout=20)
-        try:
-            client.user(name)
-            client.pass_(password)
-        except poplib.error_proto:
-            client.close()
-            raise
-        return client
+        return log_in("127.0.0.1", self.port("pop3", "starttls"), name, password)
 
     def certificate(self) -> bytes | None:
         """What a new client is shown."""
@@ -178,3 +174,21 @@ def write_config(folder: Path, text: str = "") -> Path:
     )
     file.chmod(0o600)
     return file
+
+
+def run_as_shown(command: str, expected: str, folder: Path, env: dict[str, str]) -> str:
+    """Run a command of a page by the shell: it ends well and says what the page shows, in which
+    `...` stands for anything. What it said."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec 2>&1; {command}"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, (command, done.stdout)
+    wanted = ".*".join(map(re.escape, expected.strip().split("...")))
+    assert re.fullmatch(wanted, done.stdout.strip(), re.DOTALL), (command, done.stdout)
+    return done.stdout

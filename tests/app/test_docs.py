@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ from restante.app.config.read_tables import hints_of, section_in, words_of
 from restante.app.config.settings import Secret, Settings
 from restante.app.config.toml import toml_value
 from restante.settings_fields import allowed_of
-from tests.app.support import COMMAND, environment
+from tests.app.support import COMMAND, environment, run_as_shown
 
 DOCS = Path(__file__).parents[2] / "docs"
 OURS = (
@@ -99,15 +98,4 @@ def test_commands_in_the_documents_do_what_is_shown(folder: Path, name: str) -> 
             while command.endswith("\\"):
                 more, _, expected = expected.partition("\n")
                 command = f"{command}\n{more.removeprefix('> ')}"
-            done = subprocess.run(
-                ["sh", "-c", f"exec 2>&1; {command}"],
-                cwd=folder,
-                env={**environment(), "PATH": path},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, (command, done.stdout)
-            wanted = ".*".join(map(re.escape, expected.strip().split("...")))
-            assert re.fullmatch(wanted, done.stdout.strip(), re.DOTALL), (command, done.stdout)
+            run_as_shown(command, expected, folder, {**environment(), "PATH": path})

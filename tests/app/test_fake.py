@@ -20,6 +20,7 @@ import pytest
 
 from tests.app.conftest import Call
 from tests.app.support import environment
+from tests.pop3 import log_in
 
 SECONDS = 30
 
@@ -46,14 +47,7 @@ class Fake:
         self.ports: dict[str, Any] = json.loads((folder / "ports.json").read_text())
 
     def pop3(self, name: str, password: str) -> poplib.POP3:
-        client = poplib.POP3(self.ports["host"], self.ports["pop3"], timeout=SECONDS)
-        try:
-            client.user(name)
-            client.pass_(password)
-        except poplib.error_proto:
-            client.close()
-            raise
-        return client
+        return log_in(self.ports["host"], self.ports["pop3"], name, password)
 
     def send(self, recipient: str, message: bytes) -> None:
         with smtplib.SMTP(self.ports["host"], self.ports["smtp"], timeout=SECONDS) as client:

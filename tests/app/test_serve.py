@@ -261,16 +261,22 @@ def accepts(port: int) -> bool:
         return False
 
 
+def stuck_client(server: Server) -> poplib.POP3:
+    """One that takes the beginning of a large message, and nothing more."""
+    server.login().quit()
+    new = server.folder / "data" / "mail" / "joe" / "new"
+    (new / "1.big").write_bytes(b"x\r\n" * 10_000_000)
+    client = server.login()
+    client.sock.sendall(b"RETR 1\r\n")
+    client.sock.recv(10)
+    return client
+
+
 @unix
 def test_the_end_comes_within_its_deadline_even_if_a_client_never_reads(folder: Path) -> None:
     write_config(folder, "[server]\ndrain_seconds = 0.5\n")
     with Server(folder) as server:
-        server.login().quit()
-        new = folder / "data" / "mail" / "joe" / "new"
-        (new / "1.big").write_bytes(b"x\r\n" * 10_000_000)
-        client = server.login()
-        client.sock.sendall(b"RETR 1\r\n")
-        client.sock.recv(10)
+        client = stuck_client(server)
         server.signal(signal.SIGTERM)
         assert server.process.wait(60) == 0  # or it would wait for the client for ever
         client.sock.close()
@@ -280,12 +286,7 @@ def test_the_end_comes_within_its_deadline_even_if_a_client_never_reads(folder: 
 def test_a_second_signal_ends_at_once(folder: Path) -> None:
     write_config(folder, "[server]\ndrain_seconds = 300\n")
     with Server(folder) as server:
-        server.login().quit()
-        new = folder / "data" / "mail" / "joe" / "new"
-        (new / "1.big").write_bytes(b"x\r\n" * 10_000_000)
-        client = server.login()
-        client.sock.sendall(b"RETR 1\r\n")
-        client.sock.recv(10)
+        client = stuck_client(server)
         server.signal(signal.SIGTERM)
         server.wait_for_log("SIGTERM: stopping")
         server.signal(signal.SIGINT)

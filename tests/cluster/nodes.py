@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import pop3
 from tests.app.support import PASSWORD, Server, restante, wait_until
 from tests.cluster.networks import Place
 from tests.needs import need
@@ -197,21 +198,9 @@ def haproxy(folder: Path, nodes: Sequence[Node]) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-class Session(poplib.POP3):
-    """A session, which leaves no socket behind when its server dies before the greeting."""
-
-    def __init__(self, host: str, port: int) -> None:
-        try:
-            super().__init__(host, port, timeout=60)
-        except BaseException:
-            if hasattr(self, "sock"):
-                self.close()
-            raise
-
-
 def _greets(port: int) -> bool:
     try:
-        Session("127.0.0.1", port).close()
+        pop3.Session("127.0.0.1", port).close()
     except (OSError, poplib.error_proto):
         return False
     return True
@@ -219,14 +208,7 @@ def _greets(port: int) -> bool:
 
 def log_in(host: str, port: int, account: str) -> poplib.POP3:
     """A session."""
-    client = Session(host, port)
-    try:
-        client.user(account)
-        client.pass_(PASSWORD)
-    except BaseException:
-        client.close()
-        raise
-    return client
+    return pop3.log_in(host, port, account, PASSWORD)
 
 
 def deliver(host: str, port: int, account: str, text: str, *others: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 from restante.app.config.load import read
 from restante.observing.families import FAMILIES
 from restante.stores import PostgresStore
-from tests.app.support import COMMAND, Server, environment, wait_until
+from tests.app.support import COMMAND, Server, environment, run_as_shown, wait_until
 from tests.conftest import Authority
 from tests.needs import need, only_cpython
 from tests.postgres_server import (
@@ -94,19 +94,8 @@ class Cluster:
                 secret = "SECRET_KEY" in match[1]
                 monkeypatch.setenv(match[1], self._secret if secret else match[2])
                 continue
-            done = subprocess.run(
-                ["sh", "-c", f"exec 2>&1; {command}"],
-                cwd=node,
-                env={**secrets(), "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, (command, done.stdout)
-            wanted = ".*".join(map(re.escape, expected.strip().split("...")))
-            assert re.fullmatch(wanted, done.stdout.strip(), re.DOTALL), (command, done.stdout)
-            said.append(done.stdout)
+            env = {**secrets(), "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
+            said.append(run_as_shown(command, expected, node, env))
         return said
 
 

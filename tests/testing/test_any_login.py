@@ -10,18 +10,12 @@ import pytest
 
 from restante.testing import MailAccount, MailServer
 from restante.testing.faults import FaultError, Reset
+from tests import pop3
 from tests.needs import need
 
 
 def log_in(server: MailServer, name: str, password: str = "any") -> poplib.POP3:
-    client = poplib.POP3(server.host, server.port, timeout=10)
-    try:
-        client.user(name)
-        client.pass_(password)
-    except poplib.error_proto:
-        client.close()
-        raise
-    return client
+    return pop3.log_in(server.host, server.port, name, password)
 
 
 def test_every_name_logs_in_with_any_password_and_gets_mail() -> None:
