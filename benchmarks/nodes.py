@@ -412,6 +412,8 @@ def _idle_seconds() -> float:
 def _pgbench_script(schema: str) -> str:
     name = "('box' || :client_id)"
     opened = statements.OPEN.replace("$1", name).replace("$2", "'pgbench'").replace("$3", "60")
+    opened = opened.replace("$4", "0").replace("$5", "1")
+    opened = opened.replace("$6", "NULL").replace("$7", "NULL")
     released = statements.RELEASE.replace("$1", ":id").replace("$2", ":lease")
     script = f"{opened.strip()} \\gset\n{released.strip()};\n"
     return script.replace("{schema}", schema)

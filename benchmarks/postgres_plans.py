@@ -1,95 +1,204 @@
-"""The plans of the statements that sessions and deliveries make, on a database of some size.
+"""The plans and times of the statements that sessions and deliveries make, on many rows.
 
-    python -m benchmarks.postgres_plans --maildrops 1000000 --messages 5000000
+    nice python -m benchmarks.postgres_plans --maildrops 1000000 --messages 50000000 --folder /big
 
-It starts a PostgreSQL of its own in a temporary folder (Debian's package `postgresql`), fills it
-with generated rows, and prints for each statement its plan and time, and how long a maildrop with
-100,000 messages takes to open.
+It starts a PostgreSQL of its own (Debian's package `postgresql`) over an empty folder, and fills it
+with generated rows: 600 octets of disk for each message. Then it prints three tables, and how long
+a maildrop with 100,000 messages takes to open; with `--plans` each statement's plan, too. With
+`--measure` the folder has been filled before. The folder is yours to remove.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import random
 import time
+from hashlib import md5, sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from statistics import fmean, quantiles
+from typing import Any, NamedTuple
 
-import trustme
-from tests.postgres_server import postgres
-
+from benchmarks.postgres_rows import LARGE, RESTING, fill, server_in, set_up
 from restante.accounts.account import Account
+from restante.accounts.kept import ROW_VERSION
+from restante.stores.drafts import BLOCK
 from restante.stores.postgres import statements
-from restante.stores.postgres.schema import upgrade
 from restante.stores.postgres.store import PostgresStore
 
-LARGE = 100_000
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, WAL, TIMING OFF, FORMAT JSON) "
 
-FILL = """
-SET session_replication_role = replica;
-INSERT INTO {schema}.maildrops (name) SELECT 'user' || n FROM generate_series(1, {maildrops}) AS n;
-INSERT INTO {schema}.bodies
-    (digest, octets, stored_octets, encoding, header_end, needs_stuffing, state, unused)
-    SELECT sha256(n::text::bytea), 20000, 9000, 'zstd', 2000, FALSE, 'stored', FALSE
-    FROM generate_series(1, {messages}) AS n;
-INSERT INTO {schema}.messages
-    (maildrop, unique_id, body, octets, ascii_octets, utf8, pinned, arrived, removed)
-    SELECT 1 + n % {maildrops}, substr(md5(n::text), 1, 22), n, 20000, 20000, 0, FALSE,
-        now() - (n % 1000) * interval '1 hour',
-        CASE WHEN n % 10 = 0 THEN now() - (n % 6) * interval '1 day' END
-    FROM generate_series(1, {messages}) AS n;
-INSERT INTO {schema}.messages
-    (maildrop, unique_id, body, octets, ascii_octets, utf8, pinned, arrived)
-    SELECT {maildrops}, substr(md5('large' || n), 1, 22), n, 20000, 20000, 0, FALSE, now()
-    FROM generate_series(1, {large}) AS n;
-UPDATE {schema}.maildrops AS d SET messages = m.messages, octets = m.octets FROM (
-    SELECT maildrop, count(*) AS messages, sum(octets) AS octets FROM {schema}.messages
-    WHERE removed IS NULL GROUP BY maildrop) AS m WHERE d.id = m.maildrop;
-"""
+MEASURED = {"shared_buffers": "2GB", "max_wal_size": "4GB"}
+
+Ask = tuple[str, str, list[Any]]
+"""A statement's title, its text, and its arguments."""
 
 
-async def measure(dsn: str, maildrops: int, messages: int) -> None:
-    """Fill the database and print what it does."""
-    await upgrade(dsn)
-    store = PostgresStore(dsn, timeout=600.0)
-    begun = time.monotonic()
-    connection = await store.database._connect()
-    fill = FILL.replace("{maildrops}", str(maildrops)).replace("{messages}", str(messages))
-    for step in fill.replace("{large}", str(LARGE)).split(";\n"):
-        if step.strip():
-            await connection.execute(store.database.text(step))
-    await connection.execute("VACUUM ANALYZE")
-    seconds = time.monotonic() - begun
-    [row] = await connection.fetch("SELECT pg_size_pretty(pg_database_size(current_database()))")
-    print(
-        f"{maildrops} maildrops, {messages + LARGE} messages, {row[0]}: {seconds:.0f} s to fill\n"
-    )
-    [typical] = await connection.fetch(
-        store.database.text(
-            "SELECT d.name, d.id, m.unique_id, m.body, b.digest FROM {schema}.maildrops AS d"
-            " JOIN {schema}.messages AS m ON m.maildrop = d.id JOIN {schema}.bodies AS b"
-            " ON b.id = m.body WHERE d.id = 77 AND m.removed IS NULL LIMIT 1"
+class Message(NamedTuple):
+    """One of the messages that `postgres_rows` has made, and where it lies."""
+
+    name: str
+    maildrop: int
+    unique_id: str
+    body: int
+    digest: bytes
+
+
+def message(number: int, maildrops: int, *, of_large: bool = False) -> Message:
+    """The message of that number, or the one of the large maildrop."""
+    maildrop = maildrops if of_large else 1 + number % maildrops
+    unique_id = md5(f"{'large' if of_large else ''}{number}".encode()).hexdigest()[:22]
+    digest = sha256(str(number).encode()).digest()
+    return Message(f"user{maildrop}", maildrop, unique_id, number, digest)
+
+
+def any_message(maildrops: int, messages: int) -> Message:
+    """One that is in its maildrop."""
+    while True:
+        number = random.randrange(1, messages + 1)
+        if number // maildrops % 10 != 9:
+            return message(number, maildrops)
+
+
+def asked(of: Message) -> list[Ask]:
+    """What sessions and deliveries ask."""
+    name, maildrop, unique_id, body, digest = of
+    new = f"new{random.getrandbits(64):016x}"
+    deliver = [[name], [body], [new], [5], [5], [0], [None], [False], [10**7], [10**13], True]
+    return [
+        ("`OPEN`", statements.OPEN, [name, "a session", 60.0, 0.0, 1, None, None]),
+        ("`RENEW`", statements.RENEW, [maildrop, 0, 60.0]),
+        ("`FETCH`", statements.FETCH, [maildrop, unique_id]),
+        ("`FETCH_BOTH`", statements.FETCH_BOTH, [maildrop, unique_id, BLOCK, BLOCK]),
+        ("`COMMIT` of a message", statements.COMMIT, [maildrop, None, [unique_id]]),
+        ("`RELEASE`", statements.RELEASE, [maildrop, 0]),
+        ("`USAGE`", statements.USAGE, [name]),
+        ("`FIND_BODY`", statements.FIND_BODY, [digest]),
+        ("`DELIVER` of a message", statements.DELIVER, deliver),
+    ]
+
+
+def with_account(of: Message, version: str) -> Ask:
+    """The opening that sees whether the account has changed."""
+    arguments = [of.name, "a session", 60.0, 0.0, 1, of.name, version]
+    return "`OPEN`, with its account", statements.OPEN, arguments
+
+
+def others(of: Message) -> list[Ask]:
+    """What operators ask of a maildrop."""
+    return [
+        ("`REMOVED`", statements.REMOVED, [of.name, 7 * 86400.0]),
+        ("`UNDELETE`", statements.UNDELETE, [of.name, 7 * 86400.0]),
+    ]
+
+
+OF_ALL: list[Ask] = [
+    ("`FORGET` of 1,000", statements.FORGET, [4 * 86400.0, 1000, "restante"]),
+    ("`STILL_USED`", statements.STILL_USED, []),
+    ("`DOOM`", statements.DOOM, [0.0, 1000]),
+    ("`LEASES`", statements.LEASES, []),
+]
+"""What isn't asked of one maildrop."""
+
+
+class Plans:
+    """Asks one connection, and takes back what that changes."""
+
+    def __init__(self, connection: Any, store: PostgresStore, *, shown: bool) -> None:
+        self._connection = connection
+        self._text = store.database.text
+        self._shown = shown
+
+    async def __call__(self, ask: Ask, *, times: int = 1) -> dict[str, float]:
+        """What it takes, the last of so many times: see `_figures`."""
+        title, statement, arguments = ask
+        explained = EXPLAIN + self._text(statement)
+        plan = ""
+        for _ in range(times):
+            transaction = self._connection.transaction()
+            await transaction.start()
+            [(plan,)] = await self._connection.fetch(explained, *arguments)
+            await transaction.rollback()
+        [done] = json.loads(plan)
+        if self._shown:
+            print(f"== {title}")
+            _show(done["Plan"])
+        return _figures(done)
+
+    async def version(self, name: str) -> str:
+        """Of an account's row."""
+        text = f"SELECT {ROW_VERSION} FROM {{schema}}.accounts AS a WHERE a.name_key = $1"
+        return str(await self._connection.fetchval(self._text(text), name))
+
+
+def _figures(done: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds, pages that were looked at, those of them that were read, octets of WAL."""
+    top = done["Plan"]
+    read = top["Shared Read Blocks"]
+    return {
+        "ms": done["Execution Time"],
+        "pages": top["Shared Hit Blocks"] + read,
+        "read": read,
+        "wal": top["WAL Bytes"],
+    }
+
+
+def _show(node: dict[str, Any], depth: int = 0) -> None:
+    """Print a plan: what each step does, by which index, and how many rows it gave."""
+    names = ("Subplan Name", "Node Type", "Relation Name", "Index Name", "Alias", "Actual Rows")
+    words = " ".join(str(node[name]) for name in names if name in node)
+    print(f"{'  ' * depth}{words}; pages: {node['Shared Hit Blocks'] + node['Shared Read Blocks']}")
+    for each in node.get("Plans", ()):
+        _show(each, depth + 1)
+
+
+async def by_size(plans: Plans, maildrops: int, messages: int) -> None:
+    """What statements take of a small maildrop and of the large one, with all in memory."""
+    print("\n| statement | ms | pages | octets of WAL | of the large one, ms | pages |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    lists = []
+    for of in (message(76, maildrops), message(76, maildrops, of_large=True)):
+        opening = with_account(of, await plans.version(of.name))
+        lists.append([opening, *asked(of), *others(of)])
+    for small, large in zip(*lists, strict=True):
+        one, other = await plans(small, times=3), await plans(large, times=3)
+        print(
+            f"| {small[0]} | {one['ms']:.2f} | {one['pages']} | {one['wal']:,}"
+            f" | {other['ms']:.2f} | {other['pages']:,} |",
+            flush=True,
         )
+    for ask in OF_ALL:
+        took = await plans(ask, times=2)
+        print(f"| {ask[0]} | {took['ms']:.2f} | {took['pages']:,} | {took['wal']:,} | | |")
+
+
+async def at_random(plans: Plans, maildrops: int, messages: int, count: int) -> None:
+    """What statements take of messages and maildrops that nobody has asked for a while."""
+    print("\n| statement | median, ms | 90 of 100, ms | 99 of 100, ms | pages, of these read |")
+    print("| --- | --- | --- | --- | --- |")
+    for place, (title, _, _) in enumerate(asked(message(1, maildrops))):
+        took = [await plans(asked(any_message(maildrops, messages))[place]) for _ in range(count)]
+        ms = quantiles([each["ms"] for each in took], n=100)
+        pages, read = (fmean(each[what] for each in took) for what in ("pages", "read"))
+        print(
+            f"| {title} | {ms[49]:.2f} | {ms[89]:.2f} | {ms[98]:.2f} | {pages:.0f}, {read:.1f} |",
+            flush=True,
+        )
+
+
+async def measure(dsn: str, maildrops: int, messages: int, *, shown: bool, count: int) -> None:
+    """Print what a filled database does."""
+    store = PostgresStore(dsn, timeout=600.0)
+    connection = await store.database._connect()
+    size = await connection.fetchval("SELECT pg_database_size(current_database())")
+    print(
+        f"{maildrops:,} accounts, {messages + LARGE + RESTING:,} messages, {size / 1e9:.1f} GB,"
+        f" PostgreSQL {await connection.fetchval('SHOW server_version')}"
     )
-    name, number, unique_id, body, digest = typical
-    new = [["user77"], [body], ["new"], [5], [5], [0], [None], [False], [100], [10**9], True]
-    for title, statement, arguments in (
-        ("open", statements.OPEN, [name, "a session", 60.0]),
-        ("renew", statements.RENEW, [number, 1, 60.0]),
-        ("fetch", statements.FETCH, [number, unique_id]),
-        ("commit", statements.COMMIT, [number, 1, [unique_id]]),
-        ("release", statements.RELEASE, [number, 1]),
-        ("usage", statements.USAGE, [name]),
-        ("find the body", statements.FIND_BODY, [digest]),
-        ("deliver", statements.DELIVER, new),
-        ("undelete", statements.UNDELETE, [name, 7 * 86400.0]),
-        ("collect: forget", statements.FORGET, [4 * 86400.0, 1000, "restante"]),
-        ("collect: still used", statements.STILL_USED, []),
-        ("collect: doom", statements.DOOM, [0.0, 1000]),
-        ("leases", statements.LEASES, []),
-    ):
-        await explain(connection, store, title, statement, arguments)
+    plans = Plans(connection, store, shown=shown)
+    await at_random(plans, maildrops, messages, count)
+    await by_size(plans, maildrops, messages)
     await connection.close()
     large = Account(f"user{maildrops}")
     for _ in range(3):
@@ -97,37 +206,28 @@ async def measure(dsn: str, maildrops: int, messages: int) -> None:
         maildrop = await store.open(large)
         seconds = time.monotonic() - begun
         await maildrop.close()
-        print(f"open {len(maildrop.listing)} messages: {seconds * 1000:.0f} ms")
+        print(f"open {len(maildrop.listing):,} messages: {seconds * 1000:.0f} ms")
     await store.aclose()
 
 
-async def explain(
-    connection: Any, store: PostgresStore, title: str, statement: str, arguments: list[Any]
-) -> None:
-    """Print the plan of a statement, as it was done; the second time, when all is in memory."""
-    text = store.database.text(statement)
-    for _ in range(2):
-        rows = await connection.fetch(
-            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {text}", *arguments
-        )
-    lines = [row[0] for row in rows]
-    print(f"== {title}: {lines[-1].strip()}")
-    print("\n".join(lines[:-2]), end="\n\n")
-
-
 def main() -> None:
-    """Read the arguments, start the server, measure."""
+    """Read the arguments, start the server, fill it, measure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--maildrops", type=int, default=100_000)
     parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--measure", action="store_true", help="the folder was filled before")
+    parser.add_argument("--plans", action="store_true", help="show them, too")
+    parser.add_argument("--times", type=int, default=500, help="of each statement, at random")
     given = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        certificate = Path(folder) / "server.pem"
-        trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
-            certificate
+    with server_in(given.folder.absolute()) as server:
+        if not given.measure:
+            fill(server, given.maildrops, given.messages)
+        set_up(server, MEASURED)
+        work = measure(
+            server.dsn, given.maildrops, given.messages, shown=given.plans, count=given.times
         )
-        with postgres(certificate) as server:
-            asyncio.run(measure(server.dsn, given.maildrops, given.messages))
+        asyncio.run(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_interface
 from pathlib import Path
 from urllib.parse import quote
@@ -56,7 +56,16 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@localhost:{self.port}/postgres"
+        return self.dsn_at(f"localhost:{self.port}")
+
+    @property
+    def name(self) -> str:
+        """By which a primary knows it as a standby."""
+        return f"at{self.port}"
+
+    def dsn_at(self, hosts: str) -> str:
+        """As `dsn`, for other names of it, or for several servers."""
+        return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@{hosts}/postgres"
 
     @property
     def pid(self) -> int:
@@ -102,6 +111,38 @@ class PostgresServer:
         )  # fmt: skip
         ready = [str(self.programs / "pg_isready"), "-h", "localhost", "-p", str(self.port), "-q"]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
+
+    def prepare_standby(self, primary: PostgresServer) -> None:
+        """Lay a copy of a running server's files, to follow it, in place of what was there."""
+        data = self.folder / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        at = f"host={primary.folder} port={primary.port} user={USER} application_name={self.name}"
+        self._run("pg_basebackup", "-D", data, "-d", at, "--write-recovery-conf", "-c", "fast")
+        with (data / "postgresql.auto.conf").open("a") as settings:
+            settings.write("synchronous_standby_names = ''\n")
+
+    def wait_for(self, standby: PostgresServer) -> None:
+        """From now on, a commit waits until that standby has it on its disk."""
+        self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{standby.name}'")
+        self.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: self.ask("SELECT sync_state FROM pg_stat_replication") == "sync")
+
+    def promote(self) -> None:
+        """Have a standby take over, and wait until it does."""
+        self.execute("SELECT pg_promote()")
+
+    def kill(self) -> None:
+        """End it with all its processes at once, as a loss of power does."""
+        assert self._process is not None
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        self._process.kill()
+        for child in map(int, children):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        # This recovers what is on the disk, and frees the shared memory.
+        self._run("postgres", "--single", "-D", self.folder / "data", "postgres")
 
     def stop(self) -> None:
         """Stop it, at once for its clients."""
@@ -150,6 +191,22 @@ def postgres(
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def primary_and_standby(
+    certificate: Path, networks: Sequence[str] = ()
+) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """Two running servers. The second follows the first, whose commits wait for it."""
+    with postgres(certificate, networks) as primary, own_folder("postgres") as folder:
+        standby = PostgresServer(folder, certificate, networks)
+        try:
+            standby.prepare_standby(primary)
+            standby.start()
+            primary.wait_for(standby)
+            yield primary, standby
+        finally:
+            standby.stop()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from restante import Maildir, Pop3Server
 with Pop3Server(port=1110, accounts={"joe": "secret"}, store=Maildir("mail")):
     ...
 
-What `__all__` lists here and in `restante.accounts`, `restante.stores` and `restante.server` is
-public. All else may change.
+What `__all__` lists here and in `restante.accounts`, `restante.stores`, `restante.sasl` and
+`restante.server` is public. All else may change.
 """
 
 from typing import TYPE_CHECKING

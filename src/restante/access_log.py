@@ -16,21 +16,31 @@ LOGGER = logging.getLogger("restante.access")
 
 _START = time.time()
 
+_ALIKE: dict[str, Any] = {
+    "name": LOGGER.name, "levelname": "INFO", "levelno": logging.INFO, "pathname": "",
+    "filename": "", "module": "access_log", "lineno": 0, "funcName": "", "exc_info": None,
+    "exc_text": None, "stack_info": None, "thread": None, "threadName": None, "taskName": None,
+    "process": None, "processName": "MainProcess",
+}  # fmt: skip
+"""What is the same in most records."""
+
 
 class AccessRecord(logging.LogRecord):
     """A record of the access log."""
 
     def __init__(self, level: int, message: str, args: tuple[Any, ...]) -> None:
         now = time.time()
-        self.__dict__.update(
-            name=LOGGER.name, msg=message, args=args,
-            levelname="INFO" if level == logging.INFO else logging.getLevelName(level),
-            levelno=level, pathname="", filename="", module="access_log", lineno=0, funcName="",
-            exc_info=None, exc_text=None, stack_info=None,
-            created=now, msecs=int(now % 1 * 1000) + 0.0, relativeCreated=(now - _START) * 1000,
-            thread=threading.get_ident(), threadName=None, taskName=None,
-            process=os.getpid(), processName="MainProcess",
+        about = self.__dict__
+        about.update(
+            _ALIKE, msg=message, args=args, created=now, msecs=int(now % 1 * 1000) + 0.0,
+            relativeCreated=(now - _START) * 1000,
         )  # fmt: skip
+        if level != logging.INFO:
+            about.update(levelno=level, levelname=logging.getLevelName(level))
+        if logging.logThreads:
+            about["thread"] = threading.get_ident()
+        if logging.logProcesses:
+            about["process"] = os.getpid()
 
 
 def write(level: int, message: str, *args: Any) -> None:

@@ -27,7 +27,7 @@ from math import inf
 from time import monotonic, thread_time
 from typing import Any, Generic, TypeVar
 
-from restante.contained import await_contained, call_contained
+from restante.contained import await_contained, raise_contained
 from restante.threads import WorkerThreads
 
 T = TypeVar("T")
@@ -115,7 +115,9 @@ class Pace:
         cpu = 0.0 if calls % SAMPLE_EVERY else thread_time()
         begun = monotonic()
         try:
-            return call_contained(function, *args)
+            return function(*args)
+        except BaseException as error:
+            raise_contained(error)
         finally:
             seconds = monotonic() - begun
             if cpu or seconds >= HARD_SECONDS:
@@ -163,16 +165,15 @@ class Caller:
 
     async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, and give its result. Raises nothing but Exceptions."""
-        code = getattr(function, "__code__", None)
-        if code.co_flags & CO_COROUTINE if code is not None else is_async(function):
-            return await in_task(function(*args))
         pace = self.pace
         if monotonic() >= pace.resumes:
-            result = pace.call(function, *args)
+            result = pace.call(function, *args)  # an async one gives what is awaited below
             if type(result) is OnThread:
                 self.on_threads += 1
                 self.in_part += 1
                 result = await self._threads.run(result)
+        elif is_async(function):
+            result = function(*args)
         elif self._probation:
             self.on_threads += 1
             result = await self._threads.run(pace.prove, function, *args)

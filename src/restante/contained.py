@@ -7,7 +7,7 @@ import types
 from asyncio import CancelledError, current_task
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 THE_LOOPS_OWN = (CancelledError, GeneratorExit, KeyboardInterrupt)
 
@@ -39,14 +39,16 @@ def call_contained(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """Call a plain function here. Raises nothing but an Exception; Ctrl+C goes through."""
     try:
         return function(*args, **kwargs)
-    except StopIteration as error:
-        raise as_exception(error) from error
-    except Exception:
-        raise
     except BaseException as error:
-        if is_interrupt(error):
-            raise
-        raise as_exception(error) from error
+        raise_contained(error)
+
+
+def raise_contained(error: BaseException) -> NoReturn:
+    """From within `except BaseException`: raise it as `call_contained` says."""
+    instead = error if is_interrupt(error) else as_exception(error)
+    if instead is error:
+        raise error
+    raise instead from error
 
 
 @types.coroutine

@@ -1,10 +1,10 @@
 """Fields of settings: each default stands once, beside what is allowed.
 
-A class of settings is a dataclass whose fields are made by `bounded`, `choice` and `items`, or
-have a plain default where every value of their type is allowed. `check` holds an instance
-against its declarations; `suggest_settings` answers misspelt
-ones. Whoever needs the same settings in another form, as the configuration file does, reads
-them from `allowed_of`.
+A class of settings is a dataclass. Its fields are made by `bounded`, `choice`, `items` and
+`described`, or by `same` of another class's; a plain default does where every value of the type is
+allowed. `check` holds an instance against its declarations. `suggest_settings` answers a misspelt
+name. Whoever needs the same settings in another form, as the configuration file does, reads them
+from `allowed_of`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -141,6 +142,35 @@ async def test_a_dsn_that_the_driver_cant_take() -> None:
     store = PostgresAccounts("postgresql://joe:se/cret@host:x/db", lookup=BY_NAME)
     with pytest.raises(AccountError, match=r"^PostgreSQL: dsn: can't be understood$"):
         await store.lookup("joe")
+
+
+@pytest.mark.asyncio
+async def test_of_several_servers_one_that_does_not_answer_is_passed_over(
+    server: PostgresServer,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = f"127.0.0.1:{silent.getsockname()[1]}"
+        dsn = server.dsn_at(f"{asked},localhost:1,localhost:{server.port}") + "?sslmode=disable"
+        store = PostgresAccounts(dsn, lookup=BY_NAME, timeout=1.5)
+        assert await store.lookup("joe@example.com") == JOE
+        await store.aclose()
+        silent.accept()[0].close()
+        # The one that answered comes first from now on: nobody else is asked.
+        assert await store.lookup("joe@example.com") == JOE
+        silent.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        await store.aclose()
+
+
+@pytest.mark.asyncio
+async def test_of_several_servers_each_is_said_to_fail(server: PostgresServer) -> None:
+    dsn = server.dsn_at(f"localhost:1,localhost:{server.port}")
+    store = PostgresAccounts(dsn + "?target_session_attrs=standby", lookup=BY_NAME)
+    with pytest.raises(AccountError, match=r"localhost:1: .*refused|failed") as caught:
+        await store.lookup("joe")
+    assert f"localhost:{server.port}: not what target_session_attrs wants" in str(caught.value)
+    assert PASSWORD not in str(caught.value)
 
 
 class Counting(PostgresAccounts):

@@ -453,6 +453,23 @@ async def test_an_idle_connection_that_broke_costs_no_login() -> None:
 
 
 @pytest.mark.asyncio
+async def test_after_one_that_did_not_answer_no_idle_connection_is_trusted() -> None:
+    store = Stub(timeout=0.5)
+    store.go.clear()
+    looking = [asyncio.create_task(store.lookup("joe")) for _ in range(3)]
+    while len(store.asked) < 3:
+        await asyncio.sleep(0)
+    store.go.set()
+    await asyncio.gather(*looking)
+    store.go.clear()
+    with pytest.raises(AccountError, match="no answer within"):
+        await store.lookup("joe")
+    assert [wire.closed for wire in store.wires] == ["at once"] * 3
+    store.go.set()
+    assert await store.lookup("joe") == Account("joe")
+
+
+@pytest.mark.asyncio
 async def test_what_fails_on_a_new_connection_fails_and_drops_it() -> None:
     store = Stub()
 

@@ -21,6 +21,7 @@ from restante.app.config.checks import check, is_local
 from restante.app.config.load import read
 from restante.app.config.problem import Problem
 from tests.app.support import COMMAND, environment
+from tests.needs import only_cpython
 
 
 def found(folder: Path, text: str, *, mode: int = 0o600) -> list[Problem]:
@@ -123,10 +124,11 @@ def test_a_mistake(folder: Path, text: str, key: str, says: str) -> None:
     ("section", "key"),
     [
         ("[store]\nkind = 'sqlite'\nsqlite.path = '/proc/nosuch/mail'\n", "store.sqlite.path"),
-        (
+        pytest.param(
             "[store]\nkind = 'postgres'\npostgres.dsn = 'postgresql://x@127.0.0.1/x'\n"
             "bodies.kind = 'folder'\nbodies.folder.path = '/proc/nosuch'\n",
             "store.bodies.folder.path",
+            marks=only_cpython,
         ),
         ("[maildrops]\nroot = '/proc/nosuch'\n", "maildrops.root"),
         ("[log]\nfile = '/proc/log'\n", "log.file"),

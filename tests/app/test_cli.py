@@ -25,6 +25,14 @@ def test_version(folder: Path) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, f"restante {__version__}\n")
 
 
+def test_python_m_restante_is_the_command(folder: Path) -> None:
+    command = (sys.executable, "-m", "restante", "--version")
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=folder, env=environment()
+    )
+    assert done.stdout == f"restante {__version__}\n"
+
+
 def test_help_names_every_command_and_what_it_does(call: Call) -> None:
     for arguments, status in ((["--help"], 0), (["-h"], 0), ([], 2)):
         done = call(*arguments)

@@ -6,6 +6,8 @@ import json
 import os
 import poplib
 import smtplib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,49 @@ def test_check_config_says_what_is_wrong_with_the_history(folder: Path, call: Ca
     (folder / "data" / "history.sqlite").mkdir(parents=True)
     done = call("check-config")
     assert "is a folder, so no history can be kept" in done.err + done.out
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_has_just_ended_is_explained_at_once(folder: Path, call: Call, workers: str) -> None:
+    """Nobody waits for the next batch, not even with the history's first row."""
+    if workers != "1" and not hasattr(os, "fork"):
+        pytest.skip("only systems with fork have workers")
+    write_config(folder)
+    with Server(folder, "--workers", workers) as server:
+        for times in (1, 2, 3):
+            server.login().quit()
+            said = call("explain", "joe")
+            assert (said.status, said.err) == (0, "")
+            polls = "1 session" if times == 1 else f"{times} sessions"
+            assert "Client 1, 127.0.0.1" in said.out
+            assert polls in said.out
+
+
+def test_a_session_that_goes_on_is_told_of(folder: Path, call: Call) -> None:
+    write_config(folder)
+    with Server(folder, "--workers", "1") as server:
+        deliver(server)
+        client = server.login()
+        client.retr(1)
+        said = call("explain", "joe")
+        assert "No session of it has ended since then." in said.out
+        assert "a session from 127.0.0.1 goes on since" in said.err
+        assert "1 of 1 messages fetched so far; it is noted when it ends. session=" in said.err
+        client.quit()
+        assert "goes on" not in call("explain", "joe").err
+
+
+def test_what_could_not_be_written_is_told_of(folder: Path, call: Call) -> None:
+    write_config(folder)
+    with Server(folder, "--workers", "1") as server:
+        server.login().quit()
+        assert "Client 1" in call("explain", "joe").out
+        file = folder / "data" / "history.sqlite"
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")  # whoever writes has to wait
+            server.login().quit()
+            said = call("explain", "joe")
+            other.execute("ROLLBACK")
+        assert "1 session" in said.out
+        assert "what happened in the last seconds may be missing: the server hasn't" in said.err
+        assert "2 sessions" in call("explain", "joe").out

@@ -308,6 +308,19 @@ def test_a_signal_that_arrives_twice_is_one(folder: Path, workers: int) -> None:
         assert "second signal" not in server.log.read_text()
 
 
+@unix
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_after_the_end_changes_nothing(folder: Path, workers: int) -> None:
+    write_config(folder, f"[server]\nworkers = {workers}\n")
+    with Server(folder) as server:
+        server.login().quit()
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("restante.app: stopped")
+        while server.process.poll() is None:
+            server.signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+
+
 @pytest.fixture
 def certified(folder: Path) -> Iterator[Server]:
     """A server with a certificate in files."""

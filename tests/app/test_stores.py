@@ -371,6 +371,38 @@ def test_accounts_are_managed_in_the_stores_database(
     assert "joe" in call("user", "list").out
 
 
+def test_an_account_that_is_removed_in_the_middle_of_a_session(
+    folder: Path, database: PostgresServer, call: Call
+) -> None:
+    text = f'[store]\nkind = "postgres"\n{tables(database, folder)}'
+    write_config(folder)
+    (folder / "restante.toml").write_text(
+        f'[accounts]\nkind = "database"\n[tls]\ndevelopment = true\n{text}'
+    )
+    password = f"{PASSWORD}\n".encode()
+    assert call("user", "add", "joe", "--password-stdin", given=password).status == 0
+    with Server(folder) as server:
+        for text in ("one", "two", "three"):
+            send(server, text)
+        session = server.login()
+        ids = session.uidl()[1]
+        assert call("user", "remove", "joe").status == 0
+        assert session.retr(1)[1][-1] == b"one"
+        session.dele(1)
+        session.quit()
+        with pytest.raises(poplib.error_proto, match="AUTH"):
+            server.login()
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            send(server, "four")
+        # Its mail is there still, for whoever gets the name again.
+        assert call("user", "add", "joe", "--password-stdin", given=password).status == 0
+        session = server.login()
+        assert [line.split()[1] for line in session.uidl()[1]] == [
+            line.split()[1] for line in ids[1:]
+        ]
+        session.quit()
+
+
 def test_accounts_in_the_database_need_one(folder: Path, call: Call) -> None:
     (folder / "restante.toml").write_text('[accounts]\nkind = "database"\n')
     said = 'restante.toml: accounts.kind = "database": needs store.kind = "postgres" and'

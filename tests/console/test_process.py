@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import smtplib
 import ssl
 import subprocess
 import sys
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,14 +20,10 @@ from restante.app.config.load import read
 from restante.app.processes.admin_client import ask
 from tests.app.conftest import Call, call
 from tests.app.support import Server, client_context, environment, wait_until
-from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, message, prepare, token_in
+from tests.console.site import Site, message, prepare
 
 pytest.importorskip("starlette")
 
-from starlette.testclient import TestClient
-
-from restante.app.console import live
-from restante.app.console.app import make_app
 
 __all__ = ["call"]  # a fixture
 
@@ -198,38 +194,26 @@ def test_the_admin_socket_ends_one_session(tmp_path: Path) -> None:
             other.quit()
 
 
-def test_long_lists_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 sessions, and 100,000 messages."""
+def test_the_overview_says_that_the_store_fails(tmp_path: Path) -> None:
     prepare(tmp_path)
-    rows: list[dict[str, Any]] = [
-        {"session": f"s-{n}", "account": f"user{n}", "peer": "192.0.2.1", "tls": True,
-         "since": 1.0 * n, "state": "TRANSACTION", "octets": n, "retrieved": 0, "messages": 1,
-         "pid": 1, "worker": 1, "sessions": 1, "uptime": 1, "restarts": 0}
-        for n in range(10_000)
-    ]  # fmt: skip
-    monkeypatch.setattr(live.Server, "_sample", lambda self: None)
-    monkeypatch.setattr(live.Server, "ask", lambda self, question: live.Answer(rows))
-    folder = tmp_path / "data" / "mail" / "joe"
-    for sub in ("new", "cur", "tmp"):
-        (folder / sub).mkdir(parents=True, mode=0o700)
-    (folder / "new" / "0").write_bytes(message("a@example.org", "the oldest", "text"))
-    for number in range(1, 100_000):
-        path = folder / "new" / f"{number}"
-        if number % 50_000:
-            os.link(folder / "new" / f"{number // 50_000 * 50_000}", path)
-        else:  # a file has no more names than some 65,000
-            path.write_bytes(message("a@example.org", "another", "text"))
-    loaded = read(overrides=(), environ={"RESTANTE_SERVER__DATA": str(tmp_path / "data")})
-    client = TestClient(make_app(loaded), base_url="http://localhost")
-    form = {"token": token_in(client.get("/login").text), "name": ADMIN, "password": ADMIN_PASSWORD}
-    assert client.post("/login", data=form, follow_redirects=False).status_code == 303
-    text = client.get("/sessions?page=100").text
-    assert "Page 100 of 100" in text
-    assert text.count("<tr>") == 101
-    text = client.get("/maildrop?account=joe&page=2000").text
-    assert "Page 2000 of 2000" in text
-    assert "the oldest" in text
-    assert client.get("/maildrop?account=joe&page=2001").status_code == 404
+    mail = tmp_path / "data" / "mail"
+    with Server(tmp_path, "--console-port", "0", "--workers", "2") as server:
+        site = Site(server)
+        cookie, _ = site.session()
+        assert "All is well" in site.ask("GET", "/", cookie=cookie).body
+        mail.rename(mail.with_name("elsewhere"))
+        mail.write_text("nothing can be put into a file")
+        with suppress(smtplib.SMTPException):
+            site.deliver(message("a@example.org", "lost?", "text"))
+        said = site.ask("GET", "/", cookie=cookie).body
+        assert "Mail is concerned" in said
+        assert "The storage doesn&#39;t work: " in said
+        assert "Delivering a message failed, 1 time since the start, last at " in said
+        mail.unlink()
+        mail.with_name("elsewhere").rename(mail)
+        said = site.ask("GET", "/", cookie=cookie).body
+        assert "Something to look at" in said
+        assert "Delivering a message failed, 1 time since the start" in said
 
 
 def test_a_message_of_50_mb_is_looked_at_and_downloaded(tmp_path: Path) -> None:

@@ -32,7 +32,19 @@ def test_a_date_is_short_and_what_is_none_stays() -> None:
         assert words.day(text) == text
 
 
-def test_a_line_that_began_within_the_hour_begins_later() -> None:
-    assert 'points="160.0,71.0 320.0,71.0"' in charts.line("x", [0.0, 0.0], of=3)
-    assert 'points="0.0,71.0 320.0,71.0"' in charts.line("x", [0.0, 0.0])
-    assert "now 0" in charts.line("x", [])
+def test_a_moment_is_short_and_its_year_is_said_when_it_is_another() -> None:
+    now = time.localtime()
+    assert words.moment(time.mktime(now)) == words.day(
+        time.strftime("%a, %d %b %Y %H:%M:00 +0000", now)
+    ) + time.strftime(":%S", now)
+    assert words.moment(0).split()[2] in ("1970", "1969")
+    assert words.moment(None) == "never"
+
+
+def test_a_chart_has_a_bar_for_each_minute_in_which_something_was() -> None:
+    chart = charts.bars("Sessions", [0.0, 3.0, 6.0], 0.0, value="9", per=" a minute")
+    assert (chart.value, chart.most) == ("9", "6 a minute")
+    assert chart.svg.count('class="bar"') == 2
+    assert f"<title>{words.minute(60)}: 3</title>" in chart.svg
+    assert 'aria-label="Sessions: 9; at most 6 a minute in the last hour"' in chart.svg
+    assert 'class="bar"' not in charts.bars("Sessions", [], 0.0, value="0").svg

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import poplib
 import re
 import shutil
 import smtplib
+import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from restante.app.config.load import read
+from restante.observing.families import FAMILIES
+from restante.stores import PostgresStore
 from tests.app.support import COMMAND, Server, environment, run_as_shown, wait_until
 from tests.conftest import Authority
-from tests.needs import only_cpython
-from tests.postgres_server import PostgresServer, postgres
+from tests.needs import need, only_cpython
+from tests.postgres_server import (
+    PASSWORD,
+    USER,
+    PostgresServer,
+    postgres,
+    primary_and_standby,
+)
 from tests.stores.blobs.radosgw import Radosgw
 
 pytestmark = only_cpython
@@ -108,6 +120,64 @@ def test_the_configuration_is_accepted(tmp_path: Path) -> None:
     (text,) = block("toml")
     (tmp_path / "restante.toml").write_text(text)
     assert read(tmp_path / "restante.toml", environ={}).problems == ()
+
+
+def test_a_bucket_takes_the_page_s_lifecycle(radosgw: Radosgw) -> None:
+    (text,) = block("json")
+    (rule,) = json.loads(text)["Rules"]
+    xml = "".join(
+        [
+            '<LifecycleConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Rule>',
+            f"<ID>{rule['ID']}</ID><Filter><Prefix></Prefix></Filter>",
+            f"<Status>{rule['Status']}</Status><AbortIncompleteMultipartUpload>",
+            "<DaysAfterInitiation>1</DaysAfterInitiation>",
+            "</AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
+        ]
+    )
+    bucket = radosgw.make_bucket()
+    status, said = radosgw.request("PUT", f"/{bucket}", {"lifecycle": ""}, xml.encode())
+    assert status == 200, said
+    status, said = radosgw.request("GET", f"/{bucket}", {"lifecycle": ""})
+    assert "<DaysAfterInitiation>1</DaysAfterInitiation>" in said, said
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def test_prometheus_takes_the_page_s_configuration(tmp_path: Path) -> None:
+    (text,) = block("yaml")
+    (tmp_path / "prometheus.yml").write_text(text)
+    command = [need("promtool", package="prometheus"), "check", "config", "prometheus.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "restante_sessions_total" in PAGE
+    assert "restante_sessions_total" in {family.shown for family in FAMILIES}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX users")
+def test_a_commit_waits_for_a_standby_and_the_dsn_finds_the_primary(authority: Authority) -> None:
+    dsn, settings = block("ini")
+    with primary_and_standby(authority.certificate.files()[0]) as (primary, standby):
+        for setting in settings.splitlines():
+            primary.execute(f"ALTER SYSTEM SET {setting.replace('db2', standby.name)}")
+        primary.execute("SELECT pg_reload_conf()")
+        state = "SELECT sync_state FROM pg_stat_replication"
+        wait_until(lambda: primary.ask(state) == "quorum", "the standby of the page's settings")
+        for name, server in ("db1", standby), ("db2", standby), ("db3", primary):
+            dsn = dsn.replace(f"{name}.example.org", f"localhost:{server.port}")
+        dsn = dsn.replace("postgresql://mail@", f"postgresql://{USER}@").replace(
+            "/mail?", "/postgres?"
+        )
+        dsn = dsn.replace(
+            "sslmode=verify-full", f"sslmode=verify-full&sslrootcert={authority.file}"
+        )
+        store = PostgresStore(tomllib.loads(dsn)["dsn"], password=PASSWORD)
+
+        async def use() -> None:
+            await store.upgrade()
+            await store.check()
+            await store.aclose()
+
+        asyncio.run(use())
+        assert primary.ask("SELECT count(*) FROM restante.steps") != "0"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")

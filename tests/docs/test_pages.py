@@ -205,6 +205,7 @@ PUBLIC = (
     "restante.accounts",
     "restante.delivery",
     "restante.observing",
+    "restante.sasl",
     "restante.server",
     "restante.stores",
     "restante.testing",

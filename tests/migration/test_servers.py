@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from restante.migration.servers import read_passwords
-from restante.migration.unique_ids import COURIER, CYRUS, DOVECOT, UniqueIdFormat
+from restante.migration.unique_ids import CYRUS, DOVECOT, UniqueIdFormat
 
 
 def file(folder: Path, text: bytes, mode: int = 0o600) -> Path:
@@ -53,18 +53,39 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> No
     ("text", "written"),
     [
         (DOVECOT, "0000002a6553f100"),
-        (COURIER, "UID42-1700000000"),
+        ("UID%u-%v", "UID42-1700000000"),
         (CYRUS, "1700000000.42"),
         ("%u", "42"),
         ("%Xv.%04u-x", "6553f100.0042-x"),
         ("%g", "guid"),
+        ("%{uid | hex(8)}%{uidvalidity | hex(8)}", "0000002a6553f100"),
+        ("%{ uid|hex }", "2a"),
+        ("%{uidvalidity}.%{uid}", "1700000000.42"),
+        ("x%{guid}", "xguid"),
     ],
 )
 def test_unique_ids_are_written_as_servers_do(text: str, written: str) -> None:
     assert UniqueIdFormat(text).write(42, 1_700_000_000, "guid") == written
 
 
-@pytest.mark.parametrize("text", ["", "%v", "UID", "%f", "%u%", "%u%%", "%99999u", "%m"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "%v",
+        "UID",
+        "%f",
+        "%u%",
+        "%u%%",
+        "%99999u",
+        "%m",
+        "%{uidvalidity}",
+        "%{uid | hex(4)}",
+        "%{uid | md5}",
+        "%{filename}",
+        "%{uid",
+    ],
+)
 def test_a_format_that_can_not_be_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match=r"allowed are %08Xu%08Xv \(Dovecot\)"):
         UniqueIdFormat(text)

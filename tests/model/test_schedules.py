@@ -31,7 +31,7 @@ from tests.postgres_server import PostgresServer
 
 pytestmark = only_cpython
 
-asyncpg: Any = pytest.importorskip("asyncpg")
+asyncpg: Any = pytest.importorskip("asyncpg", reason="only CPython has asyncpg here")
 
 SCHEDULES = int(os.environ.get("RESTANTE_SCHEDULES", "8"))
 STEPS = 150

@@ -254,6 +254,17 @@ def test_refused_logins_that_are_alike_are_one_row(watched: Watched) -> None:
     assert watched.history.sessions() == []
 
 
+def test_who_was_sent_most(watched: Watched) -> None:
+    watched.put(A)
+    watched.session(fetch=(1,))
+    watched.session(fetch=(1,), address=ANN)
+    watched.session()
+    (joe,) = watched.history.busiest(time.time() - 60)
+    assert (joe.account, joe.addresses, joe.sessions, joe.retrieved) == ("joe", 2, 3, 2)
+    assert joe.octets == sum(each.octets for each in watched.history.sessions()) > 0
+    assert watched.history.busiest(time.time() + 60) == []
+
+
 def test_rates_of_the_last_hour(watched: Watched) -> None:
     watched.put(A)
     watched.session(fetch=(1,))

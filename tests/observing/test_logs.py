@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from restante.app import journal, logs
 from restante.app.log_fields import fields_of
 from restante.app.logs import JournalFormatter, JsonFormatter
 from tests.app.support import Server, write_config
+from tests.needs import need
 from tests.server.kit import Client, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text("utf-8")
@@ -219,3 +221,33 @@ def test_a_traceback_is_a_part_of_the_message() -> None:
     found = entry(JournalFormatter().format(record).encode())
     assert found["MESSAGE"].endswith("ValueError: a\\nb")
     assert found["PRIORITY"] == "7"
+
+
+@pytest.mark.peer
+def test_goaccess_reads_sessions_by_the_format_of_the_document(folder: Path) -> None:
+    program = need("goaccess", package="goaccess")
+    text = (Path(__file__).parents[2] / "docs" / "observing.md").read_text("utf-8")
+    found = re.search(r'--log-format="(.+?)"', text, re.DOTALL)
+    assert found is not None
+    form = re.sub(r"\\\n *", "", found[1])
+    write_config(folder, "[server]\nworkers = 1\n")
+    with Server(folder) as server:
+        for _ in range(3):
+            server.login().quit()
+        server.wait_for_log("restante.access: session:", times=3)
+    lines = [
+        each for each in server.log.read_text().splitlines() if "restante.access: session:" in each
+    ]
+    (folder / "sessions").write_text("\n".join(lines) + "\n")
+    subprocess.run(
+        [
+            program, "sessions", "--no-global-config", "--output", "report.json",
+            f"--log-format={form}", "--date-format=%Y-%m-%d", "--time-format=%H:%M:%S",
+        ],
+        cwd=folder, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    report = json.loads((folder / "report.json").read_text())
+    assert report["general"]["valid_requests"] == 3
+    assert report["general"]["failed_requests"] == 0
+    assert [each["data"] for each in report["requests"]["data"]] == ["joe"]
+    assert [each["data"] for each in report["hosts"]["data"]] == ["127.0.0.1"]

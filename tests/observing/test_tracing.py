@@ -24,6 +24,7 @@ from restante.stores.memory import MemoryIncoming, MemoryMaildrop
 from tests.app.conftest import Call
 from tests.app.support import Server, write_config
 from tests.delivery.helpers import FakeStore, Peer, intake_for, listening
+from tests.needs import only_cpython
 from tests.server.kit import Client, new_server, serving, until
 
 MESSAGE = b"Subject: hi\r\n\r\nhello\r\n"
@@ -268,9 +269,9 @@ class Collector(ThreadingHTTPServer):
         return Handler
 
 
+@only_cpython  # protobuf has no wheel for PyPy
 def test_spans_arrive_by_otlp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter that is used when the environment names none."""
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     with Collector() as collector:
         Thread(target=collector.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{collector.server_address[1]}"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Literal
 
-from restante import AccountStore, MemoryStore
+from restante import AccountStore, MemoryStore, Store
 from restante.accounts.hashing import Hashing
 from restante.calls import Caller
 from restante.server.backend import StandardBackend
@@ -15,18 +15,23 @@ from restante.threads import WorkerThreads
 
 
 def backend_over(
-    accounts: AccountStore, threads: WorkerThreads, **settings: Any
+    accounts: AccountStore,
+    threads: WorkerThreads,
+    store: Store | None = None,
+    *,
+    kind: type[StandardBackend] = StandardBackend,
+    **settings: Any,
 ) -> StandardBackend:
-    """threads: for all that may wait. settings: see `StandardBackend`."""
+    """threads: for all that may wait. store, settings: see `StandardBackend`."""
 
     def spawn(work: Coroutine[Any, Any, None]) -> object:
         return asyncio.get_running_loop().create_task(work)
 
     call = Caller(threads)
     given: dict[str, Any] = {"spawn": spawn, "secret": b"s" * 32, "remember_seconds": 900.0}
-    return StandardBackend(
+    return kind(
         accounts,
-        MemoryStore(),
+        MemoryStore() if store is None else store,
         call_accounts=Caller(threads, blocking=accounts.blocking),
         call_store=call,
         call_worker=call,

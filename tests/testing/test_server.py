@@ -281,6 +281,8 @@ def problem_of(server: MailServer, authority: Authority, host: str = "localhost"
 
 PROBLEMS = {
     "valid": "",
+    "rsa": "",
+    "ends-soon": "",
     "expired": "has expired",
     "not-yet-valid": "not yet valid",
     "wrong-name": "mismatch",
@@ -413,7 +415,11 @@ def test_what_is_no_fault_is_refused(server: MailServer) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"certificate": "broken"}, ValueError, "certificate='broken': allowed are valid, expired"),
+        (
+            {"certificate": "broken"},
+            ValueError,
+            "certificate='broken': allowed are valid, rsa, ends-soon, expired",
+        ),
         ({"tls": "starttls"}, ValueError, 'needs a certificate: give certificate="valid"'),
         ({"tls_port": 995}, ValueError, "tls_port=995 needs a certificate"),
         ({"tls": "implicit"}, ValueError, "allowed are none, starttls, starttls_required"),

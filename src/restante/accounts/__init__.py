@@ -10,6 +10,7 @@ from restante.public import lazily
 if TYPE_CHECKING:
     from restante.accounts.account import Account as Account
     from restante.accounts.account import AccountError as AccountError
+    from restante.accounts.account import AccountRow as AccountRow
     from restante.accounts.account import AppPassword as AppPassword
     from restante.accounts.account import PasswordCheck as PasswordCheck
     from restante.accounts.account import Quota as Quota
@@ -32,7 +33,7 @@ else:
     __getattr__, __dir__, __all__ = lazily(
         __name__,
         {
-            "account": "Account AccountError AppPassword PasswordCheck Quota",
+            "account": "Account AccountError AccountRow AppPassword PasswordCheck Quota",
             "chain": "Chain",
             "contract": "AccountStore",
             "kerberos": "Kerberos",

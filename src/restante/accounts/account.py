@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from restante.networks import parse_network
 from restante.settings_fields import bounded, check, described, items, suggest_settings
@@ -68,6 +68,18 @@ class Quota:
         return Quota(octets, messages)
 
 
+class AccountRow(NamedTuple):
+    """Where a database has an account, for a store of mail in the same database.
+
+    place: tells this database's tables from others. key: of the row.
+    version: another text whenever anything of the account has changed, credentials included.
+    """
+
+    place: bytes
+    key: str
+    version: str
+
+
 @suggest_settings
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -93,6 +105,7 @@ class Account:
     quota: how much mail its maildrop may hold; None: what the store of maildrops says.
     expire_days: after how many days its mail is removed; 0: never; None: what the store of
         maildrops says.
+    row: where a database has it; a store of mail in there can see whether it has changed.
 
     Lists are made tuples, a set a frozenset. Raises TypeError for a value of a wrong type and
     ValueError for a network that is none. Both name the account, the field and what is allowed,
@@ -118,6 +131,9 @@ class Account:
     upgradable: bool = True
     quota: Quota | None = described(None, "a Quota, or none")  # noqa: RUF009 - it makes a field
     expire_days: int | None = bounded(None, 0, unit="days")
+    row: AccountRow | None = described(  # noqa: RUF009 - it makes a field
+        None, "an AccountRow, or none", compare=False
+    )
 
     def __post_init__(self) -> None:
         try:

@@ -41,6 +41,7 @@ class Chain(AccountStore):
             raise ValueError("a chain needs a store of accounts")
         self.stores = tuple(stores)
         self.upgrades = any(store.upgrades for store in stores)
+        self.has_rows = self.stores[0].has_rows
 
     def lookup(self, name: str) -> Found:
         """The account of the first store that knows `name`."""
@@ -101,7 +102,12 @@ class Chain(AccountStore):
         for store in self.stores:
             account = yield store, store.lookup, (name,)
             if account is not None:
-                return (account if store.upgrades else replace(account, upgradable=False)), store
+                upgradable = account.upgradable and store.upgrades
+                # Its row doesn't tell whether a store before this one knows the name by now.
+                row = account.row if store is self.stores[0] else None
+                if upgradable != account.upgradable or row is not account.row:
+                    account = replace(account, upgradable=upgradable, row=row)
+                return account, store
         return None, None
 
     def _lookup_address(self, address: str) -> _Plan[Account | None]:

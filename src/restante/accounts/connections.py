@@ -54,15 +54,21 @@ class Connections:
         Raises TimeoutError, and whatever `work` and the driver raise.
         """
         pool = self._own_pool()
-        async with asyncio.timeout(self._timeout), pool.turns:
-            idle = self._idle_one(pool)
-            if idle is not None:
-                try:
-                    return await self._use(pool, idle, work)
-                except Exception:
-                    if not again:
-                        raise
-            return await self._use(pool, await self._connect(), work)
+        try:
+            async with asyncio.timeout(self._timeout), pool.turns:
+                idle = self._idle_one(pool)
+                if idle is not None:
+                    try:
+                        return await self._use(pool, idle, work)
+                    except Exception:
+                        if not again:
+                            raise
+                return await self._use(pool, await self._connect(), work)
+        except TimeoutError:
+            # Perhaps the machine is gone, and the other connections lead there, too.
+            while pool.idle:
+                self._drop(pool.idle.pop()[1])
+            raise
 
     async def aclose(self) -> None:
         """Close this event loop's connections. The next use opens others.

@@ -51,6 +51,9 @@ class AccountStore(ABC):
     upgrades: bool = False
     """Whether `replace_credential` replaces anything."""
 
+    has_rows: bool = False
+    """Whether `lookup` would find the same account again as long as its `row` is unchanged."""
+
     @abstractmethod
     def lookup(self, name: str) -> Found:
         """The account that `name` logs in to, or None."""

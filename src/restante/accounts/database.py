@@ -16,7 +16,7 @@ from restante.accounts.connections import Connection, Connections
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.kept import AccountTables, ManagedAccounts, Statement, Steps
 from restante.accounts.names import AccountExists, Matching, NoSuchAccount
-from restante.accounts.postgres_driver import explain, read_dsn
+from restante.accounts.postgres_driver import Servers, explain, place_of
 from restante.accounts.schemes import default_scheme, slowest
 from restante.extras import missing
 
@@ -37,6 +37,7 @@ class DatabaseAccounts(AccountStore):
 
     blocking = False
     upgrades = True
+    has_rows = True
 
     def __init__(
         self,
@@ -51,13 +52,14 @@ class DatabaseAccounts(AccountStore):
         domains: Sequence[str] = (),
         scram: bool = True,
     ) -> None:
-        self._dsn, self._kept = read_dsn(dsn)
+        self._servers = Servers(dsn, writes=True)
         self._password = password
         self._tls = tls
         self._timeout = timeout
         self.case_insensitive = case_insensitive
         matching = Matching.of(case_insensitive, domains)
-        self.tables = AccountTables(matching, scram=scram, schema=schema)
+        place = place_of(dsn, schema)
+        self.tables = AccountTables(matching, scram=scram, schema=schema, place=place)
         self._connections = Connections(
             self._connect, self._close, self._drop, maximum=max_connections, timeout=timeout
         )
@@ -146,9 +148,7 @@ class DatabaseAccounts(AccountStore):
             raise AccountError(missing("postgres", "PostgreSQL", "asyncpg", error)) from None
 
     async def _connect(self) -> Connection:
-        return await self._driver.connect(
-            self._dsn, password=self._password, ssl=self._tls, statement_cache_size=self._kept
-        )
+        return await self._servers.connect(self._driver, self._password, self._tls, self._timeout)
 
     async def _close(self, connection: Connection) -> None:
         await connection.close()

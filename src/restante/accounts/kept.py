@@ -18,7 +18,7 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from restante.accounts.account import Account, AppPassword, Quota
+from restante.accounts.account import Account, AccountRow, AppPassword, Quota
 from restante.accounts.names import (
     AccountExists,
     Matching,
@@ -36,6 +36,16 @@ T = TypeVar("T")
 
 APP_SCHEME = "SSHA512"
 """The scheme of app passwords: they are long and random, so a quick hash is enough."""
+
+ROW_VERSION = """
+encode(sha256(convert_to(CAST(a AS TEXT) || coalesce((
+    SELECT string_agg(CAST(ROW(c.app, c.scheme, c.credential) AS TEXT), ','
+        ORDER BY c.app, c.scheme, c.credential)
+    FROM {schema}.credentials AS c WHERE c.account = a.id
+), ''), 'UTF8')), 'hex')
+"""
+"""PostgreSQL's text for `AccountRow.version` of the row `a`. That an app password was used changes
+nothing."""
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -65,20 +75,20 @@ class AccountTables:
     """The operations.
 
     matching: which names are the same. scram: keep keys for SCRAM, too. schema: of the tables,
-    where a database has several.
+    where a database has several. place: of PostgreSQL's; with it, accounts have their `row`.
     """
 
-    def __init__(self, matching: Matching, *, scram: bool, schema: str = "") -> None:
+    def __init__(
+        self, matching: Matching, *, scram: bool, schema: str = "", place: bytes = b""
+    ) -> None:
         self._matching = matching
         self._scram = scram
         prefix = f'"{schema}".' if schema else ""
         self.accounts, self.credentials = f"{prefix}accounts", f"{prefix}credentials"
-        self._select = (
-            "SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,"
-            " a.networks, a.expires, a.master, a.quota_octets, a.quota_messages, a.expire_days,"
-            f" c.credential, c.app FROM {self.accounts} a"
-            f" LEFT JOIN {self.credentials} c ON c.account = a.id"
-        )
+        self._place = place
+        self._list = self._select("NULL")
+        version = ROW_VERSION.replace("{schema}.", prefix) if place else "NULL"
+        self._find = self._select(version)
         self._number_of = f"(SELECT id FROM {self.accounts} WHERE name_key = :key)"
         schemes = ", ".join(f"('{name}')" for name in SCHEMES)
         # Each is looked for in the index, which stays quick whatever the number of accounts.
@@ -86,6 +96,14 @@ class AccountTables:
             f"SELECT s.column1 FROM (VALUES {schemes}) s WHERE EXISTS (SELECT 1"
             f" FROM {self.credentials} c JOIN {self.accounts} a ON a.id = c.account"
             " WHERE c.scheme = s.column1 AND c.app = '' AND a.disabled = 0)"
+        )
+
+    def _select(self, version: str) -> str:
+        return (
+            "SELECT a.id, a.name, a.maildrop, a.display_name, a.email, a.disabled, a.protocols,"
+            " a.networks, a.expires, a.master, a.quota_octets, a.quota_messages, a.expire_days,"
+            f" {version}, c.credential, c.app FROM {self.accounts} a"
+            f" LEFT JOIN {self.credentials} c ON c.account = a.id"
         )
 
     # For servers
@@ -106,9 +124,9 @@ class AccountTables:
         return account
 
     def _by_key(self, column: str, name: str) -> Steps[Account | None]:
-        query = f"{self._select} WHERE a.{column} = :key ORDER BY c.scheme"
+        query = f"{self._find} WHERE a.{column} = :key ORDER BY c.scheme"
         rows = yield Statement(query, {"key": name_key(name)})
-        account = next(_accounts(rows), None)
+        account = next(_accounts(rows, self._place), None)
         if account is None:
             return None
         # The key is in lower case in any case, and case may matter.
@@ -258,7 +276,7 @@ class AccountTables:
         return [AppPasswordUse(*row) for row in rows]
 
     def list(self) -> Steps[tuple[Account, ...]]:
-        rows = yield Statement(f"{self._select} ORDER BY a.name_key, c.scheme")
+        rows = yield Statement(f"{self._list} ORDER BY a.name_key, c.scheme")
         return tuple(_accounts(rows))
 
     def existing(self, name: str) -> Steps[Account]:
@@ -420,15 +438,15 @@ def _check_credential(credential: str) -> str:
     return credential
 
 
-def _accounts(rows: Rows) -> Iterator[Account]:
-    """The accounts of rows that `_SELECT` gave, rows of one account side by side."""
+def _accounts(rows: Rows, place: bytes = b"") -> Iterator[Account]:
+    """The accounts of rows that `_select` asks for, rows of one account side by side."""
     for _, group in groupby(rows, key=itemgetter(0)):
         several = [*group]
         (_, name, maildrop, display_name, email, disabled, protocols, networks, expires, master) = (
             several[0][:10]
         )
-        octets, messages, expire_days = several[0][10:13]
-        held = [row[13:] for row in several if row[13] is not None]
+        octets, messages, expire_days, version = several[0][10:14]
+        held = [row[14:] for row in several if row[14] is not None]
         yield Account(
             name,
             tuple(credential for credential, app in held if not app),
@@ -443,4 +461,5 @@ def _accounts(rows: Rows) -> Iterator[Account]:
             tuple(AppPassword(app, credential) for credential, app in held if app),
             quota=Quota.of(octets, messages),
             expire_days=expire_days,
+            row=AccountRow(place, name_key(name), version) if version else None,
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from restante.accounts.connections import Connection
-from restante.accounts.postgres_driver import explain, read_dsn
+from restante.accounts.postgres_driver import Servers, explain
 from restante.accounts.sql import SqlAccounts
 from restante.accounts.sql_queries import Query
 from restante.accounts.sql_rows import Row
@@ -29,12 +29,10 @@ class PostgresAccounts(SqlAccounts):
     backslashes: ClassVar[bool] = False
 
     def _read_dsn(self, dsn: str) -> None:
-        self._dsn, self._kept = read_dsn(dsn)
+        self._servers = Servers(dsn)
 
     async def _connect(self) -> Connection:
-        return await self._driver.connect(
-            self._dsn, password=self._password, ssl=self._tls, statement_cache_size=self._kept
-        )
+        return await self._servers.connect(self._driver, self._password, self._tls, self._timeout)
 
     async def _run(
         self, connection: Connection, query: Query, values: Mapping[str, str]

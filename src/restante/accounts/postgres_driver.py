@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
+from hashlib import sha256
 from types import ModuleType
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 # Classes of SQLSTATE whose messages are about the server, the rights or the query's own text,
@@ -10,23 +13,76 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 # access, resources, an operator's intervention.
 _TELLING = frozenset({"08", "25", "28", "3D", "42", "53", "57"})
 
+CONNECT_SECONDS = 60.0
+"""Connecting takes no longer, however long a statement may take."""
 
-def read_dsn(dsn: str) -> tuple[str, int]:
-    """The URL for asyncpg, and how many statements a connection keeps prepared.
+
+class Servers:
+    """The servers of a DSN: `host1:5432,host2:5432` are two, of which one is connected to.
+
+    dsn: as of `PostgresStore`. writes: of several servers, one that only reads is of no use, if
+        `target_session_attrs` doesn't say something else.
+
+    The server that was connected to last is tried first. One that doesn't answer within its share
+    of the time is passed over, and so is one that `target_session_attrs` doesn't want.
 
     Raises ValueError, which doesn't quote `dsn`: it may hold a password.
     """
-    try:
-        url = urlsplit(dsn)
-        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=False))
-        kept = int(options.pop("statement_cache_size", "100"))
-        if url.scheme not in {"postgresql", "postgres"} or kept < 0:
-            raise ValueError
-    except ValueError:
-        raise ValueError(
-            "dsn: not of the form postgresql://user:password@host:port/database?option=value"
-        ) from None
-    return urlunsplit(url._replace(query=urlencode(options))), kept
+
+    def __init__(self, dsn: str, *, writes: bool = False) -> None:
+        try:
+            url = urlsplit(dsn)
+            options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=False))
+            self._kept = int(options.pop("statement_cache_size", "100"))
+            if url.scheme not in {"postgresql", "postgres"} or self._kept < 0:
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                "dsn: not of the form postgresql://user:password@host:port/database?option=value"
+            ) from None
+        user, at, hosts = url.netloc.rpartition("@")
+        names = hosts.split(",")
+        if writes and len(names) > 1:
+            options.setdefault("target_session_attrs", "read-write")
+        if options.get("target_session_attrs") == "prefer-standby":
+            names = [hosts]  # all must be asked before one is chosen: the driver does that
+        url = url._replace(query=urlencode(options))
+        self._urls = {name: urlunsplit(url._replace(netloc=f"{user}{at}{name}")) for name in names}
+        self._order = [*self._urls]
+
+    async def connect(
+        self, driver: ModuleType, password: str | None, tls: ssl.SSLContext | None, seconds: float
+    ) -> Any:
+        """A connection. seconds: for all servers together. Raises what the driver does."""
+        problems: list[str] = []
+        order, share = self._order, min(seconds, CONNECT_SECONDS) / len(self._order)
+        for name in order:
+            try:
+                connection = await driver.connect(
+                    self._urls[name],
+                    password=password,
+                    ssl=tls,
+                    statement_cache_size=self._kept,
+                    timeout=share,
+                )
+            except (
+                OSError,  # TimeoutError is one
+                driver.CannotConnectNowError,
+                driver.TargetServerAttributeNotMatched,
+            ) as error:
+                if len(order) == 1:
+                    raise
+                problems.append(f"{name}: {explain(driver, error)}")
+            else:
+                if name != order[0]:
+                    self._order = [name, *(other for other in order if other != name)]
+                return connection
+        raise ConnectionError("; ".join(problems))
+
+
+def place_of(dsn: str, schema: str) -> bytes:
+    """The same for whoever has the same tables by the same `dsn`. The `dsn` can't be seen in it."""
+    return sha256(f"{schema} {dsn}".encode()).digest()
 
 
 def explain(driver: ModuleType, error: Exception) -> str:
@@ -36,8 +92,10 @@ def explain(driver: ModuleType, error: Exception) -> str:
     if isinstance(error, driver.PostgresError):
         told = error.args[0] if error.sqlstate and error.sqlstate[:2] in _TELLING else ""
         return f"{told or type(error).__name__} (SQLSTATE {error.sqlstate})"
+    if isinstance(error, driver.TargetServerAttributeNotMatched):
+        return "not what target_session_attrs wants"
     if isinstance(error, OSError):
-        return str(error)
+        return str(error) or "no answer"
     if isinstance(error, ValueError):
         return "dsn: can't be understood"
     return type(error).__name__

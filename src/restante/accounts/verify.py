@@ -29,7 +29,8 @@ from restante.sasl.scram import HASHES
 log = logging.getLogger("restante.server")
 
 MAX_REMEMBERED = 50_000
-"""Verified passwords that are remembered, some 8 MB at most."""
+"""Verified passwords that are remembered, some 8 MB at most, and logins, some 55 MB where there
+are such: see `Verifier.note`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,18 @@ class Proof:
     credential: str = field(default="", repr=False)
     app_password: str = ""
     master: str = ""
+
+
+class Login(NamedTuple):
+    """A login that was right. followed: when that was, or when what follows a login was last due.
+
+    until: when it is forgotten. Both in seconds, by the verifier's clock.
+    """
+
+    account: Account
+    proof: Proof
+    followed: float
+    until: float
 
 
 _NOBODY = Account("", (f"{{PLAIN}}{secrets.token_urlsafe()}",))
@@ -63,6 +76,9 @@ class Verifier:
     hash with a key of this process: people poll every few minutes, and should not pay for
     Argon2 each time. What is remembered goes with the very credentials it was checked
     against, so a changed password is at once a wrong one. clock: seconds, monotonic.
+
+    Where a store of mail sees in one query that an account is unchanged and opens the maildrop,
+    the account goes with what is remembered, and needn't be looked up: see `recall`.
     """
 
     def __init__(
@@ -78,6 +94,7 @@ class Verifier:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._verified: dict[bytes, tuple[float, Proof]] = {}
+        self._logins: dict[bytes, Login] = {}
         self._succeeded: dict[str, None] = {}
 
     def check(self, account: Account | None, claim: Claim) -> bool:
@@ -117,6 +134,40 @@ class Verifier:
             _make_room(self._verified)
             self._verified[self._tag(account, claim)] = (self._clock() + self._remember, proof)
 
+    def note(self, claim: PasswordClaim, account: Account, proof: Proof) -> None:
+        """Keep a login that was right, for `recall`: one whose account has a `row`."""
+        if self._remember > 0 and account.row is not None:
+            _make_room(self._logins)
+            now = self._clock()
+            self._logins[self._login_tag(claim)] = Login(account, proof, now, now + self._remember)
+
+    def recall(self, claim: PasswordClaim) -> Login | None:
+        """The login by this claim that was right a while ago.
+
+        Its account must not be believed before somebody has seen that the row is as it was. If
+        it is, `confirm` keeps the login for as long again; otherwise `forget` it.
+        """
+        if not self._logins:
+            return None
+        login = self._logins.get(self._login_tag(claim))
+        return login if login is not None and self._clock() < login.until else None
+
+    def confirm(self, claim: PasswordClaim, login: Login) -> bool:
+        """The login was right again. Gives whether what follows a login is due once more."""
+        now = self._clock()
+        due = now - login.followed >= self._remember
+        followed = now if due else login.followed
+        _make_room(self._logins)
+        self._logins[self._login_tag(claim)] = login._replace(
+            followed=followed, until=now + self._remember
+        )
+        self._kept(login.account, login.proof)
+        return due
+
+    def forget(self, claim: PasswordClaim) -> None:
+        """The account has changed."""
+        self._logins.pop(self._login_tag(claim), None)
+
     def _by_password(
         self, account: Account, claim: PasswordClaim
     ) -> Proof | OnThread[Proof | None] | None:
@@ -149,10 +200,16 @@ class Verifier:
         return proof
 
     def _tag(self, account: Account, claim: PasswordClaim) -> bytes:
-        digest = blake2b(key=self._key, digest_size=32)
         proofs = _held(account.credentials, account.app_passwords).proofs
         held = (proof.credential for proof in proofs)
-        for part in (account.name, account.version, claim.password, *held):
+        return self._digest(account.name, account.version, claim.password, *held)
+
+    def _login_tag(self, claim: PasswordClaim) -> bytes:
+        return self._digest("login", claim.name, claim.authzid, claim.password)
+
+    def _digest(self, *parts: str) -> bytes:
+        digest = blake2b(key=self._key, digest_size=32)
+        for part in parts:
             octets = part.encode("utf-8", "surrogateescape")
             digest.update(len(octets).to_bytes(8, "big") + octets)
         return digest.digest()

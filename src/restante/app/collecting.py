@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 
 from restante.accounts.contract import AccountStore
 from restante.app.config.settings import Settings
@@ -16,9 +17,17 @@ log = logging.getLogger("restante.app")
 
 
 async def keep_collecting(
-    store: Store, call: Caller, accounts: AccountStore, settings: Settings, minutes: float
+    store: Store,
+    call: Caller,
+    accounts: AccountStore,
+    settings: Settings,
+    minutes: float,
+    *,
+    failed: Callable[[Exception], None],
 ) -> None:
     """Expire mail, and call `Store.collect`, every so many minutes, until it is cancelled.
+
+    failed: is told of the store's errors.
 
     The first time comes at random within that time: servers that are started together don't
     collect together, and one that is often started anew collects as well.
@@ -32,6 +41,7 @@ async def keep_collecting(
                 log.info("expired: %d messages were kept for their time and are removed", expired)
             collected = await call(store.collect)
         except StoreError as error:
+            failed(error)
             log.error("collecting what was removed failed: %s", error)
         except Exception:
             log.exception("collecting what was removed failed")

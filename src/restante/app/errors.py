@@ -18,3 +18,7 @@ class StartError(Exception):
 
 class NoAnswer(Exception):
     """No server answers; the text says why."""
+
+
+class NoServer(NoAnswer):
+    """No server runs here."""

@@ -13,7 +13,7 @@ from restante.app.config.settings import Settings
 from restante.calls import Caller, OnThread
 from restante.protocol.listing import MessageNumber
 from restante.protocol.policy import days_kept
-from restante.stores.contract import Maildrop, MaildropInUse, Store, StoreError
+from restante.stores.contract import Maildrop, MaildropInUse, OpenedTooSoon, Store, StoreError
 from restante.stores.room import DAY
 
 log = logging.getLogger("restante.app")
@@ -32,7 +32,7 @@ async def expire(store: Store, call: Caller, accounts: AccountStore, settings: S
     for account, days in _kept(await call(OnThread, _listed, accounts, settings), settings):
         try:
             count += await _expire_one(store, call, account, time.time() - days * DAY)
-        except MaildropInUse:
+        except (MaildropInUse, OpenedTooSoon):
             pass
         except StoreError as error:
             log.warning("maildrop %r: nothing is expired: %s", account.maildrop_name, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 
 from restante.calls import Caller
 from restante.observing.families import PLACES, READY_PARTS
@@ -23,14 +23,20 @@ _PLACES = {part: PLACES["restante_ready", part] for part in READY_PARTS}
 class Health:
     """Looks at storage, accounts and certificate, and writes what it finds into the metrics.
 
-    store: the storage; call: calls its functions.
+    store: the storage; call: calls its functions. failed: is told why the storage doesn't work.
     """
 
     def __init__(
-        self, store: Store, call: Caller, server: Pop3Server, values: MutableSequence[float]
+        self,
+        store: Store,
+        call: Caller,
+        server: Pop3Server,
+        values: MutableSequence[float],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._store = store
         self._call = call
+        self._failed = failed
         self._checking: asyncio.Task[None] | None = None
         self._server = server
         self._values = values
@@ -58,10 +64,13 @@ class Health:
             self._checking = asyncio.get_running_loop().create_task(self._check())
         done, _ = await asyncio.wait({self._checking}, timeout=CHECK_SECONDS)
         if not done:
+            self._failed(TimeoutError(f"no answer within {CHECK_SECONDS:.0f} seconds"))
             return False
-        failed = self._checking.exception() is not None
+        error = self._checking.exception()
         self._checking = None
-        return not failed
+        if isinstance(error, Exception):
+            self._failed(error)
+        return error is None
 
     async def _check(self) -> None:
         await self._call(self._store.check)

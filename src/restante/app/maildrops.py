@@ -51,7 +51,12 @@ def make_store(settings: Settings) -> Store:
             section = given.postgres
             if not section.dsn.text:
                 raise KeyMistake("store.postgres.dsn", "is missing")
-            mine = {**revealed(section), "node": section.node or None}
+            mine = {
+                **revealed(section),
+                "node": section.node or None,
+                "login_delay": settings.pop3.login_delay,
+                "login_burst": settings.pop3.login_burst,
+            }
             return PostgresStore(**mine, bodies=_make_blobs(given), **shared)
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,7 @@ from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all,
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
-from restante.app.signals import FirstSignal
+from restante.app.signals import FirstSignal, ignore_further
 from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
@@ -182,9 +183,7 @@ async def _serve(
         if thread is not None:
             thread.stop()
         metrics.close(bound)
-        if hasattr(signal, "pthread_sigmask"):
-            # The loop's end gives signals their defaults back: one more would look like a crash.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        _ignore_signals()
     log.info("stopped")
 
 
@@ -214,6 +213,14 @@ def _heed_signals(
             _on_signal(getattr(signal, name), stop)
     if hasattr(signal, "SIGHUP"):
         _on_signal(signal.SIGHUP, reload)
+
+
+def _ignore_signals() -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # else its end would give it its default back
+            loop.remove_signal_handler(number)
+    ignore_further()
 
 
 def _on_signal(number: signal.Signals, function: Callable[[int], None]) -> None:

@@ -32,7 +32,7 @@ from restante.app.errors import StartError
 from restante.app.first_start import read_secret
 from restante.app.guard import make_guard
 from restante.app.health import Health
-from restante.app.history import make_history
+from restante.app.history import FLUSH_SECONDS, make_history
 from restante.app.logs import write_anew
 from restante.app.maildrops import make_store
 from restante.app.metrics import PULL_SECONDS
@@ -52,6 +52,7 @@ from restante.delivery.observer import AccessLog, DeliveryObserver, DeliveryObse
 from restante.delivery.recipients import Recipients
 from restante.networks import own_host_name
 from restante.observing.metrics import Metrics
+from restante.observing.store_errors import StoreErrors
 from restante.observing.tracing import Tracing
 from restante.server import login
 from restante.server.listen.listener import Listener
@@ -97,6 +98,7 @@ class Service:
             self._tls, self._mail_tls = given.tls, given.mail_tls
             self.guard = make_guard(settings, key=given.key, writer=given.writer)
         self.pop3 = self._make_pop3()
+        self.store_errors = StoreErrors(self.pop3)
         self.metrics: Metrics | None = None
         if settings.metrics.is_wanted:
             self.metrics = self._make_metrics()
@@ -108,7 +110,7 @@ class Service:
         """How often the configuration was read again."""
         self.is_stopping = False
         """Whether it was told to stop."""
-        mail_observers: list[DeliveryObserver] = [AccessLog()]
+        mail_observers: list[DeliveryObserver] = [AccessLog(), self.store_errors.deliveries]
         mail_observers += [
             each.deliveries for each in (self.metrics, self.tracing) if each is not None
         ]
@@ -154,7 +156,11 @@ class Service:
         return server
 
     def _make_metrics(self) -> Metrics:
-        metrics = Metrics(self.pop3, values=self._given.values if self._given else None)
+        metrics = Metrics(
+            self.pop3,
+            values=self._given.values if self._given else None,
+            store_errors=self.store_errors,
+        )
         for name in ("smtp", "lmtp"):
             metrics.gauge("restante_mail_connections_open", partial(self._connections, name), name)
         return metrics
@@ -184,15 +190,19 @@ class Service:
         loop = asyncio.get_running_loop()
         self._watchers.append(loop.create_task(self._watch()))
         if self.metrics is not None:
-            health = Health(self._store, self._call_store, self.pop3, self.metrics.values)
+            health = Health(
+                self._store, self._call_store, self.pop3, self.metrics.values,
+                partial(self.store_errors.note, "check"),
+            )  # fmt: skip
             await health.look()
             self._watchers.append(loop.create_task(health.watch()))
             self._watchers.append(loop.create_task(self._pull(self.metrics)))
         minutes = self.settings.store.collect_minutes
         if minutes != "off" and (self._given is None or self._given.number == 0):
             work = keep_collecting(
-                self._store, self._call_store, self.accounts, self.settings, minutes
-            )
+                self._store, self._call_store, self.accounts, self.settings, minutes,
+                failed=partial(self.store_errors.note, "collect"),
+            )  # fmt: skip
             self._watchers.append(loop.create_task(work))
 
     async def _prepare_store(self) -> None:
@@ -303,6 +313,13 @@ class Service:
             return await login.log_in_by_smtp(self.pop3.context, name, password, address)
         except login.HeldOff:
             raise HeldOff from None
+
+    async def flush_history(self) -> bool:
+        """Have what was noted so far written into the history. False if that takes too long."""
+        if self._history is None:
+            return True
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self._history.flush, FLUSH_SECONDS)
 
     async def give_notice(self) -> None:
         """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 SAME_SECONDS = 0.5
 """A signal that comes again so soon is the same one: `timeout` sends it to its program, and then to
 the process group that the program is in."""
+
+
+def ignore_further() -> None:
+    """The process is about to end: a signal that comes now must not look like a crash."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class FirstSignal:

@@ -207,6 +207,8 @@ class Delivery:
             log.error("no delivery to %r (ref %s)", account, queue_id, exc_info=error)
         copy.reason, copy.over = str(error) or type(error).__name__, True
         copy.over_quota = error if isinstance(error, OverQuota) else None
+        if copy.over_quota is None and self._observer is not None:
+            tell(self._observer.store_failed, self._envelope, error)
         if self._together and not self._is_visible():
             await self.abort()
         await self._forget(copy)

@@ -51,6 +51,12 @@ class DeliveryObserver:
             went well; empty when the sender was told to try again.
         """
 
+    def store_failed(self, envelope: Envelope, error: Exception) -> None:
+        """The store failed for a copy, of which `not_delivered` tells later.
+
+        A maildrop that is full is no failure.
+        """
+
     def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
         """A recipient or a message was refused, or a client was sent away.
 
@@ -90,6 +96,9 @@ class DeliveryObservers(DeliveryObserver):
 
     def not_delivered(self, *said: Any) -> None:
         self._tell("not_delivered", said)
+
+    def store_failed(self, *said: Any) -> None:
+        self._tell("store_failed", said)
 
     def refused(self, *said: Any) -> None:
         self._tell("refused", said)

@@ -26,6 +26,12 @@ TOO_MANY_TRIES = Err("too many login attempts: try again later", "SYS/TEMP")
 and clients don't ask for another one."""
 
 
+def too_soon(seconds: float) -> Err:
+    """For a login that comes too soon after the last one, by so many seconds."""
+    values = {"seconds": max(1, round(seconds))}
+    return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
+
+
 class Admission:
     """One connection from `address`, "" for a Unix socket. All its methods are quick.
 
@@ -187,8 +193,7 @@ class Admission:
         """Count the connection as a session of an account, or say why it may not be one."""
         delay = self._login_delay
         if delay is not None and delay.seconds and (wait := delay.wait_for(account_name)) > 0:
-            values = {"seconds": max(1, round(wait))}
-            return Err("log in again in {seconds} seconds", "LOGIN-DELAY", values)
+            return too_soon(wait)
         guard = self._guard
         most = guard.settings.max_sessions_per_account
         limit = float("inf") if self._peer is None else most

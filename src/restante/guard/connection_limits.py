@@ -31,7 +31,7 @@ class ConnectionLimits:
 
     @property
     def filling(self) -> bool:
-        """Whether more than half as many connections as may be haven't logged in."""
+        """Whether connections before login, of all processes, are more than half of their limit."""
         return self.before_login > self.most_before_login - self._max / 2
 
     # Other processes of this server

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 DOVECOT = "%08Xu%08Xv"
 """Dovecot's default: UID and UIDVALIDITY in hexadecimal."""
 
-COURIER = "UID%u-%v"
 CYRUS = "%v.%u"
 
 _FIELD = re.compile(r"%(?:(0?)(\d{1,2}))?(X?)([uvg])")
+
+_FIELD_24 = re.compile(r"%\{ *(uid|uidvalidity|guid) *(?:\| *(hex) *(?:\( *(8) *\))? *)?\}")
+"""The same in the words of Dovecot 2.4."""
+
+
+def _older(found: re.Match[str]) -> str:
+    name, is_hex, digits = found.groups()
+    letter = {"uid": "u", "uidvalidity": "v", "guid": "g"}[name]
+    return f"%{'08' if digits else ''}{'X' if is_hex else ''}{letter}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,19 +28,22 @@ class UniqueIdFormat:
     `pop3_uidl_format`.
 
     `%u` is the UID and `%v` the UIDVALIDITY; `%Xu` is hexadecimal, `%08u` has eight digits at
-    least. `%g` is the GUID, which only Dovecot's own files have. Raises ValueError for a text
-    without one of `%u` and `%g`, or with anything else after a `%`.
+    least. `%g` is the GUID, which only Dovecot's own files have. Dovecot 2.4 writes them so:
+    `%{uid}`, `%{uidvalidity | hex}`, `%{uid | hex(8)}`, `%{guid}`; `text` has the older words.
+
+    Raises ValueError for a text without one of `%u` and `%g`, or with anything else after a `%`.
     """
 
     text: str = DOVECOT
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "text", _FIELD_24.sub(_older, self.text))
         rest = _FIELD.sub("", self.text)
         names = {found[4] for found in _FIELD.finditer(self.text)}
         if "%" in rest or not names & {"u", "g"}:
             raise ValueError(
-                f"{self.text!r}: allowed are {DOVECOT} (Dovecot), {COURIER} (Courier), {CYRUS}"
-                " (Cyrus) and others of %u, %v and %g"
+                f"{self.text!r}: allowed are {DOVECOT} (Dovecot), {CYRUS} (Cyrus) and"
+                " others of %u, %v and %g"
             )
 
     @property

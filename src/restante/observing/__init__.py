@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from restante.observing.explanation import Explanation as Explanation
     from restante.observing.explanation import Finding as Finding
     from restante.observing.explanation import explain as explain
+    from restante.observing.history import AccountUse as AccountUse
     from restante.observing.history import Deletion as Deletion
     from restante.observing.history import Device as Device
     from restante.observing.history import History as History
@@ -32,8 +33,8 @@ else:
         {
             "explanation": "Client Explanation Finding explain",
             "history": (
-                "Deletion Device History MessageStory PastDelivery PastListing PastSession"
-                " Rates RefusedLogin Retrieval"
+                "AccountUse Deletion Device History MessageStory PastDelivery PastListing"
+                " PastSession Rates RefusedLogin Retrieval"
             ),
             "history_file": "HistoryError",
             "history_writer": "HistoryWriter",

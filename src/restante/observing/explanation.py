@@ -591,7 +591,7 @@ def _report(found: Explanation) -> str:
         return f"Account {found.account}{whose}: there is no history yet.\n"
     lines = [f"Account {found.account}{whose}. The history begins at {_time(found.begins)}.", ""]
     if not found.clients:
-        lines.append("No client has logged in since then.")
+        lines.append("No session of it has ended since then.")
     for client in found.clients:
         lines += [f"Client {client.number}, {client.address}", *_wrapped(client.text)]
         lines += [f"  | {line}" for line in client.sessions]

@@ -37,7 +37,8 @@ STEP_OUTCOMES = ("ok", "refused", "error")
 MAIL_PROTOCOLS = ("smtp", "lmtp", OTHER)
 DELIVERY_OUTCOMES = ("delivered", "kept", "not_delivered", "refused")
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3", OTHER)
-ENDS = ("quit", "client_left", "idle", "stalled", "too_many_errors", OTHER)
+ENDS = ("quit", "client_left", "idle", "stalled", "too_many_errors", "error", OTHER)
+STORE_CALLS = ("open", "fetch", "commit", "deliver", "check", "collect")
 READY_PARTS = ("storage", "accounts", "certificate")
 
 
@@ -169,6 +170,12 @@ FAMILIES: tuple[Family, ...] = (
         "restante_storage_calls", "counter",
         "Calls of stores of maildrops for POP3: on the event loop, or by a thread.",
         (("where", ("in_place", "thread")),),
+    ),
+    Family(
+        "restante_store_errors", "counter",
+        "Failures of the store of maildrops, such as a database that is down or a disk that is"
+        " full, by what was wanted of it.",
+        (("call", STORE_CALLS),),
     ),
     Family("restante_hashing_running", "gauge", "Checks of password hashes that run."),
     Family("restante_hashing_waiting", "gauge", "Checks of password hashes that wait."),

@@ -141,6 +141,20 @@ class PastDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountUse:
+    """What an account's sessions did in some time.
+
+    addresses: how many they came from. retrieved: messages. octets: of these.
+    """
+
+    account: str
+    addresses: int
+    sessions: int
+    retrieved: int
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedLogin:
     """Logins that were refused alike: times of them, from since to until.
 
@@ -471,6 +485,20 @@ class History:
         return [RefusedLogin(*row) for row in rows]
 
     # Numbers
+
+    def busiest(self, since: float, *, limit: int = 10) -> list[AccountUse]:
+        """The accounts whose sessions were sent most since then, of the last 10,000 rows.
+
+        A row of several polls counts as a whole, though the first may have been before.
+        """
+        rows = self._rows(
+            "SELECT account, COUNT(DISTINCT address), SUM(times), SUM(retrieved), SUM(octets)"
+            " FROM (SELECT account, address, times, retrieved, octets FROM sessions"
+            " WHERE until >= ? ORDER BY until DESC LIMIT ?)"
+            " GROUP BY account ORDER BY 5 DESC, 3 DESC, 1 LIMIT ?",
+            [since, MAX_ROWS, _bounded(limit)],
+        )
+        return [AccountUse(*row) for row in rows]
 
     def rates(self, minutes: int = 60, *, now: float | None = None) -> Rates:
         """What happened in the last minutes, of which the one that isn't over is the last."""

@@ -12,11 +12,12 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, MutableSequence, Sequence
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from restante.delivery.envelope import Envelope
-from restante.delivery.observer import DeliveryObserver
+from restante.delivery.observer import DeliveryObserver, DeliveryObservers
 from restante.extras import missing
 from restante.guard.admission import BANNED, CROWDED, FULL, REFUSED
 from restante.observing.families import (
@@ -28,9 +29,11 @@ from restante.observing.families import (
     QUICK,
     SIZE,
     STEP_OUTCOMES,
+    STORE_CALLS,
     TLS_VERSIONS,
     VERBS,
 )
+from restante.observing.store_errors import StoreErrors
 from restante.protocol.claims import Claim
 from restante.protocol.errors import Pop3Error
 from restante.protocol.listing import MessageNumber
@@ -39,7 +42,7 @@ from restante.server.client import ClientSession
 from restante.server.live import STOPPING
 from restante.server.observer import Observer, Refused, Step
 from restante.server.server import Pop3Server
-from restante.stores.contract import MaildropInUse
+from restante.stores.contract import MaildropInUse, OpenedTooSoon
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -91,7 +94,7 @@ class Metrics(Observer):
     there. Give `prometheus_client.REGISTRY` for what `prometheus_client.start_http_server`
     shows. None: nothing is registered. values: where the numbers are, at least
     `restante.observing.families.SIZE` of them; an array of its own by default. Counters go on
-    from what is there.
+    from what is there. store_errors: who counts those; its own by default.
 
     docs/observing.md lists the metrics. Raises ImportError, which names the extra, where there
     is a registry and no prometheus_client.
@@ -105,6 +108,7 @@ class Metrics(Observer):
         *,
         registry: CollectorRegistry | None = None,
         values: MutableSequence[float] | None = None,
+        store_errors: StoreErrors | None = None,
     ) -> None:
         self.values: MutableSequence[float] = array("d", bytes(8 * SIZE))
         if values is not None:
@@ -112,6 +116,10 @@ class Metrics(Observer):
         self._server = server
         self.deliveries: DeliveryObserver = _Deliveries(self.values)
         """Counts deliveries: for the observer of an `Intake`."""
+        if store_errors is None:
+            store_errors = StoreErrors(server)
+            self.deliveries = DeliveryObservers(self.deliveries, store_errors.deliveries)
+        self._store_errors = store_errors
         self._counters: list[tuple[int, float, Callable[[], float]]] = []
         self._gauges: list[tuple[int, Callable[[], float]]] = []
         # What isn't counted yet. Only `_count_gathered` takes anything away.
@@ -155,6 +163,9 @@ class Metrics(Observer):
         self._counter(
             ("restante_storage_calls", "thread"), lambda: quick.on_threads + blocking.on_threads
         )
+        counts = self._store_errors.counts
+        for call in STORE_CALLS:
+            self._counter(("restante_store_errors", call), partial(counts.__getitem__, call))
         if isinstance(context.backend, StandardBackend):
             hashing = context.backend.hashing
             self.gauge("restante_hashing_running", lambda: hashing.running)
@@ -251,7 +262,7 @@ class Metrics(Observer):
         if error is None:
             self._durations[step].append(seconds)
             return
-        expected = isinstance(error, Refused | Pop3Error | MaildropInUse)
+        expected = isinstance(error, Refused | Pop3Error | MaildropInUse | OpenedTooSoon)
         if isinstance(error, MaildropInUse):
             self.values[_LEASES_REFUSED] += 1
         _add_to_histogram(self.values, _STEPS[step][1 if expected else 2], QUICK, [seconds])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from restante.protocol.effects import Effect
+from restante.protocol.effects import Effect, Work
 from restante.protocol.limits import MAX_LINE
 from restante.protocol.mechanisms import Channel, Exchange, MechanismContext, MechanismInfo
 from restante.protocol.replies import Continue as Challenge
@@ -26,6 +26,7 @@ __all__ = [
     "MechanismContext",
     "MechanismError",
     "MechanismInfo",
+    "Work",
     "ask",
     "credential_text",
 ]

@@ -23,14 +23,20 @@ from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.hashing import Hashing
 from restante.accounts.schemes import hash_password, needs_rehash
 from restante.accounts.scram_keys import ScramKeyFinder
-from restante.accounts.verify import Proof, Verifier, acts_as_itself
+from restante.accounts.verify import Login, Proof, Verifier, acts_as_itself
 from restante.calls import Caller, OnThread, in_task, is_async
 from restante.defaults import SCRAM_ITERATIONS
 from restante.networks import NetworkMap, network_set, parse_address
 from restante.protocol.claims import Claim, IdentityClaim, PasswordClaim, TokenClaim
 from restante.sasl.scram import ScramKeys
 from restante.server.peer import Peer
-from restante.stores.contract import Maildrop, Store
+from restante.stores.contract import (
+    AccountChanged,
+    Maildrop,
+    MaildropInUse,
+    OpenedTooSoon,
+    Store,
+)
 
 access_log = logging.getLogger("restante.access")
 log = logging.getLogger("restante.server")
@@ -218,6 +224,15 @@ class StandardBackend(Backend):
         self._call_worker = call_worker
         self._spawn = spawn
         self._tokens = tokens
+        # A subclass may have reasons of its own to refuse, which must be asked each time.
+        self._sees_accounts = (
+            accounts.has_rows
+            and type(store).open_unchanged is not Store.open_unchanged
+            and all(
+                getattr(type(self), name) is getattr(StandardBackend, name)
+                for name in ("authenticate", "identify", "lookup")
+            )
+        )
         self._separator = master_separator
         self._upgrades = upgrade and accounts.upgrades
         self._clock = clock
@@ -228,6 +243,12 @@ class StandardBackend(Backend):
     # Backend
 
     async def log_in(self, claim: Claim, peer: Peer) -> Maildrop | None:
+        if self._sees_accounts and isinstance(claim, PasswordClaim):
+            login = self.verifier.recall(claim)
+            if login is not None and self.is_welcome(login.account, peer):
+                again = await self._log_in_again(claim, login, peer)
+                if again is not None:
+                    return again
         account = await self.authenticate(claim, peer)
         if account is None:
             return None
@@ -235,11 +256,38 @@ class StandardBackend(Backend):
         maildrop: Maildrop = await self._call_store(self.store.open, account)
         return maildrop
 
+    async def _log_in_again(
+        self, claim: PasswordClaim, login: Login, peer: Peer
+    ) -> Maildrop | None:
+        """The maildrop of a login that was right a while ago; None: the account has changed.
+
+        It is right again only if the store finds the account unchanged when it opens the
+        maildrop, so nothing is said of the claim before that.
+        """
+        try:
+            maildrop: Maildrop = await self._call_store(self.store.open_unchanged, login.account)
+        except AccountChanged:
+            self.verifier.forget(claim)
+            return None
+        except (MaildropInUse, OpenedTooSoon):
+            peer.admit(login.account)
+            raise
+        try:
+            peer.admit(login.account)
+        except BaseException:
+            await self._call_store(maildrop.close)
+            raise
+        if self.verifier.confirm(claim, login):
+            self._tidy_up(login.account, claim, login.proof)
+        return maildrop
+
     async def authenticate(self, claim: Claim, peer: Peer) -> Account | None:
         found = await self.identify(claim, peer)
         if found is None:
             return None
         account, proof = found
+        if self._sees_accounts and isinstance(claim, PasswordClaim) and not proof.master:
+            self.verifier.note(claim, account, proof)
         if proof.app_password or self._upgrades:
             self._tidy_up(account, claim, proof)
         return account

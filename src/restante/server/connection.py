@@ -47,7 +47,8 @@ MAX_JOINED = 1024 * 1024
 """Octets of replies that are copied to be written as one."""
 
 TOLD_TOGETHER = 100
-"""Answers after which observers are told of them; of fewer some seconds later, or at the end."""
+"""Observers are told of so many answers at once. Fewer are told of some seconds later, after the
+login, or when the connection ends."""
 
 LINGER_SECONDS = 2.0
 """How long a client that is being refused may go on sending before the connection is cut."""
@@ -56,7 +57,8 @@ MAX_LINGER = 16 * 1024 * 1024
 """Octets such a client may send meanwhile; they are thrown away."""
 
 STRANGER_SECONDS = 30.0
-"""How long a client may be silent before login while places are short: there is an attack."""
+"""How long a client may be silent before login while few such connections may still come in, as
+under an attack."""
 
 
 class Connection(asyncio.Protocol):
@@ -65,7 +67,7 @@ class Connection(asyncio.Protocol):
     What needs no waiting is answered within `data_received`, all replies of one read in one
     write. As soon as something waits, a task goes on with it, and further lines wait for that.
 
-    admission: of a client that was let in before its TLS handshake.
+    admission: what the guard has counted for a client that it let in before the TLS handshake.
     """
 
     __slots__ = (
@@ -94,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
         self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
-        self._gone: asyncio.Event | None = None  # work waits, but no longer than the client
+        self._gone: asyncio.Event | None = None  # set when the client left, or its time is up
         self._greeted = False
         self._lingering = -1  # octets thrown away so far, once the client has been refused
         self._close_wanted = False
@@ -141,7 +143,7 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._turn_away(refusal)
         elif context.hooks.accept_connection:
-            self._begin(self._welcome())
+            self._begin(self._ask_then_greet())
         else:
             self._greet()
 
@@ -228,14 +230,14 @@ class Connection(asyncio.Protocol):
             log.info("session %s: %d deletions discarded, no QUIT", self.client.id, discarded)
         await self._performer.release()
 
-    def _ended(self, how: str) -> None:
+    def _note_end(self, how: str) -> None:
         """Note how the connection ends, unless that is known already."""
         if not self.client.ended:
             self.client.ended = how
 
     # The beginning
 
-    async def _welcome(self) -> None:
+    async def _ask_then_greet(self) -> None:
         try:
             await self._context.hooks.ask("accept_connection", self.client)
         except Pop3Error as error:
@@ -256,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
-        self._ended("turned away")
+        self._note_end("turned away")
         if (tell := self._context.observers.turned_away) is not None:
             tell(self.client, self._status(refusal))
         self.session.closing = True
@@ -291,10 +293,10 @@ class Connection(asyncio.Protocol):
                         self._begin(self._stream(outcome))
                         return
                 if waiting and not self._replies:
-                    self._begin(asyncio.sleep(0))  # enough was written: others have their turn
+                    self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
                     return
         except LineTooLong as error:
-            self._ended("line too long")
+            self._note_end("line too long")
             self._reply(session.give_up(error))
             self._linger()
             return
@@ -346,7 +348,8 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             self._renewed = True
-        # Not from here: what is begun next would take this task, which ends, for its own.
+        # Not from here: what is begun next would find this task to be the current one, and it
+        # ends now.
         asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
@@ -360,7 +363,7 @@ class Connection(asyncio.Protocol):
     async def _fail(self, error: Exception) -> None:
         """Nothing sensible can be sent any more: half a message may be on the wire."""
         if not (isinstance(error, ConnectionError) and self.has_left):
-            self._ended("error")
+            self._note_end("error")
             await self._context.hooks.report(error, self.client, f"in session {self.client.id}")
         self._transport.abort()
 
@@ -375,7 +378,7 @@ class Connection(asyncio.Protocol):
             if self.session.in_exchange:
                 line = b"*"  # RFC 5034 §4: cancels it
             else:
-                self.session.command = NO_COMMAND  # who may refuse a line isn't told which it is
+                self.session.command = NO_COMMAND  # it was refused before it was read
                 await self._answer(Err(error.text, error.code))
                 return
         await self._answer(self.session.receive(line))
@@ -456,7 +459,7 @@ class Connection(asyncio.Protocol):
         self._sent(reply, octets)
 
     def _note(self, reply: Reply, octets: int) -> None:
-        """Remember a reply for those who watch. octets: of this one, without a message's."""
+        """Remember a reply for observers. octets: of the reply, without a message that follows."""
         command = self.session.command
         if (
             (answers := self.client.answers) is not None
@@ -494,7 +497,7 @@ class Connection(asyncio.Protocol):
         if len(replies) == 1:
             self._transport.write(replies[0])
         elif octets <= MAX_JOINED:
-            # For the system to gather them costs as much, and more when they are short.
+            # To have the system gather the pieces (writev) costs as much, and more for short ones.
             self._transport.write(b"".join(replies))
         else:
             for piece in replies:
@@ -526,7 +529,7 @@ class Connection(asyncio.Protocol):
             await self._ready
 
     def _set_limit(self) -> None:
-        """Let one block of a message wait to be sent."""
+        """Let the transport take a whole block of a message before it says `pause_writing`."""
         if self._context.settings.batch_size > FLUSH_AT:
             self._transport.set_write_buffer_limits(high=self._context.settings.batch_size)
 
@@ -568,7 +571,7 @@ class Connection(asyncio.Protocol):
         return line
 
     async def stays(self, seconds: float) -> bool:
-        """Wait so long, but no longer than the client does. Whether it is still there."""
+        """Wait so many seconds, or until the client leaves. True if it is still there."""
         self._gone = over = asyncio.Event()
         # No `asyncio.wait_for`: from Python 3.12 on it works within tasks only, and this may have
         # been begun in place.
@@ -598,7 +601,7 @@ class Connection(asyncio.Protocol):
         )
         if transport is None:
             # The transport has been taken from us, so nobody else tells us of its end.
-            self._ended("TLS failed")
+            self._note_end("TLS failed")
             self._transport.abort()
             self.connection_lost(None)
             raise ConnectionResetError("no TLS, no session")
@@ -646,7 +649,7 @@ class Connection(asyncio.Protocol):
 
     def _request_close(self) -> None:
         self._close_wanted = True
-        self._ended("closed by the server")
+        self._note_end("closed by the server")
         if self._task is None and not self.lost:
             self._close()
 
@@ -671,7 +674,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection now."""
-        self._ended("closed by the server")
+        self._note_end("closed by the server")
         self._transport.abort()
 
     # Time limits
@@ -682,7 +685,7 @@ class Connection(asyncio.Protocol):
         RFC 1939 §3: an autologout sends nothing and removes nothing. A reply that is being
         taken, however slowly, is no silence.
 
-        now: by `time.monotonic`. crowded: others wait for the places of those who don't log in.
+        now: by `time.monotonic`. crowded: places for connections before login are running out.
         """
         if self._performer.must_renew:
             self._context.live.spawn(self._performer.renew())
@@ -709,7 +712,7 @@ class Connection(asyncio.Protocol):
             self._close_transport()
 
     def _time_out(self, why: str) -> None:
-        self._ended(why)
+        self._note_end(why)
         log.info("session %s: closed, %s", self.client.id, why)
 
     @property

@@ -20,7 +20,7 @@ WORK_SECONDS = 5.0
 
 
 class LiveConnection(Protocol):
-    """A connection, as those see it who look after all of them."""
+    """What the server asks of each connection that is open."""
 
     client: ClientSession
 
@@ -86,7 +86,8 @@ class Live:
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work in place as far as it needn't wait; a task, as of `spawn`, does the rest.
 
-        Within a task, all of it gets a task of its own: it must not take that one for its own.
+        When a task calls this, all of the work gets a new task: for the work, the caller's must
+        not be the current one.
         """
         if asyncio.current_task() is not None:
             self.spawn(work)

@@ -1,11 +1,17 @@
-"""Which SASL mechanisms a server has, from what it was given."""
+"""Which SASL mechanisms a server has: those of what it was given, and those that are added."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from restante.protocol.mechanisms import MechanismInfo
+from restante.contained import as_exception, is_interrupt
+from restante.protocol.claims import IdentityClaim, PasswordClaim, SecretClaim, TokenClaim
+from restante.protocol.effects import Work
+from restante.protocol.mechanisms import Begin, Exchange, MechanismContext, MechanismInfo
 from restante.sasl.anonymous import anonymous
 from restante.sasl.cram_md5 import CRAM_MD5
 from restante.sasl.external import EXTERNAL
@@ -26,20 +32,120 @@ if TYPE_CHECKING:
     from restante.accounts.oauth import OAuth
 
 
+_NAME = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
+
+
+class MechanismTable:
+    """The SASL mechanisms of a server: add, replace, remove.
+
+    Each server has a table of its own. Changes are seen by the next command of each session.
+    `restante.sasl` has what a mechanism is made of.
+    """
+
+    def __init__(self, given: Iterator[MechanismInfo]) -> None:
+        self.by_name = {info.name: info for info in given}
+        """In the order of announcement: clients that take the first they know do best."""
+
+    def __iter__(self) -> Iterator[MechanismInfo]:
+        return iter(list(self.by_name.values()))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.by_name
+
+    def add(self, mechanism: MechanismInfo) -> None:
+        """Offer a mechanism, after those that are there, whatever `Settings.mechanisms` says.
+
+        Raises ValueError if there is one of that name, or if that is no name for a mechanism
+        (RFC 4422 §3.1); TypeError for what isn't a `restante.sasl.MechanismInfo`.
+        """
+        checked = _checked(mechanism)
+        if checked.name in self:
+            raise ValueError(f"there is a mechanism {checked.name} already: use replace()")
+        self.by_name[checked.name] = checked
+
+    def replace(self, mechanism: MechanismInfo) -> None:
+        """Offer a mechanism in place of that of the same name.
+
+        Raises ValueError if there is none, TypeError for what isn't a `MechanismInfo`.
+        """
+        checked = _checked(mechanism)
+        self._there(checked.name)
+        self.by_name[checked.name] = checked
+
+    def remove(self, name: str) -> None:
+        """Offer it no more. Raises ValueError if it isn't there."""
+        self._there(name)
+        del self.by_name[name]
+
+    def _there(self, name: str) -> None:
+        if name not in self:
+            there = ", ".join(self.by_name) or "none"
+            raise ValueError(f"there is no mechanism {name}; there are: {there}")
+
+
+def _checked(mechanism: object) -> MechanismInfo:
+    """An application's mechanism, held to give a claim and nothing else."""
+    if not isinstance(mechanism, MechanismInfo):
+        raise TypeError(
+            f'{mechanism!r} is no mechanism: give restante.sasl.MechanismInfo("NAME", function)'
+        )
+    if not isinstance(mechanism.name, str) or not _NAME.fullmatch(mechanism.name):
+        raise ValueError(
+            f"not a mechanism's name: {mechanism.name!r} (1 to 20 of A to Z, 0 to 9, - and _)"
+        )
+    if not callable(mechanism.begin):
+        raise TypeError(f"{mechanism.name}: begin={mechanism.begin!r}: give a function")
+    return replace(mechanism, begin=partial(_exchange, mechanism.name, mechanism.begin))
+
+
+_CLAIMS = (PasswordClaim, SecretClaim, TokenClaim, IdentityClaim)
+
+
+def _exchange(
+    name: str, begin: Begin, context: MechanismContext, initial: bytes | None
+) -> Exchange:
+    try:
+        exchange = begin(context, initial)
+        if not isinstance(exchange, Generator):
+            raise TypeError(
+                f"the mechanism {name} gave {type(exchange).__name__}: it must be a generator,"
+                " as a function with `yield from ask(…)` is"
+            )
+        claim = yield from exchange
+        if not isinstance(claim, _CLAIMS):
+            raise TypeError(
+                f"the mechanism {name} returned {type(claim).__name__}: it must return a claim,"
+                " such as restante.PasswordClaim"
+            )
+        return claim
+    except (ValueError, GeneratorExit):
+        raise  # a malformed response; the session has ended
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        failed = as_exception(error)
+    yield Work(partial(_fail, failed))  # those are told of it who hear of other functions' errors
+    raise failed
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
 def mechanisms(
     settings: Settings, kerberos: Kerberos | None, oauth: OAuth | None
-) -> dict[str, MechanismInfo]:
-    """By name, in the order of announcement: clients that take the first they know do best.
+) -> MechanismTable:
+    """The mechanisms of what a server was given.
 
     Raises ValueError when `settings.mechanisms` names one that isn't there.
     """
-    found = {info.name: info for info in _all(settings, kerberos, oauth)}
+    table = MechanismTable(_all(settings, kerberos, oauth))
     if settings.mechanisms is None:
-        return found
+        return table
     for name in settings.mechanisms:
-        if name not in found:
-            raise ValueError(f"mechanisms={name!r}: allowed are {', '.join(found)}")
-    return {name: info for name, info in found.items() if name in settings.mechanisms}
+        if name not in table:
+            raise ValueError(f"mechanisms={name!r}: allowed are {', '.join(table.by_name)}")
+    return MechanismTable(each for each in table if each.name in settings.mechanisms)
 
 
 def _all(

@@ -110,9 +110,9 @@ def peer_of(transport: asyncio.Transport, proxied: Proxied | None) -> Peer:
 
 
 def _goes_last(login: str, has_succeeded: bool) -> bool:
-    """Of a connection that isn't logging in."""
+    """What `goes_first` is until a login begins."""
     return False
 
 
 def _admit(account: Account) -> None:
-    """Of a connection that isn't logging in."""
+    """What `admit` is until a login begins: it does nothing."""

@@ -1,4 +1,4 @@
-"""Effects performed: what a session asks for meets backends, maildrops and handlers.
+"""Performs effects: has backends, maildrops and handlers do what a session asks for.
 
 There is one way to perform an effect: the coroutine that `Performer.perform` gives. Whoever
 drives it begins it in place. What needs no waiting is done when that call returns; the rest is
@@ -17,7 +17,7 @@ from restante.accounts.contract import Account, AccountError
 from restante.accounts.names import is_valid_name
 from restante.accounts.verify import acts_as_itself
 from restante.calls import Caller, in_own_context
-from restante.guard.admission import TOO_MANY_TRIES, Admission
+from restante.guard.admission import TOO_MANY_TRIES, Admission, too_soon
 from restante.protocol.claims import Claim
 from restante.protocol.effects import (
     BrokenOff,
@@ -45,7 +45,7 @@ from restante.server.hooks import account_of, default_for
 from restante.server.login import refuse, take_turn
 from restante.server.observer import Refused, Step
 from restante.server.peer import Peer
-from restante.server.sending import begun as first_block_read
+from restante.server.sending import with_first_block
 from restante.stores.contract import (
     CommitFailed,
     Content,
@@ -53,6 +53,7 @@ from restante.stores.contract import (
     Maildrop,
     MaildropInUse,
     MessageGone,
+    OpenedTooSoon,
     StoreError,
 )
 
@@ -93,7 +94,7 @@ class Wire(Protocol):
         """Do the handshake of STLS. Raises ConnectionError, and the connection ends."""
 
     async def stays(self, seconds: float) -> bool:
-        """Wait so long, but no longer than the client does. Whether it is still there."""
+        """Wait so many seconds, or until the client leaves. True if it is still there."""
 
     def introduce(self, attributes: str) -> Err | None:
         """Take a proxy's word, given by XCLIENT, for who its client is."""
@@ -142,7 +143,7 @@ class Performer:
         self.fetched = MessageNumber(0)  # the message that was asked for last
         self._account: Account | None = None  # who is let in, while the login goes on
         self._login = ""  # whose login it is; "" for ANONYMOUS
-        self._step: Step | None = None  # the last one that was watched
+        self._step: Step | None = None  # the last one that observers were told of
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
@@ -192,6 +193,8 @@ class Performer:
                 return Err(error.text, values=error.values)
             case MaildropInUse():
                 return IN_USE
+            case OpenedTooSoon():
+                return too_soon(error.seconds)
             case MessageGone():
                 return GONE
         reference = await self._context.hooks.report(
@@ -402,7 +405,7 @@ class Performer:
             raise TypeError(f"a maildrop's fetch returned {kind}: it must return Content")
         if type(content.source) is bytes:
             return content
-        return Content(await first_block_read(content.source, self._call), content.facts)
+        return Content(await with_first_block(content.source, self._call), content.facts)
 
     async def _delete(self, effect: Delete) -> None:
         await self._context.hooks.ask("delete", self._client, effect.number)
@@ -499,7 +502,7 @@ STEPS: dict[type[Effect], Step] = {LogIn: "login", Fetch: "fetch", Commit: "comm
 
 
 def _too_late(account: Account) -> None:
-    """What `Peer.admit` is between logins."""
+    """What `Peer.admit` is between logins: it does nothing."""
 
 
 def as_reply(answer: object, command: Command) -> Reply:

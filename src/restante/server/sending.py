@@ -105,11 +105,11 @@ async def _send_as_it_lies(body: Body, sink: Sink, call_quick: Caller) -> int | 
     return size + len(TERMINATOR)
 
 
-async def begun(source: Source, call: Caller) -> Source:
+async def with_first_block(source: Source, call: Caller) -> Source:
     """`source` with its first block read.
 
-    A generator finds out only then that there is no message, and while nothing has been
-    sent the peer can still be told so. Whatever the store raises comes through.
+    A generator finds out only then whether there is a message. If there is none, the client can
+    be told so, as nothing has been sent yet. Whatever the store raises comes through.
     """
     if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
         return source

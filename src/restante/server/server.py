@@ -184,7 +184,7 @@ class Pop3Server(Events):
         """What connections need of the server."""
         self.make_transport: MakeTransport = SocketTransport
         """Makes the transport of each connection; set before the start. The test kit's fails."""
-        self._mechanisms = mechanisms(self.settings, kerberos, oauth)
+        self.mechanisms = mechanisms(self.settings, kerberos, oauth)
         self._schemes: frozenset[str] = frozenset()
         self._listening: list[Listening] = []
         self._readiness: Readiness | None = None
@@ -557,7 +557,7 @@ class Pop3Server(Events):
         for listener in self.listeners:
             listener.policy = Policy(
                 commands=self.commands,
-                mechanisms=self._mechanisms,
+                mechanisms=self.mechanisms.by_name,
                 hostname=self._hostname,
                 tls=listener.tls,
                 tls_port=tls_port,

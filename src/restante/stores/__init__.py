@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from restante.stores.blobs.contract import Blobs as Blobs
     from restante.stores.blobs.folder import FolderBlobs as FolderBlobs
     from restante.stores.blobs.s3 import S3Blobs as S3Blobs
+    from restante.stores.contract import AccountChanged as AccountChanged
     from restante.stores.contract import Answer as Answer
     from restante.stores.contract import CommitFailed as CommitFailed
     from restante.stores.contract import Committed as Committed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from restante.stores.contract import MessageGone as MessageGone
     from restante.stores.contract import MessageInfo as MessageInfo
     from restante.stores.contract import Messages as Messages
+    from restante.stores.contract import OpenedTooSoon as OpenedTooSoon
     from restante.stores.contract import OverQuota as OverQuota
     from restante.stores.contract import Removed as Removed
     from restante.stores.contract import Source as Source
@@ -48,9 +50,10 @@ else:
             "blobs.folder": "FolderBlobs",
             "blobs.s3": "S3Blobs",
             "contract": (
-                "Answer CommitFailed Committed Content Incoming Lease LeaseInfo LeaseLost"
-                " Maildrop MaildropInUse MaildropStore MessageGone MessageInfo Messages"
-                " OverQuota Removed Source Store StoreError UniqueIdTaken Usage"
+                "AccountChanged Answer CommitFailed Committed Content Incoming Lease"
+                " LeaseInfo LeaseLost Maildrop MaildropInUse MaildropStore MessageGone"
+                " MessageInfo Messages OpenedTooSoon OverQuota Removed Source Store StoreError"
+                " UniqueIdTaken Usage"
             ),
             "maildir.store": "Maildir",
             "memory": "MemoryStore",

@@ -58,8 +58,23 @@ class MaildropInUse(StoreError):
     """Another session holds the maildrop's lease (RFC 1939 §4; `[IN-USE]`, RFC 2449 §8.1.2)."""
 
 
+class OpenedTooSoon(StoreError):
+    """The maildrop's last session began less than a delay ago (`[LOGIN-DELAY]`, RFC 2449 §8.1.1).
+
+    seconds: until it can be opened.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the maildrop can't be opened again for {seconds:.0f} seconds")
+        self.seconds = seconds
+
+
 class MessageGone(StoreError):
     """The message was there when the maildrop was opened and has since been removed."""
+
+
+class AccountChanged(StoreError):
+    """The account is another than when it was looked up, or the store can't tell."""
 
 
 class LeaseLost(StoreError):
@@ -341,6 +356,14 @@ class Store(ABC):
 
         Raises MaildropInUse when another session has the lease, StoreError otherwise.
         """
+
+    def open_unchanged(self, account: Account) -> Answer[Maildrop]:
+        """As `open`, if the account's `row` is as it was when it was looked up.
+
+        For a store that sees both in one query: so a login that was right a while ago needs no
+        look-up. Raises AccountChanged before anything else; by default always.
+        """
+        raise AccountChanged("the store doesn't see accounts")
 
     def prepare(self) -> Answer[None]:
         """See that it can be used as it is configured; a server asks before it listens.

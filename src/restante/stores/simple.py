@@ -115,9 +115,9 @@ class SimpleMaildrops(Store):
         internationalized: list[int] = []
         unreadable = 0
         for own_id, said in await self.listed(account):
-            octets = said if type(said) is int and said >= 0 else 0
+            is_size = type(said) is int and said >= 0
             facts = self.known(account, own_id)
-            if facts is None and octets is not said:
+            if facts is None and not is_size:
                 if said is not None:
                     told = f"message {own_id!r} of {account.maildrop_name!r}: list() says"
                     log.warning("%s octets=%r: it is counted instead", told, said)
@@ -132,7 +132,10 @@ class SimpleMaildrops(Store):
                     if unreadable > MOST_UNREADABLE:
                         raise StoreError(f"{text}, and {MOST_UNREADABLE} others") from error
             own_ids.append(own_id)
-            sizes.append(octets if facts is None else facts.octets)
+            if facts is None:
+                sizes.append(said if is_size else 0)  # 0: it can't be read
+            else:
+                sizes.append(facts.octets)
             if facts is not None and facts.utf8_header:
                 ascii_octets[len(own_ids)] = facts.ascii_octets
             if facts is not None and facts.internationalized:
@@ -240,7 +243,8 @@ class SimpleMaildrop(Maildrop):
         lease: ProcessLease,
     ) -> None:
         self.listing = listing
-        self._hold = self.lease = lease
+        self.lease = lease
+        self._process_lease = lease  # the same one: this name's type has `release`
         self._store = store
         self._account = account
         self._own_ids = own_ids
@@ -284,7 +288,7 @@ class SimpleMaildrop(Maildrop):
 
     async def commit(self, numbers: Sequence[MessageNumber]) -> None:
         """Have the store remove these messages. Raises CommitFailed, LeaseLost."""
-        if self._hold.lost:
+        if self._process_lease.lost:
             raise LeaseLost("the lease has been given back")
         own_ids = list(dict.fromkeys(self._own_ids[number - 1] for number in numbers))
         if own_ids:
@@ -292,7 +296,7 @@ class SimpleMaildrop(Maildrop):
 
     def close(self) -> None:
         """Give the lease back."""
-        self._hold.release()
+        self._process_lease.release()
 
 
 def _drained(listed: Iterable[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from restante.server.tls.settings import Certificate
 try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError as error:
@@ -25,9 +25,14 @@ except ImportError as error:
     raise ImportError(missing("testing", _WHAT, "cryptography", error)) from error
 
 CertificateKind: TypeAlias = Literal[
-    "valid", "expired", "not-yet-valid", "wrong-name", "self-signed", "unknown-ca"
-]
+    "valid", "rsa", "ends-soon", "expired", "not-yet-valid", "wrong-name", "self-signed",
+    "unknown-ca",
+]  # fmt: skip
 CERTIFICATE_KINDS: tuple[CertificateKind, ...] = get_args(CertificateKind)
+
+_Key: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+RSA_BITS = 2048
 
 NAMES = ("localhost", "127.0.0.1", "::1")
 """Whom a certificate of a server is for."""
@@ -35,7 +40,11 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 WRONG_NAMES = ("wrong-name.invalid",)
 
 DAY = timedelta(days=1)
-WHEN = {"expired": (-30 * DAY, -DAY), "not-yet-valid": (DAY, 30 * DAY)}
+WHEN = {
+    "ends-soon": (-30 * DAY, DAY),
+    "expired": (-30 * DAY, -DAY),
+    "not-yet-valid": (DAY, 30 * DAY),
+}
 VALID = (-DAY, 30 * DAY)
 """From when to when a certificate is valid, counted from now: clocks differ."""
 
@@ -63,17 +72,21 @@ class Authority:
     def issue(self, kind: CertificateKind = "valid") -> Certificate:
         """A certificate for a server at localhost, with its key.
 
-        kind: `valid`; `expired`, `not-yet-valid`; `wrong-name`: for another host;
-            `self-signed`; `unknown-ca`: of an authority that nobody has heard of.
+        kind: `valid`; `rsa`: valid, with an RSA key; `ends-soon`: valid for another day;
+            `expired`, `not-yet-valid`; `wrong-name`: for another host; `self-signed`;
+            `unknown-ca`: of an authority that nobody has heard of.
         Raises ValueError for another kind.
         """
         if kind not in CERTIFICATE_KINDS:
             allowed = ", ".join(CERTIFICATE_KINDS)
             raise ValueError(f"certificate={kind!r}: allowed are {allowed}")
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: _Key = ec.generate_private_key(ec.SECP256R1())
+        if kind == "rsa":
+            key = rsa.generate_private_key(65537, RSA_BITS)
         names = WRONG_NAMES if kind == "wrong-name" else NAMES
         subject = _name(names[0])
-        issuer, signer = self._name, self._key
+        issuer = self._name
+        signer: _Key = self._key
         if kind == "self-signed":
             issuer, signer = subject, key
         elif kind == "unknown-ca":
@@ -104,9 +117,7 @@ class Authority:
     ) -> None:
         self.close()
 
-    def _write(
-        self, name: str, made: x509.Certificate, key: ec.EllipticCurvePrivateKey | None = None
-    ) -> Path:
+    def _write(self, name: str, made: x509.Certificate, key: _Key | None = None) -> Path:
         self._made += 1
         path = Path(self._folder.name) / f"{name}-{self._made}.pem"
         pem = made.public_bytes(Encoding.PEM)
@@ -133,8 +144,8 @@ def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:
 def _signed(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
+    key: _Key,
+    signer: _Key,
     *,
     when: tuple[timedelta, timedelta] = VALID,
     dns: Sequence[x509.GeneralName] = (),
@@ -143,9 +154,10 @@ def _signed(
 ) -> x509.Certificate:
     """What RFC 5280 wants of a certificate, so that strict clients find no other fault."""
     now = datetime.now(UTC)
+    transports = isinstance(key, rsa.RSAPrivateKey)
     usage = x509.KeyUsage(
         digital_signature=True, key_cert_sign=authority, crl_sign=authority,
-        content_commitment=False, key_encipherment=False, data_encipherment=False,
+        content_commitment=False, key_encipherment=transports, data_encipherment=False,
         key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     public = key.public_key()

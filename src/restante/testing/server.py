@@ -59,9 +59,9 @@ class MailServer:
 
     accounts: names and passwords; more by `account`.
     certificate: speak TLS, on `tls_port` and by STLS, with a certificate of that kind by the
-        server's own authority `ca`: `valid`, `expired`, `not-yet-valid`, `wrong-name`,
-        `self-signed`, `unknown-ca`; or a `restante.Certificate`. It needs `cryptography`, of
-        the extra `testing`. None: no TLS.
+        server's own authority `ca`: `valid`, `rsa`, `ends-soon`, `expired`,
+        `not-yet-valid`, `wrong-name`, `self-signed`, `unknown-ca`; or a `restante.Certificate`.
+        It needs `cryptography`, of the extra `testing`. None: no TLS.
     tls: what `port` says of STLS: `starttls` offers it (the default with a certificate),
         `starttls_required` lets nobody log in without, `none` hasn't got it.
     client_certificates: `none`, `ask` or `require` them, for EXTERNAL; see `ca`.

@@ -34,6 +34,12 @@ from restante.server.transport.transport import HIGH, Done, SocketTransport
 GREETING = "greeting"
 """What stands in a command's place for the first reply, which no command asks for."""
 
+UNKNOWN = "unknown"
+"""What stands in a command's place for all that the server doesn't know, an empty line too."""
+
+RSA_KEYS = "kRSA"
+"""Ciphers whose keys are transported by RSA, without forward secrecy, as OpenSSL calls them."""
+
 # What is to be sent
 
 
@@ -117,8 +123,8 @@ class Shaper:
 class Occasion:
     """One command, or the greeting, whose reply is due.
 
-    verb: in upper case, or `GREETING`; "" for an unknown command. A response inside of a SASL
-        exchange counts as AUTH. argument: as logs show it, secrets as `****`.
+    verb: in upper case, or `GREETING`, or `UNKNOWN`. A response inside of a SASL exchange counts
+        as AUTH. argument: as logs show it, secrets as `****`; "" for an unknown command.
     session: None for as long as the connection has none.
     number: how many of this verb there were before in this connection, this one included.
     shapers: applied to the reply, one after the other.
@@ -261,10 +267,14 @@ def shaped(shapers: Sequence[Shaper], part: Part, data: bytes) -> list[Act]:
 class Wire(SocketTransport):
     """One connection's transport; see the module.
 
-    cuts_handshake: how a TLS handshake is ended when the client has begun it; None: it isn't.
+    cuts_handshake: how a TLS handshake is ended when the client has begun it; octets: by these,
+        in the clear, and a close. None: it isn't.
+    secured: called when a handshake has come to its end, and the protocol knows it.
     closes_politely: whether the end of TLS is announced (close_notify).
-    speaks_old_tls: TLS 1.0 and 1.1 are all that it speaks.
+    speaks: of TLS, all that it speaks; None: what the server does.
+    context: of its TLS, once a handshake is about to begin.
     refuses: it is reset before anything is sent.
+    number: how many connections there were before on this server, this one included.
     """
 
     def __init__(
@@ -275,10 +285,14 @@ class Wire(SocketTransport):
         peer: tuple[str, int],
     ) -> None:
         super().__init__(readiness, connected, peer)
-        self.cuts_handshake: Reset | Close | None = None
+        self.cuts_handshake: Reset | Close | bytes | None = None
+        self.secured: Callable[[], None] | None = None
         self.closes_politely = True
-        self.speaks_old_tls = False
+        self.speaks: OldTls | None = None
+        self.context: ssl.SSLContext | None = None
         self.refuses = False
+        wiring.connections += 1
+        self.number = wiring.connections
         self.last: Occasion | None = None
         """The command that came last, or the greeting."""
         self.data: dict[str, Any] = {}
@@ -287,7 +301,7 @@ class Wire(SocketTransport):
         self._between: _Between | None = None
         self._framer = Framer()
         self._counts: dict[str, int] = {}
-        self._verb = ""
+        self._verb = UNKNOWN
         self._acts: deque[Act] = deque()
         self._queued = 0  # their octets
         self._timer_of_acts: asyncio.TimerHandle | None = None
@@ -352,8 +366,8 @@ class Wire(SocketTransport):
             self._verb, _, argument = line.partition(" ")
             return self.expect(self._verb, argument)
         if line.startswith("("):
-            self._verb = ""
-        return self.expect(self._verb, line if self._verb else "")
+            self._verb = UNKNOWN
+        return self.expect(self._verb, "" if self._verb == UNKNOWN else line)
 
     # What the protocol sends
 
@@ -569,6 +583,7 @@ class Wire(SocketTransport):
             self._begin_tls(context, seconds, done)
 
     def _begin_tls(self, context: ssl.SSLContext, seconds: float, done: Done) -> None:
+        self.context = context
         if self._wiring.control is not None:
             self._wiring.control.handshake(self)
         super().start_tls(context, seconds, done)
@@ -579,19 +594,33 @@ class Wire(SocketTransport):
         if self._handshake is not None and self.cuts_handshake is not None and events & READ:
             if isinstance(self.cuts_handshake, Reset):
                 self.reset()
+            elif isinstance(self.cuts_handshake, bytes):
+                with suppress(OSError):
+                    self._socket.send(self.cuts_handshake)
+                self._shaken(ConnectionAbortedError("the handshake was answered in the clear"))
             else:
                 self._shaken(ConnectionAbortedError("the handshake was cut"))
             return
         super().ready(events)
 
     def _shake(self) -> None:
-        if not self.speaks_old_tls or self._tls is not None or self._handshake is None:
+        if self.speaks is None or self._handshake is None:
             super()._shake()
             return
-        with _only_old_tls(self._handshake[0]):  # which this handshake goes on with
+        with _only(self.speaks, self._handshake[0]):
             super()._shake()
 
+    def _shaken(self, error: OSError | None) -> None:
+        super()._shaken(error)
+        if error is None and self.secured is not None and not self._lost:
+            self.secured()
+
     # What the client sends
+
+    def obey(self, data: bytes) -> None:
+        """Have the server take octets as if the client had just sent them."""
+        if data and self._between is not None and not self._lost:
+            self._between.protocol.data_received(data)
 
     def arrived(self, data: bytes) -> bytes:
         """Tell the taps; give what the protocol gets."""
@@ -621,17 +650,46 @@ def _close_notify(tls: ssl.SSLSocket) -> bytes:
         return sent.recv(1000)
 
 
+@dataclass(frozen=True, slots=True)
+class OldTls:
+    """What nobody should speak any more. ciphers: as OpenSSL writes them."""
+
+    least: ssl.TLSVersion
+    most: ssl.TLSVersion
+    ciphers: str = "ALL"
+
+
+def has_rsa_key(context: ssl.SSLContext) -> bool:
+    """Whether a server's certificate goes with keys that are transported by RSA."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers(f"{RSA_KEYS}:@SECLEVEL=0")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        client.wrap_bio(back, there).do_handshake()
+    with _only(OldTls(ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, RSA_KEYS), context):
+        try:
+            context.wrap_bio(there, back, server_side=True).do_handshake()
+        except ssl.SSLWantReadError:  # the client's first word was understood
+            return True
+        except ssl.SSLError:
+            return False
+    return True
+
+
 @contextmanager
-def _only_old_tls(context: ssl.SSLContext) -> Iterator[None]:
-    """Have `context` speak TLS 1.0 and 1.1 alone for handshakes that begin meanwhile."""
+def _only(speaks: OldTls, context: ssl.SSLContext) -> Iterator[None]:
+    """Have `context` speak that alone for the steps of handshakes that are taken meanwhile."""
     least, most = context.minimum_version, context.maximum_version
     names = [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
     level = context.security_level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version = ssl.TLSVersion.TLSv1
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL 3 allows the old versions nowhere else
+        context.minimum_version, context.maximum_version = speaks.least, speaks.most
+    context.set_ciphers(
+        f"{speaks.ciphers}:@SECLEVEL=0"
+    )  # OpenSSL 3 allows the old versions nowhere else
     try:
         yield
     finally:
@@ -685,13 +743,15 @@ class _Between(asyncio.Protocol):
 class Wiring:
     """All wires of one server.
 
-    taps: told what crosses them. control: decides how they fail; None: they work.
+    taps: told what crosses them. control: decides how they fail; None: they work. connections:
+    how many there were so far.
     """
 
     def __init__(self, server: Pop3Server) -> None:
         self.taps: list[Tap] = []
         self.control: Control | None = None
         self.wires: set[Wire] = set()
+        self.connections = 0
         self._by_session: dict[str, Wire] = {}
         self._beginning: Wire | None = None
         server.make_transport = partial(Wire, self)

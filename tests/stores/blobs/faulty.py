@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -146,10 +146,16 @@ def _joined(chunks: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def faulty(target: str, context: ssl.SSLContext | None = None) -> AsyncIterator[Faulty]:
-    """A proxy to the server with this URL; context: it is asked by TLS."""
+async def faulty(
+    target: str,
+    context: ssl.SSLContext | None = None,
+    *,
+    hosts: Sequence[str] = ("127.0.0.1",),
+    port: int = 0,
+) -> AsyncIterator[Faulty]:
+    """A proxy to the server with this URL. context: it is asked by TLS. hosts: its addresses."""
     proxy = Faulty(target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=context, limit=2**20)
+    server = await asyncio.start_server(proxy.serve, hosts, port, ssl=context, limit=2**20)
     port = server.sockets[0].getsockname()[1]
     proxy.endpoint = f"https://localhost:{port}" if context else f"http://127.0.0.1:{port}"
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tracemalloc
 from collections.abc import AsyncGenerator
 from io import BytesIO
 from typing import BinaryIO, cast
@@ -129,6 +128,7 @@ def test_the_beginning_of_a_large_body_needs_little_of_its_blob() -> None:
 @only_cpython
 def test_little_memory_is_needed_whatever_the_size() -> None:
     source = Octets(64 * 1024 * 1024)
+    tracemalloc = pytest.importorskip("tracemalloc", reason="only CPython counts memory so")
     tracemalloc.start()
     try:
         blocks = Blocks(octets_of(compressed(cast("BinaryIO", source))))

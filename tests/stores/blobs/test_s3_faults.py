@@ -270,6 +270,26 @@ def test_a_fault_that_lasts_is_a_temporary_error_in_bounded_time(
     place.run(work, timeout=1.5)
 
 
+def test_no_room_is_told_and_mail_that_is_there_can_be_read(place: Place, key: str) -> None:
+    async def full(request: Request, forward: Forward) -> Reply:
+        writes = request.method in ("PUT", "POST")
+        return answer(403, "QuotaExceeded") if writes else await forward()
+
+    async def work(blobs: S3Blobs, proxy: Faulty) -> None:
+        await put(blobs, f"{key}-there")
+        proxy.fault = full
+        for octets in 1000, LARGE.octets:
+            with pytest.raises(StoreError, match="may hold no more") as caught:
+                await put_large(blobs, key, Octets(octets))
+            assert caught.value.temporary
+        assert await read(blobs, f"{key}-there") == BODY
+        proxy.fault = honest
+        await put_large(blobs, key)
+        assert await digest(blobs, key) == LARGE.digest()
+
+    place.run(work)
+
+
 def test_when_it_is_back_all_goes_on(place: Place, key: str) -> None:
     async def work(blobs: S3Blobs, proxy: Faulty) -> None:
         proxy.fault = closed

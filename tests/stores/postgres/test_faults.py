@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
@@ -13,7 +17,7 @@ from restante.accounts.account import Account
 from restante.protocol.listing import MessageNumber
 from restante.stores import PostgresStore, StoreError
 from tests.conftest import Authority
-from tests.needs import only_cpython
+from tests.needs import missing, only_cpython
 from tests.postgres_server import PASSWORD, USER, PostgresServer, pgbouncer, postgres
 from tests.stores.postgres.conftest import upgraded
 
@@ -139,6 +143,38 @@ async def test_a_database_that_is_only_read(own: PostgresServer, store: Postgres
                 "ALTER DATABASE postgres RESET default_transaction_read_only")  # fmt: skip
     await (await store.open(ANNA)).close()  # by a new connection, as the old ones refuse
     await deliver(store, b"two\r\n")
+
+
+async def test_a_disk_that_is_full(own: PostgresServer, store: PostgresStore) -> None:
+    if os.geteuid() != 0:
+        missing("only root can mount a small file system")
+    await deliver(store, b"one\r\n")
+    small = own.folder / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"only where file systems can be mounted: {error.stderr.decode()}")
+    shutil.chown(small, "postgres")
+    try:
+        own.execute(f"CREATE TABLESPACE small LOCATION '{small}'",
+                    "ALTER TABLE restante.blocks SET TABLESPACE small")  # fmt: skip
+        large = random.Random(1).randbytes(3_000_000).hex().encode()
+        with pytest.raises(StoreError, match="53100") as caught:
+            await deliver(store, large)
+        assert caught.value.temporary
+        maildrop = await store.open(ANNA)
+        assert len(maildrop.listing) == 1
+        assert (await maildrop.fetch(ONE)).source == b"one\r\n"
+        await maildrop.close()
+        subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
+        await deliver(store, large)
+        assert (await store.usage(ANNA)).messages == 2
+    finally:
+        own.execute("ALTER TABLE restante.blocks SET TABLESPACE pg_default",
+                    "DROP TABLESPACE IF EXISTS small")  # fmt: skip
+        subprocess.run(["umount", small], check=True)
 
 
 async def test_rights_that_are_missing(own: PostgresServer, store: PostgresStore) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from io import BytesIO
@@ -26,11 +25,13 @@ from restante.stores import (
     FolderBlobs,
     LeaseLost,
     MaildropInUse,
+    OpenedTooSoon,
     OverQuota,
     PostgresStore,
     StoreError,
 )
 from restante.stores.drafts import BLOCK
+from restante.stores.postgres import statements
 from restante.stores.postgres import store as module
 from restante.stores.postgres.bodies import key_of
 from restante.stores.postgres.store import PostgresLease, PostgresMaildrop
@@ -165,6 +166,26 @@ class TestLeases:
             await store.open(ANNA)
         await maildrop.close()
 
+    async def test_two_nodes_with_one_name_keep_each_other_out(
+        self, make: Callable[..., PostgresStore]
+    ) -> None:
+        one, two = make(node="mail"), make(node="mail")
+        await deliver(one, b"one\r\n")
+        held = await one.open(ANNA)
+        with pytest.raises(MaildropInUse):
+            await two.open(ANNA)
+        assert await two.release("anna")
+        taken = await two.open(ANNA)
+        with pytest.raises(LeaseLost):
+            await held.commit([ONE])
+        await held.close()
+        with pytest.raises(MaildropInUse):
+            await one.open(ANNA)
+        await taken.commit([ONE])
+        await taken.close()
+        await one.aclose()
+        await two.aclose()
+
     async def test_a_node_whose_clock_is_wrong_takes_nothing_over(
         self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -206,6 +227,61 @@ class TestLeases:
         maildrop = await store.open(ANNA)
         await maildrop.commit([])
         await maildrop.close()
+
+    async def test_a_login_delay_holds_on_all_nodes(
+        self, store: PostgresStore, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        one, two = make(login_delay=600), make(login_delay=600)
+        held = await one.open(ANNA)
+        with pytest.raises(OpenedTooSoon) as caught:
+            await two.open(ANNA)
+        assert 590 < caught.value.seconds <= 600
+        await held.close()
+        for node in one, two, one:
+            with pytest.raises(OpenedTooSoon) as caught:
+                await node.open(ANNA)
+            assert 590 < caught.value.seconds <= 600, "a refusal costs no delay"
+        await (await two.open(BEN)).close()
+        await sql("UPDATE {schema}.maildrops SET opened = opened - interval '601 seconds'")
+        held = await two.open(ANNA)
+        await sql("UPDATE {schema}.maildrops SET opened = opened - interval '601 seconds'")
+        with pytest.raises(MaildropInUse):
+            await one.open(ANNA)
+        await held.close()
+        await (await one.open(ANNA)).close()
+        await (await store.open(ANNA)).close()  # which has no delay
+        await one.aclose()
+        await two.aclose()
+
+    async def test_some_logins_are_free_at_first(
+        self, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        node = make(login_delay=600, login_burst=3)
+        for _ in range(3):
+            await (await node.open(ANNA)).close()
+        with pytest.raises(OpenedTooSoon) as caught:
+            await node.open(ANNA)
+        assert 590 < caught.value.seconds <= 600
+        await sql("UPDATE {schema}.maildrops SET opened = opened - interval '601 seconds'")
+        await (await node.open(ANNA)).close()
+        with pytest.raises(OpenedTooSoon):
+            await node.open(ANNA)
+        await node.aclose()
+
+    async def test_who_asks_again_for_want_of_an_answer_has_logged_in_once(
+        self, store: PostgresStore, make: Callable[..., PostgresStore]
+    ) -> None:
+        node = make(login_delay=600)
+        await (await store.open(ANNA)).close()
+        for _ in range(2):
+            row = await node._row(
+                statements.OPEN, "anna", "this session", 60.0, 600.0, 1, None, None
+            )
+            assert row["lease"] is not None
+        row = await node._row(statements.OPEN, "anna", "another", 60.0, 600.0, 1, None, None)
+        assert row["lease"] is None
+        assert 590 < row["wait"] <= 600
+        await node.aclose()
 
     async def test_snapshots_exclude_nobody_and_remove_once(
         self, make: Callable[..., PostgresStore], sql: Sql
@@ -406,6 +482,7 @@ class TestReading:
         assert (await anext(content.source)).startswith(head)  # type: ignore[arg-type]
         await content.source.aclose()  # type: ignore[union-attr]
         assert sum(asked) < 300_000
+        tracemalloc = pytest.importorskip("tracemalloc", reason="only CPython counts memory so")
         tracemalloc.start()
         size = 0
         content = await maildrop.fetch(ONE)

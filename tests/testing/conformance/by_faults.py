@@ -1,32 +1,43 @@
-"""For each check that a fault of the kit can prove: the fault that it catches."""
+"""For each check: the fault of the kit that it catches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from restante.server.settings import SettingsGiven
+from restante.testing.authority import CertificateKind
 from restante.testing.conformance.checks import numbers
 from restante.testing.conformance.seed import CORPUS
 from restante.testing.faults import (
+    BrokenLines,
     BrokenMechanism,
     BrokenPipelining,
+    BrokenStls,
     ChangedUniqueId,
     Close,
+    CutHandshake,
+    DeletesAtOnce,
     DeletionForgotten,
     ExtraLines,
     Fault,
     Hang,
+    LeaseKept,
+    LineLimit,
     LoginFails,
     LoneLf,
     LongLine,
     LongUniqueId,
     NoCloseNotify,
     NoFinalCrlf,
+    NoLease,
+    NoReply,
     NoUniqueId,
     NumberGap,
     OldTls,
     Raw,
     Refused,
+    ReusedUniqueId,
     SameUniqueId,
     Text,
     Twice,
@@ -43,10 +54,18 @@ OK = b"+OK\r\n"
 
 @dataclass(frozen=True)
 class ByFault:
-    """tls: how the checks speak to the server."""
+    """fault: None: one of the server's settings, or its certificate, is what fails.
 
-    fault: Fault
+    tls: how the checks speak to the server. certificate: its kind, and settings: of `MailServer`;
+    both are those of the server that fails. beside: a fault that the server has in either case:
+    what the check is about shows only then.
+    """
+
+    fault: Fault | None
     tls: str = "none"
+    certificate: CertificateKind = "valid"
+    settings: SettingsGiven = field(default_factory=SettingsGiven)
+    beside: Fault | None = None
 
 
 def listed(*lines: str) -> bytes:
@@ -97,6 +116,18 @@ BY_FAULT: dict[str, ByFault] = {
     **each(["reply.crlf"], LoneLf("QUIT")),
     **each(["reply.length"], LongLine("USER")),
     **each(["reply.status-then-space"], Raw("QUIT", b"+OKbye\r\n")),
+    **each(["reply.no-echo-of-controls"], Raw("unknown", b"-ERR what is X\x1b[31m?\r\n")),
+    # Lines
+    **each(["command.unknown", "command.nul"], agrees("unknown")),
+    **each(["command.http"], Raw("unknown", OK * 3)),
+    **each(["command.unknown-goes-on"], Close("unknown", nth=2)),
+    **each(["command.unknown-one-reply"], Twice("unknown")),
+    **each(["command.empty"], NoReply("unknown")),
+    **each(["command.by-octets"], BrokenLines()),
+    **each(["command.split-line-end"], BrokenLines("cr")),
+    **each(["command.argument-of-40"], LineLimit(40)),
+    **each(["command.line-of-255", "command.line-of-10000"], LineLimit(200)),
+    **each(["command.endless-line"], LineLimit(200, rest="dropped")),
     # States
     **{
         f"state.before-login-{verb}": ByFault(agrees(verb.upper()))
@@ -177,8 +208,23 @@ BY_FAULT: dict[str, ByFault] = {
     **each(["stls.argument"], agrees("STLS"), "stls"),
     **each(["stls.forgets-user"], agrees("PASS"), "stls"),
     **each(["stls.login-inside"], LoginFails(), "stls"),
+    **each(["stls.no-second-greeting"], BrokenStls("greeting"), "stls"),
+    **each(["stls.capa-inside"], Refused("CAPA"), "stls"),
+    **each(["stls.injection"], BrokenStls("injection"), "stls"),
+    **each(["stls.failed-handshake"], CutHandshake("text"), "stls"),
+    **each(["stls.others-keep-it"], capa("TOP"), "stls"),
     **each(["stls.commands-before"], BrokenPipelining(), "stls"),
-    **each(["tls.no-tls-1.0", "tls.no-tls-1.1", "tls.1.2-or-later"], OldTls(), "implicit"),
+    **each(
+        ["tls.no-tls-1.0", "tls.no-tls-1.1", "tls.1.2-or-later", "tls.1.3"], OldTls(), "implicit"
+    ),
+    **{
+        id: ByFault(OldTls("rsa-keys"), "implicit", "rsa")
+        for id in ("tls.forward-secrecy", "tls.no-plain-rsa")
+    },
+    "tls.certificate": ByFault(None, "implicit", "wrong-name"),
+    "tls.certificate-time": ByFault(None, "implicit", "ends-soon"),
+    **each(["tls.small-records"], BrokenLines(), "implicit"),
+    **each(["tls.garbage"], CutHandshake("text"), "implicit"),
     **each(["tls.close-notify"], NoCloseNotify(), "implicit"),
     **each(["tls.several-commands-a-record"], BrokenPipelining(), "implicit"),
     **each(["tls.login"], LoginFails(), "implicit"),
@@ -224,6 +270,7 @@ BY_FAULT: dict[str, ByFault] = {
     **each(["retr.nothing-follows"], Twice("RETR")),
     **each(["retr.header"], Raw("RETR", listed(">From the store", "", "text"))),
     **each(["top.zero", "top.one", "top.three", "top.all"], Raw("TOP", FOUR_LINES)),
+    **each(["top.leaves-list"], Raw("LIST", listed("1 500"), nth=3)),
     **each(["top.lines-negative", "top.lines-word"], agrees("TOP")),
     **each(["top.crlf"], LoneLf("TOP")),
     **each(["message.plain"], message("plain", b"another\r\n")),
@@ -247,6 +294,8 @@ BY_FAULT: dict[str, ByFault] = {
         f"pipeline.{what}": ByFault(BrokenPipelining())
         for what in ("announced", "anyway", "many", "login", "retr", "unread", "dele-and-quit")
     },
+    **each(["pipeline.by-octets", "pipeline.split-anywhere"], BrokenLines()),
+    **each(["pipeline.after-quit"], Raw("QUIT", b"+OK bye\r\n+OK\r\n+OK 0 0\r\n")),
     # UTF8 and LANG
     **each(["utf8.works", "utf8.after-login"], Refused("UTF8")),
     **each(["utf8.then-login"], LoginFails()),
@@ -257,7 +306,18 @@ BY_FAULT: dict[str, ByFault] = {
     **each(["lang.unknown"], agrees("LANG")),
     **each(["lang.after-login"], Refused("LANG", account=NAME)),
     # Two sessions
-    **each(["lease.exclusive"], Raw("PASS", OK)),
+    **each(["lease.exclusive"], NoLease()),
+    **each(["lease.answered"], NoReply("PASS", connection=2)),
+    **each(["lease.code"], Refused("PASS", text="in use", connection=3)),
+    **each(["lease.first-goes-on"], Close("STAT", connection=1)),
+    **each(["lease.second-tries-again"], Close("PASS", connection=2)),
+    **each(
+        ["lease.free-after-close", "lease.free-after-reset", "lease.free-after-reset-in-body"],
+        LeaseKept(),
+    ),
+    "snapshot.other-deletes": ByFault(Raw("RETR", FOUR_LINES, nth=2), beside=NoLease()),
+    **each(["snapshot.new-mail"], Raw("LIST", listed("1 500"), nth=3)),
+    **each(["snapshot.next-session"], Raw("STAT", b"+OK 11 500\r\n")),
     **each(["lease.free-after-quit"], LoginFails("IN-USE", nth=2)),
     # Deleting
     **each(["dele.works"], Refused("DELE")),
@@ -269,9 +329,17 @@ BY_FAULT: dict[str, ByFault] = {
         agrees("DELE"),
     ),
     **each(["rset.list", "rset.then-quit"], agrees("RSET")),
+    **each(["dele.numbers-stay"], Raw("LIST", listed("1 500"), nth=3)),
+    **each(["quit.not-by-close", "quit.not-by-reset", "quit.not-half"], DeletesAtOnce()),
+    **each(["uidl.not-reused"], ReusedUniqueId()),
     **each(["quit.removes"], DeletionForgotten()),
     **each(["empty.stat"], Raw("STAT", b"+OK 1 5\r\n")),
     **each(["empty.list"], Raw("LIST", listed("1 5"))),
     **each(["empty.uidl"], Raw("UIDL", listed("1 a"))),
     **each(["empty.retr"], agrees("RETR")),
+    # Idle time
+    **{
+        f"idle.{how_long}": ByFault(None, settings={"idle_timeout": 0.05})
+        for how_long in ("minute-before-login", "two-minutes", "ten-minutes")
+    },
 }  # fmt: skip

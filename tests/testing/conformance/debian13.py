@@ -57,11 +57,13 @@ class Packaged:
 
 @dataclass(frozen=True)
 class Running:
-    """port, imap: of POP3 and of IMAP, where it has that. folder: what is /srv for the server."""
+    """port, imap: of POP3 and of IMAP, where it has that. folder: what is /srv for the server.
+    pid: of a process in its namespaces."""
 
     port: int
     imap: int
     folder: Path
+    pid: int
 
 
 def system() -> Path:
@@ -110,7 +112,7 @@ def running(server: Packaged, folder: Path, authority: Authority) -> Iterator[Ru
         )  # fmt: skip
     try:
         wait_until_it_answers(process, port, folder / "out")
-        yield Running(port, imap, shared)
+        yield Running(port, imap, shared, _children(process)[0])
     finally:
         _end(process)
 
@@ -118,10 +120,13 @@ def running(server: Packaged, folder: Path, authority: Authority) -> Iterator[Ru
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the first process of the namespace, and with it all there. What changes its user
     outlives unshare, whatever --kill-child says."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    for child in children.read_text().split() if process.poll() is None else ():
-        os.kill(int(child), signal.SIGKILL)
+    for child in _children(process) if process.poll() is None else ():
+        os.kill(child, signal.SIGKILL)
     process.wait()
+
+
+def _children(process: subprocess.Popen[bytes]) -> list[int]:
+    return [*map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
 
 
 def wait_until_it_answers(

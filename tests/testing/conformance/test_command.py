@@ -9,46 +9,60 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from restante.app.cli.main import run
+from restante.testing import MailServer
 from restante.testing.conformance.check import CHECKS, add, check
 from restante.testing.conformance.levels import MUST
 from restante.testing.conformance.probe import Probe
 from restante.testing.conformance.run import choose
 from restante.testing.conformance.seed import parse_seed
-from tests.testing.conformance.canned import PASSWORD, Canned, Faults, serving
+from restante.testing.faults import Close, Fault, Raw
 
 ROOT = Path(__file__).parents[3]
 
+PASSWORD = "tell-nobody"
 
-@pytest.fixture
-def canned() -> Iterator[Canned]:
-    with serving(Faults()) as server:
+
+@contextmanager
+def serving(*faults: Fault) -> Iterator[MailServer]:
+    """A server with a message in joe's maildrop."""
+    with MailServer(accounts={"joe": PASSWORD}, faults=faults) as server:
+        server.accounts["joe"].add(b"Subject: Hello\r\n\r\ntext\r\n")
         yield server
 
 
 @pytest.fixture
-def wrong() -> Iterator[Canned]:
+def right() -> Iterator[MailServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def wrong() -> Iterator[MailServer]:
     """Wrong at the level must, and says the password."""
-    with serving(Faults(edits={"STAT": lambda _: b"+OK many " + PASSWORD + b"\r\n"})) as server:
+    with serving(Raw("STAT", b"+OK many %b\r\n" % PASSWORD.encode())) as server:
         yield server
 
 
-def conformance(server: Canned, *more: str) -> int:
+def conformance(server: MailServer, *more: str) -> int:
     return run(["conformance", "127.0.0.1", "--port", str(server.port), *more])
 
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setenv("RESTANTE_CONFORMANCE_PASSWORD", PASSWORD.decode())
+    monkeypatch.setenv("RESTANTE_CONFORMANCE_PASSWORD", PASSWORD)
     return ["--user", "joe"]
 
 
-def test_all_holds(canned: Canned, capsys: pytest.CaptureFixture[str], account: list[str]) -> None:
-    assert conformance(canned, *account, "--only", "stat", "--only", "list.form") == 0
+def test_all_holds(
+    right: MailServer, capsys: pytest.CaptureFixture[str], account: list[str]
+) -> None:
+    assert conformance(right, *account, "--only", "stat", "--only", "list.form") == 0
     out = capsys.readouterr().out
     assert "list.form" in out
     assert "list.count" not in out
@@ -56,20 +70,20 @@ def test_all_holds(canned: Canned, capsys: pytest.CaptureFixture[str], account: 
 
 
 def test_a_must_that_fails_is_status_1(
-    wrong: Canned, capsys: pytest.CaptureFixture[str], account: list[str]
+    wrong: MailServer, capsys: pytest.CaptureFixture[str], account: list[str]
 ) -> None:
     assert conformance(wrong, *account, "--only", "stat.form") == 1
     out = capsys.readouterr().out
     assert "FAILED" in out
     assert "C: PASS ****" in out
     assert "S: +OK many ****" in out
-    assert PASSWORD.decode() not in out
+    assert PASSWORD not in out
 
 
 def test_what_counts_as_a_failure_is_chosen(
     capsys: pytest.CaptureFixture[str], account: list[str]
 ) -> None:
-    with serving(Faults(flags=frozenset({"impatient"}))) as server:
+    with serving(Close("unknown", nth=2)) as server:
         one = [*account, "--only", "command.unknown-goes-on"]
         assert conformance(server, *one) == 0
         assert conformance(server, *one, "--fail-on", "should") == 0
@@ -78,16 +92,16 @@ def test_what_counts_as_a_failure_is_chosen(
 
 
 def test_the_password_comes_on_standard_input(
-    canned: Canned, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    right: MailServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{PASSWORD}\n"))
     given = ["--user", "joe", "--password-stdin", "--only", "noop"]
-    assert conformance(canned, *given) == 0
+    assert conformance(right, *given) == 0
     assert "1 passed" in capsys.readouterr().out
 
 
 def test_json_has_every_outcome_with_its_dialogue(
-    wrong: Canned, capsys: pytest.CaptureFixture[str], account: list[str]
+    wrong: MailServer, capsys: pytest.CaptureFixture[str], account: list[str]
 ) -> None:
     conformance(wrong, *account, "--only", "stat", "--only", "idle", "--format", "json")
     told = json.loads(capsys.readouterr().out)
@@ -101,7 +115,7 @@ def test_json_has_every_outcome_with_its_dialogue(
 
 
 def test_junit_is_read_by_ci(
-    wrong: Canned, capsys: pytest.CaptureFixture[str], account: list[str]
+    wrong: MailServer, capsys: pytest.CaptureFixture[str], account: list[str]
 ) -> None:
     conformance(wrong, *account, "--only", "stat", "--only", "idle", "--format", "junit")
     suite = ET.fromstring(capsys.readouterr().out)
@@ -139,17 +153,17 @@ def test_mistakes_are_status_2(
 
 
 def test_no_server_is_status_3(capsys: pytest.CaptureFixture[str]) -> None:
-    with serving(Faults()) as server:
+    with serving() as server:
         port = str(server.port)
     assert run(["conformance", "127.0.0.1", "--port", port]) == 3
     assert "no connection" in capsys.readouterr().err
 
 
 def test_a_refused_login_is_status_3(
-    canned: Canned, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    right: MailServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESTANTE_CONFORMANCE_PASSWORD", "another")
-    assert conformance(canned, "--user", "joe") == 3
+    assert conformance(right, "--user", "joe") == 3
     assert "the login is refused" in capsys.readouterr().err
 
 

@@ -120,6 +120,22 @@ def test_into_a_maildir(tmp_path: Path) -> None:
     assert not list((tmp_path / "tmp").iterdir())
 
 
+def test_a_maildir_can_be_emptied_without_a_server(tmp_path: Path) -> None:
+    way = parse_seed(f"maildir:{tmp_path}", "joe", "secret")
+    assert way.empty()  # there is nothing
+    for _ in range(2):
+        way.put(MESSAGE)
+    (file, _) = (tmp_path / "new").iterdir()
+    file.rename(tmp_path / "cur" / f"{file.name}:2,S")
+    assert way.empty()
+    assert not [*(tmp_path / "new").iterdir(), *(tmp_path / "cur").iterdir()]
+
+
+@pytest.mark.parametrize("way", ["smtp:h:25:joe", "lmtp:h:24:joe", "mbox:/x/joe", "imap:h:143"])
+def test_nothing_else_can_be(way: str) -> None:
+    assert not parse_seed(way, "joe", "secret").empty()
+
+
 def test_into_an_mbox(tmp_path: Path) -> None:
     way = parse_seed(f"mbox:{tmp_path / 'joe'}", "joe", "secret")
     assert isinstance(way, MboxSeed)

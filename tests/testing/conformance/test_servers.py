@@ -16,6 +16,7 @@ from restante.testing.conformance.probe import Target
 from restante.testing.conformance.report import as_table
 from restante.testing.conformance.run import Outcome, Report, choose, run
 from restante.testing.conformance.seed import MaildirSeed
+from restante.testing.faults import DeletionForgotten, Faults
 from tests.conftest import Authority
 from tests.testing.conformance import servers
 from tests.testing.conformance.debian13 import NAME, PASSWORD
@@ -94,6 +95,29 @@ def test_nothing_is_changed_unless_it_may_be(restante: Target, tmp_path: Path) -
     report = run(replace(restante, seed=None), choose())
     assert not report.failed(), failures(report)
     assert files() == before
+
+
+def test_a_server_that_removes_nothing_is_checked_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    faults = Faults(DeletionForgotten())
+    server = Pop3Server(
+        port=0,
+        accounts={NAME: PASSWORD},
+        store=faults.wrap_store(Maildir(tmp_path)),
+        for_tests=True,
+    )
+    faults.attach(server)
+    seed = MaildirSeed(tmp_path / NAME)
+    with server:
+        target = Target(
+            "127.0.0.1", server.port, user=NAME, password=PASSWORD, seed=seed, timeout=PATIENCE
+        )
+        report = run(target, choose(["message.plain", "quit.removes", "empty.stat"]))
+    found = outcomes(report)
+    assert found.pop("quit.removes") is Outcome.FAILED
+    assert set(found.values()) == {Outcome.PASSED}
+    (said,) = [each.dialogue for each in report.results if each.check.id == "empty.stat"]
+    assert "- *: the maildrop was emptied without the server" in said
 
 
 # What others do wrong, as docs/conformance.md says. These are facts about one version.

@@ -84,7 +84,10 @@ class Client:
         self._data = b""
 
     def send(self, *lines: str) -> None:
-        self._socket.sendall("".join(f"{line}\r\n" for line in lines).encode())
+        self.send_octets("".join(f"{line}\r\n" for line in lines).encode())
+
+    def send_octets(self, octets: bytes) -> None:
+        self._socket.sendall(octets)
 
     def line(self) -> bytes:
         """The next line, or what is left at the end."""

@@ -8,7 +8,6 @@ from datetime import date
 import pytest
 
 from restante.testing.faults import (
-    BrokenPipelining,
     Profile,
     Split,
     Without,
@@ -41,16 +40,6 @@ def test_there_is_no_apop() -> None:
 def test_there_is_no_sasl() -> None:
     with failing(Without("AUTH")) as server, server.log_in() as client:
         assert not [line for line in client.ask_lines("CAPA") if line.startswith(b"SASL")]
-
-
-def test_pipelining_is_announced_and_broken() -> None:
-    with failing(BrokenPipelining()) as server, server.log_in() as client:
-        assert b"PIPELINING\r\n" in client.ask_lines("CAPA")
-        client.send("STAT", "NOOP", "NOOP")
-        assert client.line() == b"+OK 2 57\r\n"
-        assert client.quiet()
-        assert server.fired == [BrokenPipelining()]
-        assert client.ask("NOOP") == b"+OK\r\n"
 
 
 each_profile = pytest.mark.parametrize("name", profile_names())

@@ -8,7 +8,9 @@ import warnings
 
 import pytest
 
+from restante.testing import Authority as KitAuthority
 from restante.testing.faults import (
+    BrokenStls,
     Close,
     Coalesce,
     ConnectionReset,
@@ -27,6 +29,9 @@ from restante.testing.wire import wiring_of
 from tests.conftest import Authority
 from tests.needs import only_cpython
 from tests.testing.faults.harness import FIRST, eventually, failing
+
+RSA_KEYS = {"AES256-GCM-SHA384", "AES128-GCM-SHA256", "AES256-CCM", "AES128-CCM"}
+"""Some of their ciphers: those of most implementations come first."""
 
 WHOLE = FIRST + b".\r\n"
 
@@ -263,6 +268,80 @@ def test_a_lenient_client_gets_the_old_version(authority: Authority) -> None:
         with context.wrap_socket(plain, server_hostname="localhost") as client:
             assert client.version() == "TLSv1.1"
             assert client.recv(3) == b"+OK"
+
+
+@only_cpython  # PyPy's ssl can't be made to speak what is so old
+def test_keys_are_transported_by_rsa() -> None:
+    with KitAuthority() as authority:
+        certificate, fault = authority.issue("rsa"), OldTls("rsa-keys")
+        with failing(fault, tls="implicit", certificate=certificate) as server:
+            with server.connect() as client, pytest.raises(ssl.SSLError):
+                client.encrypt(authority.ssl_context())
+            lenient = authority.ssl_context()
+            lenient.set_ciphers("ALL")
+            plain = socket.create_connection(("127.0.0.1", server.server.port), timeout=20)
+            with lenient.wrap_socket(plain, server_hostname="localhost") as inside:
+                assert inside.version() == "TLSv1.2"
+                assert (inside.cipher() or ("",))[0] in RSA_KEYS
+                assert inside.recv(3) == b"+OK"
+            assert server.fired == [fault, fault]
+
+
+def test_keys_that_are_no_rsa_keys_cannot_be_transported_so() -> None:
+    with KitAuthority() as authority:
+        certificate = authority.issue("valid")
+        with failing(OldTls("rsa-keys"), tls="implicit", certificate=certificate) as server:
+            with server.connect() as client:
+                client.encrypt(authority.ssl_context())
+                assert client.line().startswith(b"+OK")
+            assert server.missed == ['the certificate has no RSA key: give certificate="rsa"']
+
+
+def test_a_handshake_is_answered_in_the_clear(authority: Authority) -> None:
+    certificate, fault = authority.certificate, CutHandshake("text")
+    with failing(fault, tls="implicit", certificate=certificate) as server:
+        with server.connect() as client:
+            client.send("not a handshake")
+            assert client.rest() == b"+OK no TLS here\r\n"
+        with server.connect() as client, pytest.raises(ssl.SSLError, match=r"(?i)wrong.version"):
+            client.encrypt(authority.client_context())
+        assert server.fired == [fault, fault]
+
+
+def test_a_server_greets_again_inside_tls(authority: Authority) -> None:
+    fault = BrokenStls("greeting")
+    with failing(fault, tls="starttls", certificate=authority.certificate) as server:
+        with server.connect() as client:
+            client.line()
+            assert client.ask("STLS").startswith(b"+OK")
+            client.encrypt(authority.client_context())
+            assert client.line() == b"+OK ready\r\n"
+            assert client.ask("USER joe") == b"+OK send PASS\r\n"
+        assert server.fired == [fault]
+
+
+def test_what_comes_behind_stls_is_obeyed_inside_tls(authority: Authority) -> None:
+    fault = BrokenStls("injection")
+    with failing(fault, tls="starttls", certificate=authority.certificate) as server:
+        with server.connect() as client:
+            client.line()
+            client.send("stls", "USER joe", "PASS secret")
+            assert client.line().startswith(b"+OK")
+            client.encrypt(authority.client_context())
+            assert client.line() == b"+OK send PASS\r\n"
+            assert client.line() == b"+OK 2 messages\r\n"
+        assert server.fired == [fault]
+
+
+def test_an_stls_that_comes_alone_has_nothing_behind_it(authority: Authority) -> None:
+    fault = BrokenStls("injection")
+    with failing(fault, tls="starttls", certificate=authority.certificate) as server:
+        with server.connect() as client:
+            client.line()
+            assert client.ask("STLS").startswith(b"+OK")
+            client.encrypt(authority.client_context())
+            assert client.ask("USER joe") == b"+OK send PASS\r\n"
+        assert server.missed == ["nothing came in one segment with STLS"]
 
 
 def test_tls_ends_without_a_word(authority: Authority) -> None:

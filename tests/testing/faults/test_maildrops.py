@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from restante.testing.faults import (
     ChangedUniqueId,
+    DeletesAtOnce,
     DeletionForgotten,
     Gone,
     HugeMessage,
+    LeaseKept,
     LongUniqueId,
     ManyMessages,
     NewMail,
     NoFinalCrlf,
+    NoLease,
     NoUniqueId,
     NumberGap,
     QuitFails,
+    ReusedUniqueId,
     SameUniqueId,
     Unstuffed,
     WrongOctets,
@@ -177,3 +181,99 @@ def test_quit_fails_and_the_messages_were_removed() -> None:
         assert client.quit().startswith(b"-ERR [SYS/PERM]")
         assert list(server.mail.messages("joe")) == ["a2"]
         assert server.fired == [QuitFails(code="SYS/PERM", removed=True)]
+
+
+def test_new_messages_get_unique_ids_of_old_ones() -> None:
+    with failing(ReusedUniqueId()) as server:
+        for left in (["1 1", "2 2"], ["1 1"]):
+            with server.log_in() as client:
+                assert client.ask_lines("UIDL")[1:] == [f"{each}\r\n".encode() for each in left]
+                client.ask("DELE 1")
+                client.quit()
+        server.mail.add("joe", FIRST, "a3")
+        with server.log_in() as client:
+            assert client.ask_lines("UIDL")[1:] == [b"1 1\r\n"]
+
+
+# The lease
+
+
+def test_a_session_without_quit_leaves_the_maildrop_in_use() -> None:
+    fault = LeaseKept(seconds=600)
+    with failing(fault) as server:
+        with server.log_in() as client:
+            client.quit()
+        with server.log_in() as client:
+            assert server.fired == []
+        eventually(lambda: server.fired == [fault])
+        with server.connect() as client:
+            client.line()
+            client.ask("USER joe")
+            assert client.ask("PASS secret").startswith(b"-ERR [IN-USE]")
+        with server.log_in("ann") as client:
+            client.quit()
+
+
+def test_the_lease_comes_back_after_that_time() -> None:
+    with failing(LeaseKept(seconds=0.3, once=True)) as server:
+        with server.log_in():
+            pass
+        eventually(lambda: server.fired)
+        refusals = 0
+        while True:
+            with server.connect() as client:
+                client.line()
+                client.ask("USER joe")
+                if client.ask("PASS secret").startswith(b"+OK"):
+                    break
+                refusals += 1
+        assert refusals
+        for _ in range(2):  # once is enough
+            with server.log_in():
+                pass
+            eventually(lambda: not server.server.sessions)
+
+
+def test_two_sessions_have_a_maildrop_at_once() -> None:
+    with failing(NoLease()) as server:
+        with server.log_in() as first, server.log_in() as second:
+            first.ask("DELE 1")
+            second.ask("DELE 2")
+            assert first.ask("STAT") == b"+OK 1 34\r\n"
+            assert second.ask("STAT") == b"+OK 1 23\r\n"
+            assert first.quit().startswith(b"+OK")
+            assert second.ask("RETR 1").startswith(b"-ERR")  # the first one has removed it
+            assert list(server.mail.messages("joe")) == ["a2"]
+            assert second.quit().startswith(b"+OK")
+        assert list(server.mail.messages("joe")) == []
+        assert server.fired == [NoLease()]
+        with server.log_in() as client:
+            assert client.ask_lines("LIST")[1:] == []
+
+
+def test_faults_of_a_shared_maildrop_are_those_of_the_session() -> None:
+    with failing(NoLease(), NewMail("NOOP")) as server:
+        with server.log_in() as first, server.log_in() as second:
+            second.ask("NOOP")
+            first.ask("NOOP")
+        assert server.missed == []
+        assert len(server.mail.messages("joe")) == 4
+
+
+# Deleting at once
+
+
+def test_dele_removes_at_once() -> None:
+    with failing(DeletesAtOnce()) as server:
+        with server.log_in() as client:
+            assert client.ask("DELE 1").startswith(b"+OK")
+            assert list(server.mail.messages("joe")) == ["a2"]
+            assert client.ask("DELE 1").startswith(b"-ERR")
+            assert client.ask("DELE 7").startswith(b"-ERR")
+            assert client.ask("DELE x").startswith(b"-ERR")
+            client.ask("RSET")
+            assert client.ask("RETR 1").startswith(b"-ERR")
+            client.ask("DELE 1")
+            assert client.quit().startswith(b"+OK")
+        assert set(server.missed) == {"there was no such message to be deleted"}
+        assert list(server.mail.messages("joe")) == ["a2"]

@@ -7,7 +7,7 @@ import re
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from hashlib import scrypt
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -175,6 +175,7 @@ _AS_WRITTEN = frozenset({"ARGON2ID", "SCRYPT", "PLAIN", "SCRAM-SHA-256", "SCRAM-
 _CREDENTIAL = re.compile(r"\{([A-Za-z0-9._-]+)\}(.*)", re.DOTALL)
 
 
+@lru_cache(1024)  # each login by a quick scheme comes by here
 def split_credential(credential: str) -> tuple[str, str]:
     """Scheme name, in upper case, and data; the name is empty when there is none.
 

@@ -19,7 +19,7 @@ from restante.app.cli.options import (
     load_for,
 )
 from restante.app.config.settings import Settings
-from restante.app.history import read_history
+from restante.app.history import flush_history, open_sessions, read_history
 from restante.app.logs import one_line
 from restante.app.maildrops import make_store
 from restante.observing.explanation import explain as explain_account
@@ -45,13 +45,15 @@ def explain(
 
     Which unique-ids changed or vanished, and why; what each client left, deleted, and fetched
     again. Below each sentence are the lines that prove it. The history is in the data folder,
-    whether the server runs or not.
+    whether the server runs or not; one that runs writes first what it knows. Sessions that go on
+    are told on standard error.
     """
     try:
         begin = None if since is None else time.time() - parse_duration(since)
     except ValueError as error:
         raise UsageError(f"--since {error}") from None
     settings = load_for(config, data, sets).settings
+    behind = flush_history(settings)
     history = read_history(settings)
     try:
         name = _known_name(settings, history, account)
@@ -62,8 +64,11 @@ def explain(
         raise Exit(FAILED) from None
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
-        return
-    print("\n".join(one_line(line) for line in found.text().splitlines()))
+    else:
+        print("\n".join(one_line(line) for line in found.text().splitlines()))
+    for each in [behind, *open_sessions(settings, name)]:
+        if each:
+            complain(one_line(each[:1].lower() + each[1:]))
     if not settings.history.enabled:
         complain("history.enabled = false: nothing more is noted")
 

@@ -170,6 +170,7 @@ class Pop3Section:
     max_threads: int = of_server("max_threads")
     batch_size: int = of_server("batch_size")
     max_connections: int = of_server("max_connections")
+    # Not `of_server`: the component's may be shorter, for tests.
     idle_timeout: float = bounded(MIN_IDLE_SECONDS, MIN_IDLE_SECONDS, unit="seconds")
     stall_timeout: float = of_server("stall_timeout")
     handshake_timeout: float = of_server("handshake_timeout")

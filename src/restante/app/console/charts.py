@@ -1,37 +1,73 @@
-"""Small charts as SVG: numbers over an hour."""
+"""Small charts as SVG: a bar for each minute of an hour."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from restante.app.console.words import minute
+
 WIDTH, HEIGHT = 320, 72
-_TOP = 6
+_GAP = 1.4
 
 
-def line(title: str, numbers: Sequence[float], unit: str = "", *, of: int = 0) -> Markup:
-    """A line over an hour, and what it says in words, for those who can't see it.
+class Chart(NamedTuple):
+    """What a page shows of an hour.
 
-    of: how many numbers a whole hour has. Where there are fewer, the line begins later.
+    title, value: what it is, and what it was in the hour, or is now. most: the highest bar.
+    since: when the first minute began, in seconds since 1970.
+    """
+
+    title: str
+    value: str
+    most: str
+    since: float
+    svg: Markup
+
+
+def bars(
+    title: str,
+    numbers: Sequence[float],
+    since: float,
+    *,
+    value: str,
+    unit: str = "",
+    per: str = "",
+) -> Chart:
+    """A bar for each minute, and what they say in words for those who can't see them.
+
+    since: when the first minute began; the last one isn't over. value: of the whole hour, or now.
+    per: what a bar is about, such as ` a minute`.
     """
     most = max(numbers, default=0.0)
-    now = numbers[-1] if numbers else 0.0
-    words = f"{title}: now {shown(now)}, at most {shown(most)}{unit} in the last hour"
-    scale = (HEIGHT - _TOP - 2) / most if most else 0.0
-    whole = max(of, len(numbers), 2)
-    step, first = WIDTH / (whole - 1), whole - len(numbers)
-    points = " ".join(
-        f"{at * step:.1f},{HEIGHT - 1 - number * scale:.1f}"
-        for at, number in enumerate(numbers, first)
+    width = WIDTH / max(len(numbers), 1)
+    drawn = Markup("").join(
+        Markup(
+            '<g><title>{time}: {number}{unit}</title><rect class="hit" x="{x:.1f}" y="0"'
+            ' width="{w:.1f}" height="{all}"/><rect class="bar" x="{x:.1f}" y="{y:.1f}"'
+            ' width="{bar:.1f}" height="{h:.1f}"/></g>'
+        ).format(
+            time=minute(since + 60 * at),
+            number=shown(number),
+            unit=unit,
+            x=at * width,
+            w=width,
+            all=HEIGHT,
+            bar=width - _GAP,
+            y=HEIGHT - (height := max(2.0, number / most * (HEIGHT - 4))),
+            h=height,
+        )
+        for at, number in enumerate(numbers)
+        if number
     )
-    area = f"{first * step:.1f},{HEIGHT} {points} {WIDTH},{HEIGHT}"
-    return Markup(
+    words = f"{title}: {value}{unit}; at most {shown(most)}{unit}{per} in the last hour"
+    svg = Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{words}"'
-        ' preserveAspectRatio="none" focusable="false">'
-        '<polygon class="area" points="{area}"/>'
-        '<polyline class="line" points="{points}" vector-effect="non-scaling-stroke"/></svg>'
-    ).format(w=WIDTH, h=HEIGHT, words=words, area=area, points=points)
+        ' preserveAspectRatio="none" focusable="false">{drawn}</svg>'
+    ).format(w=WIDTH, h=HEIGHT, words=words, drawn=drawn)
+    return Chart(title, value + unit, shown(most) + unit + per, since, svg)
 
 
 def shown(number: float) -> str:

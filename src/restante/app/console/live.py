@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restante.app.errors import NoAnswer
-from restante.app.processes.admin_client import Row, ask
+from restante.app.processes.admin_client import Row, Wanted, ask
 
 SAMPLE_SECONDS = 10.0
 SAMPLES = 360
@@ -30,6 +30,14 @@ class Answer:
 
     rows: list[Row] = field(default_factory=list)
     problem: str = ""
+
+
+@dataclass
+class Sessions(Answer):
+    """Some live sessions, the newest first. found: how many fit. total: how many there are."""
+
+    found: int = 0
+    total: int = 0
 
 
 class Server:
@@ -56,6 +64,15 @@ class Server:
         except NoAnswer as error:
             found.problem = f"The server doesn't answer: {error}"
         return found
+
+    def sessions(self, find: str = "", account: str = "", most: int = 100) -> Sessions:
+        """The newest sessions that fit; see `Wanted`."""
+        answer = self.ask(Wanted(find, account, most).question())
+        rows = [row for row in answer.rows if "session" in row]
+        rows.sort(key=lambda row: row["since"], reverse=True)
+        numbers = [row for row in answer.rows if "total" in row]
+        found, total = (sum(row[name] for row in numbers) for name in ("found", "total"))
+        return Sessions(rows[:most], answer.problem, found, total)
 
     def _sample(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
@@ -12,24 +13,35 @@ from email.header import decode_header, make_header
 from typing import Any, TypeVar
 
 from restante.accounts.contract import Account, AccountError
-from restante.app.accounts import find_account
+from restante.app.accounts import find_account, opened_accounts
 from restante.app.config.settings import Settings
+from restante.app.console.looks import Looks
 from restante.app.maildrops import make_store
 from restante.calls import finished
+from restante.delivery.recipients import Recipients, Refusal
 from restante.protocol.listing import MessageNumber
 from restante.server.runner import LoopThread
-from restante.stores.contract import Content, Maildrop, MessageGone, Source, StoreError
+from restante.stores.contract import Content, Maildrop, MessageGone, Source, StoreError, Usage
 
 T = TypeVar("T")
 
 PAGE = 50
 """Messages of a page."""
 
+SEARCHED = 2000
+"""The newest messages are searched, so many at most."""
+
+FOUND = 100
+"""Messages that a search gives at most."""
+
 HEADER = 64 * 1024
 """Octets of a header that are looked at."""
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Octets of a message that are looked at; its file has all of them."""
+
+USAGE_PATIENCE = 1.0
+"""Seconds that a page waits for the sum of a maildrop's messages."""
 
 MAX_TEXT = 200
 """Characters of a subject or sender that are shown in a list."""
@@ -53,13 +65,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a maildrop, newest first. octets: of all its messages."""
+    """A page of a maildrop, newest first. octets: of all its messages.
+
+    searched: how many messages were looked at for what was to be found; 0: nothing was.
+    """
 
     lines: list[Line]
     messages: int
     octets: int
-    page: int
-    pages: int
+    page: int = 1
+    pages: int = 1
+    searched: int = 0
 
 
 class Maildrops:
@@ -74,9 +90,12 @@ class Maildrops:
         self._large = threading.Semaphore(2)
         self._loop: LoopThread | None = None  # of stores whose methods are async
         self._making = threading.Lock()
+        self._looks = Looks()
 
     def close(self) -> None:
         """Close what is open. The next use opens it again."""
+        self._looks.close()
+        self._looks = Looks()
         with self._making:
             loop, self._loop = self._loop, None
         if loop is not None:
@@ -91,6 +110,24 @@ class Maildrops:
             raise AccountError(str(error)) from error
         if found is None:
             raise NotThere(f"There is no account {name!r}.")
+        return found
+
+    def recipient(self, address: str) -> Account:
+        """The account that gets the mail for an address, as deliveries find it."""
+        settings = self._settings.delivery
+
+        async def find() -> Account | Refusal:
+            async with opened_accounts(self._settings) as accounts:
+                return await Recipients(
+                    accounts,
+                    domains=settings.domains,
+                    catch_all=settings.catch_all,
+                    separator=settings.separator,
+                ).find(address)
+
+        found = asyncio.run(find())
+        if isinstance(found, Refusal):
+            raise NotThere(f"No account gets the mail for {address!r} any more.")
         return found
 
     @contextmanager
@@ -139,7 +176,44 @@ class Maildrops:
                     close()
 
     def listed(self, account: Account, page: int) -> Listed:
-        """A page; the first one has the newest messages."""
+        """A page; the first one has the newest messages. Raises StillLooking."""
+        key = "listed", account.maildrop_name, page
+        return self._looks.result(key, lambda: self._listed(account, page))
+
+    def found(self, account: Account, find: str) -> Listed:
+        """The newest messages that have this in sender, subject or unique-id. Raises
+        StillLooking."""
+        key = "found", account.maildrop_name, find
+        return self._looks.result(key, lambda: self._found(account, find.casefold()))
+
+    def _found(self, account: Account, wanted: str) -> Listed:
+        with self._opened(account) as maildrop:
+            listing = maildrop.listing
+            lines: list[Line] = []
+            searched = 0
+            for number in range(listing.count, max(0, listing.count - SEARCHED), -1):
+                searched += 1
+                line = self._line(maildrop, number)
+                if wanted in f"{line.sender}\n{line.subject}\n{line.unique_id}".casefold():
+                    lines.append(line)
+                    if len(lines) == FOUND:
+                        break
+            return Listed(lines, listing.count, sum(listing.octets), searched=searched)
+
+    def usage(self, account: Account) -> Usage:
+        """What a maildrop holds. Raises StillLooking."""
+        key = "usage", account.maildrop_name
+        return self._looks.result(key, lambda: self._usage(account), USAGE_PATIENCE)
+
+    def _usage(self, account: Account) -> Usage:
+        usage: Usage = self._result(self._store.usage(account))
+        return usage
+
+    def check(self) -> None:
+        """Whether mail can be kept. Raises StillLooking, and StoreError if it can't."""
+        self._looks.result("check", lambda: self._result(self._store.check()), USAGE_PATIENCE)
+
+    def _listed(self, account: Account, page: int) -> Listed:
         with self._opened(account) as maildrop:
             listing = maildrop.listing
             pages = max(1, -(-listing.count // PAGE))
@@ -163,6 +237,17 @@ class Maildrops:
                 raise NotThere("The message has been removed.") from None
             with closing(self._blocks(content.source)) as blocks:
                 yield from blocks
+
+    def neighbours(self, account: Account, unique_id: str) -> tuple[str, str]:
+        """The unique-ids of the next newer and the next older message; "" where there is none."""
+        with self._opened(account) as maildrop:
+            known = list(maildrop.listing.unique_ids)
+        try:
+            at = known.index(unique_id)
+        except ValueError:
+            return "", ""
+        newer = known[at + 1] if at + 1 < len(known) else ""
+        return newer, known[at - 1] if at else ""
 
     def message(self, account: Account, unique_id: str) -> tuple[bytes, bool]:
         """A message as it lies there, and whether that is all of it."""

@@ -23,10 +23,15 @@ class Page:
     @classmethod
     def of(cls, items: Sequence[Any], number: int, size: int) -> Page:
         """A page of a list; one that isn't there is the last."""
-        pages = max(1, -(-len(items) // size))
+        return cls.of_first(items, len(items), number, size)
+
+    @classmethod
+    def of_first(cls, items: Sequence[Any], total: int, number: int, size: int) -> Page:
+        """The same of a list of which only the first items are given, up to that page's end."""
+        pages = max(1, -(-total // size))
         number = min(number, pages)
         begin = (number - 1) * size
-        return cls(items[begin : begin + size], number, pages, len(items), begin + 1)
+        return cls(items[begin : begin + size], number, pages, total, begin + 1)
 
 
 def page_number(request: Request) -> int:

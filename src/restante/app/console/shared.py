@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,14 @@ class Console:
         }
 
     def page(
-        self, request: Request, template: str, here: str, *, status: int = 200, **given: Any
+        self,
+        request: Request,
+        template: str,
+        here: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **given: Any,
     ) -> HTMLResponse:
         """A page. here: which entry of the menu it belongs to."""
         login: Login | None = request.scope.get("restante.login")
@@ -75,7 +83,7 @@ class Console:
             version=__version__,
             **given,
         )
-        return HTMLResponse(text, status)
+        return HTMLResponse(text, status, headers)
 
     def done(self, request: Request, what: str, to: str, *, note: str = "") -> Response:
         """A change was made: it is written into the log, told on the next page, and that is `to`.

@@ -8,15 +8,12 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from restante.accounts.quotas import shown_octets
 
-def octets(number: float) -> str:
-    """`1.2 MB`."""
-    size = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError
+
+def octets(number: int) -> str:
+    """`1.2 MiB`."""
+    return f"{number} B" if number < 1024 else shown_octets(number)
 
 
 def when(seconds: float | None) -> str:
@@ -29,6 +26,24 @@ def when(seconds: float | None) -> str:
 def clock(seconds: float) -> str:
     """`12:00:00`."""
     return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M:%S}"
+
+
+def minute(seconds: float) -> str:
+    """`12:00`."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%H:%M}"
+
+
+def moment(seconds: float | None) -> str:
+    """`31 Jan 12:00:00`, local time, and the year if it isn't this one: for narrow columns."""
+    if seconds is None:
+        return "never"
+    found = datetime.fromtimestamp(seconds).astimezone()
+    return f"{_date(found)} {found:%H:%M:%S}"
+
+
+def _date(found: datetime) -> str:
+    year = "" if found.year == time.localtime().tm_year else f" {found.year}"
+    return f"{found.day} {_MONTHS[found.month - 1]}{year}"
 
 
 def duration(seconds: float) -> str:
@@ -54,6 +69,11 @@ def count(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def number(given: int) -> str:
+    """`10,000`."""
+    return f"{given:,}"
+
+
 def person(sender: str) -> tuple[str, str]:
     """The name and the address of a From header; one of both where there is no other."""
     name, _, rest = sender.rpartition("<")
@@ -70,8 +90,7 @@ def day(date: str) -> str:
         found = parsedate_to_datetime(date)
     except (ValueError, OverflowError, IndexError, TypeError):
         return date
-    year = "" if found.year == time.localtime().tm_year else f" {found.year}"
-    return f"{found.day} {_MONTHS[found.month - 1]}{year} {found:%H:%M}"
+    return f"{_date(found)} {found:%H:%M}"
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -79,10 +98,13 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 FILTERS: dict[str, Callable[..., Any]] = {
     "octets": octets,
     "when": when,
+    "moment": moment,
     "clock": clock,
+    "minute": minute,
     "duration": duration,
     "ago": ago,
     "count": count,
+    "number": number,
     "person": person,
     "day": day,
 }

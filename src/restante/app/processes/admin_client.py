@@ -1,6 +1,7 @@
 """Asking a running server what it does: by a Unix socket in the data folder, for its owner only.
 
-The question is a line of one word. The answer is lines of JSON, the last one with `end`.
+The question is a line: a word, and what it is about. The answer is lines of JSON, the last one
+with `end`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,42 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
-from restante.app.errors import NoAnswer
+from restante.app.errors import NoAnswer, NoServer
 
 Row: TypeAlias = dict[str, Any]
 
-MAX_QUESTION = 64
+MAX_QUESTION = 4096
 """Octets of a question."""
 
 ANSWER_SECONDS = 5.0
 """How long the server waits for its workers' part of an answer. Who asks waits twice as long."""
 
 END: Row = {"end": True}
+
+
+class Wanted(NamedTuple):
+    """Which live sessions are asked for: the newest ones that fit.
+
+    find: a part of an account's name or an address; "" fits all. account: its name, exactly;
+    "": any. most: so many at most.
+    """
+
+    find: str = ""
+    account: str = ""
+    most: int = 100
+
+    def question(self) -> str:
+        """As a question to the server. The answers end with `found` and `total`: their numbers."""
+        return f"sessions {urlencode(self._asdict())}"
+
+    @classmethod
+    def of(cls, text: str) -> Wanted:
+        """What a question's text asks for. Raises ValueError."""
+        given = dict(parse_qsl(text, strict_parsing=True, keep_blank_values=True))
+        return cls(given["find"].casefold(), given["account"], max(0, int(given["most"])))
 
 
 def line(row: Row) -> bytes:
@@ -36,13 +60,16 @@ def status_row(pid: int, since: float, sessions: int, **more: object) -> Row:
     return {"pid": pid, "since": since, "uptime": uptime, "sessions": sessions, **more}
 
 
-def ask(path: Path, question: str) -> Iterator[Row]:
-    """The rows of an answer. Raises NoAnswer."""
+def ask(path: Path, question: str, *, seconds: float = 2 * ANSWER_SECONDS) -> Iterator[Row]:
+    """The rows of an answer, the last one with `end`. Raises NoAnswer.
+
+    seconds: how long to wait for the next of its octets.
+    """
     if not hasattr(socket, "AF_UNIX"):
         raise NoAnswer("not available on this system")
     try:
         with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(2 * ANSWER_SECONDS)
+            asking.settimeout(seconds)
             asking.connect(str(path))
             asking.sendall(question.encode() + b"\n")
             for text in asking.makefile("rb"):
@@ -51,7 +78,7 @@ def ask(path: Path, question: str) -> Iterator[Row]:
                 if row.get("end"):
                     return
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoAnswer(f"{path}: no server runs here") from None
+        raise NoServer(f"{path}: no server runs here") from None
     except (OSError, ValueError) as error:
         raise NoAnswer(f"{path}: {error}") from error
     raise NoAnswer(f"{path}: the server broke off")

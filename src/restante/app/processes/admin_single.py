@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import AsyncIterator
 
 from restante.app.processes.admin_client import (
     ANSWER_SECONDS,
@@ -15,7 +16,7 @@ from restante.app.processes.admin_client import (
     status_row,
 )
 from restante.app.processes.admin_socket import address_rows, listen_at
-from restante.app.processes.worker_news import SESSION_QUESTIONS, answer
+from restante.app.processes.worker_news import WORKER_QUESTIONS, answer
 from restante.app.service import Service
 
 
@@ -46,8 +47,8 @@ class SingleProcessAdmin:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 question = await reader.readuntil()
-                rows = self._rows(question.decode("ascii", "replace").strip())
-                writer.writelines(map(line, rows))
+                async for row in self._rows(question.decode("ascii", "replace").strip()):
+                    writer.write(line(row))
                 writer.write(line(END))
                 await writer.drain()
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
@@ -55,14 +56,15 @@ class SingleProcessAdmin:
         finally:
             writer.close()
 
-    def _rows(self, question: str) -> list[Row]:
+    async def _rows(self, question: str) -> AsyncIterator[Row]:
         pid = os.getpid()
         match question.partition(" ")[0]:
-            case word if word in SESSION_QUESTIONS:
-                return [{**row, "worker": pid} for row in answer(self._service, question)]
+            case word if word in WORKER_QUESTIONS:
+                async for row in answer(self._service, question):
+                    yield {**row, "worker": pid}
             case "addresses":
-                return address_rows(self._service.endpoints)
+                for row in address_rows(self._service.endpoints):
+                    yield row
             case "status":
                 sessions = self._service.pop3.sessions
-                return [status_row(pid, self._since, sessions, restarts=0, state="ready")]
-        return []
+                yield status_row(pid, self._since, sessions, restarts=0, state="ready")

@@ -28,10 +28,10 @@ from restante.app.processes.control import ControlError, Link, Message, batches
 from restante.app.processes.counters import Counters
 from restante.app.processes.listen_sockets import Bound, Endpoint, Given, close_all
 from restante.app.processes.memory import freeze_objects
-from restante.app.processes.worker_news import SESSION_QUESTIONS
+from restante.app.processes.worker_news import WORKER_QUESTIONS
 from restante.app.processes.worker_slots import WorkerSlot
 from restante.app.service import read_again, renew_certificates, with_static_accounts
-from restante.app.signals import FirstSignal
+from restante.app.signals import FirstSignal, ignore_further
 from restante.app.tls import make_all_tls
 from restante.guard.ban_store import new_writer
 
@@ -357,6 +357,7 @@ class Supervisor:
         metrics.close(self._metrics)
         if self._console is not None:
             self._console.close()
+        ignore_further()
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._woken.close()
@@ -466,7 +467,7 @@ class Supervisor:
         self, question: str, question_number: int
     ) -> tuple[list[admin_client.Row], set[int]]:
         """The rows that are known here, and the workers that were asked for more."""
-        if question.partition(" ")[0] in SESSION_QUESTIONS:
+        if question.partition(" ")[0] in WORKER_QUESTIONS:
             asked = [slot for slot in self._slots if slot.link is not None and slot.ready]
             for slot in asked:
                 assert slot.link is not None

@@ -26,7 +26,7 @@ from restante.app.processes.control import (
 )
 from restante.app.processes.listen_sockets import Given
 from restante.app.processes.memory import tune_collector
-from restante.app.processes.worker_news import WorkerNews, answer
+from restante.app.processes.worker_news import AT_ONCE, WorkerNews, answer
 from restante.app.service import Service
 from restante.stores.contract import StoreError
 
@@ -56,6 +56,7 @@ class Worker:
         self._control = control
         self._service: Service
         self._writer: StreamWriter
+        self._answering: set[asyncio.Task[None]] = set()
 
     def run(self, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None) -> int:
         """Serve until the supervisor says `drain` or has ended. Gives the exit status."""
@@ -128,7 +129,10 @@ class Worker:
                 case "news":
                     news.apply(message)
                 case "ask":
-                    await self._answer(message["question"], message["text"])
+                    work = self._answer(message["question"], message["text"])
+                    answering = asyncio.get_running_loop().create_task(work)
+                    self._answering.add(answering)
+                    answering.add_done_callback(self._answering.discard)
                 case "reload":
                     self._reload(accounts=message["accounts"])
                 case "drain":
@@ -136,10 +140,21 @@ class Worker:
         return False
 
     async def _answer(self, question: int, text: str) -> None:
-        for rows in batches(answer(self._service, text)):
-            self._send({"say": "answer", "question": question, "list": rows})
+        """Answer a question, while other messages are obeyed."""
+        with suppress(ConnectionError):  # the supervisor has ended
+            rows: list[Message] = []
+            async for row in answer(self._service, text):
+                rows.append(row)
+                if len(rows) == AT_ONCE:
+                    await self._send_rows(question, rows)
+                    rows = []
+            await self._send_rows(question, rows)
+            self._send({"say": "answer", "question": question, "list": [], "end": True})
+
+    async def _send_rows(self, question: int, rows: list[Message]) -> None:
+        for some in batches(rows):
+            self._send({"say": "answer", "question": question, "list": some})
             await self._writer.drain()
-        self._send({"say": "answer", "question": question, "list": [], "end": True})
 
     def _reload(self, *, accounts: bool) -> None:
         fresh = None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict
+from heapq import nlargest
 from typing import Any
 
+from restante.app.processes.admin_client import Wanted
 from restante.app.processes.control import Message, batches
 from restante.app.service import Service
 from restante.guard.gossip import Gossip, by_label
+from restante.server.client import ClientSession
 
 
 class WorkerNews:
@@ -56,22 +60,40 @@ class WorkerNews:
             service.guard.receive(Gossip(**gossip))
 
 
-SESSION_QUESTIONS = frozenset({"sessions", "end", "dialogue"})
+WORKER_QUESTIONS = frozenset({"sessions", "end", "dialogue", "flush", "errors"})
 """Questions of the admin socket that workers answer. After `end` and `dialogue` a session's id
-follows; without one `dialogue` is about all."""
+follows; without one `dialogue` is about all. After `sessions` may follow which are wanted. `flush`
+has the history written. `errors` is about the store's."""
+
+AT_ONCE = 100
+"""Sessions that are told of before the event loop turns, so that nobody waits for thousands."""
 
 
-def answer(service: Service, question: str) -> list[dict[str, Any]]:
-    """What this process knows of live sessions, or the sessions that it has told to end."""
+async def answer(service: Service, question: str) -> AsyncIterator[dict[str, Any]]:
+    """What this process knows of live sessions, or what it has done about them."""
     word, _, which = question.partition(" ")
+    rows: Iterable[dict[str, Any]] = ()
     match word:
+        case "sessions" if which:
+            rows = _wanted_sessions(service, which)
         case "sessions":
-            return live_sessions(service)
+            rows = map(_row, service.pop3.clients)
         case "end":
-            return _end(service, which)
+            rows = _end(service, which)
         case "dialogue" if service.dialogues is not None:
-            return service.dialogues.lines(which)
-    return []
+            rows = service.dialogues.lines(which)
+        case "errors":
+            errors = service.store_errors
+            rows = [
+                {"call": call, "times": errors.counts[call], **last._asdict()}
+                for call, last in errors.last.items()
+            ]
+        case "flush":
+            rows = [{"written": await service.flush_history()}]
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 def _end(service: Service, which: str) -> list[dict[str, Any]]:
@@ -81,23 +103,38 @@ def _end(service: Service, which: str) -> list[dict[str, Any]]:
     return [{"session": client.id} for client in found]
 
 
-def live_sessions(service: Service) -> list[dict[str, Any]]:
-    """Connections to the POP3 server. since: seconds since 1970; account: None before login.
+def _wanted_sessions(service: Service, which: str) -> list[dict[str, Any]]:
+    try:
+        wanted = Wanted.of(which)
+    except (ValueError, KeyError):
+        return []
+    clients = service.pop3.clients
+    found = [client for client in clients if _fits(client, wanted)]
+    newest = nlargest(wanted.most, found, key=lambda client: client.since)
+    return [*map(_row, newest), {"found": len(found), "total": len(clients)}]
+
+
+def _fits(client: ClientSession, wanted: Wanted) -> bool:
+    name = client.account.name if client.account else ""
+    if wanted.account and name != wanted.account:
+        return False
+    return wanted.find in name.casefold() or wanted.find in (client.peer_ip or "unix")
+
+
+def _row(client: ClientSession) -> dict[str, Any]:
+    """A connection to the POP3 server. since: seconds since 1970; account: None before login.
 
     octets: of messages sent so far. messages: in the maildrop, of which `retrieved` were sent.
     """
-    return [
-        {
-            "session": client.id,
-            "account": client.account.name if client.account else None,
-            "peer": client.peer_ip,
-            "port": client.peer_port,
-            "tls": client.tls,
-            "since": client.since,
-            "state": client.state.value,
-            "octets": client.octets,
-            "retrieved": client.retrieved,
-            "messages": client.mailbox.listing.count,
-        }
-        for client in service.pop3.clients
-    ]
+    return {
+        "session": client.id,
+        "account": client.account.name if client.account else None,
+        "peer": client.peer_ip,
+        "port": client.peer_port,
+        "tls": client.tls,
+        "since": client.since,
+        "state": client.state.value,
+        "octets": client.octets,
+        "retrieved": client.retrieved,
+        "messages": client.mailbox.listing.count,
+    }

@@ -66,6 +66,7 @@ _HINTS = {
     "PermanentRedirect": "the bucket is in another region",
     "AuthorizationHeaderMalformed": "the bucket is in another region",
     "NotImplemented": "it can't do what blobs need",
+    "QuotaExceeded": "the bucket, or its owner, may hold no more",
     "SlowDown": "it is overloaded",
 }
 """What errors of S3 mean, by their code."""

@@ -20,7 +20,9 @@ BLOCK = 256 * 1024
 
 log = logging.getLogger("restante.stores")
 
-NO_LINKS = 0  # and no waiting: a FIFO lets itself be opened and then be recognised
+NO_LINKS = 0
+"""Flags to open a file with: no link is followed, and a FIFO is opened without waiting. `os.stat`
+of the descriptor tells then what it is."""
 for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     NO_LINKS |= getattr(os, _flag, 0)
 _READ = os.O_RDONLY | NO_LINKS
@@ -34,7 +36,7 @@ _HAS_DESCRIPTORS = {os.open, os.stat, os.unlink, os.link, os.rename} <= os.suppo
 
 
 class NotAFile(FileNotFoundError):
-    """There is something, and it is no regular file."""
+    """Something has the name, and it is not a regular file: a link, a FIFO, a folder."""
 
 
 def open_regular(path: str, dir_fd: int | None = None) -> tuple[int, os.stat_result]:
@@ -179,7 +181,7 @@ class Folder:
     def read_unchanged(self, name: str, size: int, mtime: int) -> bytes | None:
         """All of a file, if it is a regular one of this size and modification time in ns.
 
-        None if it isn't. `open` and reading in one, for messages are fetched by it. Raises
+        None if it isn't. It opens and reads in one call, because each RETR comes by here. Raises
         OSError.
         """
         fd = os.open(self._before + name, _READ, dir_fd=self._fd)

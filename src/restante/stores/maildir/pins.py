@@ -42,7 +42,11 @@ def pins_stamp(folder: str) -> tuple[int, int]:
 
 
 def read_pins(folder: str, file: str = PINS_FILE) -> dict[str, str]:
-    """Unique-ids by key. Lines that can't be read are passed over. Raises OSError."""
+    """Unique-ids by key. Lines that can't be read are passed over. Raises OSError.
+
+    A FIFO, a symbolic link or a file of more than `MAX_PINS` octets counts as no file. There are
+    no pins then, and the next `write_pins` puts a file in its place.
+    """
     try:
         lines = read_lines(f"{folder}/{file}", MAX_PINS, MAX_LINES)
     except FileNotFoundError:
@@ -58,14 +62,17 @@ def read_pins(folder: str, file: str = PINS_FILE) -> dict[str, str]:
 
 
 def add_pin(folder: str, key: str, unique_id: str, file: str = PINS_FILE) -> None:
-    """Add one pin, durably and without writing the others again. Raises OSError."""
+    """Add one pin, durably and without writing the others again.
+
+    Raises FileExistsError for a FIFO or a file with a second name, other OSErrors as they come.
+    """
     path = f"{folder}/{file}"
     is_new = not os.path.lexists(path)
     fd = os.open(path, _APPEND, 0o600)
     try:
         about = os.stat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
-            raise FileExistsError(errno.EEXIST, "no file of ours", path)
+            raise FileExistsError(errno.EEXIST, "not a file of ours", path)
         # What a crash has torn must not become a part of this line.
         torn = False
         if about.st_size:

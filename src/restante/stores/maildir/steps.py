@@ -1,8 +1,8 @@
 """Work that begins in place and goes on on a thread.
 
 Such work is written as a generator that yields where what follows may take long. It reads
-from top to bottom, whatever of it is done where. After its first `yield` the others mean
-nothing.
+from top to bottom, whichever thread does it. The first `yield` that is reached hands the rest to a
+thread; those after it change nothing.
 """
 
 from __future__ import annotations

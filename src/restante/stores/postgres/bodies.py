@@ -77,14 +77,17 @@ class PostgresBlobs(Blobs):
             number, offset = divmod(at, BLOCK)
             count = BLOCK - offset if end is None else min(BLOCK - offset, end - at)
             row = await self._database.row(statements.READ_BLOCK, body, number, offset, count)
+            if row is None and number == 0:
+                raise BlobMissing(f"PostgreSQL: body {body} is missing")
             octets: bytes = b"" if row is None else row["octets"]
             if octets:
                 yield octets
             at += len(octets)
             if len(octets) < count:
                 break
-        # The first block is there whenever the body is.
-        if at == start and not await self._database.rows(statements.READ_BLOCK, body, 0, 0, 0):
+        # The first block is there whenever the body is, and may not have been asked for.
+        unseen = at == start and (start >= BLOCK or start == end)
+        if unseen and not await self._database.rows(statements.READ_BLOCK, body, 0, 0, 0):
             raise BlobMissing(f"PostgreSQL: body {body} is missing")
 
     async def remove(self, key: str) -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from restante.accounts.connections import Connection, Connections
-from restante.accounts.postgres_driver import explain, read_dsn
+from restante.accounts.postgres_driver import Servers, explain
 from restante.extras import missing
 from restante.stores.contract import StoreError
 
@@ -54,7 +54,7 @@ class Database:
                 " first"
             )
         self.schema = schema
-        self._dsn, self._kept = read_dsn(dsn)
+        self._servers = Servers(dsn, writes=True)
         self._password = password
         self._tls = tls
         self._timeout = timeout
@@ -126,8 +126,8 @@ class Database:
             ) from None
 
     async def _connect(self) -> Connection:
-        connection = await self._driver.connect(
-            self._dsn, password=self._password, ssl=self._tls, statement_cache_size=self._kept
+        connection = await self._servers.connect(
+            self._driver, self._password, self._tls, self._timeout
         )
         if not self._is_checked and self._check is not None:
             try:

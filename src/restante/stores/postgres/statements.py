@@ -9,6 +9,15 @@ ids, messages.
 
 from __future__ import annotations
 
+from restante.accounts.kept import ROW_VERSION
+
+ACCOUNT = """
+    SELECT $KEY::text IS NULL OR $VERSION::text = (
+        SELECT ROW_VERSION FROM {schema}.accounts AS a WHERE a.name_key = $KEY
+    ) IS TRUE AS unchanged
+""".replace("ROW_VERSION", ROW_VERSION)
+"""Whether the account is as its `AccountRow` says; no key: nobody asks."""
+
 LISTING = """
     SELECT string_agg(unique_id, ' ') AS unique_ids, array_agg(octets) AS octets,
         string_agg(concat_ws(' ', unique_id, ascii_octets, utf8), ' ') FILTER (WHERE utf8 > 0)
@@ -24,29 +33,46 @@ space (RFC 1939 §7)."""
 # Maildrops
 
 OPEN = """
-WITH held AS (
+WITH account AS MATERIALIZED (ACCOUNT), held AS (
     UPDATE {schema}.maildrops
-    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second'
-    WHERE name = $1 AND (holder IS NULL OR expires <= now() OR holder = $2)
+    SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second',
+        opened = CASE WHEN $4::float8 = 0 OR holder = $2 THEN opened
+            ELSE greatest(now(), opened + $4 * interval '1 second') END
+    WHERE name = $1 AND (SELECT unchanged FROM account) AND (
+        holder = $2 OR (holder IS NULL OR expires <= now()) AND (
+            $4 = 0 OR opened IS NULL
+            OR opened + $4 * (2 - $5::bigint) * interval '1 second' <= now()
+        )
+    )
     RETURNING id, lease, removals
 )
-SELECT seen.id, held.lease, seen.holder, held.removals <> seen.removals AS stale, listing.*
-FROM {schema}.maildrops AS seen LEFT JOIN held ON held.id = seen.id
-LEFT JOIN LATERAL (LISTING) AS listing ON TRUE WHERE seen.name = $1
-""".replace("LISTING", LISTING.replace("$MAILDROP", "held.id"))
-"""Take the lease, and list. $1 name, $2 holder, $3 seconds.
+SELECT account.unchanged, seen.id, held.lease, seen.holder,
+    held.removals <> seen.removals AS stale,
+    CASE WHEN $4 > 0 THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
+        AS wait, listing.*
+FROM account LEFT JOIN {schema}.maildrops AS seen ON seen.name = $1
+LEFT JOIN held ON held.id = seen.id LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
+""".replace("ACCOUNT", ACCOUNT.replace("$KEY", "$6").replace("$VERSION", "$7")).replace(
+    "LISTING", LISTING.replace("$MAILDROP", "held.id")
+)
+"""Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 LOGIN-DELAY, $5 how many sessions
+may begin at once before it is felt, $6 and $7 `key` and `version` of the account's row. Nothing is
+done if the account has changed.
 
 The holder is this session's alone: one that asks again, as the answer was lost, has its lease.
 The listing is of the statement's snapshot, which may be older than the lease: `stale`, if another
-session has removed messages between the two. Then it must be read again (`LIST`). No row: there is
-no such maildrop. No lease: `holder` has it.
+session has removed messages between the two. Then it must be read again (`LIST`). No id: there is
+no such maildrop. No lease: it is too soon, if `wait` is more than 0, or `holder` has it.
 """
 
 PEEK = """
-SELECT seen.id, listing.* FROM {schema}.maildrops AS seen
-LEFT JOIN LATERAL (LISTING) AS listing ON TRUE WHERE seen.name = $1
-""".replace("LISTING", LISTING.replace("$MAILDROP", "seen.id"))
-"""List without a lease. $1 name."""
+SELECT account.unchanged, seen.id, listing.* FROM (ACCOUNT) AS account
+LEFT JOIN {schema}.maildrops AS seen ON account.unchanged AND seen.name = $1
+LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
+""".replace("ACCOUNT", ACCOUNT.replace("$KEY", "$2").replace("$VERSION", "$3")).replace(
+    "LISTING", LISTING.replace("$MAILDROP", "seen.id")
+)
+"""List without a lease. $1 name, $2 and $3 as $6 and $7 of `OPEN`."""
 
 LIST = LISTING.replace("$MAILDROP", "$1")
 """List again. $1 maildrop."""
@@ -90,6 +116,19 @@ SELECT b.id, b.digest, b.octets AS body_octets, b.stored_octets, b.encoding, b.h
 FROM {schema}.messages AS m JOIN {schema}.bodies AS b ON b.id = m.body
 WHERE m.maildrop = $1 AND m.unique_id = $2 AND m.removed IS NULL
 """
+
+FETCH_BOTH = FETCH.replace(
+    "m.utf8\n",
+    """m.utf8, (
+    SELECT substring(k.octets FOR CASE
+        WHEN b.octets <= $3::integer THEN $3::integer
+        ELSE least($3::bigint, b.header_end + $4::bigint)::integer
+    END) FROM {schema}.blocks AS k WHERE k.body = b.id AND k.number = 0
+) AS first
+""",
+)
+"""The same, with octets of a body that lies in PostgreSQL: of a small one all. $3 at most so many,
+$4 so many beside the header."""
 
 # Deliveries
 

@@ -10,17 +10,20 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from hashlib import sha256
+from math import inf
 from secrets import token_hex, token_urlsafe
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
-from restante.accounts.account import Account, Quota
+from restante.accounts.account import Account, AccountRow, Quota
 from restante.accounts.connections import Connection
+from restante.accounts.postgres_driver import place_of
 from restante.networks import own_host_name
 from restante.protocol.facts import Facts
 from restante.protocol.listing import Listing, MessageNumber, UniqueId, valid_unique_id
 from restante.stores.blobs.compression import Encoding, compressed, decoded
 from restante.stores.blobs.contract import BlobDamaged, Blobs
 from restante.stores.contract import (
+    AccountChanged,
     Committed,
     Content,
     Incoming,
@@ -30,6 +33,7 @@ from restante.stores.contract import (
     Maildrop,
     MaildropInUse,
     MessageGone,
+    OpenedTooSoon,
     OverQuota,
     Removed,
     Store,
@@ -69,7 +73,8 @@ class PostgresStore(Store):
 
     dsn: `postgresql://user:password@host:5432/database`, with the options that libpq has
         (`sslmode`, `target_session_attrs` …), and `statement_cache_size=0`, which belongs behind
-        a pooler that gives each transaction another connection (PgBouncer).
+        a pooler that gives each transaction another connection (PgBouncer). Of several servers
+        (`host1:5432,host2:5432`) the one is used that can be written to.
     bodies: where the messages' bodies lie; None: in PostgreSQL, too.
     password: of the database's user, if not in `dsn`.
     schema: the PostgreSQL schema that the tables are in; `upgrade` makes them.
@@ -82,6 +87,8 @@ class PostgresStore(Store):
     undelete_days: how long a removed message can still be had back by `undelete`. `collect` frees
         the room of those that were removed before that.
     quota: what a maildrop may hold whose account says nothing. Deliveries at once can't exceed it.
+    login_delay, login_burst: seconds between sessions of a maildrop, on whichever node, and how
+        many are free at first: what comes too soon is OpenedTooSoon. Snapshots know no delay.
     node: the name under which this node holds leases; None: the host's.
 
     Bodies that are equal are stored once, compressed by zstd where that makes them smaller. Only
@@ -109,12 +116,18 @@ class PostgresStore(Store):
         lease_seconds: float = 60.0,
         undelete_days: float = 7.0,
         quota: Quota = NO_QUOTA,
+        login_delay: float = 0.0,
+        login_burst: int = 1,
         node: str | None = None,
     ) -> None:
         if leases not in ("exclusive", "snapshot"):
             raise ValueError(f"leases={leases!r}: allowed is exclusive or snapshot")
         if not 5 <= lease_seconds <= 3600:
             raise ValueError(f"lease_seconds={lease_seconds!r}: allowed is seconds, 5 to 3600")
+        if not 0 <= login_delay < inf:
+            raise ValueError(f"login_delay={login_delay!r}: allowed is seconds, 0 or more")
+        if login_burst < 1:
+            raise ValueError(f"login_burst={login_burst!r}: allowed is 1 or more")
         self.database = Database(
             dsn,
             password=password,
@@ -124,10 +137,13 @@ class PostgresStore(Store):
             tls=tls,
             check=check,
         )
+        self._place = place_of(dsn, schema)
         self._upgrade = partial(upgrade, dsn, password=password, schema=schema, tls=tls)
         self.bodies: Blobs = PostgresBlobs(self.database) if bodies is None else bodies
         self.exclusive = leases == "exclusive"
         self.lease_seconds = lease_seconds
+        self.login_delay = login_delay
+        self.login_burst = login_burst
         self.undelete_days = check_days("undelete_days", undelete_days)
         self.quota = quota
         self.node = own_host_name() if node is None else node
@@ -135,19 +151,41 @@ class PostgresStore(Store):
     # Sessions
 
     async def open(self, account: Account) -> PostgresMaildrop:
-        """Lease and open the account's maildrop. Raises MaildropInUse, StoreError."""
+        """Lease and open the account's maildrop.
+
+        Raises MaildropInUse, OpenedTooSoon, StoreError.
+        """
+        return await self._open(account, None)
+
+    async def open_unchanged(self, account: Account) -> PostgresMaildrop:
+        """The same for an account of `DatabaseAccounts` in the same tables, by the same `dsn`.
+
+        Raises AccountChanged, too.
+        """
+        if account.row is None or account.row.place != self._place:
+            raise AccountChanged("it isn't of this database")
+        return await self._open(account, account.row)
+
+    async def _open(self, account: Account, seen: AccountRow | None) -> PostgresMaildrop:
         if not self.exclusive:
-            return await self._peek(account, ended=False)
+            return await self._peek(account, seen, ended=False)
         name = account.maildrop_name
         holder = f"pid {os.getpid()} on {self.node}, session {token_hex(6)}"
         for _ in range(TRIES):
             begun = time.time()
-            row = await self._row(statements.OPEN, name, holder, self.lease_seconds)
-            if row is not None:
+            row = await self._row(
+                statements.OPEN,
+                *(name, holder, self.lease_seconds, float(self.login_delay), self.login_burst),
+                *_checked(seen),
+            )
+            _refuse_changed(row)
+            if row["id"] is not None:
                 break
             await self._rows(statements.MAKE_MAILDROPS, [name])
         else:
             raise StoreError(f"PostgreSQL: maildrop {name!r} can't be made")
+        if row["lease"] is None and (row["wait"] or 0) > 0:
+            raise OpenedTooSoon(row["wait"])
         if row["lease"] is None:
             by = row["holder"] or "another session"
             raise MaildropInUse(f"maildrop {name!r} is in use by {by}")
@@ -158,13 +196,16 @@ class PostgresStore(Store):
 
     async def look(self, account: Account) -> PostgresMaildrop:
         """The maildrop as it is now, without its lease. Raises StoreError."""
-        return await self._peek(account, ended=True)
+        return await self._peek(account, None, ended=True)
 
-    async def _peek(self, account: Account, *, ended: bool) -> PostgresMaildrop:
-        row = await self._row(statements.PEEK, account.maildrop_name)
-        lease = PostgresLease(self, 0 if row is None else row["id"], None, "", None)
+    async def _peek(
+        self, account: Account, seen: AccountRow | None, *, ended: bool
+    ) -> PostgresMaildrop:
+        row = await self._row(statements.PEEK, account.maildrop_name, *_checked(seen))
+        _refuse_changed(row)
+        lease = PostgresLease(self, row["id"] or 0, None, "", None)
         lease.ended = ended
-        return PostgresMaildrop(self, lease, Listing([], []) if row is None else _listing(row))
+        return PostgresMaildrop(self, lease, _listing(row))
 
     # Mail that comes in
 
@@ -408,7 +449,13 @@ class PostgresStore(Store):
                 incoming.body, incoming.put = None, ""
 
     async def _fetch(self, maildrop: int, unique_id: str, lines: int | None) -> Content:
-        row = await self._row(statements.FETCH, maildrop, unique_id)
+        # Lines are about this long; if more is wanted, more is asked for.
+        lines_octets = WINDOW if lines is None else 80 * min(lines, WINDOW)
+        here = isinstance(self.bodies, PostgresBlobs)
+        if here:
+            row = await self._row(statements.FETCH_BOTH, maildrop, unique_id, BLOCK, lines_octets)
+        else:
+            row = await self._row(statements.FETCH, maildrop, unique_id)
         if row is None:
             raise MessageGone("the message was removed")
         facts = Facts(
@@ -421,28 +468,30 @@ class PostgresStore(Store):
             row["utf8"],
         )
         body = _Body(
-            *(row["id"], row["digest"], row["body_octets"], row["stored_octets"], row["encoding"])
+            *(row["id"], row["digest"], row["body_octets"], row["stored_octets"], row["encoding"]),
+            (row["first"] or b"") if here else b"",
         )
+        most = BLOCK if here else WINDOW
         if body.octets <= BLOCK:
-            blocks = self._blocks(body, WINDOW)
+            blocks = self._blocks(body, most)
             return Content(b"".join([block async for block in blocks]), facts)
-        # Lines are about this long; if more is wanted, more is asked for.
-        first = WINDOW if lines is None else facts.header_end + 80 * min(lines, WINDOW)
-        return Content(self._blocks(body, min(first, WINDOW)), facts)
+        return Content(self._blocks(body, min(facts.header_end + lines_octets, most)), facts)
 
     async def _blocks(self, body: _Body, first: int) -> AsyncGenerator[bytes, None]:
         """A body's octets. The last ones come only if all of them are those that were put.
 
         first: octets of the blob that are asked for at first.
         """
-        digest, last = sha256(), b""
+        digest, left, last = sha256(), body.octets, b""
         blocks = decoded(self._stored(body, first), body.encoding, body.octets)
         async with aclosing(blocks):
             async for block in blocks:
-                if last:
-                    yield last
                 digest.update(block)
-                last = block
+                left -= len(block)
+                if left:
+                    yield block
+                else:
+                    last = block
         if digest.digest() != body.digest:
             raise BlobDamaged(f"body {body.id} isn't what was put there")
         if last:
@@ -452,6 +501,12 @@ class PostgresStore(Store):
         """The octets of a body's blob, asked for in parts."""
         key = key_of(body.id, body.digest, body.encoding)
         at, end = 0, max(first, 1)
+        if body.first:
+            yield body.first
+            at = len(body.first)
+            if at < end:  # there are no more
+                return
+            end = at + max(at, BLOCK)
         while True:
             # Another version of the library may have made a few octets more of it.
             is_last = end >= body.stored_octets
@@ -470,6 +525,18 @@ class _Body(NamedTuple):
     octets: int
     stored_octets: int
     encoding: str
+    first: bytes
+    """Octets of the blob that came with its row."""
+
+
+def _checked(seen: AccountRow | None) -> tuple[str | None, str | None]:
+    """What `OPEN` and `PEEK` are to see of an account."""
+    return (None, None) if seen is None else (seen.key, seen.version)
+
+
+def _refuse_changed(row: Any) -> None:
+    if not row["unchanged"]:
+        raise AccountChanged("it isn't as it was when it was looked up")
 
 
 def _listing(row: Any) -> Listing:

@@ -269,12 +269,33 @@ class Probe:
 
     def _empty(self) -> None:
         self.state.seeded = False
+        seed = self.target.seed
+        assert seed is not None
+        try:
+            left = self._delete_all()
+        except Failed:
+            if not seed.empty():
+                raise
+        else:
+            if not left or not seed.empty():
+                return
+        self.recording.add("-", "*", b"the maildrop was emptied without the server")
+
+    def _delete_all(self) -> bool:
+        """By the server; whether some mail is still there, as far as it says."""
         wire = self.login()
-        for number in self.listing(wire).octets:
+        numbers = self.listing(wire).octets
+        for number in numbers:
             wire.ok(b"DELE %d" % number)
         reply = wire.quit()
         if not reply.ok:
             raise Failed(f"the maildrop can't be emptied: {reply}")
+        if not numbers:
+            return False
+        wire = self.login()
+        left, _ = self.count(wire)
+        wire.quit()
+        return left > 0
 
     def put(self, *names: str) -> None:
         """Bring in messages of the corpus and wait until they are there. Raises NotApplicable."""
@@ -299,14 +320,19 @@ class Probe:
                 raise Failed(f"{there} messages are there, {wanted} should be")
             time.sleep(0.1)
 
-    def put_other(self, count: int) -> None:
-        """Bring in messages unlike all before, as a unique-id may be a digest of the message."""
+    def bring_other(self) -> None:
+        """Bring in a message unlike all before, as a server may know those that it has had by
+        their Message-ID, or by a digest."""
         seed = self.target.seed
         assert seed is not None
+        new = secrets.token_hex(8).encode()
+        seed.put(CORPUS["plain"].octets.replace(b"<plain@", b"<%b@" % new) + new + b"\r\n")
+        self.recording.add("-", "*", b"another message was brought in")
+
+    def put_other(self, count: int) -> None:
+        """Bring in so many of these and wait until they are there."""
         for _ in range(count):
-            new = secrets.token_hex(8).encode()
-            seed.put(CORPUS["plain"].octets.replace(b"<plain@", b"<%b@" % new) + new + b"\r\n")
-            self.recording.add("-", "*", b"another message was brought in")
+            self.bring_other()
         with self.preparing():
             self._wait_for(count)
 

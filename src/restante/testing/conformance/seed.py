@@ -80,6 +80,12 @@ class Seed(Protocol):
     def put(self, message: bytes) -> None:
         """Bring a message in, given with CRLF. Raises SeedError."""
 
+    def empty(self) -> bool:
+        """Remove all mail without the server, whose DELE doesn't. Whether that can be done.
+
+        Raises SeedError.
+        """
+
 
 class SmtpSeed:
     """By SMTP or LMTP."""
@@ -100,6 +106,10 @@ class SmtpSeed:
                 client.sendmail("conformance@example.org", [self._recipient], message)
         except (OSError, smtplib.SMTPException) as error:
             raise SeedError(f"{self._where[0]}:{self._where[1]}: {error}") from None
+
+    def empty(self) -> bool:
+        """By SMTP no mail goes out."""
+        return False
 
 
 class MaildirSeed:
@@ -129,6 +139,16 @@ class MaildirSeed:
         except OSError as error:
             raise SeedError(str(error)) from None
 
+    def empty(self) -> bool:
+        """Remove the files in `new` and `cur`. Raises SeedError."""
+        try:
+            for part in ("new", "cur"):
+                for each in (self._folder / part).glob("*"):
+                    each.unlink(missing_ok=True)
+        except OSError as error:
+            raise SeedError(str(error)) from None
+        return True
+
 
 def _give(path: Path, owner: os.stat_result) -> None:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -151,6 +171,10 @@ class MboxSeed:
                 file.write(b"From conformance Mon Nov  2 10:00:00 2026\n" + text + b"\n")
         except OSError as error:
             raise SeedError(str(error)) from None
+
+    def empty(self) -> bool:
+        """The server may have the file open: nobody else may cut it short."""
+        return False
 
 
 class ImapSeed:
@@ -184,6 +208,10 @@ class ImapSeed:
             raise SeedError(f"{host}:{port}: {error}") from None
         if answer != "OK":
             raise SeedError(f"{host}:{port}: APPEND is answered {answer} {said!r}")
+
+    def empty(self) -> bool:
+        """It hasn't been needed so far."""
+        return False
 
 
 WAYS = (

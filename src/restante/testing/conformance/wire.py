@@ -145,10 +145,14 @@ class Wire:
 
     def send_by_octets(self, data: bytes) -> None:
         """Send each octet in a segment of its own."""
-        for at in range(len(data)):
-            self.send(data[at : at + 1])
+        self.send_apart(*(data[at : at + 1] for at in range(len(data))))
+
+    def send_apart(self, *parts: bytes) -> None:
+        """Send each part in a segment of its own."""
+        for part in parts:
+            self.send(part)
             time.sleep(OCTET_SECONDS)
-        self.sent = data.rstrip(b"\r\n")
+        self.sent = b"".join(parts).rstrip(b"\r\n")
 
     def receive(self) -> bytes:
         """Some octets; none when the server has closed. Raises Failed, TimeoutError."""

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from restante.public import lazily
 
 if TYPE_CHECKING:
-    from restante.testing.faults.capabilities import BrokenPipelining as BrokenPipelining
     from restante.testing.faults.capabilities import Without as Without
+    from restante.testing.faults.commands import BrokenLines as BrokenLines
+    from restante.testing.faults.commands import BrokenPipelining as BrokenPipelining
+    from restante.testing.faults.commands import LineLimit as LineLimit
+    from restante.testing.faults.connections import BrokenStls as BrokenStls
     from restante.testing.faults.connections import Close as Close
     from restante.testing.faults.connections import Coalesce as Coalesce
     from restante.testing.faults.connections import ConnectionReset as ConnectionReset
@@ -36,16 +39,20 @@ if TYPE_CHECKING:
     from restante.testing.faults.logins import LoginFails as LoginFails
     from restante.testing.faults.logins import TokenExpires as TokenExpires
     from restante.testing.faults.maildrops import ChangedUniqueId as ChangedUniqueId
+    from restante.testing.faults.maildrops import DeletesAtOnce as DeletesAtOnce
     from restante.testing.faults.maildrops import DeletionForgotten as DeletionForgotten
     from restante.testing.faults.maildrops import Gone as Gone
     from restante.testing.faults.maildrops import HugeMessage as HugeMessage
+    from restante.testing.faults.maildrops import LeaseKept as LeaseKept
     from restante.testing.faults.maildrops import LongUniqueId as LongUniqueId
     from restante.testing.faults.maildrops import ManyMessages as ManyMessages
     from restante.testing.faults.maildrops import NewMail as NewMail
     from restante.testing.faults.maildrops import NoFinalCrlf as NoFinalCrlf
+    from restante.testing.faults.maildrops import NoLease as NoLease
     from restante.testing.faults.maildrops import NoUniqueId as NoUniqueId
     from restante.testing.faults.maildrops import NumberGap as NumberGap
     from restante.testing.faults.maildrops import QuitFails as QuitFails
+    from restante.testing.faults.maildrops import ReusedUniqueId as ReusedUniqueId
     from restante.testing.faults.maildrops import SameUniqueId as SameUniqueId
     from restante.testing.faults.maildrops import Unstuffed as Unstuffed
     from restante.testing.faults.maildrops import WrongOctets as WrongOctets
@@ -68,18 +75,19 @@ else:
     __getattr__, __dir__, __all__ = lazily(
         __name__,
         {
-            "capabilities": "BrokenPipelining Without",
+            "capabilities": "Without",
+            "commands": "BrokenLines BrokenPipelining LineLimit",
             "connections": (
-                "Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose Hang"
-                " NoCloseNotify OldTls Reset Split"
+                "BrokenStls Close Coalesce ConnectionReset CutHandshake Delay Drip HalfClose"
+                " Hang NoCloseNotify OldTls Reset Split"
             ),
             "fault": "CommandFault Fault FaultError",
             "faults": "Faults Fired Missed",
             "logins": "BrokenMechanism LoginFails TokenExpires",
             "maildrops": (
-                "ChangedUniqueId DeletionForgotten Gone HugeMessage LongUniqueId ManyMessages"
-                " NewMail NoFinalCrlf NoUniqueId NumberGap QuitFails SameUniqueId Unstuffed"
-                " WrongOctets WrongStat"
+                "ChangedUniqueId DeletesAtOnce DeletionForgotten Gone HugeMessage LeaseKept"
+                " LongUniqueId ManyMessages NewMail NoFinalCrlf NoLease NoUniqueId NumberGap"
+                " QuitFails ReusedUniqueId SameUniqueId Unstuffed WrongOctets WrongStat"
             ),
             "profiles": "Profile ServerProfile load_profile profile_names",
             "replies": "ExtraLines LoneLf LongLine NoReply OutOfOrder Raw Refused Text Twice",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from restante.settings_fields import described, unknown_setting
 from restante.testing.faults.fault import Fault, Firing
 from restante.testing.faults.shapers import Lines
-from restante.testing.wire import GREETING, Occasion, Shaper, Wire
+from restante.testing.wire import GREETING, Occasion, Shaper
 
 OPTIONAL = ("CAPA", "UIDL", "TOP", "APOP", "AUTH", "STLS", "UTF8", "LANG", "USER")
 _CAPABILITIES = {"AUTH": b"SASL"}
@@ -66,19 +66,3 @@ class _NoTimestamp(Lines):
 
     def line(self, line: bytes) -> bytes:
         return line
-
-
-@dataclass(frozen=True)
-class BrokenPipelining(Fault):
-    """PIPELINING is announced, and only the first of the commands that come together is heard."""
-
-    lasting: ClassVar[bool] = True
-
-    def on_arrival(self, wire: Wire, data: bytes, firing: Firing) -> bytes:
-        if wire.due:
-            firing.fired()
-            return b""
-        first, newline, rest = data.partition(b"\n")
-        if rest:
-            firing.fired()
-        return first + newline

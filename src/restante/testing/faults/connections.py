@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from ssl import TLSVersion
 from typing import Any, ClassVar, Literal
 
 from restante.settings_fields import bounded, described
 from restante.testing import wire
-from restante.testing.faults.fault import CommandFault, Fault, FaultError, Firing
+from restante.testing.faults.fault import VERBS, CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.shapers import Delayed, Ends, Paced
-from restante.testing.wire import GREETING, Occasion, Shaper, Wire
+from restante.testing.wire import GREETING, UNKNOWN, Occasion, Shaper, Wire
+
+_STLS = re.compile(rb"^STLS[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE)
 
 
 def _check_after(after: object) -> None:
@@ -41,6 +47,17 @@ class ConnectionReset(Fault):
         wire.refuses = True
 
 
+_ONE_LINE = {
+    GREETING: "a greeting",
+    UNKNOWN: "an unknown command's reply",
+    **{
+        verb: f"the reply to {verb}"
+        for verb in VERBS
+        if verb not in ("RETR", "TOP", "LIST", "UIDL", "CAPA", "LANG", "AUTH")
+    },
+}
+
+
 @dataclass(frozen=True)
 class _End(CommandFault):
     abstract: ClassVar[bool] = True
@@ -51,8 +68,9 @@ class _End(CommandFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.when == GREETING and self.after == "body":
-            raise FaultError("after='body': a greeting has one line, and so no body")
+        verb = self.when.partition(" ")[0]
+        if verb in _ONE_LINE and self.after == "body":
+            raise FaultError(f"after='body': {_ONE_LINE[verb]} has one line, and so no body")
 
     def _act(self) -> wire.Act:
         raise NotImplementedError
@@ -159,28 +177,96 @@ class Coalesce(CommandFault):
         return Delayed(self.seconds, firing, gather=True)
 
 
+_CUTS: Mapping[str, wire.Reset | wire.Close | bytes] = {
+    "reset": wire.Reset(),
+    "close": wire.Close(),
+    "text": b"+OK no TLS here\r\n",
+}
+
+
 @dataclass(frozen=True)
 class CutHandshake(Fault):
-    """A TLS handshake is cut when the client has begun it."""
+    """A TLS handshake is cut when the client has begun it.
+
+    how: `reset`, `close`, or `text`: the server answers +OK in the clear and closes, as one does
+        that has no TLS. A client must not go on in the clear.
+    """
 
     decides: ClassVar[str] = "handshake"
 
-    how: Literal["reset", "close"] = "reset"
+    how: Literal["reset", "close", "text"] = "reset"
 
     def on_handshake(self, wire_: Wire, firing: Firing) -> None:
         firing.fired()
-        wire_.cuts_handshake = wire.Reset() if self.how == "reset" else wire.Close()
+        wire_.cuts_handshake = _CUTS[self.how]
+
+
+_OLD = {
+    "old-versions": wire.OldTls(TLSVersion.TLSv1, TLSVersion.TLSv1_1),
+    "rsa-keys": wire.OldTls(TLSVersion.TLSv1_2, TLSVersion.TLSv1_2, wire.RSA_KEYS),
+}
 
 
 @dataclass(frozen=True)
 class OldTls(Fault):
-    """TLS 1.0 and 1.1 are all that the server speaks (RFC 8996 forbids them)."""
+    """The server speaks only what is out of date.
+
+    speaks: `old-versions`: TLS 1.0 and 1.1, which RFC 8996 forbids. `rsa-keys`: TLS 1.2 without
+        forward secrecy, its keys transported by RSA (RFC 9325 §4.1); it needs a certificate with
+        an RSA key.
+    """
 
     decides: ClassVar[str] = "handshake"
 
-    def on_handshake(self, wire: Wire, firing: Firing) -> None:
+    speaks: Literal["old-versions", "rsa-keys"] = "old-versions"
+
+    def on_handshake(self, wire_: Wire, firing: Firing) -> None:
+        context = wire_.context
+        if self.speaks == "rsa-keys" and context is not None and not wire.has_rsa_key(context):
+            firing.missed('the certificate has no RSA key: give certificate="rsa"')
+            return
         firing.fired()
-        wire.speaks_old_tls = True
+        wire_.speaks = _OLD[self.speaks]
+
+
+_BEHIND_STLS = "octets behind STLS"
+
+
+@dataclass(frozen=True)
+class BrokenStls(Fault):
+    """TLS that STLS has begun doesn't begin afresh.
+
+    how: `greeting`: the server greets again inside TLS, where a client waits for the reply to its
+        first command (RFC 2595 §4). `injection`: what came in the clear in one segment with STLS,
+        from whomever, is obeyed inside TLS (CVE-2011-0411).
+    """
+
+    decides: ClassVar[str] = "beginning of TLS"
+
+    how: Literal["greeting", "injection"] = "greeting"
+
+    def on_arrival(self, wire: Wire, data: bytes, firing: Firing) -> bytes:
+        found = _STLS.search(data) if self.how == "injection" and not wire.encrypted else None
+        if found is None:
+            return data
+        wire.data[_BEHIND_STLS] = data[found.end() :]
+        return data[: found.end()]
+
+    def on_handshake(self, wire: Wire, firing: Firing) -> None:
+        if wire.last is None or wire.last.verb != "STLS":
+            firing.missed("TLS begins without STLS")
+            return
+        wire.secured = partial(self._begins, wire, firing)
+
+    def _begins(self, wire: Wire, firing: Firing) -> None:
+        if self.how == "greeting":
+            firing.fired()
+            wire.put([b"+OK ready\r\n"])
+        elif behind := wire.data.pop(_BEHIND_STLS, b""):
+            firing.fired()
+            wire.obey(behind)
+        else:
+            firing.missed("nothing came in one segment with STLS")
 
 
 @dataclass(frozen=True)

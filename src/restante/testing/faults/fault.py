@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import KW_ONLY, MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 from urllib.parse import quote, unquote_to_bytes
 
 from restante.protocol.commands import COMMANDS
 from restante.server.client import ClientSession
 from restante.settings_fields import allowed_of, bounded, check, described, unknown_setting
-from restante.testing.wire import GREETING, Occasion, Shaper, Wire
+from restante.testing.wire import GREETING, UNKNOWN, Occasion, Shaper, Wire
 
 VERBS = tuple(command.verb for command in COMMANDS if command.verb != "XCLIENT")
 
@@ -59,6 +59,13 @@ class Opened(Protocol):
 
     async def lose(self, number: int) -> None:
         """Remove a message, as another program would."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether another session had it open already."""
+
+    def keep_lease(self, seconds: float) -> None:
+        """Give the lease back so much later."""
 
     async def deliver(self, message: bytes) -> None:
         """Put a message into the maildrop, which this session doesn't see."""
@@ -110,6 +117,7 @@ class Fault(metaclass=_Kinds):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__repr__ = Fault.__repr__  # type: ignore[method-assign]  # dataclass keeps this one
         if not cls.__dict__.get("abstract", False):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
             KINDS[cls.name] = cls
@@ -153,6 +161,13 @@ class Fault(metaclass=_Kinds):
     def on_open(self, opened: Opened, firing: Firing) -> None:
         """A maildrop was opened, and nobody has seen its listing yet."""
 
+    def shares(self) -> bool:
+        """Another session has the maildrop open: whether this one gets it all the same."""
+        return False
+
+    def on_abandoned(self, opened: Opened, firing: Firing) -> None:
+        """A maildrop is closed whose session ends without QUIT."""
+
     async def on_fetch(self, opened: Opened, number: int, firing: Firing) -> None:
         """A message is about to be read. Raises StoreError for one that can't be."""
 
@@ -189,6 +204,16 @@ class Fault(metaclass=_Kinds):
 
     # Text
 
+    def __repr__(self) -> str:
+        said: list[str] = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "when":
+                said.insert(0, repr(value))
+            elif value != each.default:
+                said.append(f"{each.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(said)})"
+
     def __str__(self) -> str:
         parts = []
         own: list[str] = []
@@ -196,7 +221,7 @@ class Fault(metaclass=_Kinds):
             value = getattr(self, each.name)
             if each.name == "when" or (value == each.default and each.default is not MISSING):
                 continue
-            if each.name not in ("nth", "once", "account"):
+            if each.name not in ("nth", "once", "account", "connection"):
                 own.append(each.name)
             parts.append((each.name, value))
         parts.sort(key=lambda part: part[0] not in own)
@@ -277,10 +302,14 @@ def _value(kind: str, name: str, text: str | None, types: tuple[type, ...]) -> o
 
 def _check_when(when: str) -> None:
     verb, _, argument = when.partition(" ")
-    if verb == GREETING and not argument:
+    if verb in (GREETING, UNKNOWN):
+        if argument:
+            raise ValueError(f"{verb!r} stands for all of them, without an argument")
         return
+    if verb.upper() in VERBS and verb not in VERBS:
+        raise ValueError(f"did you mean {when.replace(verb, verb.upper(), 1)!r}?")
     if verb not in VERBS:
-        verbs = [GREETING, *VERBS]
+        verbs = [GREETING, UNKNOWN, *VERBS]
         raise ValueError(unknown_setting(verb, verbs).replace("setting", "command"))
     if argument != argument.strip() or not argument.isprintable():
         raise ValueError("after the command stands its argument, as in 'RETR 2'")
@@ -292,9 +321,11 @@ def occasion(allowed: Sequence[str] = ()) -> Any:
     def check_when(when: str) -> None:
         _check_when(when)
         if allowed and when.split(" ", maxsplit=1)[0] not in allowed:
-            raise ValueError(f"here only {', '.join(allowed)} can be meant")
+            raise ValueError("no other command makes sense here")
 
-    words = "a command such as RETR, with its argument such as 'RETR 2', or 'greeting'"
+    words = "a command such as RETR, with its argument such as 'RETR 2', 'unknown' or 'greeting'"
+    if allowed:
+        words = f"{' or '.join(allowed)}, with its argument such as '{allowed[0]} 2'"
     return described(MISSING, words, check_when)
 
 
@@ -304,22 +335,29 @@ class CommandFault(Fault):
 
     when: the command, in upper case: `RETR` at each RETR, `RETR 2` at that of message 2, and
         `TOP 2` at that of message 2 with however many lines; `greeting` at what the server says
-        first. A response inside of an AUTH exchange counts as AUTH. Arguments are compared as
-        logs show them: passwords are `****`.
+        first; `unknown` at each command that it doesn't know. A response inside of an AUTH
+        exchange counts as AUTH. Arguments are compared as logs show them: passwords are `****`.
+    connection: only in the n-th connection to the server, counted from 1. None: in each.
     """
 
     abstract: ClassVar[bool] = True
 
     when: str = occasion()
+    _: KW_ONLY
+    connection: int | None = bounded(None, 1)
 
     def concerns(self, occasion: Occasion) -> bool:
         """Whether it is about this command."""
         verb, _, argument = self.when.partition(" ")
+        if self.connection not in (None, occasion.wire.number):
+            return False
         return occasion.verb == verb and _begins(occasion.argument, argument)
 
     def _concerns_same(self, other: Fault) -> bool:
         if not isinstance(other, CommandFault):
             return True
+        if not _meet(self.connection, other.connection):
+            return False
         (one, _, first), (two, _, second) = self.when.partition(" "), other.when.partition(" ")
         return one == two and (_begins(first, second) or _begins(second, first))
 

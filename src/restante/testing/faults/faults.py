@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TypeAlias
 
+from restante.accounts.contract import Account
+from restante.protocol.states import State
 from restante.server.client import ClientSession
 from restante.server.observer import Observer
 from restante.server.server import Pop3Server
@@ -69,9 +71,10 @@ class Faults(Control):
         """What was due and could not happen, in order: the last 10,000."""
         self._lock = Lock()
         self._armed: tuple[_Armed, ...] = ()
-        self._maildrops: dict[str, FaultyMaildrop] = {}  # those that are open, by name
+        self._maildrops: list[FaultyMaildrop] = []  # those that are open
         self._store = False
         self._attached = False
+        self._tls = False
         self.add(*faults)
 
     # Which there are
@@ -98,11 +101,18 @@ class Faults(Control):
             if fault.excludes(other):
                 raise FaultError(
                     f"{fault} and {other} exclude each other: both decide the {fault.decides}."
-                    " Give one of them, or tell them apart by when, nth, once or account"
+                    " Give one of them, or tell them apart by when, connection, nth, once or"
+                    " account"
                 )
-        needs_store = [name for name in BY_STORE if fault.takes_part(name)]
-        if needs_store and self._attached and not self._store:
+        if self._attached:
+            self._check_server(fault)
+
+    def _check_server(self, fault: Fault) -> None:
+        """Whether it can happen on the server that this is attached to."""
+        if not self._store and any(fault.takes_part(name) for name in BY_STORE):
             raise FaultError(f"{fault} needs the store: wrap_store() must be called before")
+        if not self._tls and fault.takes_part("on_handshake"):
+            raise FaultError(f"{fault} needs TLS, and the server has no certificate")
 
     def remove(self, fault: Fault | str) -> None:
         """Have it happen no more. Raises FaultError when it isn't there."""
@@ -148,9 +158,9 @@ class Faults(Control):
         """
         if self._attached:
             raise RuntimeError("these faults are attached already: one server, one Faults")
+        self._tls = any(listener.tls != "none" for listener in server.listeners)
         for fault in self:
-            if not self._store and any(fault.takes_part(name) for name in BY_STORE):
-                raise FaultError(f"{fault} needs the store: wrap_store() must be called before")
+            self._check_server(fault)
         wiring = wiring_of(server)
         if wiring.control is not None:
             raise RuntimeError("the server has faults already")
@@ -204,15 +214,20 @@ class Faults(Control):
 
     def _logged_in(self, session: ClientSession) -> None:
         account = session.account
-        if account is not None and (maildrop := self._maildrops.get(account.maildrop_name)):
+        name = account.maildrop_name if account is not None else None
+        fitting = (each for each in self._maildrops if each.session is None and each.name == name)
+        if (maildrop := next(fitting, None)) is not None:  # it has just been opened
             maildrop.session = session
             for firing in maildrop.firings:
                 firing.tell()
         for firing in self._due("on_login", session, ""):
             firing.fault.on_login(session, firing)
 
+    def shares(self, account: Account) -> bool:
+        return any(each.shares() and each.account in (None, account.name) for each in self)
+
     def opened(self, maildrop: FaultyMaildrop) -> None:
-        self._maildrops[maildrop.name] = maildrop
+        self._maildrops.append(maildrop)
         for firing in self._due("on_open", None, "", maildrop=maildrop):
             maildrop.firings.append(firing)
             firing.fault.on_open(maildrop, firing)
@@ -233,14 +248,18 @@ class Faults(Control):
         return numbers, error
 
     def closed(self, maildrop: FaultyMaildrop) -> None:
-        if self._maildrops.get(maildrop.name) is maildrop:
-            del self._maildrops[maildrop.name]
+        session = maildrop.session
+        if session is not None and session.state is State.TRANSACTION:
+            for firing in self._due("on_abandoned", session, "", maildrop=maildrop):
+                firing.fault.on_abandoned(maildrop, firing)
+        if maildrop in self._maildrops:
+            self._maildrops.remove(maildrop)
 
     def maildrop_of(self, session: ClientSession | None) -> FaultyMaildrop | None:
         """The maildrop that a session has opened through `wrap_store`."""
-        account = session.account if session is not None else None
-        maildrop = None if account is None else self._maildrops.get(account.maildrop_name)
-        return maildrop if maildrop is not None and maildrop.session is session else None
+        if session is None:
+            return None
+        return next((each for each in self._maildrops if each.session is session), None)
 
     # Which of them happen
 
@@ -288,7 +307,7 @@ class Faults(Control):
             self.on_missed(session, fault, why)
 
 
-BY_STORE = ("on_open", "on_fetch", "on_commit")
+BY_STORE = ("on_open", "on_fetch", "on_commit", "on_abandoned")
 
 
 def _is_for(fault: Fault, session: ClientSession | None, maildrop: FaultyMaildrop | None) -> bool:

@@ -140,6 +140,17 @@ class ChangedUniqueId(_Listing):
 
 
 @dataclass(frozen=True)
+class ReusedUniqueId(_Listing):
+    """UIDL gives a message, or all, the message-number as unique-id.
+
+    So new messages get unique-ids that others had in earlier sessions.
+    """
+
+    def changed(self, number: int, value: str, occasion: Occasion) -> str | None:
+        return str(number)
+
+
+@dataclass(frozen=True)
 class LongUniqueId(_Listing):
     """Unique-ids have so many characters. RFC 1939 §7 allows 70."""
 
@@ -317,6 +328,64 @@ class HugeMessage(Fault):
     def on_open(self, opened: Opened, firing: Firing) -> None:
         opened.append("made.huge", self.octets)
         firing.fired()
+
+
+@dataclass(frozen=True)
+class LeaseKept(Fault):
+    """A session that ends without QUIT leaves the maildrop in use for so many seconds."""
+
+    decides: ClassVar[str] = "lease"
+
+    seconds: float = bounded(30.0, 0.001, 86_400, unit="seconds")
+
+    def on_abandoned(self, opened: Opened, firing: Firing) -> None:
+        opened.keep_lease(self.seconds)
+        firing.fired()
+
+
+@dataclass(frozen=True)
+class NoLease(Fault):
+    """Several sessions have a maildrop at once; RFC 1939 §4 lets only one have it.
+
+    Each has its own marks. All see the messages that were there for the first of them.
+    """
+
+    lasting: ClassVar[bool] = True
+    decides: ClassVar[str] = "lease"
+
+    def shares(self) -> bool:
+        return True
+
+    def on_open(self, opened: Opened, firing: Firing) -> None:
+        if opened.shared:
+            firing.fired()
+
+
+@dataclass(frozen=True)
+class DeletesAtOnce(Fault):
+    """DELE removes the message at once: neither RSET nor an end without QUIT keeps it."""
+
+    def concerns(self, occasion: Occasion) -> bool:
+        return occasion.verb == "DELE"
+
+    def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
+        opened, session = firing.opened, occasion.session
+        number = int(occasion.argument) if occasion.argument.isdecimal() else 0
+        if (
+            opened is None
+            or session is None
+            or not 0 < number <= session.mailbox.listing.count
+            or number in session.mailbox.deleted
+        ):
+            firing.missed("there was no such message to be deleted")
+            return None
+
+        async def lose() -> None:
+            await opened.lose(number)
+            firing.fired()
+
+        occasion.work.append(lose)
+        return None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any, ClassVar, Protocol
 
 from restante.accounts.contract import Account
@@ -18,6 +19,7 @@ from restante.stores.contract import (
     Incoming,
     Lease,
     Maildrop,
+    MaildropInUse,
     MessageGone,
     Store,
 )
@@ -26,6 +28,9 @@ from restante.testing.faults.maildrops import made_blocks
 
 class Watcher(Protocol):
     """Who decides how the store fails."""
+
+    def shares(self, account: Account) -> bool:
+        """Whether a maildrop that another session has open is opened all the same."""
 
     def opened(self, maildrop: FaultyMaildrop) -> None:
         """A maildrop was opened; its listing may still change."""
@@ -67,11 +72,24 @@ class FaultyStore(Store):
         self._watcher = watcher
         self.gone: set[tuple[str, str]] = set()
         """Generated messages that were removed, by maildrop and unique-id."""
+        self.open_now: dict[str, list[FaultyMaildrop]] = {}
+        """The maildrops that are open, by name."""
+        self.kept_until: dict[str, float] = {}
+        """Until when leases are kept whose sessions are over, by maildrop, as `monotonic` says."""
 
     async def open(self, account: Account) -> Maildrop:
-        """Open the other store's maildrop."""
-        inner = await called(self.inner.open, account, blocking=self.inner.blocking)
-        maildrop = FaultyMaildrop(self, account, inner, self._watcher)
+        """Open the other store's maildrop, or have it in common with a session that has it."""
+        name = account.maildrop_name
+        if self.kept_until.get(name, 0.0) > monotonic():
+            raise MaildropInUse(f"a fault keeps the lease of maildrop {name!r}")
+        others = self.open_now.setdefault(name, [])
+        shared = bool(others) and self._watcher.shares(account)
+        if shared:
+            inner = others[0].inner
+        else:
+            inner = await called(self.inner.open, account, blocking=self.inner.blocking)
+        maildrop = FaultyMaildrop(self, account, inner, self._watcher, shared=shared)
+        others.append(maildrop)
         try:
             self._watcher.opened(maildrop)
             maildrop.number()
@@ -101,10 +119,17 @@ class FaultyMaildrop(Maildrop):
     blocking: ClassVar[bool] = False
 
     def __init__(
-        self, store: FaultyStore, account: Account, inner: Maildrop, watcher: Watcher
+        self,
+        store: FaultyStore,
+        account: Account,
+        inner: Maildrop,
+        watcher: Watcher,
+        *,
+        shared: bool,
     ) -> None:
         self._store = store
-        self._inner = inner
+        self.inner = inner
+        self.shared = shared
         self._watcher = watcher
         self.owner = account
         self.firings: list[Any] = []
@@ -119,7 +144,7 @@ class FaultyMaildrop(Maildrop):
 
     def _changed(self) -> list[int | _Made | None]:
         if self._entries is None:
-            self._entries = list(range(1, self._inner.listing.count + 1))
+            self._entries = list(range(1, self.inner.listing.count + 1))
         return self._entries
 
     def insert_gap(self, number: int) -> bool:
@@ -140,6 +165,9 @@ class FaultyMaildrop(Maildrop):
     async def lose(self, number: int) -> None:
         await self._remove([number])
 
+    def keep_lease(self, seconds: float) -> None:
+        self._store.kept_until[self.name] = monotonic() + seconds
+
     async def deliver(self, message: bytes) -> None:
         incoming = await called(self._store.inner.receive, self.owner, blocking=True)
         await called(incoming.write, message, blocking=True)
@@ -150,7 +178,7 @@ class FaultyMaildrop(Maildrop):
         """Make the listing of what the maildrop has become."""
         if self._entries is None:
             return
-        inner = self._inner.listing
+        inner = self.inner.listing
         places = {e: n for n, e in enumerate(self._entries, 1) if isinstance(e, int)}
         gap = "gap"
         while gap in inner.unique_ids:
@@ -189,7 +217,7 @@ class FaultyMaildrop(Maildrop):
             head = len(f"Subject: {entry.unique_id}\r\n\r\n")
             facts = Facts(octets, head, True, False, octets)
             return Content(made_blocks(octets, entry.unique_id), facts)
-        inner = self._inner
+        inner = self.inner
         content: Content = await called(inner.fetch, entry, lines, blocking=inner.blocking)
         return content
 
@@ -206,9 +234,13 @@ class FaultyMaildrop(Maildrop):
         made = [each for each in entries if isinstance(each, _Made)]
         self._store.gone |= {(self.name, each.unique_id) for each in made}
         if real := [each for each in entries if isinstance(each, int)]:
-            await called(self._inner.commit, real, blocking=self._inner.blocking)
+            await called(self.inner.commit, real, blocking=self.inner.blocking)
 
     async def close(self) -> None:
-        """Give the lease back."""
+        """Give the lease back, unless another session has the maildrop, too."""
         self._watcher.closed(self)
-        await called(self._inner.close, blocking=self._inner.blocking)
+        others = self._store.open_now[self.name]
+        others.remove(self)
+        if any(other.inner is self.inner for other in others):
+            return
+        await called(self.inner.close, blocking=self.inner.blocking)

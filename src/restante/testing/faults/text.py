@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from restante.settings_fields import unknown_setting
-from restante.testing.faults import capabilities, connections, logins, maildrops, profiles, replies
+from restante.testing.faults import (
+    capabilities,
+    commands,
+    connections,
+    logins,
+    maildrops,
+    profiles,
+    replies,
+)
 from restante.testing.faults.fault import KINDS, Fault, FaultError
 
-MODULES = (connections, logins, replies, maildrops, capabilities, profiles)
+MODULES = (connections, logins, commands, replies, maildrops, capabilities, profiles)
 
 
 def parse(text: str) -> Fault:

@@ -22,13 +22,14 @@ from restante.accounts.quotas import shown_octets
 from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
 from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
+from restante.app.console.looks import StillLooking
 from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
-from restante.app.history import read_history
-from restante.app.maildrops import usages
+from restante.app.history import flush_history, read_history
 from restante.app.passwords import new_password
 from restante.observing.history_file import HistoryError
+from restante.stores.contract import StoreError
 from restante.stores.room import quota_for
 
 PAGE = 100
@@ -99,7 +100,7 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
                 app_passwords = list(accounts.app_passwords(account.name))
     except AccountError:
         pass
-    devices, problem = [], ""
+    devices, problem = [], flush_history(console.settings)
     try:
         devices = read_history(console.settings).devices(account.name)[:50]
     except HistoryError as error:
@@ -119,8 +120,11 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
 def _holds(console: Console, account: Account) -> str:
     """What the maildrop holds and may hold, for people."""
     settings = console.settings
-    (usage,) = usages(settings, [account])
-    if usage is None:
+    try:
+        usage = console.maildrops.usage(account)
+    except StillLooking:
+        return "is being counted: look again in a moment"
+    except StoreError:
         return "can't be told now"
     default = Quota(settings.store.quota_octets, settings.store.quota_messages)
     quota = quota_for(account, default) or default

@@ -9,16 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from restante.accounts.contract import AccountError
 from restante.app.cli.explain import pins_of
 from restante.app.client_settings import ClientSettingsError, answer, as_it_listens
+from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, goes_on, read_history
 from restante.observing.explanation import explain
 from restante.observing.history_file import HistoryError
 
 PAGE = 100
+MOST_OPEN = 10
 SHOWN = 200
 """Findings of a page, the newest first."""
 
@@ -34,8 +37,11 @@ def show(request: Request) -> Response:
         return console.page(
             request, "explain_whom.html", "explain", page=page, find=find, problem=problem
         )
-    known, _ = known_accounts(console, "")
-    account = next((each for each in known if each.name == name), None)
+    try:
+        account = console.maildrops.account(name)
+    except (NotThere, AccountError):
+        account = None
+    behind = flush_history(console.settings)
     history = read_history(console.settings)
     found: Any = None
     problem = ""
@@ -47,7 +53,11 @@ def show(request: Request) -> Response:
         problem = f"The history can't be read: {error}"
     return console.page(
         request, "explain.html", "explain",
-        account=name, found=found, problem=problem,
+        account=name, found=found, problem=problem or behind,
+        open_sessions=[
+            (row["session"], goes_on(row))
+            for row in console.server.sessions(account=name, most=MOST_OPEN).rows
+        ],
         findings=[*found.findings][::-1][:SHOWN] if found is not None else [],
         history_on=console.settings.history.enabled,
         settings_text=_client_settings(request, name, account.email if account else ""),

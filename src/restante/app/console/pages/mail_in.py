@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, read_history
 from restante.observing.history_file import HistoryError
 
 PAGE = 50
@@ -22,7 +22,7 @@ def show(request: Request) -> Response:
     before = query.get("before", "")
     if before and not (before.isascii() and before.isdigit() and len(before) < 19):
         raise HTTPException(404, "There is no such page.")
-    rows, problem = [], ""
+    rows, problem = [], flush_history(console.settings)
     try:
         rows = read_history(console.settings).deliveries(
             search=find or None,

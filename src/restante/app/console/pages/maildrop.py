@@ -6,20 +6,22 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlencode
+from zlib import crc32
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
 from restante.app.console import mime
 from restante.app.console.cleaning import clean
+from restante.app.console.looks import StillLooking
 from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
-from restante.app.history import read_history
+from restante.app.history import flush_history, read_history
 from restante.observing.history_file import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError
 
@@ -33,6 +35,8 @@ FRAME_POLICY = (
 
 FILE_POLICY = "default-src 'none'; sandbox"
 ACCOUNTS = 100
+SOURCE = 256 * 1024
+"""Octets of a message that are shown as it lies there."""
 
 
 def _tried(do: Callable[[], T]) -> T:
@@ -61,10 +65,37 @@ def show(request: Request) -> Response:
         )
     account = _tried(lambda: console.maildrops.account(name))
     number = page_number(request)
-    listed = _tried(lambda: console.maildrops.listed(account, number))
-    holders = [row for row in console.server.ask("sessions").rows if row["account"] == account.name]
+    find = request.query_params.get("find", "")[:200].strip()
+    try:
+        listed = _tried(
+            lambda: (
+                console.maildrops.found(account, find)
+                if find
+                else console.maildrops.listed(account, number)
+            )
+        )
+    except StillLooking:
+        if "hx-request" in request.headers:  # the page stays as it is until then
+            return Response(status_code=204)
+        return console.page(
+            request, "message.html", "maildrop", headers={"refresh": "2"},
+            title=account.name, text="The maildrop is being looked through, which takes a while"
+            " when it is large and no client has seen it yet. This page goes on by itself.",
+        )  # fmt: skip
+    holders = console.server.sessions(account=account.name).rows
+    shown = [row["session"] for row in holders] + [line.unique_id for line in listed.lines]
+    seen = f"{crc32(' '.join(shown).encode()):x}-{listed.messages}"
+    if "hx-request" in request.headers and request.query_params.get("seen") == seen:
+        return Response(status_code=204)  # the page stays as it is, and what was selected there
     return console.page(
-        request, "maildrop.html", "maildrop", account=account.name, listed=listed, holders=holders
+        request,
+        "maildrop.html",
+        "maildrop",
+        account=account.name,
+        listed=listed,
+        holders=holders,
+        find=find,
+        seen=seen,
     )
 
 
@@ -79,14 +110,24 @@ def message(request: Request) -> Response:
     """One message: header, text, parts."""
     console = console_of(request)
     account, unique_id = _which(request)
-    data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    try:
+        data, whole = _tried(lambda: console.maildrops.message(account, unique_id))
+    except HTTPException as error:
+        if error.status_code != 404:
+            raise
+        return console.page(
+            request, "message.html", "maildrop", status=404, title="Nothing here",
+            text=error.detail, to=f"/explain?{urlencode({'account': account.name})}",
+            to_text=f"What became of {account.name}'s messages",
+        )  # fmt: skip
+    newer, older = _tried(lambda: console.maildrops.neighbours(account, unique_id))
     parsed = mime.parse(data)
     text, html = parsed.first("text/plain"), parsed.first("text/html")
     shown = "text" if text is not None or html is None else "html"
     wanted = request.query_params.get("as", shown)
-    if wanted not in ("text", "html", "headers") or (wanted == "html" and html is None):
+    if wanted not in ("text", "html", "headers", "source") or (wanted == "html" and html is None):
         wanted = shown
-    fetched, problem = [], ""
+    fetched, problem = [], flush_history(console.settings)
     try:
         fetched = read_history(console.settings).fetched(account.name, unique_id)[:50]
     except HistoryError as error:
@@ -99,9 +140,20 @@ def message(request: Request) -> Response:
         account=account.name, unique_id=unique_id, octets=len(data), whole=whole, parsed=parsed,
         first=first, text=text.text() if text is not None else "", html=html, wanted=wanted,
         fetched=fetched, problem=problem,
-        has_text=text is not None,
+        has_text=text is not None, newer=newer, older=older,
+        source=data[:SOURCE].decode("utf-8", "replace") if wanted == "source" else "",
+        source_cut=len(data) > SOURCE,
         link=urlencode({"account": account.name, "id": unique_id}),
     )  # fmt: skip
+
+
+def delivered(request: Request) -> Response:
+    """To the message of a delivery."""
+    query = request.query_params
+    address = query.get("to", "")[:512]
+    account = _tried(lambda: console_of(request).maildrops.recipient(address))
+    found = urlencode({"account": account.name, "id": query.get("id", "")})
+    return RedirectResponse(f"/maildrop/message?{found}", 303)
 
 
 def _part(request: Request) -> mime.Part:
@@ -167,6 +219,7 @@ def download(request: Request) -> Response:
 ROUTES = [
     Route("/maildrop", show),
     Route("/maildrop/message", message),
+    Route("/maildrop/delivered", delivered),
     Route("/maildrop/html", html),
     Route("/maildrop/part", part),
     Route("/maildrop/download", download),

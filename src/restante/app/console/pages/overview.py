@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from restante.accounts.contract import AccountError
 from restante.app.config.checks import check
-from restante.app.console import charts
-from restante.app.console.live import SAMPLES
+from restante.app.console import charts, words
+from restante.app.console.live import Sample
+from restante.app.console.looks import StillLooking
+from restante.app.console.maildrops import NotThere
 from restante.app.console.shared import Console, console_of
+from restante.app.health import NOBODY
 from restante.app.history import read_history
 from restante.app.maildrops import folder_of_mail
 from restante.app.tls import certificates
+from restante.observing.history import Rates
 from restante.observing.history_file import HistoryError
+from restante.stores.contract import StoreError
 
 EXPIRES_SOON = 21
 """Days of a certificate that are left when somebody should look after it."""
@@ -29,7 +36,9 @@ MIN_FREE = 0.05
 """The part of the disk that should be free."""
 
 REFUSALS = 10
+BUSIEST = 5
 HOUR = 3600.0
+MINUTES = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,67 +58,77 @@ def show(request: Request) -> Response:
     found: list[Attention] = []
     if status.problem:
         found.append(Attention(status.problem, "See the log, and `restante status`.", serious=True))
+    sessions = sum(int(row["sessions"]) for row in status.rows)
     days = _days_left(console)
+    found += [*_storage(console), *_accounts(console), *_store_errors(console)]
     found += [*_workers(status.rows), *_certificate(days), *_disk(console), *_spool(console)]
     found += [
         Attention(str(problem), "See Settings.", not problem.warning)
         for problem in check(console.loaded)
     ]
     history = read_history(console.settings)
-    drawn: list[dict[str, Any]] = []
+    drawn = [_open_sessions(console.server.samples, sessions)]
+    busiest: list[Any] = []
     refusals: list[Any] = []
     history_problem = ""
     try:
-        drawn = _charts(history.rates(60).counts)
+        drawn += _charts(history.rates(MINUTES))
+        busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
         refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
     except HistoryError as error:
         history_problem = str(error)
-    sessions = [sample.sessions for sample in console.server.samples]
-    drawn.insert(0, _chart("Open sessions", [float(number) for number in sessions], of=SAMPLES))
     return console.page(
         request,
         "overview.html",
         "overview",
         workers=status.rows,
-        sessions=sum(int(row["sessions"]) for row in status.rows),
+        sessions=sessions,
         listening=listening.rows,
         attention=found,
         days=days,
         charts=drawn,
+        busiest=busiest,
         refusals=refusals,
         history_on=console.settings.history.enabled,
         history_problem=history_problem,
     )
 
 
-def _chart(
-    title: str, numbers: list[float], unit: str = "", now: str | None = None, *, of: int = 0
-) -> Any:
-    value = charts.shown(numbers[-1] if numbers else 0.0)
-    return {
-        "title": title, "svg": charts.line(title, numbers, unit, of=of),
-        "now": value if now is None else now, "most": charts.shown(max(numbers, default=0.0)),
-        "unit": unit,
-    }  # fmt: skip
+def _open_sessions(samples: Iterable[Sample], open_now: int) -> charts.Chart:
+    """The most of each minute, as this process has seen it."""
+    now = int(time.time() // 60)
+    most = [0.0] * MINUTES
+    for sample in [*samples, Sample(time.time(), open_now)]:
+        at = MINUTES - 1 - (now - int(sample.at // 60))
+        if 0 <= at < MINUTES:
+            most[at] = max(most[at], float(sample.sessions))
+    since = 60.0 * (now - MINUTES + 1)
+    return charts.bars("Open sessions", most, since, value=charts.shown(open_now))
 
 
-def _charts(counts: Any) -> list[Any]:
+def _charts(rates: Rates) -> list[charts.Chart]:
     """From the history: a number for each minute. The last one isn't over."""
-    ended = list(counts["sessions"])
-    seconds = counts["seconds"]
+    counts = rates.counts
+    ended, seconds = counts["sessions"], counts["seconds"]
     took = [s / n if n else 0.0 for s, n in zip(seconds, ended, strict=True)]
+    mean = sum(seconds) / sum(ended) if sum(ended) else 0.0
     refused = [
         a + b + c
         for a, b, c in zip(
             counts["logins refused"], counts["refused"], counts["not delivered"], strict=True
         )
     ]
+    since = rates.minutes[0]
+
+    def summed(title: str, numbers: Sequence[float]) -> charts.Chart:
+        return charts.bars(title, numbers, since, value=charts.shown(sum(numbers)), per=" a minute")
+
     return [
-        _chart("Sessions ended a minute", ended),
-        _chart("A session's time", took, " s"),
-        _chart("Messages fetched a minute", list(counts["retrieved"])),
-        _chart("Mail taken in a minute", list(counts["delivered"])),
-        _chart("Refused a minute", refused),
+        summed("Sessions", ended),
+        charts.bars("A session's time", took, since, value=charts.shown(mean), unit=" s"),
+        summed("Messages fetched", counts["retrieved"]),
+        summed("Mail taken in", counts["delivered"]),
+        summed("Refused", refused),
     ]
 
 
@@ -125,6 +144,57 @@ def _workers(rows: list[dict[str, Any]]) -> list[Attention]:
             )
             found.append(Attention(text, "The log says how it died."))
     return found
+
+
+def _storage(console: Console) -> list[Attention]:
+    todo = "Clients and senders are told to try again until it works; the log says more."
+    try:
+        console.maildrops.check()
+    except StillLooking:
+        return [Attention("The storage takes long to answer.", todo)]
+    except (StoreError, OSError) as error:
+        return [Attention(f"The storage doesn't work: {error}", todo, serious=True)]
+    return []
+
+
+def _accounts(console: Console) -> list[Attention]:
+    try:
+        console.maildrops.account(NOBODY)
+    except NotThere:
+        pass
+    except AccountError as error:
+        todo = "Nobody can log in until they answer."
+        return [Attention(f"The accounts can't be asked: {error}", todo, serious=True)]
+    return []
+
+
+WHAT_FAILED = {
+    "open": "Opening a maildrop",
+    "fetch": "Fetching a message",
+    "commit": "Removing messages at QUIT",
+    "deliver": "Delivering a message",
+    "check": "Looking whether the storage works",
+    "collect": "Collecting what was removed",
+}
+
+
+def _store_errors(console: Console) -> list[Attention]:
+    """What the processes say of failures of the store in the last hour."""
+    found: dict[str, list[Any]] = {}
+    for row in console.server.ask("errors").rows:
+        if row["at"] > time.time() - HOUR:
+            found.setdefault(row["call"], []).append(row)
+    attention = []
+    for call, rows in found.items():
+        last = max(rows, key=lambda row: row["at"])
+        times = sum(row["times"] for row in rows)
+        text = (
+            f"{WHAT_FAILED.get(call, call)} failed, {words.count(times, 'time')} since the start,"
+            f" last at {words.clock(last['at'])}: {last['text']}"
+        )
+        todo = "The log has the errors; this goes when there was none for an hour."
+        attention.append(Attention(text, todo))
+    return attention
 
 
 def _days_left(console: Console) -> int | None:

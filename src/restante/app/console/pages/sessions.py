@@ -13,6 +13,7 @@ from restante.app.console.shared import console_of, form_of
 
 PAGE = 100
 MAX_SEARCH = 200
+MAX_PAGE = 10_000
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
 
@@ -20,19 +21,13 @@ SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
 def show(request: Request) -> Response:
     """The page. `find` is a part of an account's name or an address."""
     console = console_of(request)
-    found = console.server.ask("sessions")
     search = request.query_params.get("find", "")[:MAX_SEARCH].strip()
-    wanted = search.casefold()
-    rows = [
-        row
-        for row in found.rows
-        if wanted in (row["account"] or "").casefold() or wanted in (row["peer"] or "unix")
-    ]
-    rows.sort(key=lambda row: row["since"], reverse=True)
-    page = Page.of(rows, page_number(request), PAGE)
+    number = min(page_number(request), MAX_PAGE)
+    found = console.server.sessions(search, most=number * PAGE)
+    page = Page.of_first(found.rows, found.found, number, PAGE)
     return console.page(
         request, "sessions.html", "sessions",
-        page=page, find=search, total=len(found.rows), problem=found.problem,
+        page=page, find=search, total=found.total, problem=found.problem,
     )  # fmt: skip
 
 

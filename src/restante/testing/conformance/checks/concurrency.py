@@ -147,7 +147,7 @@ def new_mail(p: Probe) -> None:
     wire, _ = p.session()
     before = p.listing(wire).octets
     p.changed()
-    p.bring("plain")
+    p.bring_other()
     hold(p.listing(wire).octets == before, "the listing has changed")
     _, octets = p.count(wire)
     hold(octets == sum(before.values()), "STAT has changed")
@@ -159,7 +159,7 @@ def next_session(p: Probe) -> None:
     wire, _ = p.session()
     before, _ = p.count(wire)
     p.changed()
-    p.bring("plain")
+    p.bring_other()
     wire.quit()
     until = time.monotonic() + p.target.timeout
     while True:

@@ -139,8 +139,7 @@ def by_octets(p: Probe) -> None:
 def split_line_end(p: Probe) -> None:
     """CR and LF may come apart; the command has one reply."""
     wire = p.connect()
-    wire.send(UNKNOWN + b"\r")
-    wire.send(b"\n")
+    wire.send_apart(UNKNOWN + b"\r", b"\n")
     lines = wire.finish()
     hold(len(lines) == 2, f"with the reply to QUIT {len(lines)} lines: {lines[:4]!r}")
 

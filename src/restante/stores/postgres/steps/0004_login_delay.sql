@@ -1,0 +1,2 @@
+-- When the last session began, had each begun a LOGIN-DELAY after the one before.
+ALTER TABLE maildrops ADD COLUMN opened TIMESTAMPTZ;

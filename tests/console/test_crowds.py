@@ -1,0 +1,212 @@
+"""Many live sessions and very large maildrops: pages show a part, and keep nobody waiting."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from restante.app.administrators import Administrators
+from restante.app.console.looks import Looks, StillLooking
+from restante.app.processes.admin_client import ask
+from tests.app.support import PASSWORD, Server, restante
+from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, message, prepare
+
+FILES_EACH = 2
+"""Files that a server has open for a session: its socket, and the lease of its maildrop."""
+
+SPARE_FILES = 500
+MESSAGES = 100_000
+NAMES = 50_000
+"""Names of one file: there may be no more than some 65,000."""
+
+TOGETHER = 200
+"""Sessions that are begun together: fewer than a listener's queue holds."""
+
+
+@contextmanager
+def files_for(sessions: int) -> Iterator[int]:
+    """Have as many open files as that needs, in the servers that are started, too. How many
+    sessions there can be."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unbounded = most == resource.RLIM_INFINITY
+    wanted = FILES_EACH * sessions + SPARE_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if unbounded else min(wanted, most), most))
+    try:
+        yield sessions if unbounded else min(sessions, (most - SPARE_FILES) // FILES_EACH)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+def _prepare(folder: Path, sessions: int) -> None:
+    """An account for each session, and one that isn't held."""
+    lines = [f"{name}:{{PLAIN}}{PASSWORD}" for name in ("joe", *map(_name, range(sessions)))]
+    users = folder / "users"
+    users.write_text("\n".join(lines) + "\n")
+    users.chmod(0o600)
+    config = folder / "restante.toml"
+    config.write_text(
+        '[accounts]\nkind = "passwd-file"\n[accounts.passwd_file]\npath = "users"\n'
+        '[guard]\ntrusted_networks = ["127.0.0.0/8"]\n[tls]\ndevelopment = true\n'
+    )
+    config.chmod(0o600)
+    (folder / "data").mkdir(mode=0o700)
+    Administrators(folder / "data" / "administrators.json").set(ADMIN, ADMIN_PASSWORD, new=True)
+
+
+def _name(number: int) -> str:
+    return f"user{number:04}"
+
+
+@contextmanager
+def _held(server: Server, number: int) -> Iterator[list[socket.socket]]:
+    """So many sessions that have logged in and go on."""
+    port = server.port("pop3", "starttls")
+    with ExitStack() as stack:
+        held: list[socket.socket] = []
+        for first in range(0, number, TOGETHER):
+            some = []
+            for each in range(first, min(first + TOGETHER, number)):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+                client.sendall(f"USER {_name(each)}\r\nPASS {PASSWORD}\r\n".encode())
+                some.append(client)
+            for client in some:
+                assert _lines(client, 3).count(b"+OK") == 3
+            held += some
+        yield held
+
+
+def _lines(client: socket.socket, number: int) -> bytes:
+    """So many lines that a client is sent."""
+    text = b""
+    while text.count(b"\n") < number:
+        some = client.recv(4096)
+        assert some, text
+        text += some
+    return text
+
+
+def test_two_thousand_sessions_are_shown_in_pages(tmp_path: Path) -> None:
+    with files_for(2000) as number:
+        _prepare(tmp_path, number)
+        with (
+            Server(tmp_path, "--console-port", "0", "--workers", "2") as server,
+            _held(server, number) as held,
+        ):
+            site = Site(server)
+            cookie, token = site.session()
+
+            def page(path: str) -> str:
+                found = site.ask("GET", path, cookie=cookie)
+                assert found.status == 200
+                return found.body
+
+            # A page has a hundred of them, whoever many there are; the newest come first.
+            first = page("/sessions")
+            assert f"{number:,} sessions open now" in first
+            assert f"Page 1 of {-(-number // 100)}" in first
+            assert first.count('aria-label="End session') == 100
+            assert f">{_name(number - 1)}</a>" in first
+            last = page(f"/sessions?page={-(-number // 100)}")
+            assert last.count('aria-label="End session') == (number - 1) % 100 + 1
+            assert f">{_name(0)}</a>" in last
+
+            # They are found by name, and all of them are counted.
+            found = page("/sessions?find=user001")
+            assert f"10 sessions of {number:,} open now" in found
+            assert found.count('aria-label="End session') == 10
+            assert f'href="/sessions">{number:,}</a>' in page("/")
+            assert "goes on since" in page(f"/explain?account={_name(1)}")
+            assert page(f"/explain?account={_name(1)}").count("goes on since") == 1
+            assert "has held the maildrop's lease" in page(f"/maildrop?account={_name(1)}")
+            path = tmp_path / "data" / "restante.sock"
+            assert sum("session" in row for row in ask(path, "sessions")) == number
+            assert restante("sessions", cwd=tmp_path).stdout.count(b"\n") == number
+
+            # One is ended; the others go on.
+            (row,) = [
+                row for row in ask(path, "sessions") if row.get("account") == _name(number - 1)
+            ]
+            form = {"session": row["session"], "token": token}
+            assert site.ask("POST", "/sessions/end", form, cookie=cookie).status == 303
+            assert held[-1].recv(100) == b""
+            for client in held[:-1]:
+                client.sendall(b"NOOP\r\n")
+            assert all(_lines(client, 1).startswith(b"+OK") for client in held[:-1])
+
+
+def test_a_hundred_thousand_messages_are_shown_in_pages(tmp_path: Path) -> None:
+    """No client has seen them yet, so the first look reads every one of them."""
+    prepare(tmp_path)
+    new = tmp_path / "data" / "mail" / "joe" / "new"
+    for sub in ("cur", "tmp", "new"):
+        (new.parent / sub).mkdir(parents=True, mode=0o700)
+    (new / "0").write_bytes(message("a@example.org", "the oldest", "text"))
+    for number in range(1, MESSAGES):
+        path = new / f"{number}"
+        if number % NAMES:
+            path.hardlink_to(new / f"{number // NAMES * NAMES}")
+        else:
+            path.write_bytes(message("a@example.org", f"from {number} on", "text"))
+    with Server(tmp_path, "--console-port", "0", "--workers", "1") as server:
+        site = Site(server)
+        cookie, _ = site.session()
+
+        def page(path: str) -> str:
+            found = site.ask("GET", path, cookie=cookie)
+            while found.headers.get("refresh"):  # what a browser does
+                assert "is being looked through" in found.body
+                found = site.ask("GET", path, cookie=cookie)
+            assert found.status == 200
+            return found.body
+
+        newest = page("/maildrop?account=joe")
+        assert f"{MESSAGES:,} messages" in newest
+        assert newest.count("<tr>") == 1 + 50
+        assert "Page 1 of 2,000" in newest
+        oldest = page("/maildrop?account=joe&page=2000")
+        assert "the oldest" in oldest
+        assert oldest.count("<tr>") == 1 + 50
+        beyond = site.ask("GET", "/maildrop?account=joe&page=2001", cookie=cookie)
+        assert beyond.status == 404
+        assert "100,000 messages" in page("/accounts/one?name=joe")
+        found = page(f"/maildrop?account=joe&find=from+{NAMES}+on")
+        assert "100 messages found among the 100 newest messages" in found
+        assert "among the 2,000 newest messages" in page("/maildrop?account=joe&find=oldest")
+        assert "the oldest" in page("/maildrop/message?account=joe&id=0")
+
+
+def test_a_long_look_is_made_once_while_pages_come_back_for_it() -> None:
+    looks, go_on, begun = Looks(), Event(), []
+
+    def look() -> str:
+        begun.append(True)
+        assert go_on.wait(60)
+        return "seen"
+
+    for _ in range(3):
+        with pytest.raises(StillLooking):
+            looks.result("joe", look, 0)
+    assert looks.result("ann", lambda: "another", 60) == "another"
+    go_on.set()
+    assert looks.result("joe", look, 60) == "seen"
+    assert len(begun) == 1
+    looks.result("joe", look, 60)
+    assert len(begun) == 2  # what was fetched isn't kept
+    looks.close()
+
+
+def test_what_goes_wrong_with_a_look_is_told() -> None:
+    looks = Looks()
+
+    def fail() -> str:
+        raise TimeoutError("the disk")
+
+    with pytest.raises(TimeoutError, match="the disk"):
+        looks.result("joe", fail, 60)
+    looks.close()
