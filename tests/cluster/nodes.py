@@ -146,6 +146,7 @@ defaults
   timeout connect 5s
   timeout client 120s
   timeout server 120s
+  timeout check 20s  # not 100 ms, in which a busy machine's node may not answer
   retries 3
   option redispatch
 frontend pop3
