@@ -14,8 +14,9 @@ from ipaddress import ip_interface
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
+from tests.accounts.mysql_server import own_folder, unprivileged, wait_until
 from tests.needs import missing, need
+from tests.ports import free_port
 
 USER = "restante"
 PASSWORD = "ge:heim/@#%"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.needs import need
+from tests.ports import free_port
 
 USER = "restante"
 PASSWORD = "ge:heim/@#%"
@@ -138,13 +138,6 @@ def own_folder(user: str) -> Iterator[Path]:
         if owner := unprivileged(user):
             shutil.chown(folder, owner)
         yield folder
-
-
-def free_port() -> int:
-    """A port on the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

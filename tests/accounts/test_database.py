@@ -17,9 +17,9 @@ from restante.accounts.database import DatabaseAccounts, ManagedDatabase
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.rights import Rights
 from restante.testing.contracts import AccountStoreContract
-from tests.accounts.mysql_server import free_port
 from tests.conftest import Authority
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.postgres_server import PostgresServer, postgres
 
 pytestmark = [only_cpython, pytest.mark.usefixtures("cheap_hashes")]

@@ -13,11 +13,11 @@ import pytest
 from restante.app.cli.bans import parse_duration
 from restante.guard.guard import Guard
 from restante.guard.sqlite_bans import SqliteBanStore
-from tests.accounts.mysql_server import free_port
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.guard.kit import fail
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.server.kit import Client
 
 

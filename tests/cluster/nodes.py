@@ -14,10 +14,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.accounts.mysql_server import free_port
 from tests.app.support import PASSWORD, Server, restante, wait_until
 from tests.cluster.networks import Place
 from tests.needs import need
+from tests.ports import free_port
 
 ACCOUNTS = tuple(f"user{number}" for number in range(6))
 

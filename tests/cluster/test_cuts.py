@@ -16,12 +16,12 @@ from typing import TypeVar
 
 import pytest
 
-from tests.accounts.mysql_server import free_port
 from tests.app.support import wait_until
 from tests.cluster.networks import Place, places
 from tests.cluster.nodes import Clients, Node, deliver, log_in, running
 from tests.conftest import Authority
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.postgres_server import postgres
 from tests.stores.blobs.faulty import Fault, Faulty, Forward, Reply, Request, answer, faulty, honest
 from tests.stores.blobs.radosgw import Radosgw

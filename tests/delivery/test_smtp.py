@@ -1,4 +1,4 @@
-"""SMTP on real sockets."""
+"""SMTP alone, on real sockets; see test_smtp_and_lmtp.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import asyncio
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +23,6 @@ from tests.delivery.helpers import (
     FakeStore,
     Peer,
     as_data,
-    flood,
     intake_for,
     listening,
     smtp_served,
@@ -33,23 +30,6 @@ from tests.delivery.helpers import (
 )
 
 TO_JOE = ("EHLO mta", "MAIL FROM:<a@b>", "RCPT TO:<joe@example.org>")
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("name", NASTY)
-async def test_the_corpus_is_stored_octet_for_octet(name: str) -> None:
-    """F1, F2, F3: lines of 100 KB, NUL, 8-bit, lone CR and bare LF included."""
-    store = FakeStore()
-    intake = intake_for(store)
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        for message in (wire_form(NASTY[name]), NASTY[name]):
-            await peer.say(*TO_JOE)
-            assert await peer.data(as_data(message)) == "250 2.0.0 delivered"
-        await peer.close()
-    wire, raw = wire_form(NASTY[name]), NASTY[name]
-    ended = raw if not raw or raw.endswith(b"\r\n") else raw + b"\r\n"
-    assert store.mail("joe") == [wire, ended]
 
 
 @pytest.mark.asyncio
@@ -273,87 +253,6 @@ async def test_one_reply_for_all_and_nobody_has_it_when_one_fails(step: str) -> 
 
 
 @pytest.mark.asyncio
-async def test_durable_before_the_250_and_never_on_the_loop() -> None:
-    store = FakeStore()
-    intake = intake_for(store)
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        await peer.say(*TO_JOE, "DATA")
-        store.gate.clear()
-        await peer.send(b"x\r\n.\r\n")
-        answer = asyncio.create_task(peer.reply())
-        other = await Peer.connect(port)
-        assert (await other.say("NOOP")).startswith("250 ")
-        assert not answer.done()
-        store.gate.set()
-        assert (await answer).startswith("250 ")
-        assert store.events[-1] == "joe commit"
-        await other.close()
-        await peer.close()
-    assert "MainThread" not in store.threads
-
-
-@pytest.mark.asyncio
-async def test_a_lost_connection_delivers_nothing() -> None:
-    store = FakeStore()
-    intake = intake_for(store)
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        await peer.say(*TO_JOE, "DATA")
-        await peer.send(b"half a mess")
-        await until(lambda: "joe write" in store.events)
-        await peer.close()
-        await until(lambda: intake.connections == 0)
-    assert store.mail("joe") == []
-
-
-@pytest.mark.asyncio
-async def test_an_exception_shows_a_reference_and_no_text(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(AccountStore):
-        def lookup(self, name: str) -> Account | None:
-            raise RuntimeError("password of the database")
-
-    intake = intake_for(FakeStore(), recipients=Recipients(Broken()))
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        answer = await peer.say(*TO_JOE)
-        await peer.close()
-    assert answer.startswith("451 4.3.0 internal error (ref ")
-    assert "password" not in answer
-    assert answer.removesuffix(")").rpartition(" ")[2] in caplog.text
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("data", [False, True])
-async def test_a_peer_that_sends_a_byte_now_and_then_is_sent_away(data: bool) -> None:
-    """L2"""
-    intake = intake_for(FakeStore(), timeout=0.15)
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        if data:
-            await peer.say(*TO_JOE, "DATA")
-        answer = asyncio.create_task(peer.reply())
-        while not answer.done():
-            peer.writer.write(b"N")
-            await asyncio.sleep(0.02)
-        assert (await answer) == "421 4.4.2 timeout"
-        await until(lambda: intake.connections == 0)
-        await peer.close()
-
-
-@pytest.mark.asyncio
-async def test_a_peer_that_never_reads_is_dropped() -> None:
-    intake = intake_for(FakeStore(), timeout=0.3)
-    async with listening(smtp_protocol(intake), intake) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=10)
-        sender = asyncio.create_task(flood(writer, b"HELP\r\n"))
-        await until(lambda: intake.connections == 1)
-        await until(lambda: intake.connections == 0, 20)
-        await sender
-        assert reader is not None
-
-
-@pytest.mark.asyncio
 async def test_endless_command_lines_are_refused_and_not_kept() -> None:
     """L3"""
     intake = intake_for(FakeStore())
@@ -368,44 +267,6 @@ async def test_endless_command_lines_are_refused_and_not_kept() -> None:
             await other.send(b"x" * 50_000_000)
         await until(lambda: intake.connections == 0)
         await other.close()
-
-
-HTTP = (
-    b"POST / HTTP/1.1\r\nHost: 127.0.0.1:1025\r\nContent-Type: text/plain\r\n\r\n"
-    b"EHLO x\r\nLHLO x\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<joe@example.org>\r\nDATA\r\n"
-    b"Subject: from a web page\r\n\r\nhi\r\n.\r\nQUIT\r\n"
-)
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("protocol", [smtp_protocol, lmtp_protocol])
-@pytest.mark.parametrize("request_", [HTTP, HTTP.partition(b"\n")[2]])
-async def test_a_browser_is_sent_away(protocol: Callable[..., Any], request_: bytes) -> None:
-    store = FakeStore()
-    intake = intake_for(store)
-    async with listening(protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        await peer.send(request_)
-        assert await peer.reply() == "421 4.7.0 this is no HTTP server"
-        assert await peer.reply() == ""
-        await peer.close()
-    assert store.events == []
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("protocol", [smtp_protocol, lmtp_protocol])
-async def test_one_client_with_many_commands_does_not_hold_up_the_others(
-    protocol: Callable[..., Any],
-) -> None:
-    """250 KB of commands in one read are some 40,000 commands."""
-    intake = intake_for(FakeStore())
-    async with listening(protocol(intake), intake) as port:
-        peer, other = await Peer.connect(port), await Peer.connect(port)
-        await peer.send(b"NOOP\r\n" * 30_000)
-        assert (await other.say("NOOP")).startswith("250 ")
-        assert max(each._session.pending for each in intake._live) > 0  # type: ignore[attr-defined]
-        await other.close()
-        await peer.close()
 
 
 @pytest.mark.asyncio
@@ -436,39 +297,6 @@ async def test_u_labels_and_a_labels_are_one_domain(recipient: str, code: str) -
             await peer.say("EHLO x", "MAIL FROM:<a@example.org>")
             assert (await peer.say(f"RCPT TO:<{recipient}>"))[:3] == code
             await peer.close()
-
-
-@pytest.mark.asyncio
-async def test_one_connection_too_many() -> None:
-    """L4"""
-    intake = intake_for(FakeStore(), max_connections=1)
-    async with listening(smtp_protocol(intake), intake) as port:
-        peer = await Peer.connect(port)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"EHLO x\r\n")
-        assert (await reader.readline()).startswith(b"421 4.3.2 too many")
-        await Peer(reader, writer).close()
-        assert intake.connections == 1
-        await peer.close()
-        await until(lambda: intake.connections == 0)
-        await (await Peer.connect(port)).close()
-
-
-@pytest.mark.asyncio
-async def test_stop_lets_a_message_in_flight_finish() -> None:
-    store = FakeStore()
-    intake = intake_for(store)
-    async with listening(smtp_protocol(intake), intake) as port:
-        idle, busy = await Peer.connect(port), await Peer.connect(port)
-        await busy.say(*TO_JOE, "DATA")
-        stopping = asyncio.create_task(intake.stop(5))
-        assert (await idle.reply()).startswith("421 4.3.2")
-        await busy.send(b"x\r\n.\r\n")
-        assert (await busy.reply()).startswith("250 ")
-        await stopping
-        await idle.close()
-        await busy.close()
-    assert store.mail("joe") == [b"x\r\n"]
 
 
 @pytest.mark.peer

@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import trustme
 
 from restante import MemoryStore, Pop3Server
 from tests.needs import need
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PORT = re.compile(r"on 127\.0\.0\.1 port (\d+)")
@@ -61,12 +61,6 @@ def running(name: str, *arguments: str, listeners: int = 1) -> Iterator[Running]
 
 TOLD_PORTS = re.compile(r"\b(?:1025|1110|1995)\b")
 OTHER_SERVER = "pop.example.org --upstream-port 110"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
 
 
 def commands_of(example: Path) -> list[str]:

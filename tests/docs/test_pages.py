@@ -7,7 +7,6 @@ import importlib
 import inspect
 import poplib
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from restante.server.server import Pop3Server
 from restante.server.settings import Settings
 from tests.conftest import Authority
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.postgres_server import postgres
 
 ROOT = Path(__file__).parents[2]
@@ -37,12 +37,6 @@ LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 def python_of(page: Path) -> str:
     return "\n".join(BLOCK.findall(page.read_text()))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
 
 
 def connect(port: int) -> poplib.POP3:

@@ -16,12 +16,13 @@ from restante.guard.admission import BANNED, REFUSED
 from restante.guard.ban_store import Ban, BanStoreError, Failure, News
 from restante.guard.guard import Guard
 from restante.guard.postgres_bans import PostgresBanStore
-from tests.accounts.mysql_server import free_port, wait_until
+from tests.accounts.mysql_server import wait_until
 from tests.conftest import Authority
 from tests.guard.kit import HERE, THERE, arrive, fail, is_open, owner
 from tests.guard.test_ban_store import NEVER, House
 from tests.guard.test_guard import banned
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.postgres_server import PostgresServer, pgbouncer, postgres
 from tests.stores.postgres.conftest import upgraded
 

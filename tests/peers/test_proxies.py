@@ -25,6 +25,7 @@ from tests.conftest import Authority
 from tests.needs import missing, need
 from tests.peers.dovecot import dovecot
 from tests.peers.harness import WAYS, Way
+from tests.ports import free_port
 from tests.server.kit import NAME, PASSWORD, serving, until
 
 pytestmark = pytest.mark.peer
@@ -92,12 +93,6 @@ def logins(caplog: pytest.LogCaptureFixture) -> Any:
         return [(peer, "no" if version == "no" else "yes") for peer, version in told]
 
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -178,11 +178,6 @@ def _counted(home: Path) -> int:
     return len(state.read_text().split()) if state.exists() else 0
 
 
-def outcomes(peer: Peer, authority: Authority) -> list[str]:
-    """What a program does with each fault of `TRIALS`."""
-    return [outcome(peer, trial, authority) for trial in TRIALS]
-
-
 def _said(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
@@ -242,11 +237,15 @@ def read_table(page: str) -> dict[str, list[str]]:
 
 
 def all_outcomes(authority: Authority, peers: Sequence[Peer]) -> dict[str, list[str]]:
-    """The columns of programs, all at the same time."""
-    with ThreadPoolExecutor(len(peers)) as pool:
-        done = pool.map(lambda peer: outcomes(peer, authority), peers)
+    """The columns of programs. Several run at the same time, as some only wait."""
+    with ThreadPoolExecutor(6) as pool:
+        runs = {
+            peer: [pool.submit(outcome, peer, trial, authority) for trial in TRIALS]
+            for peer in peers
+        }
         return {
-            f"{peer.name} {version(peer)}": found for peer, found in zip(peers, done, strict=True)
+            f"{peer.name} {version(peer)}": [each.result() for each in columns]
+            for peer, columns in runs.items()
         }
 
 

@@ -25,8 +25,9 @@ from typing import IO
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from tests.accounts.mysql_server import free_port, own_folder, unprivileged, wait_until
+from tests.accounts.mysql_server import own_folder, unprivileged, wait_until
 from tests.needs import need
+from tests.ports import free_port
 
 REGION = "us-east-1"
 

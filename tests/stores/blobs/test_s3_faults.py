@@ -23,9 +23,9 @@ from restante.stores.blobs.contract import BlobDamaged, BlobMissing
 from restante.stores.blobs.s3 import FIRST_BLOCK, PART, S3Blobs
 from restante.stores.contract import StoreError
 from restante.testing.contracts.blobs import Octets
-from tests.accounts.mysql_server import free_port
 from tests.conftest import Authority
 from tests.needs import only_cpython
+from tests.ports import free_port
 from tests.stores.blobs.faulty import Fault, Faulty, Forward, Reply, Request, answer, faulty, honest
 from tests.stores.blobs.radosgw import Radosgw
 

@@ -137,7 +137,7 @@ def test_texts(text: str, fault: Fault) -> None:
         ("RETR:reset,once=maybe", "once=maybe: allowed are yes and no"),
         ("RETR:reset,nth=0", "nth=0: allowed is a whole number, 1 or more"),
         ("RETR:reset,nth=1,nth=2", "nth is given twice"),
-        ("STAT:unstuffed", "here only RETR, TOP can be meant"),
+        ("STAT:unstuffed", "allowed is RETR or TOP"),
         ("RETR:extra-lines", "its reply has several lines anyway"),
         ("greeting:reset-after=body", "a greeting has one line"),
         ("wrong-stat", "then STAT would be right"),
@@ -168,6 +168,51 @@ def test_wrong_arguments_are_refused() -> None:
         Reset("RETRE")
     with pytest.raises(TypeError, match="is no fault"):
         Faults(Reset)  # type: ignore[arg-type]
+
+
+def test_a_verb_is_written_in_upper_case() -> None:
+    with pytest.raises(ValueError, match=r"when='retr 2': .*did you mean 'RETR 2'"):
+        Reset("retr 2")
+
+
+def test_what_is_about_messages_is_about_no_other_command() -> None:
+    with pytest.raises(ValueError, match=r"allowed is RETR or TOP, .*no other command makes sense"):
+        package.Unstuffed("unknown")
+
+
+@pytest.mark.parametrize("when", ["STAT", "DELE 2", "QUIT", "greeting", "unknown"])
+def test_a_reply_of_one_line_has_no_body_after_which_it_could_end(when: str) -> None:
+    with pytest.raises(FaultError, match="has one line, and so no body"):
+        Close(when, after="body")
+    assert Close("LIST", after="body") != Close("LIST 1", after="body")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [package.CutHandshake(), package.OldTls(), package.NoCloseNotify(), package.BrokenStls()],
+)
+def test_faults_of_tls_need_tls(fault: Fault) -> None:
+    with failing() as server, pytest.raises(FaultError, match="needs TLS, and the server has no"):
+        server.faults.add(fault)
+    with pytest.raises(FaultError, match="needs TLS"), failing(fault):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (Reset("RETR", after=100), "Reset('RETR', after=100)"),
+        (LoginFails(code=None, once=True), "LoginFails(code=None, once=True)"),
+        (Raw("STAT", b"+OK\r\n"), "Raw('STAT', reply=b'+OK\\r\\n')"),
+        (ManyMessages(), "ManyMessages()"),
+    ],
+)
+def test_a_fault_is_shown_as_it_is_written(fault: Fault, shown: str) -> None:
+    # LoginFails' own fields stand behind those of all faults.
+    assert sorted(repr(fault)) == sorted(shown)
+    assert (
+        eval(repr(fault), vars(package) | {kind.__name__: kind for kind in KINDS.values()}) == fault
+    )
 
 
 def test_every_verb_can_be_meant() -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from restante.settings_fields import bounded, described
 from restante.testing import wire
-from restante.testing.faults.fault import CommandFault, Fault, FaultError, Firing
+from restante.testing.faults.fault import VERBS, CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.shapers import Delayed, Ends, Paced
 from restante.testing.wire import GREETING, UNKNOWN, Occasion, Shaper, Wire
 
@@ -47,7 +47,15 @@ class ConnectionReset(Fault):
         wire.refuses = True
 
 
-_ONE_LINE = {GREETING: "a greeting", UNKNOWN: "an unknown command's reply"}
+_ONE_LINE = {
+    GREETING: "a greeting",
+    UNKNOWN: "an unknown command's reply",
+    **{
+        verb: f"the reply to {verb}"
+        for verb in VERBS
+        if verb not in ("RETR", "TOP", "LIST", "UIDL", "CAPA", "LANG", "AUTH")
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,9 @@ class _End(CommandFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.when in _ONE_LINE and self.after == "body":
-            raise FaultError(f"after='body': {_ONE_LINE[self.when]} has one line, and so no body")
+        verb = self.when.partition(" ")[0]
+        if verb in _ONE_LINE and self.after == "body":
+            raise FaultError(f"after='body': {_ONE_LINE[verb]} has one line, and so no body")
 
     def _act(self) -> wire.Act:
         raise NotImplementedError

@@ -117,6 +117,7 @@ class Fault(metaclass=_Kinds):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls.__repr__ = Fault.__repr__  # type: ignore[method-assign]  # dataclass keeps this one
         if not cls.__dict__.get("abstract", False):
             cls.name = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
             KINDS[cls.name] = cls
@@ -202,6 +203,16 @@ class Fault(metaclass=_Kinds):
         return bool(self.decides) and self.decides == other.decides and self.overlaps(other)
 
     # Text
+
+    def __repr__(self) -> str:
+        said: list[str] = []
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "when":
+                said.insert(0, repr(value))
+            elif value != each.default:
+                said.append(f"{each.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(said)})"
 
     def __str__(self) -> str:
         parts = []
@@ -295,6 +306,8 @@ def _check_when(when: str) -> None:
         if argument:
             raise ValueError(f"{verb!r} stands for all of them, without an argument")
         return
+    if verb.upper() in VERBS and verb not in VERBS:
+        raise ValueError(f"did you mean {when.replace(verb, verb.upper(), 1)!r}?")
     if verb not in VERBS:
         verbs = [GREETING, UNKNOWN, *VERBS]
         raise ValueError(unknown_setting(verb, verbs).replace("setting", "command"))
@@ -308,9 +321,11 @@ def occasion(allowed: Sequence[str] = ()) -> Any:
     def check_when(when: str) -> None:
         _check_when(when)
         if allowed and when.split(" ", maxsplit=1)[0] not in allowed:
-            raise ValueError(f"here only {', '.join(allowed)} can be meant")
+            raise ValueError("no other command makes sense here")
 
     words = "a command such as RETR, with its argument such as 'RETR 2', 'unknown' or 'greeting'"
+    if allowed:
+        words = f"{' or '.join(allowed)}, with its argument such as '{allowed[0]} 2'"
     return described(MISSING, words, check_when)
 
 

@@ -74,6 +74,7 @@ class Faults(Control):
         self._maildrops: list[FaultyMaildrop] = []  # those that are open
         self._store = False
         self._attached = False
+        self._tls = False
         self.add(*faults)
 
     # Which there are
@@ -103,9 +104,15 @@ class Faults(Control):
                     " Give one of them, or tell them apart by when, connection, nth, once or"
                     " account"
                 )
-        needs_store = [name for name in BY_STORE if fault.takes_part(name)]
-        if needs_store and self._attached and not self._store:
+        if self._attached:
+            self._check_server(fault)
+
+    def _check_server(self, fault: Fault) -> None:
+        """Whether it can happen on the server that this is attached to."""
+        if not self._store and any(fault.takes_part(name) for name in BY_STORE):
             raise FaultError(f"{fault} needs the store: wrap_store() must be called before")
+        if not self._tls and fault.takes_part("on_handshake"):
+            raise FaultError(f"{fault} needs TLS, and the server has no certificate")
 
     def remove(self, fault: Fault | str) -> None:
         """Have it happen no more. Raises FaultError when it isn't there."""
@@ -151,9 +158,9 @@ class Faults(Control):
         """
         if self._attached:
             raise RuntimeError("these faults are attached already: one server, one Faults")
+        self._tls = any(listener.tls != "none" for listener in server.listeners)
         for fault in self:
-            if not self._store and any(fault.takes_part(name) for name in BY_STORE):
-                raise FaultError(f"{fault} needs the store: wrap_store() must be called before")
+            self._check_server(fault)
         wiring = wiring_of(server)
         if wiring.control is not None:
             raise RuntimeError("the server has faults already")
