@@ -12,7 +12,7 @@ from threading import Event
 import pytest
 
 from restante.app.administrators import Administrators
-from restante.app.console.looks import Looks, StillLooking
+from restante.app.console.looks import MOST, Looks, StillLooking
 from restante.app.processes.admin_client import ask
 from tests.app.support import PASSWORD, Server, restante
 from tests.console.site import ADMIN, ADMIN_PASSWORD, Site, message, prepare
@@ -198,7 +198,18 @@ def test_a_long_look_is_made_once_while_pages_come_back_for_it() -> None:
     assert len(begun) == 1
     looks.result("joe", look, 60)
     assert len(begun) == 2  # what was fetched isn't kept
-    looks.close()
+
+
+def test_looks_that_go_on_are_bounded() -> None:
+    looks, go_on = Looks(), Event()
+    for number in range(MOST):
+        with pytest.raises(StillLooking):
+            looks.result(number, lambda: go_on.wait(60), 0)
+    with pytest.raises(StillLooking):
+        looks.result("one more", pytest.fail, 60)
+    go_on.set()
+    assert looks.result(0, pytest.fail, 60)
+    assert looks.result("one more", lambda: "seen", 60) == "seen"
 
 
 def test_what_goes_wrong_with_a_look_is_told() -> None:
@@ -209,4 +220,3 @@ def test_what_goes_wrong_with_a_look_is_told() -> None:
 
     with pytest.raises(TimeoutError, match="the disk"):
         looks.result("joe", fail, 60)
-    looks.close()

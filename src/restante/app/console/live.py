@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restante.app.errors import NoAnswer
-from restante.app.processes.admin_client import Row, Wanted, ask
+from restante.app.processes.admin_client import ANSWER_SECONDS, Row, Wanted, ask
 
 SAMPLE_SECONDS = 10.0
 SAMPLES = 360
@@ -49,11 +49,11 @@ class Server:
         self._stopping = threading.Event()
         threading.Thread(target=self._sample, name="samples", daemon=True).start()
 
-    def ask(self, question: str) -> Answer:
-        """The rows of an answer; what is wrong is told in it."""
+    def ask(self, question: str, *, seconds: float = 2 * ANSWER_SECONDS) -> Answer:
+        """The rows of an answer; what is wrong is told in it. seconds: how long to wait."""
         found = Answer()
         try:
-            for row in ask(self._path, question):
+            for row in ask(self._path, question, seconds=seconds):
                 if row.get("end"):
                     silent = row.get("silent", ())
                     if silent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -17,8 +17,11 @@ KEPT_SECONDS = 60.0
 """How long the result of a look is kept for a page that comes back for it, from its beginning on
 or from when somebody has last waited for it."""
 
-THREADS = 4
+AT_ONCE = 4
 """Looks at the same time; further ones wait."""
+
+MOST = 40
+"""Looks that go on, wait, or have a result that nobody has fetched. Further ones aren't begun."""
 
 
 class StillLooking(Exception):
@@ -29,7 +32,7 @@ class Looks:
     """Looks that are going on. Whoever wants the same waits for the same one."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, "look")
+        self._places = threading.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._known: dict[Hashable, tuple[Future[Any], float]] = {}
 
@@ -44,7 +47,9 @@ class Looks:
                 if each.done() and now > asked + KEPT_SECONDS:
                     del self._known[old]
             found = self._known.get(key)
-            future = self._threads.submit(look) if found is None else found[0]
+            if found is None and len(self._known) >= MOST:
+                raise StillLooking
+            future = self._begin(look) if found is None else found[0]
             self._known[key] = future, now
         try:
             return cast("T", future.result(seconds))
@@ -58,6 +63,16 @@ class Looks:
                 if future.done() and known is not None and known[0] is future:
                     del self._known[key]
 
-    def close(self) -> None:
-        """Begin no further ones."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def _begin(self, look: Callable[[], T]) -> Future[T]:
+        """On a thread that keeps no process from ending, however long storage hangs."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            with self._places:
+                try:
+                    future.set_result(look())
+                except BaseException as error:  # noqa: BLE001 - it is that of whoever waits
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name="look", daemon=True).start()
+        return future

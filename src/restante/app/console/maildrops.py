@@ -94,8 +94,6 @@ class Maildrops:
 
     def close(self) -> None:
         """Close what is open. The next use opens it again."""
-        self._looks.close()
-        self._looks = Looks()
         with self._making:
             loop, self._loop = self._loop, None
         if loop is not None:

@@ -35,6 +35,7 @@ EXPIRES_SOON = 21
 MIN_FREE = 0.05
 """The part of the disk that should be free."""
 
+ERRORS_SECONDS = 1.0
 REFUSALS = 10
 BUSIEST = 5
 HOUR = 3600.0
@@ -181,7 +182,8 @@ WHAT_FAILED = {
 def _store_errors(console: Console) -> list[Attention]:
     """What the processes say of failures of the store in the last hour."""
     found: dict[str, list[Any]] = {}
-    for row in console.server.ask("errors").rows:
+    # A worker that is stuck doesn't answer, and that is told without waiting for it.
+    for row in console.server.ask("errors", seconds=ERRORS_SECONDS).rows:
         if row["at"] > time.time() - HOUR:
             found.setdefault(row["call"], []).append(row)
     attention = []
