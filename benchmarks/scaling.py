@@ -24,6 +24,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from benchmarks import report
 from benchmarks.nodes import ACCOUNTS, AT_ONCE, FOLDER, RESULTS, S3
+from restante.accounts.verify import MAX_REMEMBERED
 
 T = TypeVar("T")
 
@@ -53,6 +54,13 @@ class Work:
 
     def _all(self) -> tuple[float, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
+
+
+LISTED_OCTETS = 95.0
+"""Of a message, in the index that lists a maildrop. By `benchmarks.postgres_plans`, as the next."""
+
+POLLED_OCTETS = 1000.0
+"""What a poll reads beside the listing: of a maildrop and its account, with their indexes."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Limits:
     shard_cores: float = 32.0
     shard_octets: float = 4e12
     shard_wal_octets: float = 100e6
+    shard_memory: float = 128e9
     connections: float = 500.0
     pool: float = 20.0
     bucket_requests: float = 3500.0
@@ -146,6 +155,7 @@ class Need:
     postgres_cores: float
     wal_octets: float
     table_octets: float
+    polled_octets: float
     shards: int
     connections_without_pooler: float
     connections: int
@@ -191,6 +201,7 @@ def need(mailboxes: float, costs: Costs, demand: Demand, limits: Limits, prices:
         postgres_cores=postgres_cores,
         wal_octets=whole.wal_octets,
         table_octets=table_octets,
+        polled_octets=kept * LISTED_OCTETS + mailboxes * POLLED_OCTETS,
         shards=shards,
         connections_without_pooler=ceil(node_cores) * limits.pool,
         connections=ceil(whole.statements * costs.statement_seconds / limits.busy),
@@ -209,6 +220,8 @@ def breaks(costs: Costs, demand: Demand, limits: Limits) -> list[tuple[float, st
         (many * limit / used, what)
         for what, used, limit in (
             ("a node's cores, if no password is remembered", both, limits.node_cores),
+            ("a node's memory of right passwords", many, limits.node_cores * MAX_REMEMBERED),
+            ("the database's memory, for what polls read", seen.polled_octets, limits.shard_memory),
             ("a node's cores", seen.node_cores, limits.node_cores),
             ("connections, without a pooler", seen.connections_without_pooler, limits.connections),
             ("connections, with PgBouncer", seen.connections, limits.connections),
@@ -423,6 +436,7 @@ def need_table(needs: Sequence[Need]) -> report.Rows:
         ("cores of PostgreSQL", lambda n: f"{n.postgres_cores:,.0f}"),
         ("WAL, MB a second", lambda n: f"{n.wal_octets / 1e6:,.1f}"),
         ("tables, TB", lambda n: f"{n.table_octets / 1e12:,.2f}"),
+        ("of these read by polls, GB", lambda n: f"{n.polled_octets / 1e9:,.1f}"),
         ("databases (shards)", lambda n: f"{n.shards:,}"),
         ("connections without a pooler", lambda n: f"{n.connections_without_pooler:,.0f}"),
         ("connections with PgBouncer", lambda n: f"{n.connections:,}"),

@@ -62,6 +62,7 @@ def test_what_mailboxes_need_is_their_rates_times_what_was_measured() -> None:
     assert seen.shards == 2  # 6 cores at 4 each
     assert seen.wal_octets == pytest.approx(2000 * 2000)
     assert seen.table_octets == pytest.approx(MAILBOXES * 100 * 500)
+    assert seen.polled_octets == pytest.approx(MAILBOXES * (100 * 95 + 1000))
     assert seen.connections_without_pooler == 8 * 20
     assert seen.connections == 64  # 16,000 statements of 2 ms, half of the time
     assert seen.object_requests == pytest.approx(3 * 2000)

@@ -28,9 +28,10 @@ from restante.sasl.scram import HASHES
 
 log = logging.getLogger("restante.server")
 
-MAX_REMEMBERED = 50_000
-"""Verified passwords that are remembered, some 8 MB at most, and logins, some 55 MB where there
-are such: see `Verifier.note`."""
+MAX_REMEMBERED = 200_000
+"""Verified passwords that are remembered, some 32 MB at most, and logins, some 220 MB where there
+are such: see `Verifier.note`. Only accounts that have logged in take room, and with fewer places
+than accounts that poll by turns, no poll would find its password remembered."""
 
 
 @dataclass(frozen=True, slots=True)
