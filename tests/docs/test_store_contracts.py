@@ -46,7 +46,7 @@ generated_mail = importlib.import_module("generated_mail")
 sys.path.pop(0)
 
 MADE = re.compile(
-    "octet|total|thousand|empty_message|oldest|any_order|same_each_time|by_turns|halves|torn|shift|vanished"
+    "octet|total|many_messages|empty_message|oldest|any_order|same_each_time|by_turns|halves|torn|shift|vanished"
     "|removes_these|maildrops_are_separate|outlive|while_a_session"
 )
 """Tests that look at the text of what was put in: an invoice's is made when it is read."""
