@@ -317,7 +317,8 @@ def test_a_signal_after_the_end_changes_nothing(folder: Path, workers: int) -> N
         server.signal(signal.SIGTERM)
         server.wait_for_log("restante.app: stopped")
         while server.process.poll() is None:
-            server.signal(signal.SIGTERM)
+            for each in (signal.SIGTERM, signal.SIGHUP):
+                server.signal(each)
         assert server.process.wait(60) == 0
 
 

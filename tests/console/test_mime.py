@@ -92,3 +92,5 @@ def test_50_megabytes_take_no_more_time_than_they_are_long(data: bytes) -> None:
 def test_words_in_other_character_sets_are_read() -> None:
     assert decoded("=?utf-8?q?Gr=C3=BC=C3=9Fe?= =?iso-8859-1?b?Jg==?=") == "Grüße&"
     assert decoded("=?nothing?q?x?=") == "=?nothing?q?x?="
+    assert decoded("=?é?q?x?=") == "=?é?q?x?="
+    assert decoded("=?utf-7?q?+2AA-?=") == "?", "no lone surrogate: it can't be sent"

@@ -435,9 +435,11 @@ def test_a_locked_file_costs_records_and_no_session(
         watched.session(fetch=(1,))
         watched.session(fetch=(1,))
         assert watched.writer.lost == 2
+        assert watched.writer.failing
         other.execute("ROLLBACK")
         other.close()
         watched.session(ANN)
+        assert not watched.writer.failing
     said = [each.getMessage() for each in caplog.records if each.name == "restante.observing"]
     assert len(said) == 2
     assert said[0].startswith("the history can't be written, mail is served without it")

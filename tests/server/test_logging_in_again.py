@@ -13,6 +13,7 @@ from restante.accounts import Account, AccountRow, AccountStore, AppPassword
 from restante.accounts.chain import Chain
 from restante.accounts.static import StaticAccounts
 from restante.protocol.claims import PasswordClaim
+from restante.protocol.errors import Pop3Error
 from restante.server.backend import StandardBackend
 from restante.server.peer import Peer
 from restante.stores.contract import AccountChanged, MaildropInUse
@@ -124,6 +125,80 @@ def test_the_second_login_looks_nothing_up(accounts: Accounts, backend: Standard
         for _ in range(3):
             assert await log_in(backend) == "joe"
         assert accounts.asked == ["joe"]
+
+    run(work)
+
+
+def test_nothing_is_opened_for_a_session_that_has_no_room(
+    accounts: Accounts, backend: StandardBackend
+) -> None:
+    """What is opened may be the lease of another session of the account."""
+
+    async def work() -> None:
+        assert await log_in(backend) == "joe"
+        peer = Admits()
+        peer.has_room = lambda account: False
+
+        def refuse(account: Account) -> None:
+            raise Pop3Error("no room")
+
+        peer.admit = refuse
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Seeing, "open_unchanged", None)
+            patch.setattr(Seeing, "open", None)
+            with pytest.raises(Pop3Error, match="no room"):
+                await backend.log_in(RIGHT, peer)
+        assert accounts.asked == ["joe"] * 2
+
+    run(work)
+
+
+def test_all_spellings_of_a_name_take_one_place(threads: WorkerThreads) -> None:
+    class AnyCase(Accounts):
+        def lookup(self, name: str) -> Account | None:
+            return super().lookup(name.lower())
+
+        has_rows = True
+
+    accounts = AnyCase(JOE)
+    backend = backend_over(accounts, threads, Seeing(accounts))
+
+    async def work() -> None:
+        for name in ("joe", "Joe", "jOE", "JOE"):
+            assert await log_in(backend, PasswordClaim(name, "secret", "PLAIN")) == "joe"
+        assert len(backend.verifier._logins) == 1
+
+    run(work)
+
+
+@pytest.mark.parametrize("who", ["accounts", "store"])
+def test_a_subclass_with_reasons_of_its_own_is_asked_each_time(
+    threads: WorkerThreads, who: str
+) -> None:
+    class Refusing(Accounts):
+        def lookup(self, name: str) -> Account | None:
+            return None if closed else super().lookup(name)
+
+    class Shut(Seeing):
+        def open(self, account: Account) -> MemoryMaildrop:
+            if closed:
+                raise MaildropInUse("closed")
+            return super().open(account)
+
+    closed = False
+    accounts = Refusing(JOE) if who == "accounts" else Accounts(JOE)
+    store = Shut(accounts) if who == "store" else Seeing(accounts)
+    backend = backend_over(accounts, threads, store)
+
+    async def work() -> None:
+        nonlocal closed
+        assert await log_in(backend) == "joe"
+        closed = True
+        if who == "accounts":
+            assert await log_in(backend) is None
+        else:
+            with pytest.raises(MaildropInUse):
+                await log_in(backend)
 
     run(work)
 

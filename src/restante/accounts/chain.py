@@ -41,7 +41,7 @@ class Chain(AccountStore):
             raise ValueError("a chain needs a store of accounts")
         self.stores = tuple(stores)
         self.upgrades = any(store.upgrades for store in stores)
-        self.has_rows = self.stores[0].has_rows
+        self.has_rows = type(self).lookup is Chain.lookup and self.stores[0].has_rows
 
     def lookup(self, name: str) -> Found:
         """The account of the first store that knows `name`."""

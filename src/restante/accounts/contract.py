@@ -52,7 +52,15 @@ class AccountStore(ABC):
     """Whether `replace_credential` replaces anything."""
 
     has_rows: bool = False
-    """Whether `lookup` would find the same account again as long as its `row` is unchanged."""
+    """Whether `lookup` would find the same account again as long as its `row` is unchanged.
+
+    A subclass that has a `lookup` of its own must say so anew.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "lookup" in vars(cls) and "has_rows" not in vars(cls):
+            cls.has_rows = False
 
     @abstractmethod
     def lookup(self, name: str) -> Found:

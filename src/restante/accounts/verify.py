@@ -91,6 +91,7 @@ class Verifier:
     ) -> None:
         # A store that isn't derived from AccountStore: until the server refuses those.
         self._slowest_scheme = store.slowest_scheme if store is not None else default_scheme
+        self._name_key = store.name_key if store is not None else str
         self._remember = remember
         self._clock = clock
         self._key = secrets.token_bytes(32)
@@ -206,7 +207,9 @@ class Verifier:
         return self._digest(account.name, account.version, claim.password, *held)
 
     def _login_tag(self, claim: PasswordClaim) -> bytes:
-        return self._digest("login", claim.name, claim.authzid, claim.password)
+        # One for all spellings of a name, or one account could take the places of others.
+        name, target = self._name_key(claim.name), normalize("NFC", claim.authzid)
+        return self._digest("login", name, target, claim.password)
 
     def _digest(self, *parts: str) -> bytes:
         digest = blake2b(key=self._key, digest_size=32)

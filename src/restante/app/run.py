@@ -32,7 +32,7 @@ from restante.app.processes.listen_sockets import Endpoint, bind_all, close_all,
 from restante.app.processes.memory import tune_collector
 from restante.app.processes.supervisor import Supervisor
 from restante.app.service import Service
-from restante.app.signals import FirstSignal, ignore_further
+from restante.app.signals import ENDINGS, FirstSignal, ignore_further
 from restante.cores import usable_cores
 
 log = logging.getLogger("restante.app")
@@ -217,9 +217,10 @@ def _heed_signals(
 
 def _ignore_signals() -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):  # else its end would give it its default back
-            loop.remove_signal_handler(number)
+    for name in ENDINGS:
+        with suppress(NotImplementedError, AttributeError):
+            # Else the loop's end would give it its default back.
+            loop.remove_signal_handler(getattr(signal, name))
     ignore_further()
 
 

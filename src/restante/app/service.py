@@ -315,11 +315,16 @@ class Service:
             raise HeldOff from None
 
     async def flush_history(self) -> bool:
-        """Have what was noted so far written into the history. False if that takes too long."""
-        if self._history is None:
+        """Have what was noted so far written into the history.
+
+        False if that takes too long, or the last records couldn't be written.
+        """
+        history = self._history
+        if history is None:
             return True
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._history.flush, FLUSH_SECONDS)
+        done = await loop.run_in_executor(None, history.flush, FLUSH_SECONDS)
+        return done and not history.failing
 
     async def give_notice(self) -> None:
         """Go on for `server.notice_seconds`, while `/readyz` says that the end is near."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import time
 
+ENDINGS = ("SIGTERM", "SIGINT", "SIGHUP")
+"""What would kill a process that doesn't heed it."""
+
 SAME_SECONDS = 0.5
 """A signal that comes again so soon is the same one: `timeout` sends it to its program, and then to
 the process group that the program is in."""
@@ -12,8 +15,9 @@ the process group that the program is in."""
 
 def ignore_further() -> None:
     """The process is about to end: a signal that comes now must not look like a crash."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ENDINGS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class FirstSignal:

@@ -9,6 +9,7 @@ against them, so that way is kept short.
 from __future__ import annotations
 
 import logging
+from math import inf
 
 from restante.accounts.names import MAX_NAME
 from restante.guard.guard import FAILED_LOGINS, KNOWN_SECONDS, Guard, account_key
@@ -195,17 +196,26 @@ class Admission:
         if delay is not None and delay.seconds and (wait := delay.wait_for(account_name)) > 0:
             return too_soon(wait)
         guard = self._guard
-        most = guard.settings.max_sessions_per_account
-        limit = float("inf") if self._peer is None else most
         with guard.lock:
-            if not guard.limits.sessions.add(((account_name, limit),)):
+            if not guard.limits.sessions.add(((account_name, self._most_sessions()),)):
                 return Err(
                     "more than {limit} sessions of this account at once",
                     "SYS/TEMP",
-                    {"limit": most},
+                    {"limit": guard.settings.max_sessions_per_account},
                 )
         self._account = account_name
         return None
+
+    def has_room(self, account_name: str) -> bool:
+        """Whether `enter` would let the connection be a session of the account now."""
+        delay = self._login_delay
+        if delay is not None and delay.seconds and delay.wait_for(account_name) > 0:
+            return False
+        with self._guard.lock:
+            return self._guard.limits.sessions.count(account_name) < self._most_sessions()
+
+    def _most_sessions(self) -> float:
+        return inf if self._peer is None else self._guard.settings.max_sessions_per_account
 
     def step_back(self) -> None:
         """Undo `enter`. Harmless when repeated."""

@@ -19,6 +19,10 @@ class Counters:
     def __len__(self) -> int:
         return len(self._here)
 
+    def count(self, name: str) -> int:
+        """How many there are of a name."""
+        return self._here.get(name, 0) + self._elsewhere.get(name, 0)
+
     def add(self, limits: Iterable[tuple[str, float]]) -> bool:
         """Count one more of each name, unless one of them has reached its limit; then False."""
         here = self._here

@@ -292,6 +292,11 @@ class HistoryWriter:
         with self._idle:
             return self._idle.wait_for(lambda: self._done >= wanted, seconds)
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last records could not be written, and were lost."""
+        return self._failing
+
     def close(self) -> None:
         """Write what waits, for ten seconds at most. Harmless when repeated."""
         self._closing = True

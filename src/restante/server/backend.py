@@ -245,7 +245,11 @@ class StandardBackend(Backend):
     async def log_in(self, claim: Claim, peer: Peer) -> Maildrop | None:
         if self._sees_accounts and isinstance(claim, PasswordClaim):
             login = self.verifier.recall(claim)
-            if login is not None and self.is_welcome(login.account, peer):
+            if (
+                login is not None
+                and self.is_welcome(login.account, peer)
+                and peer.has_room(login.account)  # else nothing must be opened: look it up first
+            ):
                 again = await self._log_in_again(claim, login, peer)
                 if again is not None:
                     return again

@@ -27,8 +27,8 @@ class Peer:
     """
 
     __slots__ = (
-        "_proxied", "_tls", "address", "admit", "certificate", "goes_first", "protocol", "tls",
-        "trusted",
+        "_proxied", "_tls", "address", "admit", "certificate", "goes_first", "has_room", "protocol",
+        "tls", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,12 @@ class Peer:
         """Whether a slow check for this login goes ahead of others'; see `Hashing.run`.
 
         Its second argument: whether the account has logged in before.
+        """
+        self.has_room: Callable[[Account], bool] = _has_room
+        """Whether `admit` would let the account begin a session now. It changes nothing.
+
+        For a backend that opens a maildrop before it knows whether the credentials are right: what
+        is opened for a session that is refused then may be another session's.
         """
         self.admit: Callable[[Account], None] = _admit
         """Tells the server that credentials were proven, and for which account.
@@ -112,6 +118,10 @@ def peer_of(transport: asyncio.Transport, proxied: Proxied | None) -> Peer:
 def _goes_last(login: str, has_succeeded: bool) -> bool:
     """What `goes_first` is until a login begins."""
     return False
+
+
+def _has_room(account: Account) -> bool:
+    return True
 
 
 def _admit(account: Account) -> None:

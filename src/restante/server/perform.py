@@ -224,7 +224,7 @@ class Performer:
         refusal = LOGIN_FAILED
         self._account = None
         self._login = "" if claim.mechanism == "ANONYMOUS" else login
-        self._peer.admit = self._admit
+        self._peer.admit, self._peer.has_room = self._admit, self._has_room
         self._peer.goes_first = self.admission.goes_first
         try:
             if context.hooks.authenticate:
@@ -296,6 +296,9 @@ class Performer:
         if account is None or not acts_as_itself(account, claim):
             return None
         return account if backend.is_welcome(account, self._peer) else None
+
+    def _has_room(self, account: Account) -> bool:
+        return self.admission.has_room(account.name)
 
     def _admit(self, account: Account) -> None:
         """The claim was proven: see whether the account may begin a session now."""

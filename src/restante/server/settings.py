@@ -72,8 +72,8 @@ class Settings:
     stall_timeout: float = bounded(300.0, 0.01, unit="seconds")
     handshake_timeout: float = bounded(60.0, 0.01, unit="seconds")
     failure_delay: float = bounded(1.0, 0, 60, unit="seconds")
-    login_delay: int = bounded(0, 0, unit="whole seconds")
-    login_burst: int = bounded(1, 1)
+    login_delay: int = bounded(0, 0, 604_800, unit="whole seconds")
+    login_burst: int = bounded(1, 1, 1000)
     mechanisms: tuple[str, ...] | None = None
     ntlm: bool = False
     anonymous: str | None = None

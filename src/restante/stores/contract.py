@@ -350,6 +350,12 @@ class Store(ABC):
     blocking: ClassVar[bool] = True
     quota: Quota = Quota()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "open" in vars(cls) and "open_unchanged" not in vars(cls):
+            # Its `open` may have reasons of its own to refuse, which must be asked each time.
+            cls.open_unchanged = Store.open_unchanged  # type: ignore[method-assign]
+
     @abstractmethod
     def open(self, account: Account) -> Answer[Maildrop]:
         """Lease and open the account's maildrop; an account without mail has an empty one.

@@ -253,6 +253,24 @@ class TestLeases:
         await one.aclose()
         await two.aclose()
 
+    async def test_a_time_that_no_login_can_have_made_keeps_nobody_out(
+        self, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        """LOGIN-DELAY has become shorter since, or a clock was wrong."""
+        node = make(login_delay=600)
+        await (await node.open(ANNA)).close()
+        await sql("UPDATE {schema}.maildrops SET opened = now() + interval '1 year'")
+        held = await node.open(ANNA)
+        await sql("UPDATE {schema}.maildrops SET opened = now() + interval '1 year'")
+        with pytest.raises(MaildropInUse):
+            await node.open(ANNA)
+        await held.close()
+        await (await node.open(ANNA)).close()
+        with pytest.raises(OpenedTooSoon) as caught:
+            await node.open(ANNA)
+        assert 590 < caught.value.seconds <= 600
+        await node.aclose()
+
     async def test_some_logins_are_free_at_first(
         self, make: Callable[..., PostgresStore], sql: Sql
     ) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import Any, TypeVar
 
@@ -324,6 +324,7 @@ def decoded(text: str) -> str:
     if "=?" not in text:
         return text
     try:
-        return str(make_header(decode_header(text)))
-    except (ValueError, LookupError, HeaderParseError):  # broken, or unknown
+        found = str(make_header(decode_header(text)))
+    except (ValueError, LookupError, MessageError):  # broken, or unknown
         return text
+    return found.encode("utf-8", "replace").decode()  # without surrogates, which UTF-7 may hold

@@ -37,10 +37,11 @@ WITH account AS MATERIALIZED (ACCOUNT), held AS (
     UPDATE {schema}.maildrops
     SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second',
         opened = CASE WHEN $4::float8 = 0 OR holder = $2 THEN opened
+            WHEN opened > now() + $4 * ($5 - 1) * interval '1 second' THEN now()
             ELSE greatest(now(), opened + $4 * interval '1 second') END
     WHERE name = $1 AND (SELECT unchanged FROM account) AND (
         holder = $2 OR (holder IS NULL OR expires <= now()) AND (
-            $4 = 0 OR opened IS NULL
+            $4 = 0 OR opened IS NULL OR opened > now() + $4 * ($5 - 1) * interval '1 second'
             OR opened + $4 * (2 - $5::bigint) * interval '1 second' <= now()
         )
     )
@@ -48,7 +49,8 @@ WITH account AS MATERIALIZED (ACCOUNT), held AS (
 )
 SELECT account.unchanged, seen.id, held.lease, seen.holder,
     held.removals <> seen.removals AS stale,
-    CASE WHEN $4 > 0 THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
+    CASE WHEN $4 > 0 AND seen.opened <= now() + $4 * ($5 - 1) * interval '1 second'
+        THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
         AS wait, listing.*
 FROM account LEFT JOIN {schema}.maildrops AS seen ON seen.name = $1
 LEFT JOIN held ON held.id = seen.id LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
@@ -56,8 +58,9 @@ LEFT JOIN held ON held.id = seen.id LEFT JOIN LATERAL (LISTING) AS listing ON TR
     "LISTING", LISTING.replace("$MAILDROP", "held.id")
 )
 """Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 LOGIN-DELAY, $5 how many sessions
-may begin at once before it is felt, $6 and $7 `key` and `version` of the account's row. Nothing is
-done if the account has changed.
+may begin at once before it is felt (`opened` that is later than they could make it, as after a
+shorter LOGIN-DELAY or a wrong clock, is none), $6 and $7 `key` and `version` of the account's row.
+Nothing is done if the account has changed.
 
 The holder is this session's alone: one that asks again, as the answer was lost, has its lease.
 The listing is of the statement's snapshot, which may be older than the lease: `stale`, if another

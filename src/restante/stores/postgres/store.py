@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 from hashlib import sha256
-from math import inf
 from secrets import token_hex, token_urlsafe
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
@@ -124,10 +123,10 @@ class PostgresStore(Store):
             raise ValueError(f"leases={leases!r}: allowed is exclusive or snapshot")
         if not 5 <= lease_seconds <= 3600:
             raise ValueError(f"lease_seconds={lease_seconds!r}: allowed is seconds, 5 to 3600")
-        if not 0 <= login_delay < inf:
-            raise ValueError(f"login_delay={login_delay!r}: allowed is seconds, 0 or more")
-        if login_burst < 1:
-            raise ValueError(f"login_burst={login_burst!r}: allowed is 1 or more")
+        if not 0 <= login_delay <= 604_800:
+            raise ValueError(f"login_delay={login_delay!r}: allowed is seconds, 0 to 604800")
+        if not 1 <= login_burst <= 1000:
+            raise ValueError(f"login_burst={login_burst!r}: allowed is 1 to 1000")
         self.database = Database(
             dsn,
             password=password,
