@@ -74,7 +74,7 @@ class Meter(Observer):
         self.slow.clear()
 
     def _until_now(self) -> int:
-        return int(self._calls.__reduce__()[1][0]) + self._rounds
+        return next(self._calls) + self._rounds
 
 
 @dataclass(frozen=True)
