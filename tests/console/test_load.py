@@ -80,8 +80,8 @@ def test_under_load_no_session_notices(tmp_path: Path, how: signal.Signals) -> N
         cookie, _ = site.session()
         wait_until(
             lambda: (
-                site.ask("GET", "/mail-in", cookie=cookie).body.count("@example.org</td>")
-                > ACCOUNTS
+                site.ask("GET", "/mail-in", cookie=cookie).body.count("@example.org</a></td>")
+                == ACCOUNTS
             ),
             "the deliveries",
         )
