@@ -234,6 +234,22 @@ def test_ssl_contexts_trust_the_authority_and_nobody_else(pop3_server: MailServe
         Client(pop3_server.tls_port, tls=ssl.create_default_context())
 
 
+def test_who_refuses_the_certificate_is_recorded(pop3_server: MailServer) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Client(pop3_server.tls_port, tls=ssl.create_default_context())
+    (session,) = pop3_server.wait_for(1)
+    assert (session.ended_by, session.is_over, session.tls) == ("TLS failed", True, False)
+    assert (session.commands, session.raw, session.sent) == ([], b"", b"")
+    assert session.peer[0] == "127.0.0.1"
+    assert session.dialogue.startswith("-- ended: TLS failed: ")
+    with Client(pop3_server.port) as client, pytest.raises(ssl.SSLCertVerificationError):
+        client.start_tls(ssl.create_default_context())
+    _, after_stls = pop3_server.wait_for(2)
+    assert (after_stls.ended_by, after_stls.commands) == ("TLS failed", ["STLS"])
+    pop3_server.forget()
+    assert pop3_server.sessions == []
+
+
 # What was sent, where a fault has its hand in it
 
 

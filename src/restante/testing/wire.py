@@ -175,6 +175,9 @@ class Tap:
         itself: whether it is the server's reply, however changed, and no other in its place.
         """
 
+    def handshake_failed(self, wire: Wire, error: OSError) -> None:
+        """TLS from the first octet has failed, so that there never was a session."""
+
     def ended(self, wire: Wire) -> None:
         """The connection has ended."""
 
@@ -586,9 +589,16 @@ class Wire(SocketTransport):
         self.context = context
         if self._wiring.control is not None:
             self._wiring.control.handshake(self)
-        super().start_tls(context, seconds, done)
+        at_once = self._between is None  # else a session has begun, and sees its end itself
+        super().start_tls(context, seconds, partial(self._first, done) if at_once else done)
         if self.refuses:
             self.reset()
+
+    def _first(self, done: Done, error: OSError | None) -> None:
+        if error is not None:
+            for tap in self._wiring.taps:
+                tap.handshake_failed(self, error)
+        done(error)
 
     def ready(self, events: int) -> None:
         if self._handshake is not None and self.cuts_handshake is not None and events & READ:
