@@ -11,7 +11,15 @@ import pytest
 
 from restante import IdentityClaim, MemoryStore, PasswordClaim, Pop3Error, Pop3Server
 from restante.protocol.mechanisms import NO_CHANNEL
-from restante.sasl import Exchange, MechanismContext, MechanismInfo, Work, ask, credential_text
+from restante.sasl import (
+    Exchange,
+    MechanismContext,
+    MechanismError,
+    MechanismInfo,
+    Work,
+    ask,
+    credential_text,
+)
 from restante.sasl.plain import PLAIN
 from restante.testing import MailServer
 
@@ -117,6 +125,21 @@ def test_work_that_fails_refuses_the_login(server: MailServer, client: Client) -
 
     server.pop3.mechanisms.add(MechanismInfo("X-WEEKEND", weekend))
     assert client.auth("X-WEEKEND")[1] == b"-ERR [SYS/TEMP] come back on Monday"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MechanismError("no such card"), b"-ERR no such card"),
+        (ValueError("bad response b'hunter2'"), b"-ERR malformed response"),
+    ],
+)
+def test_only_what_a_mechanism_says_on_purpose_is_told(
+    server: MailServer, client: Client, error: ValueError, said: bytes
+) -> None:
+    """Python's ValueErrors quote what they can't read, and that may be a password."""
+    server.pop3.mechanisms.add(MechanismInfo("X-CARD", raises(error)))
+    assert client.auth("X-CARD", "hunter2")[1] == said
 
 
 # Mistakes in a mechanism cost the login, and never the connection or the server

@@ -13,6 +13,7 @@ from restante.protocol.claims import IdentityClaim, PasswordClaim, SecretClaim, 
 from restante.protocol.effects import Work
 from restante.protocol.mechanisms import Begin, Exchange, MechanismContext, MechanismInfo
 from restante.sasl.anonymous import anonymous
+from restante.sasl.contract import MechanismError
 from restante.sasl.cram_md5 import CRAM_MD5
 from restante.sasl.external import EXTERNAL
 from restante.sasl.login import LOGIN
@@ -118,8 +119,10 @@ def _exchange(
                 " such as restante.PasswordClaim"
             )
         return claim
-    except (ValueError, GeneratorExit):
+    except (MechanismError, GeneratorExit):
         raise  # a malformed response; the session has ended
+    except ValueError:  # Python's own, such as that of `int`, quote what the client has sent
+        raise MechanismError("malformed response") from None
     except BaseException as error:
         if is_interrupt(error):
             raise
