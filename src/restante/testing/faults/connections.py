@@ -42,6 +42,10 @@ class ConnectionReset(Fault):
 
     decides: ClassVar[str] = "connection"
 
+    def prevents(self, other: Fault) -> bool:
+        """Nothing happens in any connection that is reset."""
+        return self.nth is None
+
     def on_accept(self, wire: Wire, firing: Firing) -> None:
         firing.fired()
         wire.refuses = True
@@ -242,6 +246,7 @@ class BrokenStls(Fault):
     """
 
     decides: ClassVar[str] = "beginning of TLS"
+    needs: ClassVar[str] = "STLS"
 
     how: Literal["greeting", "injection"] = "greeting"
 

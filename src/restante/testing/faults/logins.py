@@ -74,6 +74,7 @@ class BrokenMechanism(Fault):
     """
 
     lasting: ClassVar[bool] = True
+    needs: ClassVar[str] = "AUTH"
 
     mechanism: Literal[
         "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "SCRAM-SHA-1",
@@ -122,6 +123,7 @@ class TokenExpires(Fault):
     """A session that logged in with a token ends after so many commands: the token has expired."""
 
     lasting: ClassVar[bool] = True
+    needs: ClassVar[str] = "AUTH"
 
     commands: int = bounded(1, 0)
 

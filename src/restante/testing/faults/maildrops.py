@@ -28,6 +28,7 @@ class _Listing(Fault):
     lasting: ClassVar[bool] = True
     verb: ClassVar[str] = "UIDL"
     decides: ClassVar[str] = "unique-ids"
+    needs: ClassVar[str] = "UIDL"
 
     message: int | None = bounded(None, 1)
 
@@ -63,6 +64,7 @@ class WrongOctets(_Listing):
 
     verb: ClassVar[str] = "LIST"
     decides: ClassVar[str] = "octets"
+    needs: ClassVar[str] = "LIST"
 
     by: int = bounded(1, -(2**40), 2**40)
 
@@ -364,6 +366,10 @@ class NoLease(Fault):
 @dataclass(frozen=True)
 class DeletesAtOnce(Fault):
     """DELE removes the message at once: neither RSET nor an end without QUIT keeps it."""
+
+    def prevents(self, other: Fault) -> bool:
+        """What is gone at DELE can't be there after QUIT."""
+        return isinstance(other, DeletionForgotten)
 
     def concerns(self, occasion: Occasion) -> bool:
         return occasion.verb == "DELE"

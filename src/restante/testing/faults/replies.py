@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar
 
 from restante.settings_fields import bounded, described
-from restante.testing.faults.fault import CommandFault, FaultError, Firing
+from restante.testing.faults.fault import CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.logins import code, text
 from restante.testing.faults.shapers import Doubled, Instead, Late
 from restante.testing.wire import GREETING, Act, Close, Occasion, Shaper
@@ -65,6 +65,10 @@ class Refused(_Reply):
 @dataclass(frozen=True)
 class NoReply(_Reply):
     """The command is obeyed, and nothing is said."""
+
+    def prevents(self, other: Fault) -> bool:
+        """What isn't said can't be changed either."""
+        return isinstance(other, CommandFault) and bool(other.decides)
 
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
         return Instead(firing)
