@@ -286,6 +286,31 @@ def test_what_was_retrieved_is_what_was_sent(fault: str, last: bytes, seen: list
         assert session.retrieved == seen
 
 
+@pytest.mark.parametrize(
+    ("fault", "ended"),
+    [
+        ("RETR:reset-after=5", "fault RETR:reset-after=5"),
+        ("RETR:close", "fault RETR:close"),
+        ("greeting:refused", "fault greeting:refused"),
+        ("connection-reset", "fault connection-reset"),
+        ("RETR:no-reply", "client left"),
+    ],
+)
+def test_a_session_that_a_fault_has_cut_says_so(fault: str, ended: str) -> None:
+    with MailServer(accounts={"joe": "secret"}, faults=[fault]) as server:
+        server.accounts["joe"].add(ONE, "a1")
+        address = server.host, server.port
+        with contextlib.suppress(ConnectionError), socket.create_connection(address, 20) as client:
+            client.sendall(b"USER joe\r\nPASS secret\r\nRETR 1\r\n")
+            if fault == "RETR:no-reply":
+                client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+        (session,) = server.wait_for(1)
+        assert session.ended_by == ended
+        assert session.dialogue.endswith(f"-- ended: {ended}")
+
+
 def test_messages_that_were_asked_for_together(server: MailServer) -> None:
     """One write of the server has several replies, and the next one is cut."""
     server.fault("RETR 2:reset-after=3")

@@ -109,7 +109,7 @@ class RecordedSession:
 
     @property
     def ended_by(self) -> str:
-        """`QUIT`, `client left`, `idle`, `TLS failed` …; "" while it is open."""
+        """`QUIT`, `client left`, `TLS failed`, `fault RETR:close` …; "" while it is open."""
         client = self._client
         return self._ended if client is None else client.ended
 

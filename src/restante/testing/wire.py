@@ -53,14 +53,23 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Cut the connection, so that the client's system is told of an error (RST)."""
+    """Cut the connection, so that the client's system is told of an error (RST).
+
+    why: how the session is said to have ended.
+    """
+
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection. politely: within TLS, say so before (RFC 8446 §6.1)."""
+    """Close the connection. politely: within TLS, say so before (RFC 8446 §6.1).
+
+    why: how the session is said to have ended.
+    """
 
     politely: bool = True
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +285,7 @@ class Wire(SocketTransport):
     closes_politely: whether the end of TLS is announced (close_notify).
     speaks: of TLS, all that it speaks; None: what the server does.
     context: of its TLS, once a handshake is about to begin.
-    refuses: it is reset before anything is sent.
+    refuses: why it is reset before anything is sent; nothing: it isn't.
     number: how many connections there were before on this server, this one included.
     """
 
@@ -293,7 +302,7 @@ class Wire(SocketTransport):
         self.closes_politely = True
         self.speaks: OldTls | None = None
         self.context: ssl.SSLContext | None = None
-        self.refuses = False
+        self.refuses = ""
         wiring.connections += 1
         self.number = wiring.connections
         self.last: Occasion | None = None
@@ -347,6 +356,7 @@ class Wire(SocketTransport):
                 self.expect(GREETING, "")
             super().begin(self._between)
             if self.refuses:
+                self._note_end(self.refuses)
                 self.reset()
         finally:
             self._wiring.begun(self)
@@ -491,6 +501,8 @@ class Wire(SocketTransport):
     def _end(self, act: Reset | Close | HalfClose | Hang | Hold) -> None:
         self._silent = True
         self._stop_acts()
+        if isinstance(act, Reset | Close):
+            self._note_end(act.why)
         if isinstance(act, Reset):
             self.reset()
         elif isinstance(act, Close):
@@ -498,6 +510,12 @@ class Wire(SocketTransport):
             super().close()
         elif isinstance(act, HalfClose):
             self._half_close()
+
+    def _note_end(self, why: str) -> None:
+        """Say how the session has ended, as the server takes it for the client's doing."""
+        session = self.session
+        if session is not None and not session.ended:
+            session.ended = why
 
     def _half_close(self) -> None:
         with suppress(OSError):

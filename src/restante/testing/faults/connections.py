@@ -48,7 +48,7 @@ class ConnectionReset(Fault):
 
     def on_accept(self, wire: Wire, firing: Firing) -> None:
         firing.fired()
-        wire.refuses = True
+        wire.refuses = f"fault {self}"
 
 
 _ONE_LINE = {
@@ -95,7 +95,7 @@ class Reset(_End):
     """
 
     def _act(self) -> wire.Act:
-        return wire.Reset()
+        return wire.Reset(f"fault {self}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Close(_End):
     """The connection is closed as if all was well (FIN). after: as of `Reset`."""
 
     def _act(self) -> wire.Act:
-        return wire.Close()
+        return wire.Close(why=f"fault {self}")
 
 
 @dataclass(frozen=True)

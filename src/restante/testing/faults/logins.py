@@ -137,4 +137,5 @@ class TokenExpires(Fault):
         if so_far <= self.commands:
             return None
         occasion.refuse()
-        return Instead(firing, b"-ERR [AUTH] the access token has expired\r\n", Close())
+        close = Close(why=f"fault {self}")
+        return Instead(firing, b"-ERR [AUTH] the access token has expired\r\n", close)

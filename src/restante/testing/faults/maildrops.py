@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from restante.protocol.errors import Pop3Error
 from restante.settings_fields import bounded
-from restante.stores.contract import CommitFailed, MessageGone
+from restante.stores.contract import MessageGone
 from restante.testing.faults.fault import (
     CommandFault,
     Fault,
@@ -423,8 +424,8 @@ class QuitFails(Fault):
         self, opened: Opened, numbers: Sequence[int], firing: Firing
     ) -> tuple[Sequence[int], Exception | None]:
         firing.fired()
-        temporary = self.code == "SYS/TEMP"
-        error = CommitFailed("a fault", len(numbers), temporary=temporary)
+        # As the server says it of a store's failure; but nobody is to look for the reason.
+        error = Pop3Error(f"{len(numbers)} deleted messages not removed", self.code)
         return numbers if self.removed else (), error
 
 

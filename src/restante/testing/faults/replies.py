@@ -56,7 +56,8 @@ class Refused(_Reply):
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
         if self.when == GREETING:
             shown = f"[{self.code}] " if self.code else ""
-            return Instead(firing, f"-ERR {shown}{self.text}\r\n".encode(), Close())
+            close = Close(why=f"fault {self}")
+            return Instead(firing, f"-ERR {shown}{self.text}\r\n".encode(), close)
         firing.fired()
         occasion.refuse(self.text, self.code)
         return None
