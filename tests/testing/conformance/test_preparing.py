@@ -90,6 +90,19 @@ def test_the_rule_fails_that_is_broken_while_others_are_prepared(fault: Fault, r
         assert run_one(target, state, check).outcome is Outcome.FAILED
 
 
+def test_a_check_of_an_empty_maildrop_is_not_made_where_it_can_not_be_empty(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    only = ["--only", "empty.stat", "--only", "quit.removes", "--only", "message.plain"]
+    with serving(DeletionForgotten()) as server:
+        assert conformance(server, *only, "--format", "json") == 1
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)["results"]}
+    assert rows["empty.stat"]["outcome"] == "not made"
+    assert "what QUIT has removed is still there" in rows["empty.stat"]["reason"]
+    assert rows["quit.removes"]["outcome"] == "failed"
+    assert rows["message.plain"]["outcome"] == "passed"
+
+
 def test_where_messages_went_away_the_checks_are_made_all_the_same() -> None:
     with serving(DeletesAtOnce()) as server:
         seed = parse_seed(f"smtp:{server.host}:{server.smtp_port}:joe", "joe", PASSWORD)

@@ -98,6 +98,14 @@ class Listing:
     ids: dict[int, bytes]
 
 
+def _are_back(before: Listing, after: Listing) -> bool:
+    """Whether there still is what was removed: other messages may have come in meanwhile."""
+    removed = {before.ids[number] for number in before.octets if number in before.ids}
+    if removed:
+        return not removed.isdisjoint(after.ids.values())
+    return len(after.octets) >= len(before.octets)
+
+
 class Probe:
     """Handed to a check."""
 
@@ -304,29 +312,32 @@ class Probe:
     def empty(self) -> None:
         """Remove all mail. Raises NotMade."""
         with self.preparing():
-            self._empty()
+            if self._empty():
+                raise Failed("what QUIT has removed is still there")
 
-    def _empty(self) -> None:
+    def _empty(self) -> bool:
+        """Whether messages have come back that can't be removed otherwise."""
         self.state.seeded = False
         seed = self.target.seed
         assert seed is not None
         try:
-            left = self._delete_all()
+            left, back = self._delete_all()
         except Failed:
             if not seed.empty():
                 raise
         else:
             if not left or not seed.empty():
-                return
+                return back
         self.recording.add("-", "*", b"the maildrop was emptied without the server")
+        return False
 
-    def _delete_all(self) -> bool:
-        """By the server; whether some mail is still there, as far as it says."""
+    def _delete_all(self) -> tuple[bool, bool]:
+        """By the server; whether some mail is still there, and whether that has come back."""
         wire = self.login()
         before = self.listing(wire)
         if not before.octets:
             wire.leave()
-            return False
+            return False, False
         for number in before.octets:
             with self._by("dele.works"):
                 wire.ok(b"DELE %d" % number)
@@ -336,12 +347,12 @@ class Probe:
         wire.close()
         wire = self.login()
         left, _ = self.count(wire)
-        ids = set(self.listing(wire).ids.values()) if before.ids else set()
+        after = self.listing(wire)
         wire.quit()
-        # What has come in meanwhile is another message.
-        if left and (ids & set(before.ids.values()) if ids else left >= len(before.octets)):
+        back = bool(left and after.octets) and _are_back(before, after)
+        if back:
             self.broke(REMOVES, f"QUIT is answered +OK, and {left} messages are still there")
-        return left > 0
+        return left > 0, back
 
     def try_seed(self) -> None:
         """Bring in a message before anything is removed.
@@ -419,7 +430,8 @@ class Probe:
         assert self.target.seed is not None
         usual = [name for name, each in CORPUS.items() if self.target.seed.raw or not each.raw]
         if not self.state.seeded:
-            self.empty()
+            with self.preparing():
+                self._empty()
             self.put(*usual)
             self.state.seeded = True
             self.state.there = frozenset()
