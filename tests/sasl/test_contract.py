@@ -21,7 +21,7 @@ from restante.sasl.oauth import oauth_mechanisms
 from restante.sasl.plain import PLAIN
 from restante.sasl.scram import HASHES, SCRAM_SHA_1, SCRAM_SHA_256, make
 from restante.testing import MechanismContract
-from restante.testing.contracts.mechanisms import Client
+from restante.testing.contracts.mechanisms import DAMAGE, GARBAGE, MARKED, Client
 
 SECRET = MechanismContract.secret
 
@@ -170,6 +170,11 @@ def _loud(context: MechanismContext, initial: bytes | None) -> Exchange:
     raise ValueError(f"no such user: {response!r} {SECRET}\r\n")
 
 
+def _quoting(context: MechanismContext, initial: bytes | None) -> Exchange:
+    response = initial if initial is not None else (yield from ask(b""))
+    raise ValueError(f"bad response {response[:60]!r}")
+
+
 def _careless(context: MechanismContext, initial: bytes | None) -> Exchange:
     response = initial if initial is not None else (yield from ask(b""))
     response.decode().split("\0")[5]
@@ -200,6 +205,31 @@ def test_a_broken_mechanism_fails(begin: object, test: str) -> None:
     method = getattr(Broken(), test)
     with pytest.raises((AssertionError, IndexError, UnicodeDecodeError)):
         method(b"\0") if "garbage" in test else method()
+
+
+@pytest.mark.parametrize("response", [each for each in GARBAGE if MARKED in each])
+def test_a_refusal_that_quotes_the_client_fails_and_the_rule_is_said(response: bytes) -> None:
+    class Quoting(MechanismContract):
+        def make_mechanism(self) -> MechanismInfo:
+            return MechanismInfo("QUOTING", _quoting)
+
+    with pytest.raises(AssertionError, match="repeats what the client has sent"):
+        Quoting().test_garbage_at_the_beginning_is_refused(response)
+
+
+def test_a_refusal_that_quotes_the_secret_fails() -> None:
+    class Sometimes(TestPlain):
+        def make_mechanism(self) -> MechanismInfo:
+            def begin(context: MechanismContext, initial: bytes | None) -> Exchange:
+                response = initial if initial is not None else (yield from ask(b""))
+                if response.count(b"\0") != 2:
+                    raise ValueError(f"two NULs are due: {response!r}")
+                return (yield from PLAIN.begin(context, response))
+
+            return MechanismInfo("PLAIN", begin)
+
+    with pytest.raises(AssertionError, match="repeats what the client has sent"):
+        Sometimes().test_a_damaged_response_is_not_repeated(DAMAGE[1])
 
 
 def test_what_an_author_forgets_is_named() -> None:

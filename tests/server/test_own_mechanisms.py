@@ -11,7 +11,15 @@ import pytest
 
 from restante import IdentityClaim, MemoryStore, PasswordClaim, Pop3Error, Pop3Server
 from restante.protocol.mechanisms import NO_CHANNEL
-from restante.sasl import Exchange, MechanismContext, MechanismInfo, Work, ask, credential_text
+from restante.sasl import (
+    Exchange,
+    MechanismContext,
+    MechanismError,
+    MechanismInfo,
+    Work,
+    ask,
+    credential_text,
+)
 from restante.sasl.plain import PLAIN
 from restante.testing import MailServer
 
@@ -119,6 +127,21 @@ def test_work_that_fails_refuses_the_login(server: MailServer, client: Client) -
     assert client.auth("X-WEEKEND")[1] == b"-ERR [SYS/TEMP] come back on Monday"
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MechanismError("no such card"), b"-ERR no such card"),
+        (ValueError("bad response b'hunter2'"), b"-ERR malformed response"),
+    ],
+)
+def test_only_what_a_mechanism_says_on_purpose_is_told(
+    server: MailServer, client: Client, error: ValueError, said: bytes
+) -> None:
+    """Python's ValueErrors quote what they can't read, and that may be a password."""
+    server.pop3.mechanisms.add(MechanismInfo("X-CARD", raises(error)))
+    assert client.auth("X-CARD", "hunter2")[1] == said
+
+
 # Mistakes in a mechanism cost the login, and never the connection or the server
 
 
@@ -196,6 +219,10 @@ def test_each_server_has_a_table_of_its_own() -> None:
     assert "X-REVERSED" not in made().mechanisms
 
 
+def with_schemes(schemes: Any) -> MechanismInfo:
+    return MechanismInfo("X", reversed_password, schemes=schemes)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
@@ -205,6 +232,11 @@ def test_each_server_has_a_table_of_its_own() -> None:
         (MechanismInfo("", reversed_password), ValueError, "1 to 20 of A to Z, 0 to 9, - and _"),
         (MechanismInfo("X Y", reversed_password), ValueError, "not a mechanism's name"),
         (MechanismInfo("X" * 21, reversed_password), ValueError, "not a mechanism's name"),
+        (with_schemes("PLAIN"), TypeError, "X: schemes='PLAIN': a set of texts, as frozenset"),
+        (with_schemes({1}), TypeError, "a set of texts"),
+        (with_schemes({"PLANE"}), ValueError, "{'PLANE'}: no account could .* are .*PLAIN"),
+        (with_schemes({"plain"}), ValueError, "no account could use it"),
+        (with_schemes(frozenset()), ValueError, "no account could use it"),
         (MechanismInfo("X", None), TypeError, "X: begin=None: give a function"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
@@ -214,6 +246,12 @@ def test_what_can_be_no_mechanism_is_refused(given: Any, error: type[Exception],
     with pytest.raises(error, match=said):
         server.mechanisms.add(given)
     assert list(server.mechanisms) == before
+
+
+def test_schemes_are_given_as_any_set() -> None:
+    server = made()
+    server.mechanisms.add(with_schemes({"PLAIN"}))
+    assert "X" in server.mechanisms
 
 
 def test_what_is_not_there_is_neither_replaced_nor_removed() -> None:

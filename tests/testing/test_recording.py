@@ -234,6 +234,22 @@ def test_ssl_contexts_trust_the_authority_and_nobody_else(pop3_server: MailServe
         Client(pop3_server.tls_port, tls=ssl.create_default_context())
 
 
+def test_who_refuses_the_certificate_is_recorded(pop3_server: MailServer) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        Client(pop3_server.tls_port, tls=ssl.create_default_context())
+    (session,) = pop3_server.wait_for(1)
+    assert (session.ended_by, session.is_over, session.tls) == ("TLS failed", True, False)
+    assert (session.commands, session.raw, session.sent) == ([], b"", b"")
+    assert session.peer[0] == "127.0.0.1"
+    assert session.dialogue.startswith("-- ended: TLS failed: ")
+    with Client(pop3_server.port) as client, pytest.raises(ssl.SSLCertVerificationError):
+        client.start_tls(ssl.create_default_context())
+    _, after_stls = pop3_server.wait_for(2)
+    assert (after_stls.ended_by, after_stls.commands) == ("TLS failed", ["STLS"])
+    pop3_server.forget()
+    assert pop3_server.sessions == []
+
+
 # What was sent, where a fault has its hand in it
 
 
@@ -268,6 +284,31 @@ def test_what_was_retrieved_is_what_was_sent(fault: str, last: bytes, seen: list
                     received += block
         (session,) = server.wait_for(1)
         assert session.retrieved == seen
+
+
+@pytest.mark.parametrize(
+    ("fault", "ended"),
+    [
+        ("RETR:reset-after=5", "fault RETR:reset-after=5"),
+        ("RETR:close", "fault RETR:close"),
+        ("greeting:refused", "fault greeting:refused"),
+        ("connection-reset", "fault connection-reset"),
+        ("RETR:no-reply", "client left"),
+    ],
+)
+def test_a_session_that_a_fault_has_cut_says_so(fault: str, ended: str) -> None:
+    with MailServer(accounts={"joe": "secret"}, faults=[fault]) as server:
+        server.accounts["joe"].add(ONE, "a1")
+        address = server.host, server.port
+        with contextlib.suppress(ConnectionError), socket.create_connection(address, 20) as client:
+            client.sendall(b"USER joe\r\nPASS secret\r\nRETR 1\r\n")
+            if fault == "RETR:no-reply":
+                client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+        (session,) = server.wait_for(1)
+        assert session.ended_by == ended
+        assert session.dialogue.endswith(f"-- ended: {ended}")
 
 
 def test_messages_that_were_asked_for_together(server: MailServer) -> None:

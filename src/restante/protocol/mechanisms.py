@@ -18,7 +18,7 @@ Exchange: TypeAlias = Generator[Continue | Effect, Any, Claim]
 
 It yields a challenge and gets the client's response, decoded from base64. Or it yields an
 effect and gets its result. It returns the claim, which others decide. It raises ValueError for
-a malformed response; the client is told its text.
+a malformed response; the client is told its text (of an application's, if it is a MechanismError).
 """
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from restante.accounts.schemes import SCHEMES
 from restante.contained import as_exception, is_interrupt
 from restante.protocol.claims import IdentityClaim, PasswordClaim, SecretClaim, TokenClaim
 from restante.protocol.effects import Work
 from restante.protocol.mechanisms import Begin, Exchange, MechanismContext, MechanismInfo
 from restante.sasl.anonymous import anonymous
+from restante.sasl.contract import MechanismError
 from restante.sasl.cram_md5 import CRAM_MD5
 from restante.sasl.external import EXTERNAL
 from restante.sasl.login import LOGIN
@@ -55,8 +57,9 @@ class MechanismTable:
     def add(self, mechanism: MechanismInfo) -> None:
         """Offer a mechanism, after those that are there, whatever `Settings.mechanisms` says.
 
-        Raises ValueError if there is one of that name, or if that is no name for a mechanism
-        (RFC 4422 §3.1); TypeError for what isn't a `restante.sasl.MechanismInfo`.
+        Raises ValueError if there is one of that name, if that is no name for a mechanism (RFC
+        4422 §3.1), or if accounts hold no such schemes; TypeError for what isn't a
+        `restante.sasl.MechanismInfo`, and for schemes that aren't a set.
         """
         checked = _checked(mechanism)
         if checked.name in self:
@@ -95,7 +98,21 @@ def _checked(mechanism: object) -> MechanismInfo:
         )
     if not callable(mechanism.begin):
         raise TypeError(f"{mechanism.name}: begin={mechanism.begin!r}: give a function")
+    _check_schemes(mechanism.name, mechanism.schemes)
     return replace(mechanism, begin=partial(_exchange, mechanism.name, mechanism.begin))
+
+
+def _check_schemes(name: str, schemes: object) -> None:
+    """Raises TypeError, ValueError."""
+    if schemes is None:
+        return
+    if not isinstance(schemes, Set) or not all(isinstance(each, str) for each in schemes):
+        raise TypeError(f'{name}: schemes={schemes!r}: a set of texts, as frozenset({{"PLAIN"}})')
+    if not schemes or not schemes <= SCHEMES.keys():
+        raise ValueError(
+            f"{name}: schemes={set(schemes) or '{}'}: no account could use it; schemes are"
+            f" {', '.join(SCHEMES)}"
+        )
 
 
 _CLAIMS = (PasswordClaim, SecretClaim, TokenClaim, IdentityClaim)
@@ -118,8 +135,10 @@ def _exchange(
                 " such as restante.PasswordClaim"
             )
         return claim
-    except (ValueError, GeneratorExit):
+    except (MechanismError, GeneratorExit):
         raise  # a malformed response; the session has ended
+    except ValueError:  # Python's own, such as that of `int`, quote what the client has sent
+        raise MechanismError("malformed response") from None
     except BaseException as error:
         if is_interrupt(error):
             raise

@@ -31,6 +31,9 @@ SHOWN_SESSIONS = 20
 SHOWN_LINES = 200
 """How much of the recordings a report shows: of so many sessions, the last lines."""
 
+TLS_FAILED = "TLS failed"
+"""How a connection ends that never gets through its handshake, as the server says after STLS."""
+
 OPEN_VERBS = frozenset(
     ("STAT", "LIST", "RETR", "DELE", "NOOP", "RSET", "QUIT", "TOP", "UIDL", "CAPA", "STLS", "UTF8",
      "LANG", "USER")
@@ -106,7 +109,7 @@ class RecordedSession:
 
     @property
     def ended_by(self) -> str:
-        """`QUIT`, `client left`, `idle`, `turned away` …; "" while it is open."""
+        """`QUIT`, `client left`, `TLS failed`, `fault RETR:close` …; "" while it is open."""
         client = self._client
         return self._ended if client is None else client.ended
 
@@ -255,6 +258,15 @@ class Recorder(Observer):
             recorded._note("--", f"fault: {fault}")
             self._changed()
 
+    def no_tls(self, wire: Wire, error: OSError) -> None:
+        """A client that didn't come through the handshake, such as one that refused the
+        certificate: there is no session."""
+        recorded = RecordedSession(f"tls-{wire.number}", wire.peer, _ended=TLS_FAILED)
+        recorded._note("--", f"ended: {TLS_FAILED}: {error}")
+        self._sessions.append(recorded)
+        self.ended += 1
+        self._changed()
+
     def _begin(self, session: ClientSession) -> RecordedSession:
         recorded = RecordedSession(session.id, (session.peer_ip, session.peer_port))
         recorded._client, recorded.tls = session, session.tls
@@ -309,6 +321,9 @@ class RawTap(Tap):
     def sent(self, wire: Wire, data: bytes) -> None:
         if (recorded := self._recorder.of(wire.session)) is not None:
             recorded._sent += data[: MAX_SENT - len(recorded._sent)]
+
+    def handshake_failed(self, wire: Wire, error: OSError) -> None:
+        self._recorder.no_tls(wire, error)
 
     def replied(self, wire: Wire, occasion: Occasion, itself: bool) -> None:
         if (recorded := self._recorder.of(wire.session)) is not None:

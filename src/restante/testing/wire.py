@@ -53,14 +53,23 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Cut the connection, so that the client's system is told of an error (RST)."""
+    """Cut the connection, so that the client's system is told of an error (RST).
+
+    why: how the session is said to have ended.
+    """
+
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection. politely: within TLS, say so before (RFC 8446 §6.1)."""
+    """Close the connection. politely: within TLS, say so before (RFC 8446 §6.1).
+
+    why: how the session is said to have ended.
+    """
 
     politely: bool = True
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,9 @@ class Tap:
         itself: whether it is the server's reply, however changed, and no other in its place.
         """
 
+    def handshake_failed(self, wire: Wire, error: OSError) -> None:
+        """TLS from the first octet has failed, so that there never was a session."""
+
     def ended(self, wire: Wire) -> None:
         """The connection has ended."""
 
@@ -273,7 +285,7 @@ class Wire(SocketTransport):
     closes_politely: whether the end of TLS is announced (close_notify).
     speaks: of TLS, all that it speaks; None: what the server does.
     context: of its TLS, once a handshake is about to begin.
-    refuses: it is reset before anything is sent.
+    refuses: why it is reset before anything is sent; nothing: it isn't.
     number: how many connections there were before on this server, this one included.
     """
 
@@ -290,7 +302,7 @@ class Wire(SocketTransport):
         self.closes_politely = True
         self.speaks: OldTls | None = None
         self.context: ssl.SSLContext | None = None
-        self.refuses = False
+        self.refuses = ""
         wiring.connections += 1
         self.number = wiring.connections
         self.last: Occasion | None = None
@@ -344,6 +356,7 @@ class Wire(SocketTransport):
                 self.expect(GREETING, "")
             super().begin(self._between)
             if self.refuses:
+                self._note_end(self.refuses)
                 self.reset()
         finally:
             self._wiring.begun(self)
@@ -488,6 +501,8 @@ class Wire(SocketTransport):
     def _end(self, act: Reset | Close | HalfClose | Hang | Hold) -> None:
         self._silent = True
         self._stop_acts()
+        if isinstance(act, Reset | Close):
+            self._note_end(act.why)
         if isinstance(act, Reset):
             self.reset()
         elif isinstance(act, Close):
@@ -495,6 +510,12 @@ class Wire(SocketTransport):
             super().close()
         elif isinstance(act, HalfClose):
             self._half_close()
+
+    def _note_end(self, why: str) -> None:
+        """Say how the session has ended, as the server takes it for the client's doing."""
+        session = self.session
+        if session is not None and not session.ended:
+            session.ended = why
 
     def _half_close(self) -> None:
         with suppress(OSError):
@@ -586,9 +607,16 @@ class Wire(SocketTransport):
         self.context = context
         if self._wiring.control is not None:
             self._wiring.control.handshake(self)
-        super().start_tls(context, seconds, done)
+        at_once = self._between is None  # else a session has begun, and sees its end itself
+        super().start_tls(context, seconds, partial(self._first, done) if at_once else done)
         if self.refuses:
             self.reset()
+
+    def _first(self, done: Done, error: OSError | None) -> None:
+        if error is not None:
+            for tap in self._wiring.taps:
+                tap.handshake_failed(self, error)
+        done(error)
 
     def ready(self, events: int) -> None:
         if self._handshake is not None and self.cuts_handshake is not None and events & READ:

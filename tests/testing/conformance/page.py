@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 
-SIGNS = {"passed": "✓", "failed": "✗", "not applicable": "–", "not twice": "?"}
+SIGNS = {"passed": "✓", "failed": "✗", "not applicable": "–", "not made": "?", "not twice": "?"}
 
 LINES = 200
 """Of a dialogue, at most: the beginning matters where mail is looked for at the end."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from restante import MemoryStore, Pop3Server
 from restante.settings_fields import allowed_of
+from restante.testing import MailServer
 from restante.testing import faults as package
 from restante.testing.faults import (
     Close,
@@ -238,6 +239,50 @@ def test_every_verb_can_be_meant() -> None:
 def test_two_that_exclude_each_other(one: Fault, two: Fault, decided: str) -> None:
     with pytest.raises(FaultError, match=f"exclude each other: both decide the {decided}"):
         Faults(one, two)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("STAT:no-reply", "STAT:twice"),
+        ("RETR:no-reply", "RETR 1:delay"),
+        ("connection-reset", "greeting:hang"),
+        ("connection-reset", "RETR:reset-after=10"),
+        ("deletes-at-once", "deletion-forgotten"),
+        ("without-command=STLS", "broken-stls"),
+        ("without-command=UIDL", "no-unique-id"),
+        ("without-command=AUTH", "broken-mechanism"),
+    ],
+)
+def test_where_one_happens_the_other_can_not(one: str, two: str) -> None:
+    for both in ((one, two), (two, one)):
+        with pytest.raises(FaultError, match=f"where {one} happens, {two} can't"):
+            Faults(*both)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("STAT:no-reply", "LIST:twice"),
+        ("STAT:no-reply", "STAT:new-mail"),
+        ("STAT:no-reply,once", "STAT:twice"),
+        ("connection-reset,nth=1", "greeting:hang"),
+        ("connection-reset,once", "RETR:reset"),
+        ("deletes-at-once", "quit-fails"),
+        ("without-command=TOP", "no-unique-id"),
+        ("without-command=UIDL", "wrong-octets"),
+    ],
+)
+def test_where_one_happens_the_other_may(one: str, two: str) -> None:
+    assert len(Faults(one, two)) == 2
+
+
+def test_a_fault_of_stls_needs_stls() -> None:
+    with (
+        MailServer(certificate="valid", tls="none") as server,
+        pytest.raises(FaultError, match="broken-stls needs STLS, and the server doesn't offer it"),
+    ):
+        server.fault("broken-stls")
 
 
 @pytest.mark.parametrize(

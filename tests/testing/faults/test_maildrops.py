@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from restante.testing.faults import (
     ChangedUniqueId,
     DeletesAtOnce,
@@ -168,11 +170,12 @@ def test_a_deletion_is_forgotten() -> None:
         assert server.fired == [DeletionForgotten()]
 
 
-def test_quit_fails_and_nothing_was_removed() -> None:
+def test_quit_fails_and_nothing_was_removed(caplog: pytest.LogCaptureFixture) -> None:
     with failing(QuitFails()) as server, server.log_in() as client:
         client.ask("DELE 1")
-        assert client.quit().startswith(b"-ERR [SYS/TEMP] 1 deleted messages not removed")
+        assert client.quit() == b"-ERR [SYS/TEMP] 1 deleted messages not removed\r\n"
         assert len(server.mail.messages("joe")) == 2
+    assert not caplog.records  # it was asked for
 
 
 def test_quit_fails_and_the_messages_were_removed() -> None:

@@ -12,7 +12,7 @@ from restante.app.cli.command_line import Argument, Exit, Option, UsageError
 from restante.app.cli.options import FAILED, complain
 
 UNUSABLE = 3
-"""The server isn't there, or lets nobody in: nothing was checked."""
+"""The server isn't there, lets nobody in or gets no mail: checks were not made."""
 
 PASSWORD = "RESTANTE_CONFORMANCE_PASSWORD"  # noqa: S105 - the variable's name
 
@@ -76,14 +76,14 @@ def conformance(
     """Check a POP3 server: what it does right and wrong, and by which sentence.
 
     Nothing is changed unless --write is given. Exit status: 0 when all checks of the level
-    --fail-on hold, 1 when one failed, 2 for a mistake on the command line, 3 when the server
-    isn't there or refuses the login.
+    --fail-on hold, 1 when one failed, 2 for a mistake on the command line, 3 when checks could
+    not be made: the server isn't there, refuses the login, or gets no mail.
     """
     from restante.testing.conformance.levels import Level  # noqa: PLC0415 - only this command's
     from restante.testing.conformance.probe import Target  # noqa: PLC0415
     from restante.testing.conformance.report import FORMATS, as_list, rendered  # noqa: PLC0415
-    from restante.testing.conformance.run import Unusable, choose, run  # noqa: PLC0415
-    from restante.testing.conformance.seed import SeedError, parse_seed  # noqa: PLC0415
+    from restante.testing.conformance.run import Outcome, Unusable, choose, run  # noqa: PLC0415
+    from restante.testing.conformance.seed import parse_seed  # noqa: PLC0415
 
     levels = [each.value for each in Level]
     _one_of("--format", format, FORMATS)
@@ -121,12 +121,18 @@ def conformance(
         raise UsageError(str(error)) from None
     try:
         report = run(target, checks)
-    except (Unusable, SeedError) as error:
+    except Unusable as error:
         complain(str(error))
         raise Exit(UNUSABLE) from None
     print(rendered(report, format))
     if report.failed(*list(Level)[: levels.index(fail_on) + 1]):
         raise Exit(FAILED)
+    if left := report.count(Outcome.NOT_MADE):
+        complain(f"{left} check{'' if left == 1 else 's'} could not be made")
+        raise Exit(UNUSABLE)
+    if not report.count(Outcome.PASSED) and not report.failed():
+        complain("nothing was checked: none of these checks is applicable")
+        raise Exit(UNUSABLE)
 
 
 def _one_of(option: str, given: str, allowed: list[str] | tuple[str, ...]) -> None:

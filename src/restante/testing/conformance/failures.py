@@ -15,6 +15,14 @@ class Silent(Failed):
     """No reply came in time."""
 
 
+class NotArrived(Failed):
+    """Mail that was brought in isn't in the maildrop."""
+
+
+class NotMade(Exception):
+    """What the check needs could not be prepared, so that nobody knows; the text says why."""
+
+
 class NotApplicable(Exception):
     """The check says nothing about this server; the text says why."""
 

@@ -7,12 +7,12 @@ import re
 import secrets
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from restante.testing.conformance.failures import Failed, NotApplicable
+from restante.testing.conformance.failures import Failed, NotApplicable, NotArrived, NotMade
 from restante.testing.conformance.seed import CORPUS, MARK, Seed
 from restante.testing.conformance.wire import Recording, Reply, Wire
 
@@ -58,8 +58,25 @@ class Target:
             raise ValueError("an account that may be emptied needs a user and a password")
 
 
+REMOVES, BY_CLOSE, AFTER_RSET = "quit.removes", "quit.not-by-close", "rset.then-quit"
+"""Checks of rules that a server may break while its maildrop is being emptied or filled."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """How a rule was broken while something was prepared, and what was said until then."""
+
+    reason: str
+    dialogue: tuple[str, ...]
+
+
 class State:
-    """What is found out once and holds for all checks."""
+    """What is found out once and holds for all checks.
+
+    there: names of the corpus that were seen in the maildrop, and should be there still.
+    risked: checks of the rules by which sessions since then have removed nothing.
+    broken: rules that were seen to be broken in preparations, by the ids of their checks.
+    """
 
     def __init__(self) -> None:
         self.capabilities: dict[bytes, bytes] | None = None
@@ -68,6 +85,9 @@ class State:
         self.seeded = False
         self.has_mail = False
         self.top_works: bool | None = None
+        self.there: frozenset[str] = frozenset()
+        self.risked: set[str] = set()
+        self.broken: dict[str, Broken] = {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,14 @@ class Listing:
 
     octets: dict[int, int]
     ids: dict[int, bytes]
+
+
+def _are_back(before: Listing, after: Listing) -> bool:
+    """Whether there still is what was removed: other messages may have come in meanwhile."""
+    removed = {before.ids[number] for number in before.octets if number in before.ids}
+    if removed:
+        return not removed.isdisjoint(after.ids.values())
+    return len(after.octets) >= len(before.octets)
 
 
 class Probe:
@@ -142,6 +170,10 @@ class Probe:
     def leave(self) -> None:
         """Be done with all connections."""
         for wire in self._wires:
+            if wire.marked:
+                self.state.risked.add(BY_CLOSE)
+            elif wire.unmarked:
+                self.state.risked.add(AFTER_RSET)
             wire.leave()
 
     # Logging in
@@ -256,49 +288,90 @@ class Probe:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """What fails here isn't what a check is about: then it doesn't apply."""
+        """What fails here isn't what a check is about: it can't be made. Raises NotMade."""
         try:
             yield
         except Failed as error:
-            raise NotApplicable(f"the maildrop can't be prepared: {error}") from None
+            raise NotMade(f"the maildrop can't be prepared: {error}") from None
+
+    def broke(self, rule: str, reason: str) -> None:
+        """A rule is seen to be broken. rule: the id of the check about it, which fails by this."""
+        broken = Broken(f"seen while preparing: {reason}", tuple(self.recording.lines))
+        self.state.broken.setdefault(rule, broken)
+
+    @contextmanager
+    def _by(self, rule: str) -> Iterator[None]:
+        """What fails here breaks that rule."""
+        try:
+            yield
+        except Failed as error:
+            if time.monotonic() < self.end:  # else the check has taken too long
+                self.broke(rule, str(error))
+            raise
 
     def empty(self) -> None:
-        """Remove all mail. Raises NotApplicable."""
+        """Remove all mail. Raises NotMade."""
         with self.preparing():
-            self._empty()
+            if self._empty():
+                raise Failed("what QUIT has removed is still there")
 
-    def _empty(self) -> None:
+    def _empty(self) -> bool:
+        """Whether messages have come back that can't be removed otherwise."""
         self.state.seeded = False
         seed = self.target.seed
         assert seed is not None
         try:
-            left = self._delete_all()
+            left, back = self._delete_all()
         except Failed:
             if not seed.empty():
                 raise
         else:
             if not left or not seed.empty():
-                return
+                return back
         self.recording.add("-", "*", b"the maildrop was emptied without the server")
+        return False
 
-    def _delete_all(self) -> bool:
-        """By the server; whether some mail is still there, as far as it says."""
+    def _delete_all(self) -> tuple[bool, bool]:
+        """By the server; whether some mail is still there, and whether that has come back."""
         wire = self.login()
-        numbers = self.listing(wire).octets
-        for number in numbers:
-            wire.ok(b"DELE %d" % number)
-        reply = wire.quit()
-        if not reply.ok:
-            raise Failed(f"the maildrop can't be emptied: {reply}")
-        if not numbers:
-            return False
+        before = self.listing(wire)
+        if not before.octets:
+            wire.leave()
+            return False, False
+        for number in before.octets:
+            with self._by("dele.works"):
+                wire.ok(b"DELE %d" % number)
+        with self._by(REMOVES):
+            wire.ok(b"QUIT")
+        wire.rest()
+        wire.close()
         wire = self.login()
         left, _ = self.count(wire)
+        after = self.listing(wire)
         wire.quit()
-        return left > 0
+        back = bool(left and after.octets) and _are_back(before, after)
+        if back:
+            self.broke(REMOVES, f"QUIT is answered +OK, and {left} messages are still there")
+        return left > 0, back
+
+    def try_seed(self) -> None:
+        """Bring in a message before anything is removed.
+
+        Raises SeedError, NotArrived when it isn't in this maildrop afterwards, and Failed for
+        what the server does wrong besides.
+        """
+        try:
+            wire = self.login()
+            wanted = self.count(wire)[0] + 1
+            wire.quit()
+        except Failed:  # this server can't be asked
+            wanted = 0
+        self.bring_other()
+        if wanted:
+            self._wait_for(wanted)
 
     def put(self, *names: str) -> None:
-        """Bring in messages of the corpus and wait until they are there. Raises NotApplicable."""
+        """Bring in messages of the corpus and wait until they are there. Raises NotMade."""
         with self.preparing():
             self._put(*names)
 
@@ -310,14 +383,22 @@ class Probe:
         self._wait_for(wanted)
 
     def _wait_for(self, wanted: int) -> None:
+        """Until so many messages are there. Raises Failed when no more come within the timeout."""
+        most, until = 0, time.monotonic() + self.target.timeout
         while True:
             wire = self.login()
             there = self.count(wire)[0]
             wire.quit()
             if there >= wanted:
                 return
-            if time.monotonic() > self.end:
-                raise Failed(f"{there} messages are there, {wanted} should be")
+            if there > most:
+                most, until = there, time.monotonic() + self.target.timeout
+            if time.monotonic() > min(until, self.end):
+                raise NotArrived(
+                    f"mail that is brought in doesn't arrive in the maildrop of "
+                    f"{self.target.user}: after {self.target.timeout:g} s without more, {there} "
+                    f"messages are there, {wanted} should be"
+                )
             time.sleep(0.1)
 
     def bring_other(self) -> None:
@@ -349,29 +430,51 @@ class Probe:
         assert self.target.seed is not None
         usual = [name for name, each in CORPUS.items() if self.target.seed.raw or not each.raw]
         if not self.state.seeded:
-            self.empty()
+            with self.preparing():
+                self._empty()
             self.put(*usual)
             self.state.seeded = True
+            self.state.there = frozenset()
+            self.state.risked.clear()
         return usual
 
     def session(self, *names: str) -> tuple[Wire, dict[str, int]]:
         """A session with the corpus in the maildrop: the numbers of these messages.
 
-        names: all that this way of seeding can bring in, if none are given. Raises
-        NotApplicable.
+        names: all that this way of seeding can bring in, if none are given. Raises NotMade.
         """
         with self.preparing():
             return self._session(*names)
 
     def _session(self, *names: str) -> tuple[Wire, dict[str, int]]:
+        usual, wire, numbers = self._filled()
+        if gone := self.state.there - set(numbers):
+            self._went_away(gone)
+            wire.leave()
+            self.changed()
+            usual, wire, numbers = self._filled()
+        self.state.there = frozenset(numbers)
+        self.state.risked.clear()
+        if missing := set(names or usual) - set(numbers):
+            raise Failed(f"not in the maildrop: {', '.join(sorted(missing))}")
+        return wire, numbers
+
+    def _filled(self) -> tuple[Sequence[str], Wire, dict[str, int]]:
         usual = self.fill()
         if self.state.top_works is None:
             self.state.top_works = self._does_top_work()
         wire = self.login()
-        numbers = self.numbers(wire)
-        if missing := set(names or usual) - set(numbers):
-            raise Failed(f"not in the maildrop: {', '.join(sorted(missing))}")
-        return wire, numbers
+        return usual, wire, self.numbers(wire)
+
+    def _went_away(self, gone: Collection[str]) -> None:
+        """Messages are gone that no check has removed: the rule by which they should be there."""
+        names = ", ".join(sorted(gone))
+        if BY_CLOSE in self.state.risked:
+            self.broke(BY_CLOSE, f"a session ended without QUIT, and gone are: {names}")
+        elif AFTER_RSET in self.state.risked:
+            self.broke(AFTER_RSET, f"a session ended with RSET and QUIT, and gone are: {names}")
+        else:
+            self.broke(REMOVES, f"nobody has marked what is gone: {names}")
 
     def _does_top_work(self) -> bool:
         wire = self.login()

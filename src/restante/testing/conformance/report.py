@@ -17,6 +17,13 @@ ENDS = 3
 
 FORMATS = ("table", "json", "junit")
 
+WORDS = {
+    Outcome.PASSED: "ok",
+    Outcome.FAILED: "FAILED",
+    Outcome.NOT_APPLICABLE: "-",
+    Outcome.NOT_MADE: "?",
+}
+
 LEVELS = {
     Level.MUST: "must",
     Level.SHOULD: "should",
@@ -33,12 +40,13 @@ def as_list(checks: Collection[Check]) -> str:
 
 
 def summary(report: Report) -> str:
-    """How many passed, failed at each level, and don't apply."""
+    """How many passed, failed at each level, don't apply, and could not be made."""
     failed = ", ".join(f"{len(report.failed(level))} {LEVELS[level]}" for level in Level)
     return (
         f"{report.count(Outcome.PASSED)} passed, "
         f"{report.count(Outcome.FAILED)} failed ({failed}), "
-        f"{report.count(Outcome.NOT_APPLICABLE)} not applicable"
+        f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
+        f"{report.count(Outcome.NOT_MADE)} not made"
     )
 
 
@@ -46,13 +54,12 @@ def as_table(report: Report, *, dialogues: bool = True) -> str:
     """For people: what failed, with its dialogue, what doesn't apply, and the sum."""
     lines = [f"{report.target.host}:{report.target.port}  {printable(report.implementation)}", ""]
     for each in report.results:
-        word = {Outcome.PASSED: "ok", Outcome.FAILED: "FAILED", Outcome.NOT_APPLICABLE: "-"}
         lines.append(
-            f"{word[each.outcome]:7} {each.check.level.value:7} {each.check.id:34}"
+            f"{WORDS[each.outcome]:7} {each.check.level.value:7} {each.check.id:34}"
             f" {each.check.source}"
         )
-        if each.outcome is Outcome.NOT_APPLICABLE:
-            lines.append(f"        not applicable: {printable(each.reason)}")
+        if each.outcome in (Outcome.NOT_APPLICABLE, Outcome.NOT_MADE):
+            lines.append(f"        {each.outcome.value}: {printable(each.reason)}")
         if each.outcome is Outcome.FAILED:
             lines.append(f"        {each.check.title}")
             lines.append(f"        But: {printable(each.reason)}")
@@ -102,6 +109,7 @@ def as_json(report: Report) -> str:
             "passed": report.count(Outcome.PASSED),
             "failed": report.count(Outcome.FAILED),
             "not_applicable": report.count(Outcome.NOT_APPLICABLE),
+            "not_made": report.count(Outcome.NOT_MADE),
             "results": [_row(each) for each in report.results],
         },
         indent=2,
@@ -114,7 +122,7 @@ def as_junit(report: Report) -> str:
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<testsuite name="restante conformance" tests="{len(report.results)}" '
-        f'failures="{failed}" errors="0" skipped="{skipped}">',
+        f'failures="{failed}" errors="{report.count(Outcome.NOT_MADE)}" skipped="{skipped}">',
     ]
     for each in report.results:
         subject, _, name = each.check.id.partition(".")
@@ -124,6 +132,9 @@ def as_junit(report: Report) -> str:
         )
         if each.outcome is Outcome.NOT_APPLICABLE:
             lines.append(f"<skipped message={quoteattr(printable(each.reason))}/>")
+        if each.outcome is Outcome.NOT_MADE:
+            text = escape("\n".join(each.dialogue))
+            lines.append(f"<error message={quoteattr(printable(each.reason))}>{text}</error>")
         if each.outcome is Outcome.FAILED:
             text = "\n".join([each.check.title, each.check.source, *each.dialogue])
             lines.append(

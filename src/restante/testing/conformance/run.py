@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from restante.testing.conformance.check import CHECKS, Check
-from restante.testing.conformance.failures import Failed, NotApplicable
+from restante.testing.conformance.failures import Failed, NotApplicable, NotArrived, NotMade
 from restante.testing.conformance.levels import LOGIN, MAIL, RAW, SLOW, STLS, TLS, WRITE, Level
 from restante.testing.conformance.probe import Probe, State, Target
 from restante.testing.conformance.seed import SeedError
@@ -28,15 +28,19 @@ class Outcome(Enum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_APPLICABLE = "not applicable"
+    NOT_MADE = "not made"
 
 
 class Unusable(Exception):
-    """The server can't be checked at all: it isn't there, or lets nobody in."""
+    """The server can't be checked at all: it isn't there, lets nobody in, or gets no mail."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """reason: why it failed, or doesn't apply. dialogue: what was sent and received."""
+    """reason: why it failed, doesn't apply, or could not be made.
+
+    dialogue: what was sent and received.
+    """
 
     check: Check
     outcome: Outcome
@@ -83,22 +87,43 @@ def choose(only: Iterable[str] = (), skip: Iterable[str] = ()) -> list[Check]:
     return [each for id, each in CHECKS.items() if id in wanted - unwanted]
 
 
-def run(
-    target: Target, checks: Collection[Check], told: Callable[[Result], None] | None = None
-) -> Report:
+def run(target: Target, checks: Collection[Check]) -> Report:
     """Run checks, one after the other. Raises Unusable.
 
-    told: is called with each result as soon as there is one.
+    Where some need mail to be brought in, that is tried before the account is emptied.
     """
     state = State()
     implementation = _knock(target, state)
-    results = []
-    for each in checks:
-        result = run_one(target, state, each)
-        results.append(result)
-        if told is not None:
-            told(result)
-    return Report(target, implementation, tuple(results))
+    if target.seed is not None and any({MAIL, WRITE, RAW} & set(each.needs) for each in checks):
+        _try_seed(target, state)
+    results = [run_one(target, state, each) for each in checks]
+    return Report(target, implementation, tuple(_as_seen(each, state) for each in results))
+
+
+def _try_seed(target: Target, state: State) -> None:
+    """Raises Unusable when mail can't be brought in."""
+    probe = Probe(target, state, CHECK_SECONDS)
+    try:
+        probe.try_seed()
+    except (NotArrived, SeedError) as error:
+        raise Unusable(f"no mail can be brought in, and none was removed: {error}") from None
+    except Failed:
+        pass  # the checks will say so
+    finally:
+        probe.leave()
+
+
+def _as_seen(result: Result, state: State) -> Result:
+    """A check fails whose rule was broken while another was being prepared."""
+    broken = state.broken.get(result.check.id)
+    if broken is None or result.outcome is Outcome.FAILED:
+        return result
+    return replace(
+        result,
+        outcome=Outcome.FAILED,
+        reason=broken.reason[:MAX_REASON],
+        dialogue=broken.dialogue,
+    )
 
 
 def _knock(target: Target, state: State) -> str:
@@ -132,8 +157,10 @@ def run_one(target: Target, state: State, check: Check) -> Result:
         outcome, reason = Outcome.NOT_APPLICABLE, str(error)
     except Failed as error:
         outcome, reason = Outcome.FAILED, str(error)
+    except NotMade as error:
+        outcome, reason = Outcome.NOT_MADE, str(error)
     except SeedError as error:
-        outcome, reason = Outcome.NOT_APPLICABLE, f"mail can't be brought in: {error}"
+        outcome, reason = Outcome.NOT_MADE, f"mail can't be brought in: {error}"
     except (IndexError, KeyError, ValueError) as error:
         # A reply that no check of framing has thought of must not end the run.
         outcome, reason = Outcome.FAILED, f"its replies can't be read: {error!r}"
@@ -141,7 +168,8 @@ def run_one(target: Target, state: State, check: Check) -> Result:
         probe.leave()
     seconds = time.monotonic() - began
     reason = probe.recording.masked(reason)
-    return Result(check, outcome, reason[:MAX_REASON], tuple(probe.recording.lines), seconds)
+    result = Result(check, outcome, reason[:MAX_REASON], tuple(probe.recording.lines), seconds)
+    return _as_seen(result, state)
 
 
 def _look(probe: Probe, need: str) -> None:

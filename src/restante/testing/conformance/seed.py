@@ -99,7 +99,7 @@ class SmtpSeed:
         """Send it. Raises SeedError."""
         kind = smtplib.LMTP if self._lmtp else smtplib.SMTP
         try:
-            client = kind(*self._where)
+            client = kind(*self._where, timeout=SECONDS)
             with client:
                 if client.sock is not None:
                     client.sock.settimeout(SECONDS)

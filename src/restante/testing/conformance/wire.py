@@ -110,6 +110,7 @@ class Wire:
         self._recording, self._name = recording, recording.connection()
         self._buffer = bytearray()
         self.marked = False  # a QUIT would remove mail
+        self.unmarked = False  # it would have, before RSET
         self.closed = False
         self.sent: bytes = b"the greeting"
         try:
@@ -212,7 +213,8 @@ class Wire:
         self.send(line + b"\r\n", None if shown_as is None else shown_as + b"\r\n")
         reply = self.status()
         verb = line[:4].upper()
-        if reply.ok and verb in (b"DELE", b"RSET"):
+        if reply.ok and verb in (b"DELE", b"RSET", b"QUIT"):
+            self.unmarked = self.unmarked or (verb == b"RSET" and self.marked)
             self.marked = verb == b"DELE"
         return reply
 

@@ -27,6 +27,11 @@ HOSTNAME = "mail.example.org"
 MOST_TURNS = 10
 """Challenges after which an exchange has to have ended."""
 
+MARK = "Sesame"
+"""What a client has sent and a refusal must not repeat: it might have been a password."""
+
+MARKED = MARK.encode() * 8
+
 GARBAGE = [
     b"",
     b"\0",
@@ -44,6 +49,17 @@ GARBAGE = [
     b"\0" * 100_000,
     "ö".encode() * 1000,
     b"(" * 10_000,
+    MARKED,
+    b"\0" + MARKED + b"\0" + MARKED,
+    b"\xff" + MARKED,
+    b"n,," + MARKED,
+]
+
+DAMAGE: list[Callable[[bytes], bytes]] = [
+    lambda response: response[:-1],
+    lambda response: response[1:],
+    lambda response: response + b"\xff",
+    lambda response: response.replace(b"\0", b"") + MARKED,
 ]
 
 _NAME = re.compile(r"[A-Z0-9_-]{1,20}")
@@ -181,14 +197,33 @@ class MechanismContract:
         except ValueError as error:
             self._check(error)
 
+    @pytest.mark.parametrize("damage", DAMAGE, ids=range(len(DAMAGE)))
+    def test_a_damaged_response_is_not_repeated(self, damage: Callable[[bytes], bytes]) -> None:
+        """The client's own response, with its secret, but for some octets."""
+        for turn in range(len(self.log_in()[1])):
+            client, exchange = self.make_client(), self.begin()
+            outcome = self.step(exchange, None)
+            for _ in range(turn):
+                assert isinstance(outcome, bytes)
+                outcome = self.step(exchange, client(outcome))
+            assert isinstance(outcome, bytes)
+            try:
+                self.step(exchange, damage(client(outcome)))
+            except ValueError as error:
+                self._check(error)
+
     def _check(self, error: ValueError) -> None:
-        """The client is told the text."""
+        """The client is told the text of a MechanismError, and logs have it."""
         text = str(error)
         assert text, "a refusal says why"
         assert text.isascii()
         assert text.isprintable(), f"{text!r} doesn't fit into a reply"
         assert len(text) < 400
-        assert self.secret not in text
+        for said in (MARK, self.secret):
+            assert said not in text, (
+                f"{text!r} repeats what the client has sent, which may be a secret: "
+                "a refusal says what is wrong, and quotes nothing"
+            )
 
     def test_a_cancelled_exchange_is_over(self) -> None:
         """The server closes it when the client says "*"."""

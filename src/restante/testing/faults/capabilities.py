@@ -30,6 +30,10 @@ class Without(Fault):
 
     command: str = _command()
 
+    def prevents(self, other: Fault) -> bool:
+        """What is about a command that there isn't."""
+        return other.needs == self.command
+
     def concerns(self, occasion: Occasion) -> bool:
         verbs = {self.command, "CAPA"} | ({"PASS"} if self.command == "USER" else set())
         return occasion.verb in (verbs | {GREETING} if self.command == "APOP" else verbs)

@@ -42,9 +42,13 @@ class ConnectionReset(Fault):
 
     decides: ClassVar[str] = "connection"
 
+    def prevents(self, other: Fault) -> bool:
+        """Nothing happens in any connection that is reset."""
+        return self.nth is None
+
     def on_accept(self, wire: Wire, firing: Firing) -> None:
         firing.fired()
-        wire.refuses = True
+        wire.refuses = f"fault {self}"
 
 
 _ONE_LINE = {
@@ -91,7 +95,7 @@ class Reset(_End):
     """
 
     def _act(self) -> wire.Act:
-        return wire.Reset()
+        return wire.Reset(f"fault {self}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Close(_End):
     """The connection is closed as if all was well (FIN). after: as of `Reset`."""
 
     def _act(self) -> wire.Act:
-        return wire.Close()
+        return wire.Close(why=f"fault {self}")
 
 
 @dataclass(frozen=True)
@@ -242,6 +246,7 @@ class BrokenStls(Fault):
     """
 
     decides: ClassVar[str] = "beginning of TLS"
+    needs: ClassVar[str] = "STLS"
 
     how: Literal["greeting", "injection"] = "greeting"
 

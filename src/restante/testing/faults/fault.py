@@ -108,6 +108,8 @@ class Fault(metaclass=_Kinds):
     """What of a session it decides: of two with the same word only one can happen at a time."""
     stage: ClassVar[int] = 0
     """When its shapers have their turn: 0 contents, 1 ends, 2 whole replies, 3 pace."""
+    needs: ClassVar[str] = ""
+    """The command without which it can't happen."""
     lasting: ClassVar[bool] = False
     """It holds for all of a session, so that it has neither `nth` nor `once`."""
 
@@ -200,7 +202,12 @@ class Fault(metaclass=_Kinds):
             return True
         if self.limit is not None or other.limit is not None:
             return False  # one after the other
-        return bool(self.decides) and self.decides == other.decides and self.overlaps(other)
+        same = bool(self.decides) and self.decides == other.decides
+        return (same or self.prevents(other) or other.prevents(self)) and self.overlaps(other)
+
+    def prevents(self, other: Fault) -> bool:
+        """Whether another can't happen where this one does, though they decide different things."""
+        return False
 
     # Text
 

@@ -74,7 +74,7 @@ class Faults(Control):
         self._maildrops: list[FaultyMaildrop] = []  # those that are open
         self._store = False
         self._attached = False
-        self._tls = False
+        self._tls = self._stls = False
         self.add(*faults)
 
     # Which there are
@@ -99,8 +99,12 @@ class Faults(Control):
             if fault == other:
                 raise FaultError(f"{fault} is given already")
             if fault.excludes(other):
+                first, second = (fault, other) if fault.prevents(other) else (other, fault)
+                why = f"where {first} happens, {second} can't"
+                if fault.decides and fault.decides == other.decides:
+                    why = f"both decide the {fault.decides}"
                 raise FaultError(
-                    f"{fault} and {other} exclude each other: both decide the {fault.decides}."
+                    f"{fault} and {other} exclude each other: {why}."
                     " Give one of them, or tell them apart by when, connection, nth, once or"
                     " account"
                 )
@@ -113,6 +117,8 @@ class Faults(Control):
             raise FaultError(f"{fault} needs the store: wrap_store() must be called before")
         if not self._tls and fault.takes_part("on_handshake"):
             raise FaultError(f"{fault} needs TLS, and the server has no certificate")
+        if not self._stls and fault.needs == "STLS":
+            raise FaultError(f"{fault} needs STLS, and the server doesn't offer it")
 
     def remove(self, fault: Fault | str) -> None:
         """Have it happen no more. Raises FaultError when it isn't there."""
@@ -158,7 +164,8 @@ class Faults(Control):
         """
         if self._attached:
             raise RuntimeError("these faults are attached already: one server, one Faults")
-        self._tls = any(listener.tls != "none" for listener in server.listeners)
+        kinds = {listener.tls for listener in server.listeners}
+        self._tls, self._stls = kinds != {"none"}, bool(kinds - {"none", "implicit"})
         for fault in self:
             self._check_server(fault)
         wiring = wiring_of(server)

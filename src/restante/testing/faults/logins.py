@@ -74,6 +74,7 @@ class BrokenMechanism(Fault):
     """
 
     lasting: ClassVar[bool] = True
+    needs: ClassVar[str] = "AUTH"
 
     mechanism: Literal[
         "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "SCRAM-SHA-1",
@@ -122,6 +123,7 @@ class TokenExpires(Fault):
     """A session that logged in with a token ends after so many commands: the token has expired."""
 
     lasting: ClassVar[bool] = True
+    needs: ClassVar[str] = "AUTH"
 
     commands: int = bounded(1, 0)
 
@@ -135,4 +137,5 @@ class TokenExpires(Fault):
         if so_far <= self.commands:
             return None
         occasion.refuse()
-        return Instead(firing, b"-ERR [AUTH] the access token has expired\r\n", Close())
+        close = Close(why=f"fault {self}")
+        return Instead(firing, b"-ERR [AUTH] the access token has expired\r\n", close)

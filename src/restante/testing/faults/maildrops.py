@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from restante.protocol.errors import Pop3Error
 from restante.settings_fields import bounded
-from restante.stores.contract import CommitFailed, MessageGone
+from restante.stores.contract import MessageGone
 from restante.testing.faults.fault import (
     CommandFault,
     Fault,
@@ -28,6 +29,7 @@ class _Listing(Fault):
     lasting: ClassVar[bool] = True
     verb: ClassVar[str] = "UIDL"
     decides: ClassVar[str] = "unique-ids"
+    needs: ClassVar[str] = "UIDL"
 
     message: int | None = bounded(None, 1)
 
@@ -63,6 +65,7 @@ class WrongOctets(_Listing):
 
     verb: ClassVar[str] = "LIST"
     decides: ClassVar[str] = "octets"
+    needs: ClassVar[str] = "LIST"
 
     by: int = bounded(1, -(2**40), 2**40)
 
@@ -365,6 +368,10 @@ class NoLease(Fault):
 class DeletesAtOnce(Fault):
     """DELE removes the message at once: neither RSET nor an end without QUIT keeps it."""
 
+    def prevents(self, other: Fault) -> bool:
+        """What is gone at DELE can't be there after QUIT."""
+        return isinstance(other, DeletionForgotten)
+
     def concerns(self, occasion: Occasion) -> bool:
         return occasion.verb == "DELE"
 
@@ -417,8 +424,8 @@ class QuitFails(Fault):
         self, opened: Opened, numbers: Sequence[int], firing: Firing
     ) -> tuple[Sequence[int], Exception | None]:
         firing.fired()
-        temporary = self.code == "SYS/TEMP"
-        error = CommitFailed("a fault", len(numbers), temporary=temporary)
+        # As the server says it of a store's failure; but nobody is to look for the reason.
+        error = Pop3Error(f"{len(numbers)} deleted messages not removed", self.code)
         return numbers if self.removed else (), error
 
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar
 
 from restante.settings_fields import bounded, described
-from restante.testing.faults.fault import CommandFault, FaultError, Firing
+from restante.testing.faults.fault import CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.logins import code, text
 from restante.testing.faults.shapers import Doubled, Instead, Late
 from restante.testing.wire import GREETING, Act, Close, Occasion, Shaper
@@ -56,7 +56,8 @@ class Refused(_Reply):
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
         if self.when == GREETING:
             shown = f"[{self.code}] " if self.code else ""
-            return Instead(firing, f"-ERR {shown}{self.text}\r\n".encode(), Close())
+            close = Close(why=f"fault {self}")
+            return Instead(firing, f"-ERR {shown}{self.text}\r\n".encode(), close)
         firing.fired()
         occasion.refuse(self.text, self.code)
         return None
@@ -65,6 +66,10 @@ class Refused(_Reply):
 @dataclass(frozen=True)
 class NoReply(_Reply):
     """The command is obeyed, and nothing is said."""
+
+    def prevents(self, other: Fault) -> bool:
+        """What isn't said can't be changed either."""
+        return isinstance(other, CommandFault) and bool(other.decides)
 
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
         return Instead(firing)
