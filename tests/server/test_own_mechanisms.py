@@ -12,6 +12,7 @@ import pytest
 from restante import IdentityClaim, MemoryStore, PasswordClaim, Pop3Error, Pop3Server
 from restante.protocol.mechanisms import NO_CHANNEL
 from restante.sasl import (
+    Challenge,
     Exchange,
     MechanismContext,
     MechanismError,
@@ -153,6 +154,16 @@ def raises(error: BaseException) -> Any:
     return begin
 
 
+def yields(what: Any) -> Any:
+    """A mechanism that asks for this."""
+
+    def begin(context: MechanismContext, initial: bytes | None) -> Exchange:
+        yield what
+        return PasswordClaim("joe", "secret", "X-WRONG")
+
+    return begin
+
+
 def gives_text(context: MechanismContext, initial: bytes | None) -> Any:
     yield from ask(b"")
     return "joe"
@@ -167,11 +178,23 @@ def no_generator(context: MechanismContext, initial: bytes | None) -> Any:
     [
         (raises(KeyError("lost")), "lost"),
         (raises(SystemExit()), "SystemExit was raised"),
+        (raises(GeneratorExit()), "GeneratorExit was raised"),
+        (yields(5), "X-WRONG yielded int: what it yields is a Challenge of bytes"),
+        (yields(Challenge("text")), "X-WRONG yielded Continue: what it yields is a Challenge"),  # type: ignore[arg-type]
         (gives_text, "X-WRONG returned str: it must return a claim"),
         (no_generator, "X-WRONG gave PasswordClaim: it must be a generator"),
         (lambda: None, "takes 0 positional arguments"),
     ],
-    ids=["KeyError", "SystemExit", "text", "no generator", "no arguments"],
+    ids=[
+        "KeyError",
+        "SystemExit",
+        "GeneratorExit",
+        "5",
+        "a text to ask",
+        "text",
+        "no generator",
+        "no arguments",
+    ],
 )
 def test_a_mistake_in_a_mechanism(
     server: MailServer, client: Client, begin: Any, told: str

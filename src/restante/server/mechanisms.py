@@ -6,15 +6,15 @@ import re
 from collections.abc import Generator, Iterator, Set
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restante.accounts.schemes import SCHEMES
 from restante.contained import as_exception, is_interrupt
 from restante.protocol.claims import IdentityClaim, PasswordClaim, SecretClaim, TokenClaim
-from restante.protocol.effects import Work
+from restante.protocol.effects import Effect, Work
 from restante.protocol.mechanisms import Begin, Exchange, MechanismContext, MechanismInfo
 from restante.sasl.anonymous import anonymous
-from restante.sasl.contract import MechanismError
+from restante.sasl.contract import Challenge, MechanismError
 from restante.sasl.cram_md5 import CRAM_MD5
 from restante.sasl.external import EXTERNAL
 from restante.sasl.login import LOGIN
@@ -121,6 +121,7 @@ _CLAIMS = (PasswordClaim, SecretClaim, TokenClaim, IdentityClaim)
 def _exchange(
     name: str, begin: Begin, context: MechanismContext, initial: bytes | None
 ) -> Exchange:
+    waits = False  # for the session: what is raised then is the session's
     try:
         exchange = begin(context, initial)
         if not isinstance(exchange, Generator):
@@ -128,23 +129,45 @@ def _exchange(
                 f"the mechanism {name} gave {type(exchange).__name__}: it must be a generator,"
                 " as a function with `yield from ask(…)` is"
             )
-        claim = yield from exchange
+        result: Any = None
+        while True:
+            try:
+                asked = exchange.send(result)
+            except StopIteration as end:
+                claim = end.value
+                break
+            if not _can_be_asked(asked):
+                raise TypeError(
+                    f"the mechanism {name} yielded {type(asked).__name__}: what it yields is a"
+                    " Challenge of bytes, as `yield from ask(…)` does, or an effect"
+                )
+            waits = True
+            result = yield asked
+            waits = False
         if not isinstance(claim, _CLAIMS):
             raise TypeError(
                 f"the mechanism {name} returned {type(claim).__name__}: it must return a claim,"
                 " such as restante.PasswordClaim"
             )
         return claim
-    except (MechanismError, GeneratorExit):
-        raise  # a malformed response; the session has ended
+    except MechanismError:
+        raise
     except ValueError:  # Python's own, such as that of `int`, quote what the client has sent
         raise MechanismError("malformed response") from None
     except BaseException as error:
-        if is_interrupt(error):
+        if waits:
+            exchange.close()
+        if waits or is_interrupt(error):
             raise
         failed = as_exception(error)
     yield Work(partial(_fail, failed))  # those are told of it who hear of other functions' errors
     raise failed
+
+
+def _can_be_asked(asked: object) -> bool:
+    if isinstance(asked, Challenge):
+        return isinstance(asked.data, bytes)
+    return isinstance(asked, Effect)
 
 
 def _fail(error: Exception) -> None:
