@@ -102,7 +102,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     try:
         made.build(BASE[0], str(folder / "base"))
     except AssertionError as error:  # nothing of ours is in there
-        pytest.skip(f"no image can be built on this machine: {error}")
+        pytest.skip(f"only where an image can be built: {error}")
     made.build("restante-fake", "-f", str(CONTAINERFILE), ".")
     return made
 

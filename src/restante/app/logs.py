@@ -11,7 +11,6 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Literal, TextIO, cast
 
-from restante import access_log
 from restante.app.buffered_log import GatheringHandler
 from restante.app.log_fields import fields_of
 
@@ -140,9 +139,6 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # Its many records needn't be handed up to the root.
-    access_log.LOGGER.handlers[:] = [handler]
-    access_log.LOGGER.propagate = False
     spare_what_no_record_shows()
     # Which dialogues are logged is decided before a record is made, not by a level.
     logging.getLogger("restante.protocol").setLevel(logging.DEBUG)

@@ -196,12 +196,14 @@ class Admission:
         if delay is not None and delay.seconds and (wait := delay.wait_for(account_name)) > 0:
             return too_soon(wait)
         guard = self._guard
+        most = guard.settings.max_sessions_per_account
+        limit = inf if self._peer is None else most
         with guard.lock:
-            if not guard.limits.sessions.add(((account_name, self._most_sessions()),)):
+            if not guard.limits.sessions.add(((account_name, limit),)):
                 return Err(
                     "more than {limit} sessions of this account at once",
                     "SYS/TEMP",
-                    {"limit": guard.settings.max_sessions_per_account},
+                    {"limit": most},
                 )
         self._account = account_name
         return None
@@ -211,11 +213,10 @@ class Admission:
         delay = self._login_delay
         if delay is not None and delay.seconds and delay.wait_for(account_name) > 0:
             return False
-        with self._guard.lock:
-            return self._guard.limits.sessions.count(account_name) < self._most_sessions()
-
-    def _most_sessions(self) -> float:
-        return inf if self._peer is None else self._guard.settings.max_sessions_per_account
+        guard = self._guard
+        with guard.lock:
+            sessions = guard.limits.sessions.count(account_name)
+        return self._peer is None or sessions < guard.settings.max_sessions_per_account
 
     def step_back(self) -> None:
         """Undo `enter`. Harmless when repeated."""
