@@ -46,6 +46,8 @@ class Kind:
 @pytest.fixture(scope="module")
 def database(authority: Authority) -> Iterator[PostgresServer]:
     """A PostgreSQL."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("only CPython has asyncpg here")
     with postgres(authority.certificate.files()[0]) as running:
         yield running
 

@@ -289,6 +289,7 @@ def test_keys_are_transported_by_rsa() -> None:
             assert server.fired == [fault, fault]
 
 
+@only_cpython
 def test_keys_that_are_no_rsa_keys_cannot_be_transported_so() -> None:
     with KitAuthority() as authority:
         certificate = authority.issue("valid")
