@@ -9,7 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks.counting import POLLS, Counted, count, table
 
 MOST_CALLS = 163
-MOST_BYTECODES = 5069
+MOST_BYTECODES = 5099
 """What was counted when they were last set, and 2 % more. They are meant to become less."""
 
 COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)

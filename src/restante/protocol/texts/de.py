@@ -51,6 +51,7 @@ TEXTS: dict[str, str] = {
     "password not accepted without TLS, which this server does not offer": (
         "Passwort nur mit TLS, das dieser Server nicht anbietet"
     ),
+    "malformed response": "fehlerhafte Antwort",
     "malformed response: not base64": "fehlerhafte Antwort: kein Base64",
     "malformed response: not UTF-8": "fehlerhafte Antwort: kein UTF-8",
     "malformed response: empty name or password": "fehlerhafte Antwort: Name oder Passwort leer",

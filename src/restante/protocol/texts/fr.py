@@ -51,6 +51,7 @@ TEXTS: dict[str, str] = {
     "password not accepted without TLS, which this server does not offer": (
         "mot de passe refusé sans TLS, que ce serveur n'offre pas"
     ),
+    "malformed response": "réponse mal formée",
     "malformed response: not base64": "réponse mal formée : pas en base64",
     "malformed response: not UTF-8": "réponse mal formée : pas en UTF-8",
     "malformed response: empty name or password": ("réponse mal formée : nom ou mot de passe vide"),

@@ -51,6 +51,7 @@ TEXTS: dict[str, str] = {
     "password not accepted without TLS, which this server does not offer": (
         "TLS なしではパスワードを受け付けませんが、このサーバーは TLS に対応していません"
     ),
+    "malformed response": "応答の形式が不正です",
     "malformed response: not base64": "応答の形式が不正です: base64 ではありません",
     "malformed response: not UTF-8": "応答の形式が不正です: UTF-8 ではありません",
     "malformed response: empty name or password": (

@@ -51,6 +51,7 @@ TEXTS: dict[str, str] = {
     "password not accepted without TLS, which this server does not offer": (
         "пароль без TLS не принимается, а TLS на этом сервере нет"
     ),
+    "malformed response": "неверный ответ",
     "malformed response: not base64": "неверный ответ: не base64",
     "malformed response: not UTF-8": "неверный ответ: не UTF-8",
     "malformed response: empty name or password": "неверный ответ: имя или пароль пусты",
