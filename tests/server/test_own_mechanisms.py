@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from restante import IdentityClaim, MemoryStore, PasswordClaim, Pop3Error, Pop3Server
+from restante.observing.families import MECHANISMS
+from restante.protocol.commands import command_table
 from restante.protocol.mechanisms import NO_CHANNEL
+from restante.protocol.redaction import safe_line
 from restante.sasl import (
     Challenge,
     Exchange,
@@ -22,6 +25,7 @@ from restante.sasl import (
     credential_text,
 )
 from restante.sasl.plain import PLAIN
+from restante.server import mechanisms
 from restante.testing import MailServer
 
 
@@ -283,3 +287,12 @@ def test_what_is_not_there_is_neither_replaced_nor_removed() -> None:
         server.mechanisms.replace(REVERSED)
     with pytest.raises(ValueError, match="no mechanism NTLM; there are: PLAIN, LOGIN"):
         server.mechanisms.remove("NTLM")
+
+
+def test_ours_are_known_to_the_log_and_to_metrics() -> None:
+    """Both have lists of names: what a client says without being known may be a secret."""
+    ours = {each.name for each in vars(mechanisms).values() if isinstance(each, MechanismInfo)}
+    assert {"PLAIN", "SCRAM-SHA-256-PLUS", "EXTERNAL"} <= ours
+    for name in ours:
+        assert name in safe_line(f"AUTH {name}".encode(), command_table(), in_exchange=False)
+    assert ours <= set(MECHANISMS)

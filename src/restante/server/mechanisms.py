@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator, Set
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,6 @@ _CLAIMS = (PasswordClaim, SecretClaim, TokenClaim, IdentityClaim)
 def _exchange(
     name: str, begin: Begin, context: MechanismContext, initial: bytes | None
 ) -> Exchange:
-    waits = False  # for the session: what is raised then is the session's
     try:
         exchange = begin(context, initial)
         if not isinstance(exchange, Generator):
@@ -129,39 +129,42 @@ def _exchange(
                 f"the mechanism {name} gave {type(exchange).__name__}: it must be a generator,"
                 " as a function with `yield from ask(…)` is"
             )
-        result: Any = None
-        while True:
-            try:
-                asked = exchange.send(result)
-            except StopIteration as end:
-                claim = end.value
-                break
-            if not _can_be_asked(asked):
-                raise TypeError(
-                    f"the mechanism {name} yielded {type(asked).__name__}: what it yields is a"
-                    " Challenge of bytes, as `yield from ask(…)` does, or an effect"
-                )
-            waits = True
-            result = yield asked
-            waits = False
+        claim = yield from _steps(name, exchange)
         if not isinstance(claim, _CLAIMS):
             raise TypeError(
                 f"the mechanism {name} returned {type(claim).__name__}: it must return a claim,"
                 " such as restante.PasswordClaim"
             )
         return claim
-    except MechanismError:
-        raise
+    except (MechanismError, GeneratorExit):
+        raise  # a malformed response; the session has ended
     except ValueError:  # Python's own, such as that of `int`, quote what the client has sent
         raise MechanismError("malformed response") from None
     except BaseException as error:
-        if waits:
-            exchange.close()
-        if waits or is_interrupt(error):
+        if is_interrupt(error):
             raise
         failed = as_exception(error)
     yield Work(partial(_fail, failed))  # those are told of it who hear of other functions' errors
     raise failed
+
+
+def _steps(name: str, exchange: Exchange) -> Exchange:
+    """What a mechanism asks, each held to be something that can be asked."""
+    result: Any = None
+    with closing(exchange):
+        while True:
+            try:
+                asked = exchange.send(result)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            except GeneratorExit as error:  # its own: nobody has closed it
+                raise as_exception(error) from error
+            if not _can_be_asked(asked):
+                raise TypeError(
+                    f"the mechanism {name} yielded {type(asked).__name__}: what it yields is a"
+                    " Challenge of bytes, as `yield from ask(…)` does, or an effect"
+                )
+            result = yield asked
 
 
 def _can_be_asked(asked: object) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Authority
+from tests.ports import free_port
 
 SYSTEM = "RESTANTE_POP3_SERVERS"
 """The variable that names the folder of scripts/pop3-servers."""
@@ -83,12 +84,6 @@ def version_of(package: str) -> str:
         ["dpkg-deb", "-f", file, "Version"], capture_output=True, text=True, check=True
     )
     return said.stdout.strip()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

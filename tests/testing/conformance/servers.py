@@ -31,6 +31,7 @@ from restante.testing.conformance.seed import (
 )
 from tests.conftest import Authority
 from tests.dialogues import dovecot
+from tests.ports import free_port
 from tests.testing.conformance import debian13
 from tests.testing.conformance.debian13 import NAME, PASSWORD, Packaged, running, version_of
 
@@ -168,7 +169,7 @@ def fengtang(folder: Path, authority: Authority) -> Iterator[Target]:
     """The mail server of FengTang, which keeps mail in a file of SQLite's."""
     if importlib.util.find_spec("fengtang") is None:
         pytest.skip("only with FengTang (pip install fengtang)")
-    pop_port, smtp_port = debian13.free_port(), debian13.free_port()
+    pop_port, smtp_port = free_port(), free_port()
     ports = [str(pop_port), str(smtp_port)]
     process = subprocess.Popen(
         [sys.executable, "-c", FENGTANG, folder / "mail.db", *ports, NAME, PASSWORD],

@@ -8,6 +8,8 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
+from restante.threads import WorkerThreads
+
 T = TypeVar("T")
 
 PATIENCE = 3.0
@@ -32,7 +34,8 @@ class Looks:
     """Looks that are going on. Whoever wants the same waits for the same one."""
 
     def __init__(self) -> None:
-        self._places = threading.Semaphore(AT_ONCE)
+        # They are daemons: however long storage hangs, no process is kept from ending.
+        self._threads = WorkerThreads("look", 0, AT_ONCE)
         self._lock = threading.Lock()
         self._known: dict[Hashable, tuple[Future[Any], float]] = {}
 
@@ -49,7 +52,7 @@ class Looks:
             found = self._known.get(key)
             if found is None and len(self._known) >= MOST:
                 raise StillLooking
-            future = self._begin(look) if found is None else found[0]
+            future = self._threads.submit(look) if found is None else found[0]
             self._known[key] = future, now
         try:
             return cast("T", future.result(seconds))
@@ -62,17 +65,3 @@ class Looks:
                 known = self._known.get(key)
                 if future.done() and known is not None and known[0] is future:
                     del self._known[key]
-
-    def _begin(self, look: Callable[[], T]) -> Future[T]:
-        """On a thread that keeps no process from ending, however long storage hangs."""
-        future: Future[T] = Future()
-
-        def work() -> None:
-            with self._places:
-                try:
-                    future.set_result(look())
-                except BaseException as error:  # noqa: BLE001 - it is that of whoever waits
-                    future.set_exception(error)
-
-        threading.Thread(target=work, name="look", daemon=True).start()
-        return future
