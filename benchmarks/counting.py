@@ -51,8 +51,8 @@ LONG_PAST = corpus.SENT
 """When folders and files were changed last, in seconds."""
 
 VARYING = {
-    "Pace.call": f"one call of {calls.SAMPLE_EVERY} reads the processor clock",
-    "Pace._sample": f"called for one call of {calls.SAMPLE_EVERY}",
+    "Caller.__call__": f"one call of {calls.SAMPLE_EVERY} reads the processor clock",
+    "Caller._sample": f"called for one call of {calls.SAMPLE_EVERY}",
 }
 """Functions whose part differs from poll to poll, and why."""
 

@@ -308,10 +308,7 @@ class Performer:
         if self._step == "login":
             self._end_step(None)
             self._begin_step("open")
-        if self._login:
-            self.admission.proven(self._login)
-        else:
-            self.admission.undecided()  # nobody has become known
+        self.admission.proven(self._login)
         refusal = self.admission.enter(account.name)
         if refusal is not None:
             raise NotAdmitted(refusal)

@@ -17,9 +17,9 @@ from starlette.routing import Route
 from restante.accounts.contract import AccountError
 from restante.app.config.checks import check
 from restante.app.console import charts, words
+from restante.app.console.accounts import NotThere
 from restante.app.console.live import Sample
 from restante.app.console.looks import StillLooking
-from restante.app.console.maildrops import NotThere
 from restante.app.console.shared import Console, console_of
 from restante.app.health import NOBODY
 from restante.app.history import read_history
@@ -160,7 +160,7 @@ def _storage(console: Console) -> list[Attention]:
 
 def _accounts(console: Console) -> list[Attention]:
     try:
-        console.maildrops.account(NOBODY)
+        console.accounts.find(NOBODY)
     except NotThere:
         pass
     except AccountError as error:
