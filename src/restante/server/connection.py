@@ -448,11 +448,14 @@ class Connection(asyncio.Protocol):
             pieces = [wording.status(reply), *body]
             octets, listed = len(reply.content.source), 0
             self._sent(reply, octets)
-        first = len(pieces[0])
+        octets += (first := len(pieces[0]))
         if context.observers.replied:
             self._note(reply, first + listed)
+        if not self._replies and octets < FLUSH_AT and not self.session.buffer:
+            self._transport.write(b"".join(pieces))
+            return True
         self._replies += pieces
-        self._gathered += octets + first
+        self._gathered += octets
         if self._gathered >= FLUSH_AT:
             self._flush()
         return True
