@@ -93,14 +93,15 @@ def made_folder_times(folder: str, fsync: bool) -> Steps[tuple[int, int]]:
 class Subfolders:
     """new/ and cur/, each opened when it is needed. Closed as a context manager.
 
-    Raises OSError, and StoreError when one of them is no folder.
+    opened: those that are open, else None. Raises OSError, and StoreError when one of them is no
+    folder.
     """
 
-    __slots__ = ("_folder", "_open")
+    __slots__ = ("_folder", "opened")
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._open: list[Folder | None] = [None, None]
+        self.opened: list[Folder | None] = [None, None]
 
     def __enter__(self) -> Subfolders:
         return self
@@ -110,15 +111,15 @@ class Subfolders:
 
     def close(self) -> None:
         """Harmless when repeated."""
-        for folder in self._open:
+        for folder in self.opened:
             if folder is not None:
                 folder.close()
 
     def here(self, in_cur: int) -> Folder:
         """One of both, the same from its first use on. Raises FileNotFoundError."""
-        folder = self._open[in_cur]
+        folder = self.opened[in_cur]
         if folder is None:
-            folder = self._open[in_cur] = Folder(f"{self._folder}/{SUBFOLDERS[in_cur]}")
+            folder = self.opened[in_cur] = Folder(f"{self._folder}/{SUBFOLDERS[in_cur]}")
         return folder
 
     def times(self) -> tuple[int, int]:
@@ -126,7 +127,7 @@ class Subfolders:
         return self._time(0), self._time(1)
 
     def _time(self, in_cur: int) -> int:
-        folder = self._open[in_cur]
+        folder = self.opened[in_cur]
         if folder is not None:
             return folder.time()
         with suppress(FileNotFoundError):
