@@ -447,23 +447,26 @@ class Connection(asyncio.Protocol):
         return True
 
     def _long_reply(self, reply: Body | Prepared) -> bool:
-        wording = self.session.wording
+        context, wording = self._context, self.session.wording
         pieces: list[bytes | memoryview]
         if isinstance(reply, Prepared):
             pieces = [*wording.pieces(reply)]
-            octets = len(reply.block)
+            octets = listed = len(reply.block)
         else:
-            body = encoded_whole(reply, 2 * self._context.settings.batch_size)
+            body = encoded_whole(reply, 2 * context.settings.batch_size)
             if body is None:
                 return False
-            pieces = [wording.encode(reply), *body]
-            octets = len(reply.content.source)
+            pieces = [wording.status(reply), *body]
+            octets, listed = len(reply.content.source), 0
             self._sent(reply, octets)
-        if self._context.observers.replied:
-            shown = len(pieces[0]) + (octets if isinstance(reply, Prepared) else 0)
-            self._note(reply, shown)
+        octets += (first := len(pieces[0]))
+        if context.observers.replied:
+            self._note(reply, first + listed)
+        if not self._replies and octets < FLUSH_AT and not self.session.buffer:
+            self._transport.write(b"".join(pieces))
+            return True
         self._replies += pieces
-        self._gathered += octets + len(pieces[0])
+        self._gathered += octets
         if self._gathered >= FLUSH_AT:
             self._flush()
         return True

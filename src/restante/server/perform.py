@@ -394,8 +394,8 @@ class Performer:
         maildrop = self.maildrop
         assert maildrop is not None
         self.fetched = effect.number
-        if self._context.hooks.retrieve:
-            hooks = self._context.hooks
+        hooks = self._context.hooks
+        if hooks.retrieve:
             instead = await hooks.replacement("retrieve", self._client, effect.number)
             if instead is not None:
                 return Content(instead, measure([instead]))

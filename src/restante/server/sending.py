@@ -38,10 +38,10 @@ class Sink(Protocol):
 
 def encoded_whole(body: Body, limit: int) -> list[bytes | memoryview] | None:
     """The reply's body in pieces, when it is at hand and no longer than `limit` octets."""
-    source = body.content.source
+    content = body.content
+    source, facts = content.source, content.facts
     if not isinstance(source, bytes) or len(source) > limit:
         return None
-    facts = body.content.facts
     if facts is not None and body.top_lines is None and not body.downgrade:
         return stuffed_whole(source, facts)
     encoder = _encoder(body)
