@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
             self._keep(len(data))
             return
         context = self._context
-        watched = context.observers.line is not None or context.hooks.each_command
+        watched = context.observers.line or context.hooks.each_command
         try:
             while (line := session.take_line()) is not None:
                 self._renewed = True
