@@ -35,10 +35,18 @@ from restante.protocol.claims import Claim
 from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
+from restante.server.notes import Notes
 from restante.server.observer import Observer
 
 MAX_QUEUED = 20_000
 """Records that wait to be written. A busy server makes some thousands in the time of a writing."""
+
+MOST_ANSWERS = 100
+"""Commands of one session that are noted in their order. Of later ones it is counted what they
+were."""
+
+LOGINS = ("PASS", "APOP", "AUTH")
+"""Commands that log in."""
 
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
@@ -70,14 +78,14 @@ log = logging.getLogger("restante.observing")
 class EndedSession:
     """What is noted of a session that has logged in, from then to its end.
 
-    verbs: of the first commands; later: how often each came after those. greeted: how many of
-    them there were when the session had logged in. sent: number and TOP's lines, None for RETR.
+    answers: the first ones, as in `Notes`. later: how often each command came after those.
+    sent: number and TOP's lines, None for RETR.
     """
 
     __slots__ = (
-        "account", "address", "committed", "committed_at", "ended", "greeted", "later", "listing",
+        "account", "address", "answers", "committed", "committed_at", "ended", "later", "listing",
         "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session", "tls",
-        "until", "verbs",
+        "until",
     )  # fmt: skip
 
     def __init__(
@@ -92,27 +100,40 @@ class EndedSession:
         self.listing = listing
         self.opened = self.until = opened
         self.ended = ""
-        self.octets = self.retrieved = self.greeted = 0
-        self.verbs: Sequence[str] = ()
+        self.octets = self.retrieved = 0
+        self.answers: Sequence[Any] = []
         self.later: Counter[str] | None = None
         self.sent: list[tuple[int, int | None]] = []
         self.committed: Sequence[MessageNumber] = ()
         self.committed_at: float | None = None
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing was sent or removed."""
-        return not (self.sent or self.committed)
+    def add(self, notes: Notes) -> None:
+        """Take what was noted since then. As others have the same notes, they stay as they are."""
+        answers, messages = notes.answers, notes.messages
+        if not self.answers:
+            self.answers = answers
+        elif len(self.answers) + len(answers) <= 3 * MOST_ANSWERS:
+            self.answers = [*self.answers, *answers]
+        else:
+            self.later = self.later or Counter()
+            self.later.update(answers[::3])
+        if messages and len(self.sent) < MAX_SENT:
+            self.sent += zip(messages[::2], messages[1::2], strict=True)
 
     @property
     def greeting(self) -> str:
         """The verbs up to the login, each once."""
-        return " ".join(dict.fromkeys(verb or "unknown" for verb in self.verbs[: self.greeted]))
+        found = {}
+        for verb, ok in zip(self.answers[::3], self.answers[1::3], strict=True):
+            found[verb or "unknown"] = True
+            if ok and verb in LOGINS:
+                break
+        return " ".join(found)
 
     @property
     def commands(self) -> str:
         """How often each command came, as JSON."""
-        found = Counter(self.verbs)
+        found = Counter(self.answers[::3])
         if self.later is not None:
             found += self.later
         return json.dumps(
@@ -178,7 +199,7 @@ class _Poll:
             not session.sent
             and not session.committed
             and (listing is first.listing or (listing.digested == self.digest != b""))
-            and session.verbs == first.verbs
+            and session.answers[::3] == first.answers[::3]
             and session.later == first.later
             and session.ended == first.ended
             and session.mechanism == first.mechanism
@@ -623,58 +644,50 @@ class SessionHistory(Observer):
 
     def __init__(self, writer: HistoryWriter) -> None:
         self._put, self._put_session = writer.put, writer.put_session
-        self._notes: dict[ClientSession, EndedSession] = {}
+        self._going_on: dict[ClientSession, EndedSession] = {}
+        """Sessions of which there will be further notes."""
+        self._strangers: dict[ClientSession, list[Any]] = {}
+        """The answers so far of those that haven't logged in."""
+        self._removed: dict[ClientSession, tuple[Sequence[MessageNumber], float]] = {}
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         name = safe_name(claim.name)[:MAX_TEXT]
         address = session.peer_ip or "unix"
         self._put(LoginRefused(time.time(), name, address, claim.mechanism, reason))
 
-    def opened(self, session: ClientSession, mechanism: str) -> None:
-        account = session.account
-        assert account is not None
-        notes = self._notes[session] = EndedSession(
-            session.id,
-            account,
-            session.peer_ip or "unix",
-            session.mailbox.listing,
-            time.time(),
-        )
-        notes.tls = session.tls
-        notes.mechanism = mechanism
-        notes.greeted = len(session.answers or ()) // 3 + 1  # with the one that logged in
-
-    def answered(
-        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
-    ) -> None:
-        notes = self._notes.get(session)
-        if notes is None:
-            return
-        if not notes.verbs:
-            notes.verbs = verbs
-        else:
-            notes.later = notes.later or Counter()
-            notes.later.update(verbs)
-
-    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
-        notes = self._notes.get(session)
-        if notes is not None and len(notes.sent) < MAX_SENT:
-            notes.sent.append((number, lines))
-
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
-        notes = self._notes.get(session)
-        if notes is not None:
-            notes.committed = tuple(numbers)
-            notes.committed_at = time.time()
+        self._removed[session] = tuple(numbers), time.time()
 
-    def closed(self, session: ClientSession) -> None:
-        notes = self._notes.pop(session, None)
-        if notes is not None:
-            notes.until = time.time()
-            notes.ended = session.ended
-            notes.octets = session.octets
-            notes.retrieved = session.retrieved
-            self._put_session(notes)
+    def noted(self, session: ClientSession, notes: Notes) -> None:
+        noted = self._going_on.pop(session, None) if self._going_on else None
+        account = session.account
+        if noted is None:
+            if account is None or notes.opened is None:
+                self._note_stranger(session, notes)
+                return
+            address, listing = session.peer_ip or "unix", session.mailbox.listing
+            noted = EndedSession(session.id, account, address, listing, notes.opened)
+            noted.tls = session.tls
+            noted.mechanism = notes.mechanism
+            if self._strangers:
+                noted.answers = self._strangers.pop(session, noted.answers)
+        noted.add(notes)
+        if not notes.last:
+            self._going_on[session] = noted
+            return
+        noted.until = time.time()
+        noted.ended = session.ended
+        noted.octets = session.octets
+        noted.retrieved = session.retrieved
+        if self._removed and session in self._removed:
+            noted.committed, noted.committed_at = self._removed.pop(session)
+        self._put_session(noted)
+
+    def _note_stranger(self, session: ClientSession, notes: Notes) -> None:
+        """Keep what comes before the login, for if that succeeds."""
+        before = self._strangers.pop(session, [])
+        if not notes.last:
+            self._strangers[session] = [*before, *notes.answers][: 3 * MOST_ANSWERS]
 
 
 class DeliveryHistory(DeliveryObserver):
