@@ -22,14 +22,13 @@ LOGIN = f"USER {NAME}\r\nPASS {PASSWORD}\r\n"
 def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what connections hand to their transports, from now on."""
     sizes: list[int] = []
-    flush = Connection._flush
+    write = SocketTransport.write
 
-    def counted(self: Connection) -> None:
-        if self._gathered:
-            sizes.append(self._gathered)
-        flush(self)
+    def counted(self: SocketTransport, data: bytes) -> None:
+        sizes.append(len(data))
+        write(self, data)
 
-    monkeypatch.setattr(Connection, "_flush", counted)
+    monkeypatch.setattr(SocketTransport, "write", counted)
     return sizes
 
 

@@ -158,7 +158,7 @@ class Metrics(Observer):
         self.gauge("restante_certificate_expiry_timestamp_seconds", self._expiry)
         self._counter(
             ("restante_storage_calls", "in_place"),
-            lambda: quick.pace.calls - quick.in_part + blocking.pace.calls - blocking.in_part,
+            lambda: quick.calls - quick.in_part + blocking.calls - blocking.in_part,
         )
         self._counter(
             ("restante_storage_calls", "thread"), lambda: quick.on_threads + blocking.on_threads

@@ -189,7 +189,7 @@ class Session:
                 self._check_length(self._scanned - 1)
             return None
         line = bytes(data[:end].removesuffix(b"\r"))
-        if len(line) > self.policy.max_line:
+        if end > self.policy.max_line:
             self._check_length(len(line))
         del data[: end + 1]
         self._scanned = 0

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.hashing import Hashing
@@ -176,11 +176,8 @@ class TokenIssuer(Protocol):
         """Give back what is held."""
 
 
-class Identified(NamedTuple):
-    """An account, and what bore its claim out."""
-
-    account: Account
-    proof: Proof
+Identified: TypeAlias = tuple[Account, Proof]
+"""An account, and what bore its claim out."""
 
 
 class StandardBackend(Backend):
@@ -301,16 +298,31 @@ class StandardBackend(Backend):
         target = claim.authzid
         if self._separator:
             claim, target = self._whose(claim)
-        found = await self._proven(claim, peer)
-        if found is None:
-            return None
-        account, proof = found
+        if isinstance(claim, TokenClaim | IdentityClaim):
+            account, proof = await self._vouched_for(claim), Proof()
+            if account is None or not self.is_welcome(account, peer):
+                return None
+        else:
+            account = await self.lookup(claim.name)
+            # Whether it is welcome is asked before the proof, as if there were no such account:
+            # the time that the proof takes would tell whether it is right.
+            if account is not None and not self.is_welcome(account, peer):
+                account = None
+            found = self.verifier.prove(account, claim)
+            if isinstance(found, OnThread):
+                first = self._goes_first(claim.name, account, peer)
+                found = await self.hashing.run(found, first=first)
+            if found is None and isinstance(claim, PasswordClaim):
+                found = await self._ask_others(account, claim)
+            if account is None or found is None:
+                return None
+            proof = found
         if target and not acts_as_itself(account, replace(claim, authzid=target)):  # type: ignore[type-var]
             other = await self._acting(account, target, peer)
             if other is None:
                 return None
-            return Identified(other, replace(proof, master=account.name))
-        return found
+            return other, replace(proof, master=account.name)
+        return account, proof
 
     async def open(self, account: Account) -> Maildrop:
         maildrop: Maildrop = await self._call_store(self.store.open, account)
@@ -369,26 +381,6 @@ class StandardBackend(Backend):
             return name, ""
         user, separator, master = name.rpartition(self._separator)
         return (master, user) if user and master and separator else (name, "")
-
-    async def _proven(self, claim: Claim, peer: Peer) -> Identified | None:
-        """The account that bears `claim` out, if it is welcome."""
-        if isinstance(claim, TokenClaim | IdentityClaim):
-            account = await self._vouched_for(claim)
-            if account is None or not self.is_welcome(account, peer):
-                return None
-            return Identified(account, Proof())
-        account = await self.lookup(claim.name)
-        # Whether it is welcome is asked before the proof, as if there were no such account:
-        # the time that the proof takes would tell whether it is right.
-        if account is not None and not self.is_welcome(account, peer):
-            account = None
-        proof = self.verifier.prove(account, claim)
-        if isinstance(proof, OnThread):
-            first = self._goes_first(claim.name, account, peer)
-            proof = await self.hashing.run(proof, first=first)
-        if proof is None and isinstance(claim, PasswordClaim):
-            proof = await self._ask_others(account, claim)
-        return None if account is None or proof is None else Identified(account, proof)
 
     def _goes_first(self, name: str, account: Account | None, peer: Peer) -> bool:
         """Whether a slow check is an owner's, as far as can be told before it is done."""

@@ -71,10 +71,10 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_admission", "_arrived", "_blocked", "_close_wanted", "_context", "_eof", "_gathered",
-        "_gone", "_greeted", "_lingering", "_listener", "_peer", "_performer", "_progress",
-        "_proxied", "_reading", "_ready", "_renewed", "_replies", "_since", "_task", "_transport",
-        "_written", "client", "lost", "session",
+        "_admission", "_answers", "_arrived", "_blocked", "_close_wanted", "_context", "_eof",
+        "_gathered", "_gone", "_greeted", "_lingering", "_listener", "_peer", "_performer",
+        "_progress", "_proxied", "_reading", "_ready", "_renewed", "_replies", "_since", "_task",
+        "_transport", "_written", "client", "lost", "session",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
         self._gone: asyncio.Event | None = None  # set when the client left, or its time is up
+        self._answers = False  # see `_look_again`
         self._greeted = False
         self._lingering = -1  # octets thrown away so far, once the client has been refused
         self._close_wanted = False
@@ -148,27 +149,22 @@ class Connection(asyncio.Protocol):
             self._greet()
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering >= 0:
-            self._lingering += len(data)
-            if self._lingering > MAX_LINGER:
-                self._transport.abort()
-            return
         waiting = self.session.buffer
         waiting += data
-        if self._task is None:
-            if self._greeted:
-                self._pump()
-        elif self._arrived is not None:
+        if self._answers:
+            self._pump()
+        elif self._lingering >= 0:
+            self._throw_away(len(data))
+        else:
             self._wake()
-        if len(waiting) > MAX_PENDING_INPUT or not self._reading:
+        if waiting:
             self._pace_reading()
 
     def eof_received(self) -> bool:
         # A client that has said everything may still be reading its replies.
         self._eof = True
         self._wake()
-        if self._task is None and self._greeted:
-            self._pump()
+        self._go_on()
         return self._transport.get_extra_info("ssl_object") is None
 
     def _wake(self) -> None:
@@ -177,15 +173,15 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._blocked = True
+        self._look_again()
 
     def resume_writing(self) -> None:
         self._unblock()
-        if self._task is None and self._greeted and self._lingering < 0:
-            self._pump()
-            self._pace_reading()
+        self._go_on()
 
     def _unblock(self) -> None:
         self._blocked = False
+        self._look_again()
         ready, self._ready = self._ready, None
         if ready is not None and not ready.done():
             ready.set_result(None)
@@ -249,12 +245,12 @@ class Connection(asyncio.Protocol):
 
     def _greet(self) -> None:
         self._greeted = True
+        self._look_again()
         if (tell := self._context.observers.connected) is not None:
             tell(self.client)
         self._reply(self.session.greeting())
         if self._context.observers.answered is not None:
             self.client.answers = []
-        self._flush()
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
@@ -267,19 +263,26 @@ class Connection(asyncio.Protocol):
 
     # Lines in, replies out
 
+    def _look_again(self) -> None:
+        """Find out anew whether lines are answered as they come.
+
+        They are once the client was greeted, while nothing waits and nobody wants an end.
+        """
+        self._answers = (
+            self._greeted
+            and self._task is None
+            and not self._blocked
+            and not self._close_wanted
+            and self._lingering < 0
+        )
+
     def _pump(self) -> None:
         """Answer the lines that are there, until something waits."""
         session, context = self.session, self._context
         waiting = session.buffer
         watched = context.observers.line is not None or context.hooks.each_command
         try:
-            # For as long as the client takes its replies, and nobody wants an end.
-            while (
-                waiting
-                and not self._blocked
-                and not self._close_wanted
-                and (line := session.take_line()) is not None
-            ):
+            while (line := session.take_line()) is not None:
                 self._renewed = True
                 if watched:
                     if not self._begin(self._answer_watched(line)):
@@ -292,7 +295,9 @@ class Connection(asyncio.Protocol):
                     elif not self._reply(outcome):
                         self._begin(self._stream(outcome))
                         return
-                if waiting and not self._replies:
+                if not waiting or not self._answers:
+                    break
+                if not self._replies:
                     self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
                     return
         except LineTooLong as error:
@@ -304,8 +309,6 @@ class Connection(asyncio.Protocol):
             self._flush()
         if session.closing:
             self._end(unread=bool(waiting))
-        elif self._close_wanted or (self._eof and not self._blocked):
-            self._close_transport()
 
     def _end(self, *, unread: bool) -> None:
         """Close after the session's last reply. unread: the client has said more."""
@@ -335,6 +338,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.get_running_loop().create_task(self._work(work))
+        self._answers = False
         self._context.live.give_way()
 
     async def _work(self, work: Coroutine[Any, Any, None]) -> None:
@@ -347,6 +351,7 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._task = None
+            self._look_again()
             self._renewed = True
         # Not from here: what is begun next would find this task to be the current one, and it
         # ends now.
@@ -354,11 +359,15 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Answer the lines that have come while something waited."""
-        if self._task is not None or self.lost or not self._greeted or self._lingering >= 0:
+        if self._task is not None or self.lost or self._lingering >= 0:
             return
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._answers or self.session.closing:
             self._pump()
             self._pace_reading()
+        if self._close_wanted or (self._eof and self._answers):
+            self._close()
 
     async def _fail(self, error: Exception) -> None:
         """Nothing sensible can be sent any more: half a message may be on the wire."""
@@ -417,6 +426,9 @@ class Connection(asyncio.Protocol):
                 return True
         if self._context.observers.replied:
             self._note(reply, len(wire))
+        if not self._replies and not self.session.buffer:
+            self._transport.write(wire)  # no other line is answered at the same time
+            return True
         self._replies.append(wire)
         self._gathered += len(wire)
         if self._gathered >= FLUSH_AT:
@@ -424,23 +436,26 @@ class Connection(asyncio.Protocol):
         return True
 
     def _long_reply(self, reply: Body | Prepared) -> bool:
-        wording = self.session.wording
+        context, wording = self._context, self.session.wording
         pieces: list[bytes | memoryview]
         if isinstance(reply, Prepared):
             pieces = [*wording.pieces(reply)]
-            octets = len(reply.block)
+            octets = listed = len(reply.block)
         else:
-            body = encoded_whole(reply, 2 * self._context.settings.batch_size)
+            body = encoded_whole(reply, 2 * context.settings.batch_size)
             if body is None:
                 return False
-            pieces = [wording.encode(reply), *body]
-            octets = len(reply.content.source)
+            pieces = [wording.status(reply), *body]
+            octets, listed = len(reply.content.source), 0
             self._sent(reply, octets)
-        if self._context.observers.replied:
-            shown = len(pieces[0]) + (octets if isinstance(reply, Prepared) else 0)
-            self._note(reply, shown)
+        octets += (first := len(pieces[0]))
+        if context.observers.replied:
+            self._note(reply, first + listed)
+        if not self._replies and octets < FLUSH_AT and not self.session.buffer:
+            self._transport.write(b"".join(pieces))
+            return True
         self._replies += pieces
-        self._gathered += octets + len(pieces[0])
+        self._gathered += octets
         if self._gathered >= FLUSH_AT:
             self._flush()
         return True
@@ -649,6 +664,7 @@ class Connection(asyncio.Protocol):
 
     def _request_close(self) -> None:
         self._close_wanted = True
+        self._look_again()
         self._note_end("closed by the server")
         if self._task is None and not self.lost:
             self._close()
@@ -665,12 +681,20 @@ class Connection(asyncio.Protocol):
     def _linger(self) -> None:
         """Close so that the last reply arrives: a close with unread input would destroy it."""
         self._lingering = 0
+        self._look_again()
         self.session.drop_input()
         self._context.live.begin(self._give_back())  # before the client hears of the end
         self._flush()
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
+
+    def _throw_away(self, octets: int) -> None:
+        """Forget what a client sends that is being refused."""
+        self.session.drop_input()
+        self._lingering += octets
+        if self._lingering > MAX_LINGER:
+            self._transport.abort()
 
     def abort(self) -> None:
         """Cut the connection now."""

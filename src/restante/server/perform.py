@@ -308,10 +308,7 @@ class Performer:
         if self._step == "login":
             self._end_step(None)
             self._begin_step("open")
-        if self._login:
-            self.admission.proven(self._login)
-        else:
-            self.admission.undecided()  # nobody has become known
+        self.admission.proven(self._login)
         refusal = self.admission.enter(account.name)
         if refusal is not None:
             raise NotAdmitted(refusal)
@@ -397,8 +394,8 @@ class Performer:
         maildrop = self.maildrop
         assert maildrop is not None
         self.fetched = effect.number
-        if self._context.hooks.retrieve:
-            hooks = self._context.hooks
+        hooks = self._context.hooks
+        if hooks.retrieve:
             instead = await hooks.replacement("retrieve", self._client, effect.number)
             if instead is not None:
                 return Content(instead, measure([instead]))

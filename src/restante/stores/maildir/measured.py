@@ -28,17 +28,14 @@ class Measured(NamedTuple):
 
 def is_possible(facts: Facts, size: int, *, compressed: bool = False) -> bool:
     """Whether a file of so many octets can have these facts. What was noted may be forged."""
-    dots = facts.dots
+    octets, header_end, crlf, stuffing, _, dots, _ = facts
     if dots is not None:
-        if not (facts.needs_stuffing and (compressed or dots[-1] < size)):
+        if not (stuffing and (compressed or dots[-1] < size)):
             return False
         if len(dots) > 1 and any(map(ge, dots, dots[1:])):
             return False
-    if compressed:
-        return True
-    octets = facts.octets
-    return facts.header_end <= size and (
-        octets == size if facts.crlf else size < octets <= 2 * size + 2
+    return compressed or (
+        header_end <= size and (octets == size if crlf else size < octets <= 2 * size + 2)
     )
 
 

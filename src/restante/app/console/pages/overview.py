@@ -17,16 +17,16 @@ from starlette.routing import Route
 from restante.accounts.contract import AccountError
 from restante.app.config.checks import check
 from restante.app.console import charts, words
+from restante.app.console.accounts import NotThere
 from restante.app.console.live import Sample
 from restante.app.console.looks import StillLooking
-from restante.app.console.maildrops import NotThere
 from restante.app.console.shared import Console, console_of
 from restante.app.health import NOBODY
 from restante.app.history import read_history
 from restante.app.maildrops import folder_of_mail
 from restante.app.tls import certificates
 from restante.observing.history import Rates
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 from restante.stores.contract import StoreError
 
 EXPIRES_SOON = 21
@@ -67,15 +67,15 @@ def show(request: Request) -> Response:
         Attention(str(problem), "See Settings.", not problem.warning)
         for problem in check(console.loaded)
     ]
-    history = read_history(console.settings)
     drawn = [_open_sessions(console.server.samples, sessions)]
     busiest: list[Any] = []
     refusals: list[Any] = []
     history_problem = ""
     try:
-        drawn += _charts(history.rates(MINUTES))
-        busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
-        refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
+        with read_history(console.settings) as history:
+            drawn += _charts(history.rates(MINUTES))
+            busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
+            refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
     except HistoryError as error:
         history_problem = str(error)
     return console.page(
@@ -160,7 +160,7 @@ def _storage(console: Console) -> list[Attention]:
 
 def _accounts(console: Console) -> list[Attention]:
     try:
-        console.maildrops.account(NOBODY)
+        console.accounts.find(NOBODY)
     except NotThere:
         pass
     except AccountError as error:
