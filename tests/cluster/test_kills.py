@@ -219,9 +219,11 @@ def test_what_clients_were_told_outlasts_kills(
                 forked.kill(min(left, BATCH))
                 clients.wait_for(5)
             clients.settle()
-        seconds = time.monotonic() - begun
-        told = {**clients.done, "refused or broken": len(clients.errors)}
-        print(f"{forked.kills.total()} kills in {seconds:.0f} s, {forked.pauses} pauses, {told}")
+            print(
+                f"{time.monotonic() - begun:.0f} s: {forked.kills.total()} kills,"
+                f" {forked.pauses} pauses, {dict(clients.done)}, {len(clients.errors)} refused or broken",
+                flush=True,
+            )
         print(dict(forked.kills))
         assert min(clients.done[what] for what in ("deliveries", "sessions", "removed")) > KILLS / 4
 
