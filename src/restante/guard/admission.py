@@ -208,8 +208,9 @@ class Admission:
                 if self._admitted:
                     limits.before_login -= 1
                 return None
-        text = "more than {limit} sessions of this account at once"
-        return Err(text, "SYS/TEMP", {"limit": most})
+        return Err(
+            "more than {limit} sessions of this account at once", "SYS/TEMP", {"limit": most}
+        )
 
     def has_room(self, account_name: str) -> bool:
         """Whether `enter` would let the connection be a session of the account now."""
