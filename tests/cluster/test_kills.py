@@ -221,7 +221,8 @@ def test_what_clients_were_told_outlasts_kills(
             clients.settle()
             print(
                 f"{time.monotonic() - begun:.0f} s: {forked.kills.total()} kills,"
-                f" {forked.pauses} pauses, {dict(clients.done)}, {len(clients.errors)} refused or broken",
+                f" {forked.pauses} pauses, {dict(clients.done)},"
+                f" {len(clients.errors)} refused or broken",
                 flush=True,
             )
         print(dict(forked.kills))

@@ -326,14 +326,14 @@ class Performer:
             account = self._account
             assert account is not None
             if self._wire.lost:  # the client left while we waited: that is no login
-                await self.release()
+                await self.release(begun=False)
                 return TRY_LATER
             session.account, session.listing = account, maildrop.listing
             if context.hooks.mailbox_info:
                 await context.hooks.ask("mailbox_info", self._client)
         except BaseException:
             session.forget_maildrop()
-            await self.release()
+            await self.release(begun=False)
             raise
         self.admission.settled()
         if (tell := context.observers.opened) is not None:
@@ -427,8 +427,10 @@ class Performer:
         finally:
             await self.release()
 
-    async def release(self) -> None:
+    async def release(self, *, begun: bool = True) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated.
+
+        begun: whether the session has begun, so that its login counts for LOGIN-DELAY.
 
         Whether that goes well says nothing of what was removed, so a failure is only reported.
         """
@@ -437,7 +439,7 @@ class Performer:
             return
         try:
             self.maildrop = None
-            await self._call(maildrop.close)
+            await self._call(maildrop.close if begun else maildrop.step_back)
         except Exception as error:
             await self._context.hooks.report(error, self._client, "closing a maildrop")
 
