@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
@@ -33,7 +34,7 @@ from restante import Account
 from restante.app.config.load import Loaded, load
 from restante.app.files import make_private_folder
 from restante.app.first_start import make_development_certificate
-from restante.app.maildrops import make_folder_of_mail
+from restante.app.maildrops import make_folder_of_mail, make_store
 from restante.app.processes.listen_sockets import Bound, Given, bind_all
 from restante.app.processes.memory import freeze_objects
 from restante.app.service import Service
@@ -47,6 +48,13 @@ GRACE_SECONDS = 2.0
 LEASE_SECONDS = 0.6
 UNDELETE_SECONDS = 2.0
 COLLECT_SECONDS = 0.2
+
+
+LATER = (
+    "restante.guard.postgres_bans", "restante.observing.history_postgres",
+    "restante.stores.postgres.plain",
+)  # fmt: skip
+"""What a server loads when it needs it."""
 
 
 def shorten() -> None:
@@ -67,6 +75,7 @@ class Node:
         make_private_folder(settings.server.data)
         make_folder_of_mail(settings)
         make_development_certificate(settings)
+        make_store(settings)  # it loads the libraries that it needs
         self.bound: list[Bound] = bind_all(settings, 1)
         self.given = Given(
             [(each.endpoint, each.shares[0]) for each in self.bound], *make_all_tls(settings)
@@ -149,6 +158,8 @@ def main() -> None:
     shorten()
     nodes = [Node(number, Path(each)) for number, each in enumerate(sys.argv[1:])]
     print(json.dumps([each.ports for each in nodes]), flush=True)
+    for module in LATER:
+        importlib.import_module(module)
     gc.disable()
     freeze_objects()
     unread = b""
