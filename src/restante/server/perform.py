@@ -339,14 +339,14 @@ class Performer:
                 account = maildrop.account or Account(claim.name)
                 self._peer.admit(account)
             if self._wire.lost:  # the client left while we waited: that is no login
-                await self.release()
+                await self.release(begun=False)
                 return TRY_LATER
             session.account, session.listing = account, maildrop.listing
             if context.hooks.mailbox_info:
                 await context.hooks.ask("mailbox_info", self._client)
         except BaseException:
             session.forget_maildrop()
-            await self.release()
+            await self.release(begun=False)
             raise
         self.admission.settled()
         if (notes := self._client.notes) is not None:
@@ -442,8 +442,10 @@ class Performer:
         finally:
             await self.release()
 
-    async def release(self) -> None:
+    async def release(self, *, begun: bool = True) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated.
+
+        begun: whether the session has begun, so that its login counts for LOGIN-DELAY.
 
         Whether that goes well says nothing of what was removed, so a failure is only reported.
         """
@@ -452,7 +454,7 @@ class Performer:
             return
         try:
             self.maildrop = None
-            await self._call(maildrop.close)
+            await self._call(maildrop.close if begun else maildrop.step_back)
         except Exception as error:
             await self._context.hooks.report(error, self._client, "closing a maildrop")
 
