@@ -5,20 +5,105 @@ from __future__ import annotations
 import poplib
 import shutil
 import socket
+import sqlite3
 import ssl
+import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from threading import Condition
 from types import TracebackType
 from typing import Any, Self
 
 from restante import Certificate, ClientSession, Listener, Observer, Pop3Server
-from restante.observing import Explanation, History, HistoryWriter, explain
+from restante.accounts import Account
+from restante.observing import (
+    Explanation,
+    History,
+    HistoryWriter,
+    PostgresHistory,
+    explain,
+    history_writer,
+)
+from restante.observing.history_file import HistoryFile
+from restante.observing.history_place import HistoryPlace
+from restante.protocol.listing import Listing
 from restante.stores import Maildir
+from tests.postgres_server import PostgresServer
 
 PASSWORD = "correct horse"
 JOE, ANN = "127.0.0.1", "127.0.0.2"
 """Addresses of clients."""
+
+
+def record(
+    ids: list[str],
+    *,
+    account: str = "joe",
+    opened: float = 0.0,
+    ended: str = "QUIT",
+    sent: tuple[int, ...] = (),
+) -> history_writer.EndedSession:
+    """A session as an observer gives it to the thread."""
+    at = opened or time.time()
+    listing = Listing(ids, [100] * len(ids))
+    notes = history_writer.EndedSession(f"s-{at}", Account(account), JOE, listing, at)
+    notes.mechanism = "USER"
+    notes.ended = ended
+    notes.sent = [(number, None) for number in sent]
+    notes.retrieved = len(sent)
+    return notes
+
+
+class Kept:
+    """A place for a history: an SQLite file, or the schema of a test's own in PostgreSQL.
+
+    Whatever is made by it is closed by `close`.
+    """
+
+    def __init__(
+        self, folder: Path, server: PostgresServer | None = None, schema: str = ""
+    ) -> None:
+        self.file = folder / "history.sqlite"
+        self.server = server
+        self.schema = schema
+        self._made: list[HistoryPlace] = []
+
+    def place(
+        self, node: str = "a", *, dsn: str | None = None, timeout: float = 10.0
+    ) -> HistoryPlace:
+        """The place, as a node has it. dsn: of another way to the server."""
+        made: HistoryPlace
+        if self.server is None:
+            made = HistoryFile(self.file)
+        else:
+            made = PostgresHistory(
+                self.server.dsn if dsn is None else dsn,
+                schema=self.schema, node=node, timeout=timeout,
+            )  # fmt: skip
+        self._made.append(made)
+        return made
+
+    def writer(self, node: str = "a", **bounds: Any) -> HistoryWriter:
+        """One of a node."""
+        return HistoryWriter(self.place(node), **bounds)
+
+    def history(self) -> History:
+        """What reads it."""
+        return History(self.place())
+
+    def ask(self, statement: str) -> str:
+        """Have another program run a statement, with our words in braces. The first value."""
+        text = self.place().dialect.text(statement)
+        if self.server is not None:
+            return self.server.ask(text)
+        with closing(sqlite3.connect(self.file)) as database, database:
+            rows = database.execute(text).fetchall()
+        return str(rows[0][0]) if rows else ""
+
+    def close(self) -> None:
+        for each in self._made:
+            each.close()
 
 
 class At(poplib.POP3):
@@ -59,16 +144,23 @@ class Ends(Observer):
 class Watched:
     """A server whose one account, joe, has a Maildir below `folder`.
 
-    certificate: it has a second port, for TLS.
+    kept: where its history is; else in a file. certificate: it has a second port, for TLS.
     """
 
     def __init__(
-        self, folder: Path, *, certificate: Certificate | None = None, **bounds: Any
+        self,
+        folder: Path,
+        kept: Kept | None = None,
+        *,
+        node: str = "a",
+        certificate: Certificate | None = None,
+        **bounds: Any,
     ) -> None:
-        self.file = folder / "history.sqlite"
+        self.kept = Kept(folder) if kept is None else kept
+        self.file = self.kept.file
         self.mail = folder / "mail" / "joe"
-        self.writer = HistoryWriter(self.file, **bounds)
-        self.history = History(self.file)
+        self.writer = self.kept.writer(node, **bounds)
+        self.history = self.kept.history()
         listeners = [Listener(port=0)]
         if certificate is not None:
             listeners.append(Listener(port=0, tls="implicit"))
@@ -97,6 +189,7 @@ class Watched:
     ) -> None:
         self.server.stop()
         self.writer.close()
+        self.history.close()
 
     def put(self, name: str, octets: int = 100, sub: str = "new") -> Path:
         """A message that another program delivers, or puts there."""

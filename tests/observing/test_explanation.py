@@ -5,20 +5,13 @@ from __future__ import annotations
 import json
 import poplib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from restante.observing import Explanation, Finding, History, explain
+from restante.observing import Explanation, Finding, explain
 from tests.conftest import Authority
-from tests.observing.history_kit import ANN, JOE, PASSWORD, Watched
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    with Watched(tmp_path) as server:
-        yield server
+from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched
 
 
 def only(found: Explanation, kind: str) -> Finding:
@@ -168,17 +161,17 @@ def test_files_that_come_back_under_their_names(watched: Watched) -> None:
     assert only(found, "restored").text.endswith("It had been deleted by a session.")
 
 
-def test_pins_that_were_lost(tmp_path: Path) -> None:
+def test_pins_that_were_lost(kept: Kept, tmp_path: Path) -> None:
     """A running server still knows them; one that is started anew doesn't."""
     names = [f"170000000{number}.M1P1.host" for number in range(2)]
-    with Watched(tmp_path) as watched:
+    with Watched(tmp_path, kept) as watched:
         for number, name in enumerate(names):
             watched.put(name, 100 + number)
         pins = "".join(f"0000000{n}5f000000 {name}\n" for n, name in enumerate(names))
         (watched.mail / "restante.pins").write_text(pins)
         watched.session(fetch=(1, 2))
     watched.without_index()
-    with Watched(tmp_path) as watched:
+    with Watched(tmp_path, kept) as watched:
         watched.session(fetch=(1, 2))
         found = watched.explained(pins={})
     renamed = only(found, "renamed")
@@ -274,9 +267,9 @@ def test_the_report_is_words_with_lines_below(watched: Watched) -> None:
 
 
 def test_a_client_is_called_inside_tls_only_if_it_always_was(
-    tmp_path: Path, authority: Authority
+    kept: Kept, tmp_path: Path, authority: Authority
 ) -> None:
-    with Watched(tmp_path, certificate=authority.certificate) as watched:
+    with Watched(tmp_path, kept, certificate=authority.certificate) as watched:
 
         def session(*, tls: bool) -> None:
             trust = authority.client_context() if tls else None
@@ -331,7 +324,7 @@ def test_much_of_one_kind_is_shown_by_five_lines(watched: Watched) -> None:
     assert removed.lines[-1] == "    … and 15 more"
 
 
-def test_nothing_is_known_without_a_history(tmp_path: Path) -> None:
-    found = explain(History(tmp_path / "none.sqlite"), "joe")
+def test_nothing_is_known_without_a_history(kept: Kept) -> None:
+    found = explain(kept.history(), "joe")
     assert found.begins is None
     assert found.text() == "Account joe: there is no history yet.\n"

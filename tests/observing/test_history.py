@@ -4,50 +4,25 @@ from __future__ import annotations
 
 import logging
 import poplib
-import secrets
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from restante.accounts import Account, sqlite_file
 from restante.delivery.envelope import Envelope
-from restante.observing import History, HistoryError, HistoryWriter, history_file, history_writer
-from restante.protocol.listing import Listing
-from tests.observing.history_kit import ANN, JOE, PASSWORD, Watched
+from restante.observing import (
+    HistoryError,
+    HistoryWriter,
+    history_place,
+    history_postgres,
+    history_writer,
+)
+from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched, record
 
 A, B, C = (f"170000000{n}.M1P1.host" for n in range(3))
 MIB = 2**20
-
-
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Watched]:
-    with Watched(tmp_path) as server:
-        yield server
-
-
-def record(
-    ids: list[str],
-    *,
-    account: str = "joe",
-    opened: float = 0.0,
-    ended: str = "QUIT",
-    sent: tuple[int, ...] = (),
-) -> history_writer.EndedSession:
-    """A session as an observer gives it to the thread."""
-    at = opened or time.time()
-    listing = Listing(ids, [100] * len(ids))
-    notes = history_writer.EndedSession(f"s-{at}", Account(account), JOE, listing, at)
-    notes.mechanism = "USER"
-    notes.ended = ended
-    notes.sent = [(number, None) for number in sent]
-    notes.retrieved = len(sent)
-    return notes
 
 
 # What is written
@@ -100,9 +75,7 @@ def test_polls_are_one_row_before_and_after_it_is_written(watched: Watched) -> N
 
 def test_polls_whose_row_is_gone_have_another(watched: Watched) -> None:
     watched.session()
-    with closing(sqlite3.connect(watched.file)) as database, database:
-        database.execute("DELETE FROM sessions")
-    database.close()
+    watched.kept.ask("DELETE FROM {sessions}")
     watched.session()
     watched.session()
     (row,) = watched.history.sessions()
@@ -153,9 +126,9 @@ def test_listings_are_told_by_what_has_changed(watched: Watched) -> None:
     assert watched.history.listed(newest) == {B: 200}
 
 
-def test_listings_are_whole_after_many_changes(tmp_path: Path) -> None:
+def test_listings_are_whole_after_many_changes(kept: Kept) -> None:
     """Differences are joined into a whole listing from time to time, with the same answer."""
-    writer, history = HistoryWriter(tmp_path / "h.sqlite"), History(tmp_path / "h.sqlite")
+    writer, history = kept.writer(), kept.history()
     ids: list[str] = []
     for number in range(200):
         ids = [*ids[number % 3 == 0 :], f"{number}.x"]
@@ -163,10 +136,8 @@ def test_listings_are_whole_after_many_changes(tmp_path: Path) -> None:
     writer.close()
     newest = history.listings("joe", limit=1)[0]
     assert list(history.listed(newest)) == ids
-    with closing(sqlite3.connect(tmp_path / "h.sqlite")) as database, database:
-        [(whole,)] = database.execute("SELECT count(whole) FROM listings").fetchall()
-    database.close()
-    assert 2 <= whole <= 200 // history_file.REBASE + 2
+    whole = int(kept.ask("SELECT count(whole) FROM {listings}"))
+    assert 2 <= whole <= 200 // history_place.REBASE + 2
 
 
 def test_who_has_fetched_a_message(watched: Watched) -> None:
@@ -276,65 +247,32 @@ def test_rates_of_the_last_hour(watched: Watched) -> None:
     assert sum(watched.history.rates(60, now=time.time() + 7200).counts["sessions"]) == 0
 
 
-def test_no_secret_is_in_the_file(watched: Watched) -> None:
-    client = watched.connect()
-    client.user(f"joe PASS {PASSWORD}")
-    with pytest.raises(poplib.error_proto):
-        client.pass_("another secret")
-    assert client.sock is not None
-    client.sock.sendall(b"s3cret word\r\n")
-    client.close()
-    watched.session()
-    octets = b"".join(path.read_bytes() for path in watched.file.parent.glob("history.sqlite*"))
-    for secret in (PASSWORD, "correct", "another", "s3cret", "S3CRET"):
-        assert secret.encode() not in octets
-    assert watched.file.stat().st_mode & 0o777 == 0o600
-
-
 # Bounds
 
 
-def test_what_is_too_old_is_removed(tmp_path: Path) -> None:
-    file = tmp_path / "h.sqlite"
+def test_what_is_too_old_is_removed(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_postgres, "PRUNE_SECONDS", 0.0)
     old, now = time.time() - 20 * 86_400, time.time()
     for at in (old, now):  # the second looks for what is too old
-        writer = HistoryWriter(file, days=10.0)
+        writer = kept.writer(days=10.0)
         writer.put(record([A, B], opened=at, sent=(1,)))
         writer.put(history_writer.LoginRefused(at, "joe", JOE, "USER", "failed"))
         writer.close()
-    writer = HistoryWriter(file, days=10.0)
+    writer = kept.writer(days=10.0)
     writer.put(record([A, B], opened=now, ended="idle"))
     writer.close()
-    history = History(file)
+    history = kept.history()
     assert all(each.since >= now - 1 for each in history.sessions())
     assert len(history.fetched("joe", A)) == 1
     assert len(history.refusals()) == 1
     assert len(history.listings("joe")) == 1  # what later ones are made up from stays
 
 
-def test_the_file_stays_within_its_bound(tmp_path: Path) -> None:
-    file = tmp_path / "h.sqlite"
-    writer = HistoryWriter(file, max_octets=MIB)
-    begin = time.time() - 86_400
-    for number in range(4000):
-        ids = [f"{number}-{n}-{'x' * 50}" for n in range(10)]
-        name = f"account-{number % 400}"
-        writer.put(record(ids, account=name, opened=begin + number * 20, sent=tuple(range(1, 11))))
-        if number % 200 == 199:
-            assert writer.flush(60)
-    writer.close()
-    assert writer.lost == 0
-    assert file.stat().st_size <= MIB * 9 // 8
-    kept = History(file).sessions(limit=10_000)
-    assert kept[0].since == pytest.approx(begin + 3999 * 20)
-    assert 100 < len(kept) < 4000
-
-
 def test_attackers_do_not_push_out_what_is_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_file, "MAX_REFUSALS", 50)
-    writer = HistoryWriter(tmp_path / "h.sqlite")
+    monkeypatch.setattr(history_place, "MAX_REFUSALS", 50)
+    writer = kept.writer()
     writer.put(record([A]))
     envelope = Envelope(protocol="SMTP", sender="x@y")
     writer.deliveries.delivered(envelope, "joe", 1, A)
@@ -342,7 +280,7 @@ def test_attackers_do_not_push_out_what_is_known(
         writer.put(history_writer.LoginRefused(time.time(), f"n{number}", JOE, "USER", "failed"))
         writer.deliveries.refused(envelope, f"n{number}@y", "550 no")
     writer.close()
-    history = History(tmp_path / "h.sqlite")
+    history = kept.history()
     assert len(history.refusals(limit=1000)) == 50
     assert len(history.deliveries(outcome="refused", limit=1000)) == 50
     assert len(history.deliveries(outcome="delivered")) == 1
@@ -359,32 +297,22 @@ def test_bounds_that_are_none_are_refused(
         HistoryWriter(tmp_path / "h.sqlite", **bounds)
 
 
-# A file that can't be used
+# What can't be written
 
 
-def test_a_damaged_file_is_set_aside(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
-    watched.file.write_bytes(b"this is no database" * 500)
-    with caplog.at_level(logging.ERROR, "restante.observing"):
-        watched.session()
-        watched.session()
-    (line,) = [each for each in caplog.records if each.name == "restante.observing"]
-    assert "was set aside as history.sqlite.damaged, and the history begins anew" in (
-        line.getMessage()
-    )
-    assert watched.file.with_name("history.sqlite.damaged").read_bytes().startswith(b"this is no")
-    assert watched.history.sessions()[0].times == 2
-
-
-@pytest.mark.parametrize("octets", [100, 3000, 20_000])
-def test_a_file_that_was_cut_short_is_set_aside(watched: Watched, octets: int) -> None:
-    watched.put(A)
-    watched.session(fetch=(1,))
-    watched.writer._file.close()
-    with watched.file.open("r+b") as file:
-        file.truncate(octets)
-    for _ in range(3):
-        watched.session(fetch=(1,))
-    assert watched.history.sessions()
+def test_a_queue_that_is_full_loses_records_and_never_waits(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(history_writer, "MAX_QUEUED", 5)
+    monkeypatch.setattr(history_writer.HistoryWriter, "_begin", lambda self: None)
+    writer = kept.writer()
+    for number in range(20):
+        writer.put(record([f"{number}"]))
+    assert writer.lost == 15
+    with caplog.at_level(logging.WARNING, "restante.observing"):
+        writer._write_all()
+    assert "the history is too slow: 15 records were lost" in caplog.text
+    writer._place.close()
 
 
 def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) -> None:
@@ -392,9 +320,7 @@ def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) 
     watched.session()
     watched.put(B)
     watched.session()
-    with closing(sqlite3.connect(watched.file)) as database, database:
-        database.execute("UPDATE listings SET come = x'00', whole = x'00'")
-    database.close()
+    watched.kept.ask("UPDATE {listings} SET come = digest, whole = digest")
     with pytest.raises(HistoryError, match="malformed listing"):
         watched.history.listings("joe")
     watched.put(C)
@@ -403,101 +329,21 @@ def test_a_listing_that_is_damaged_is_an_error_and_begun_anew(watched: Watched) 
     assert listing.messages == 3
 
 
-def test_another_versions_file_is_set_aside(watched: Watched) -> None:
-    with closing(sqlite3.connect(watched.file)) as database, database:
-        database.execute("PRAGMA user_version = 99")
-    database.close()
-    with pytest.raises(HistoryError, match="another version"):
-        watched.history.sessions()
-    watched.session()
-    assert len(watched.history.sessions()) == 1
-
-
-def test_a_file_that_was_removed_is_made_again(watched: Watched) -> None:
-    watched.session()
-    for path in watched.file.parent.glob("history.sqlite*"):
-        path.unlink()
-    assert watched.history.sessions() == []
-    watched.session()
-    assert len(watched.history.sessions()) == 1
-
-
-def test_a_locked_file_costs_records_and_no_session(
-    watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watched.put(A)
-    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
-    watched.session()
-    watched.writer._file.close()  # the next use waits no longer than was set
-    other = sqlite3.connect(watched.file, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with caplog.at_level(logging.WARNING, "restante.observing"):
-        watched.session(fetch=(1,))
-        watched.session(fetch=(1,))
-        assert watched.writer.lost == 2
-        assert watched.writer.failing
-        other.execute("ROLLBACK")
-        other.close()
-        watched.session(ANN)
-        assert not watched.writer.failing
-    said = [each.getMessage() for each in caplog.records if each.name == "restante.observing"]
-    assert len(said) == 2
-    assert said[0].startswith("the history can't be written, mail is served without it")
-    assert "database is locked" in said[0]
-    assert said[1] == "the history goes on; 2 records were lost"
-    assert [each.address for each in watched.history.sessions()] == [ANN, JOE]
-
-
-def test_a_full_file_costs_records_and_no_session(tmp_path: Path) -> None:
-    """A listing that is larger than the whole file may be."""
-    with Watched(tmp_path, max_octets=MIB) as watched:
-        watched.session()
-        watched.writer.put(record([secrets.token_hex(35) for _ in range(60_000)]))
-        watched.written()
-        assert watched.writer.lost == 1
-        watched.session(ANN)
-        assert ANN in {each.address for each in watched.history.sessions()}
-        assert watched.file.stat().st_size <= MIB * 9 // 8
-
-
-def test_a_folder_in_its_place_costs_records_and_no_session(watched: Watched) -> None:
-    watched.file.mkdir()
-    watched.put(A)
-    watched.session(fetch=(1,))
-    assert watched.writer.lost == 1
-    with pytest.raises(HistoryError):
-        watched.history.sessions()
-
-
-def test_a_queue_that_is_full_loses_records_and_never_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(history_writer, "MAX_QUEUED", 5)
-    monkeypatch.setattr(history_writer.HistoryWriter, "_begin", lambda self: None)
-    writer = HistoryWriter(tmp_path / "h.sqlite")
-    for number in range(20):
-        writer.put(record([f"{number}"]))
-    assert writer.lost == 15
-    with caplog.at_level(logging.WARNING, "restante.observing"):
-        writer._write_all()
-    assert "the history is too slow: 15 records were lost" in caplog.text
-    writer._file.close()
-
-
-def test_nothing_is_put_after_the_end(tmp_path: Path) -> None:
-    writer = HistoryWriter(tmp_path / "h.sqlite")
+def test_nothing_is_put_after_the_end(kept: Kept) -> None:
+    writer = kept.writer()
     writer.close()
     writer.put(record([A]))
     writer.close()
     assert writer.lost == 1
-    assert not (tmp_path / "h.sqlite").exists()
+    assert kept.history().sessions() == []
+    assert not kept.file.exists()
 
 
 # Several processes
 
 
-def test_several_writers_share_one_file(tmp_path: Path) -> None:
-    writers = [HistoryWriter(tmp_path / "h.sqlite") for _ in range(3)]
+def test_several_writers_share_one_place(kept: Kept) -> None:
+    writers = [kept.writer() for _ in range(3)]
     begin = time.time()
     for number in range(60):
         ids = [f"{n}.x" for n in range(number // 10 + 1)]
@@ -506,26 +352,26 @@ def test_several_writers_share_one_file(tmp_path: Path) -> None:
     for writer in writers:
         writer.close()
         assert writer.lost == 0
-    history = History(tmp_path / "h.sqlite")
+    history = kept.history()
     assert len(history.sessions()) == 60
     assert [each.messages for each in history.listings("joe")] == [6, 5, 4, 3, 2, 1]
 
 
-def test_a_session_that_is_written_too_late_is_placed_by_what_it_saw(tmp_path: Path) -> None:
+def test_a_session_that_is_written_too_late_is_placed_by_what_it_saw(kept: Kept) -> None:
     """Another process has written of a later session before."""
-    writer = HistoryWriter(tmp_path / "h.sqlite")
+    writer = kept.writer()
     now = time.time()
     for ids, at in (([A], 0), ([A, B], 10), ([A], 5), ([C], 6)):
         writer.put(record(ids, opened=now + at, sent=(1,)))
         assert writer.flush()
     writer.close()
-    history = History(tmp_path / "h.sqlite")
+    history = kept.history()
     assert [each.messages for each in history.listings("joe")] == [2, 1]
     assert [each.listing for each in reversed(history.sessions())] == [1, 2, 1, None]
 
 
-def test_an_empty_history(tmp_path: Path) -> None:
-    history = History(tmp_path / "none.sqlite")
+def test_an_empty_history(kept: Kept) -> None:
+    history = kept.history()
     assert not history.sessions()
     assert not history.accounts()
     assert not history.deliveries()

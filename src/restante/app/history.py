@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from restante.app.config.problem import KeyMistake
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, NoServer
 from restante.app.processes.admin_client import Row, Wanted, ask
 from restante.observing.history import History
+from restante.observing.history_file import HistoryFile
+from restante.observing.history_place import HistoryPlace
 from restante.observing.history_writer import HistoryWriter
 
 FLUSH_SECONDS = 2.0
@@ -19,12 +22,30 @@ def make_history(settings: Settings) -> HistoryWriter | None:
     section = settings.history
     if not section.enabled:
         return None
-    return HistoryWriter(settings.history_file, max_octets=section.max_size, days=section.days)
+    return HistoryWriter(_place(settings), max_octets=section.max_size, days=section.days)
 
 
 def read_history(settings: Settings) -> History:
-    """What reads it, while servers write it or afterwards."""
-    return History(settings.history_file)
+    """What reads it, while servers write it or afterwards. It must be closed."""
+    return History(_place(settings))
+
+
+def _place(settings: Settings) -> HistoryPlace:
+    """Where the history is. Raises ValueError for what can't be, HistoryError for no library."""
+    if settings.history_file is not None:
+        return HistoryFile(settings.history_file)
+    from restante.observing.history_postgres import PostgresHistory  # noqa: PLC0415 - an extra
+
+    section = settings.store.postgres
+    if not section.dsn.text:
+        raise KeyMistake("store.postgres.dsn", "is missing")
+    return PostgresHistory(
+        section.dsn.text,
+        password=None if section.password is None else section.password.text,
+        schema=section.schema,
+        timeout=section.timeout,
+        node=section.node or None,
+    )
 
 
 def flush_history(settings: Settings) -> str:

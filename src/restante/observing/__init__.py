@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from restante.observing.history import Rates as Rates
     from restante.observing.history import RefusedLogin as RefusedLogin
     from restante.observing.history import Retrieval as Retrieval
-    from restante.observing.history_file import HistoryError as HistoryError
+    from restante.observing.history_place import HistoryError as HistoryError
+    from restante.observing.history_postgres import PostgresHistory as PostgresHistory
     from restante.observing.history_writer import HistoryWriter as HistoryWriter
     from restante.observing.metrics import Metrics as Metrics
     from restante.observing.tracing import Tracing as Tracing
@@ -36,7 +37,8 @@ else:
                 "AccountUse Deletion Device History MessageStory PastDelivery PastListing"
                 " PastSession Rates RefusedLogin Retrieval"
             ),
-            "history_file": "HistoryError",
+            "history_place": "HistoryError",
+            "history_postgres": "PostgresHistory",
             "history_writer": "HistoryWriter",
             "metrics": "Metrics",
             "tracing": "Tracing",

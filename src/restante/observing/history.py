@@ -6,21 +6,25 @@ Times are in seconds since 1970, sizes in octets. Lists have the newest first.
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from restante.observing.history_file import (
-    VERSION,
+from restante.observing.history_file import HistoryFile
+from restante.observing.history_place import (
+    DAY,
     HistoryError,
+    HistoryPlace,
+    Malformed,
     listed,
     sent_messages,
     unpacked,
 )
+
+T = TypeVar("T")
 
 MAX_ROWS = 10_000
 """The most that one question is answered with."""
@@ -40,6 +44,7 @@ class PastSession:
     retrieved: messages sent, octets: of them. deleted: messages that QUIT removed.
     messages: how many were there at the login. listing: which ones, see `History.listings`;
         None where that isn't known.
+    node: the server's node, where nodes share the history, else ""; of several all, as `a, b`.
     """
 
     number: int
@@ -60,6 +65,7 @@ class PastSession:
     octets: int
     messages: int
     listing: int | None
+    node: str
 
     @property
     def client(self) -> tuple[str, str, str]:
@@ -218,6 +224,9 @@ class Rates:
     counts: Mapping[str, tuple[float, ...]]
 
 
+LONGEST = 2 * DAY
+"""What began longer ago, with its polls of a day, isn't looked for among what ended just now."""
+
 COUNTS = (
     "sessions", "retrieved", "deleted", "octets", "seconds", "logins refused", "delivered",
     "not delivered", "refused",
@@ -225,43 +234,39 @@ COUNTS = (
 """What is counted a minute: sessions that ended, messages that they got and removed, octets of
 those, seconds that they lasted in all; refused logins; mail that came in, or didn't."""
 
-_SESSION = ", ".join(PastSession.__slots__)
+_SESSION = ", ".join(PastSession.__slots__).replace("node", "{node} AS node")
 
 
 class History:
-    """Reads the history that servers with the same data folder keep, while they keep it.
+    """Reads the history that servers keep, while they keep it.
 
-    path: of the file. One that isn't there is an empty history.
+    place: a file's path, or where else they keep it, such as `PostgresHistory`. What isn't there
+    is an empty history.
 
-    Safe to use from several threads. Each method reads the file, which takes some milliseconds
-    at most. They raise HistoryError when it can't be read.
+    Safe to use from several threads. Each method waits for the answer: some milliseconds, as a
+    rule. They raise HistoryError when the history can't be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, place: Path | str | HistoryPlace) -> None:
+        self._place = place if isinstance(place, HistoryPlace) else HistoryFile(Path(place))
 
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection | None]:
-        """The database, or None where there is none."""
-        if not self.path.exists():
-            yield None
-            return
-        try:
-            with closing(self._open()) as database:
-                [(version,)] = database.execute("PRAGMA user_version").fetchall()
-                if version not in (0, VERSION):
-                    raise HistoryError(f"{self.path}: made by another version of Restante")
-                yield database if version else None
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise HistoryError(f"{self.path}: {error}") from error
+    def close(self) -> None:
+        """Close what is open. The next use opens it again."""
+        self._place.close()
 
-    def _open(self) -> sqlite3.Connection:
-        address = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+    def __enter__(self) -> Self:
+        return self
 
-    def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._read() as database:
-            return database.execute(statement, values).fetchall() if database else []
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _rows(self, statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        return self._place.rows(statement, values)
 
     # Sessions
 
@@ -290,7 +295,7 @@ class History:
             ("number < ?", before),
         )
         rows = self._rows(
-            f"SELECT {_SESSION} FROM sessions WHERE {where} ORDER BY number DESC LIMIT ?",  # noqa: S608
+            f"SELECT {_SESSION} FROM {{sessions}} WHERE {where} ORDER BY number DESC LIMIT ?",  # noqa: S608
             [*values, _bounded(limit)],
         )
         return [_session(row) for row in rows]
@@ -298,7 +303,7 @@ class History:
     def session(self, identity: str) -> PastSession | None:
         """The session with this id in the logs; the newest, should there be several."""
         rows = self._rows(
-            f"SELECT {_SESSION} FROM sessions WHERE session = ? ORDER BY number DESC LIMIT 1",  # noqa: S608
+            f"SELECT {_SESSION} FROM {{sessions}} WHERE session = ? ORDER BY number DESC LIMIT 1",  # noqa: S608
             [identity],
         )
         return _session(rows[0]) if rows else None
@@ -306,13 +311,13 @@ class History:
     def accounts(self) -> list[str]:
         """The accounts that had a session, in alphabetical order."""
         return [
-            name for (name,) in self._rows("SELECT DISTINCT account FROM sessions ORDER BY 1", [])
+            name for (name,) in self._rows("SELECT DISTINCT account FROM {sessions} ORDER BY 1", [])
         ]
 
     def maildrop(self, account: str) -> str:
         """The name of an account's maildrop; as far as it is known, else the account's own."""
         rows = self._rows(
-            "SELECT maildrop FROM sessions WHERE account = ? ORDER BY number DESC LIMIT 1",
+            "SELECT maildrop FROM {sessions} WHERE account = ? ORDER BY number DESC LIMIT 1",
             [account],
         )
         return str(rows[0][0]) if rows else account
@@ -334,24 +339,27 @@ class History:
         """Who has fetched a message of an account's, or any of them, and when."""
         found = self._retrievals(
             ("maildrop = ?", self.maildrop(account)),
-            ("instr(sent, ?)", None if unique_id is None else f"{unique_id} "),
+            ("{position}(sent, ?) > 0", None if unique_id is None else f"{unique_id} "),
         )
         return [each for each in found[::-1] if unique_id in (None, each.unique_id)]
 
     def _retrievals(self, *conditions: tuple[str, Any]) -> list[Retrieval]:
         """The oldest first, as far as they are in the newest sessions."""
-        return [
-            Retrieval(unique_id, at, lines, octets, number, session, account, address)
-            for text, at, number, session, account, address in self._texts("sent", *conditions)
-            for unique_id, octets, lines in sent_messages(text)
-        ]
+        rows = self._texts("sent", *conditions)
+        return _sound(
+            lambda: [
+                Retrieval(unique_id, at, lines, octets, number, session, account, address)
+                for text, at, number, session, account, address in rows
+                for unique_id, octets, lines in sent_messages(text)
+            ]
+        )
 
-    def _texts(self, column: str, *conditions: tuple[str, Any]) -> list[tuple[Any, ...]]:
+    def _texts(self, column: str, *conditions: tuple[str, Any]) -> Sequence[Sequence[Any]]:
         """A column of the newest sessions that have it, the oldest of them first."""
         where, values = _where(*conditions)
         at = "removed_at" if column == "removed" else "until"
         return self._rows(
-            f"SELECT {column}, {at}, number, session, account, address FROM sessions"  # noqa: S608
+            f"SELECT {column}, {at}, number, session, account, address FROM {{sessions}}"  # noqa: S608
             f" WHERE {column} IS NOT NULL AND {where} ORDER BY number DESC LIMIT {MAX_ROWS}",
             values,
         )[::-1]
@@ -361,19 +369,21 @@ class History:
         rows = self._texts(
             "removed",
             ("maildrop = ?", self.maildrop(account)),
-            ("instr(removed, ?)", None if unique_id is None else f"{unique_id} "),
+            ("{position}(removed, ?) > 0", None if unique_id is None else f"{unique_id} "),
         )
-        found = [
-            Deletion(removed, at, octets, number, session, account, address)
-            for text, at, number, session, account, address in rows
-            for removed, octets, _ in sent_messages(text)
-        ]
+        found = _sound(
+            lambda: [
+                Deletion(removed, at, octets, number, session, account, address)
+                for text, at, number, session, account, address in rows
+                for removed, octets, _ in sent_messages(text)
+            ]
+        )
         return [each for each in found[::-1] if unique_id in (None, each.unique_id)]
 
     def listings(self, account: str, *, limit: int = 100) -> list[PastListing]:
         """How an account's maildrop changed, the newest first."""
         rows = self._rows(
-            "SELECT number, maildrop, at, session, messages, octets, come, gone FROM listings"
+            "SELECT number, maildrop, at, session, messages, octets, come, gone FROM {listings}"
             " WHERE maildrop = ? ORDER BY number DESC LIMIT ?",
             [self.maildrop(account), _bounded(limit)],
         )
@@ -386,8 +396,13 @@ class History:
 
     def listed(self, listing: PastListing) -> dict[str, int]:
         """Octets by unique-id of all messages that a listing had."""
-        with self._read() as database:
-            return listed(database, listing.maildrop, listing.number) if database else {}
+        rows = self._rows(
+            "SELECT come, gone, whole FROM {listings} WHERE maildrop = ? AND number <= ?"
+            " AND number >= (SELECT max(number) FROM {listings} WHERE maildrop = ?"
+            " AND number <= ? AND whole IS NOT NULL) ORDER BY number",
+            [listing.maildrop, listing.number, listing.maildrop, listing.number],
+        )
+        return _sound(lambda: listed(rows))
 
     def message(self, account: str, unique_id: str) -> MessageStory:
         """All that is known of one message."""
@@ -427,24 +442,23 @@ class History:
         search: a part of the recipient, the sender, the peer, the queue-id, the unique-id or
         the reason. outcome: `delivered`, `not delivered` or `refused`. before: see `sessions`.
         """
-        like = None if search is None else f"%{_escaped(search)}%"
         columns = ("recipient", "sender", "peer", "queue_id", "unique_id", "reason")
-        any_of = " OR ".join(f"{each} LIKE ?1 ESCAPE '\\'" for each in columns)
         where, values = _where(
             ("outcome = ?", outcome),
-            ("recipient = ? COLLATE NOCASE", recipient),
-            ("sender = ? COLLATE NOCASE", sender),
+            ("lower(recipient) = lower(?)", recipient),
+            ("lower(sender) = lower(?)", sender),
             ("unique_id = ?", unique_id),
             ("queue_id = ?", queue_id),
             ("at >= ?", since),
             ("at <= ?", until),
             ("number < ?", before),
         )
-        if like is not None:
+        if search is not None:
+            any_of = " OR ".join(f"lower({each}) LIKE lower(?) ESCAPE '\\'" for each in columns)
             where = f"({any_of}) AND {where}"
-            values = [like, *values]
+            values = [*[f"%{_escaped(search)}%"] * len(columns), *values]
         rows = self._rows(
-            f"SELECT {', '.join(PastDelivery.__slots__)} FROM deliveries"  # noqa: S608
+            f"SELECT {', '.join(PastDelivery.__slots__)} FROM {{deliveries}}"  # noqa: S608
             f" WHERE {where} ORDER BY number DESC LIMIT ?",
             [*values, _bounded(limit)],
         )
@@ -454,15 +468,10 @@ class History:
         """Those of some unique-ids that mail got which came in by this server."""
         found: set[str] = set()
         wanted = list(unique_ids)
-        with self._read() as database:
-            for at in range(0, len(wanted) if database else 0, 500):
-                some = wanted[at : at + 500]
-                marks = ", ".join("?" * len(some))
-                rows = database.execute(  # type: ignore[union-attr]
-                    f"SELECT unique_id FROM deliveries WHERE unique_id IN ({marks})",  # noqa: S608
-                    some,
-                )
-                found.update(unique_id for (unique_id,) in rows.fetchall())
+        for at in range(0, len(wanted), MAX_ROWS):
+            some = wanted[at : at + MAX_ROWS]
+            rows = self._rows("SELECT unique_id FROM {deliveries} WHERE unique_id {among}", [some])
+            found.update(unique_id for (unique_id,) in rows)
         return found
 
     def refusals(
@@ -475,10 +484,10 @@ class History:
     ) -> list[RefusedLogin]:
         """Logins that were refused, those that happened last first."""
         where, values = _where(
-            ("account = ? COLLATE NOCASE", account), ("address = ?", address), ("until >= ?", since)
+            ("lower(account) = lower(?)", account), ("address = ?", address), ("until >= ?", since)
         )
         rows = self._rows(
-            f"SELECT {', '.join(RefusedLogin.__slots__)} FROM refusals"  # noqa: S608
+            f"SELECT {', '.join(RefusedLogin.__slots__)} FROM {{refusals}}"  # noqa: S608
             f" WHERE {where} ORDER BY until DESC LIMIT ?",
             [*values, _bounded(limit)],
         )
@@ -489,14 +498,16 @@ class History:
     def busiest(self, since: float, *, limit: int = 10) -> list[AccountUse]:
         """The accounts whose sessions were sent most since then, of the last 10,000 rows.
 
-        A row of several polls counts as a whole, though the first may have been before.
+        A row of several polls counts as a whole, though the first may have been before. One that
+        began more than two days before `since` doesn't count.
         """
         rows = self._rows(
-            "SELECT account, COUNT(DISTINCT address), SUM(times), SUM(retrieved), SUM(octets)"
-            " FROM (SELECT account, address, times, retrieved, octets FROM sessions"
-            " WHERE until >= ? ORDER BY until DESC LIMIT ?)"
+            "SELECT account, count(DISTINCT address), CAST(sum(times) AS BIGINT),"
+            " CAST(sum(retrieved) AS BIGINT), CAST(sum(octets) AS BIGINT) FROM"
+            " (SELECT account, address, times, retrieved, octets FROM {sessions}"
+            " WHERE until >= ? AND since >= ? ORDER BY until DESC LIMIT ?) AS last"
             " GROUP BY account ORDER BY 5 DESC, 3 DESC, 1 LIMIT ?",
-            [since, MAX_ROWS, _bounded(limit)],
+            [since, since - LONGEST, MAX_ROWS, _bounded(limit)],
         )
         return [AccountUse(*row) for row in rows]
 
@@ -504,7 +515,7 @@ class History:
         """What happened in the last minutes, of which the one that isn't over is the last."""
         end = int((time.time() if now is None else now) // 60)
         first = end - _bounded(minutes) + 1
-        rows = self._rows("SELECT minute, name, count FROM counts WHERE minute >= ?", [first])
+        rows = self._rows("SELECT minute, name, count FROM {counts} WHERE minute >= ?", [first])
         found: dict[str, list[float]] = {name: [0.0] * (end - first + 1) for name in COUNTS}
         for minute, name, count in rows:
             if name in found and minute <= end:
@@ -516,20 +527,17 @@ class History:
 
     def begins(self) -> float | None:
         """Since when there is a history; None while there is none."""
-        rows = self._rows("SELECT min(minute) FROM counts", [])
+        rows = self._rows("SELECT min(minute) FROM {counts}", [])
         return None if not rows or rows[0][0] is None else rows[0][0] * 60.0
 
     def octets(self) -> int:
-        """The size of the file."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
+        """The size of all: of the file, or what the rows take in the database, about."""
+        return self._place.octets()
 
 
 def _where(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:
     given = [(text, value) for text, value in conditions if value is not None]
-    return " AND ".join(text for text, _ in given) or "1", [value for _, value in given]
+    return " AND ".join(text for text, _ in given) or "1 = 1", [value for _, value in given]
 
 
 def _bounded(limit: int) -> int:
@@ -538,11 +546,15 @@ def _bounded(limit: int) -> int:
     return min(limit, MAX_ROWS)
 
 
-def _messages(block: bytes | None) -> tuple[tuple[str, int], ...] | None:
+def _sound(read: Callable[[], T]) -> T:
     try:
-        return None if block is None else tuple(unpacked(block))
-    except sqlite3.DatabaseError as error:
+        return read()
+    except Malformed as error:
         raise HistoryError(str(error)) from error
+
+
+def _messages(block: bytes | None) -> tuple[tuple[str, int], ...] | None:
+    return None if block is None else _sound(lambda: tuple(unpacked(block)))
 
 
 def _escaped(text: str) -> str:

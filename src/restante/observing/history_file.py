@@ -1,36 +1,37 @@
-"""The file of the history: its schema, how it is opened, bounded, and begun anew.
+"""A history in an SQLite file: its schema, how it is opened, bounded, and begun anew.
 
 Nothing in it is needed to serve mail. Whatever is wrong with it costs history only.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from restante.accounts.sqlite_file import DatabaseFile, schema_version, transaction, use_wal
+from restante.observing.history_place import (
+    DAY,
+    PRUNE_SECONDS,
+    TABLES,
+    Bounds,
+    Dialect,
+    HistoryError,
+    HistoryPlace,
+    Table,
+    Tables,
+)
 
 VERSION = 2
 """Of the schema, as `PRAGMA user_version`."""
 
-MAX_REFUSALS = 20_000
-"""Rows of refused logins and of refused mail that are kept, each: whoever knocks at the door all
-day long must not push out what is known of sessions."""
-
-REBASE = 64
-"""Listings of one maildrop after which its unique-ids are written whole again."""
-
 HARD_SHARE = 8
 """The file may grow by an eighth beyond its bound before the next look at its size."""
-
-DAY = 86_400.0
-PRUNE_SECONDS = 600.0
-"""How often what is too old is removed."""
 
 _SCHEMA = (
     """CREATE TABLE sessions (
@@ -120,36 +121,65 @@ _DAMAGED_TEXTS = ("malformed", "not a database", "no such table", "no such colum
 log = logging.getLogger("restante.observing")
 
 
-class HistoryError(Exception):
-    """The history can't be read or written; the text says why."""
-
-
 class OtherVersion(sqlite3.DatabaseError):
     """The file was made by another version of Restante."""
 
 
-class HistoryFile:
-    """The SQLite database at `path`, for writing. For one thread.
+def _given(columns: Mapping[str, str]) -> str:
+    found = (f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(columns))
+    return f"(SELECT {', '.join(found)} FROM json_each(?))"  # noqa: S608
 
-    max_octets: how large it may become; what is oldest is removed before. Its journal, some
-        MiB, comes on top. days: how long anything is kept.
 
-    A file that is damaged, or made by another version, is set aside as `<name>.damaged`.
+class HistoryFile(HistoryPlace):
+    """A history in the SQLite file at `path`. Several processes may write it.
+
+    How large it may become doesn't count its journal, some MiB. A file that is damaged, or made
+    by another version, is set aside as `<name>.damaged` by who writes.
     """
 
-    def __init__(self, path: Path, *, max_octets: int, days: float) -> None:
-        self.path = path
-        self._max_octets = max_octets
-        self._days = days
-        self._database = DatabaseFile(path, self._prepare, HistoryError, watched=True)
+    dialect = Dialect(
+        table="{}",
+        position="instr",
+        among="IN (SELECT value FROM json_each(?))",
+        given=_given,
+        mark=lambda number: "?",
+        node="''",
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._bounds = Bounds(2**20, 1.0)
+        self._database = DatabaseFile(self.path, self._prepare, HistoryError, watched=True)
         self._pruned = 0.0
 
     def close(self) -> None:
-        """Close it. The next use opens it again."""
         self._database.close()
 
-    def write(self, add: Callable[[sqlite3.Connection], None]) -> None:
-        """Have `add` write, in one transaction. Raises HistoryError; then nothing is written."""
+    def octets(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def rows(self, statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        if not self.path.exists():
+            return []
+        try:
+            with closing(self._open()) as database:
+                version = schema_version(database)
+                if version not in (0, VERSION):
+                    raise HistoryError(f"{self.path}: made by another version of Restante")
+                return _ask(database, self.dialect.text(statement), values) if version else []
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise HistoryError(f"{self.path}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection that can only read: who writes may be another user."""
+        address = f"{self.path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+
+    def write(self, add: Callable[[Tables], Awaitable[None]], bounds: Bounds) -> None:
+        self._bounds = bounds
         for last in (False, True):
             try:
                 with self._database.use() as database:
@@ -160,17 +190,17 @@ class HistoryFile:
                     raise
 
     def _write(
-        self, database: sqlite3.Connection, add: Callable[[sqlite3.Connection], None]
+        self, database: sqlite3.Connection, add: Callable[[Tables], Awaitable[None]]
     ) -> None:
         now = time.time()
         if now - self._pruned >= PRUNE_SECONDS:
             self._pruned = now
             with transaction(database):
-                _remove_before(database, now - self._days * DAY)
+                _remove_before(database, now - self._bounds.days * DAY)
         with transaction(database):
-            add(database)
-        if _octets(database) > self._max_octets:
-            self._shrink(database, now, self._max_octets * 4 // 5)
+            _run(_write_into(database, add))
+        if _octets(database) > self._bounds.max_octets:
+            self._shrink(database, now, self._bounds.max_octets * 4 // 5)
 
     def _shrink(self, database: sqlite3.Connection, now: float, wanted: int) -> None:
         """Remove what is oldest until so many octets are left."""
@@ -197,7 +227,8 @@ class HistoryFile:
         if schema_version(database) != VERSION:
             raise OtherVersion("made by another version of Restante")
         [(page,)] = database.execute("PRAGMA page_size").fetchall()
-        most = (self._max_octets + self._max_octets // HARD_SHARE) // page
+        most = self._bounds.max_octets
+        most = (most + most // HARD_SHARE) // page
         database.execute(f"PRAGMA max_page_count = {most}").fetchall()
 
     def _mended(self, error: HistoryError) -> bool:
@@ -207,8 +238,8 @@ class HistoryFile:
             return self._set_aside(error)
         if isinstance(cause, sqlite3.Error) and "full" in str(cause):
             with suppress(HistoryError), self._database.use() as database:
-                if _octets(database) > self._max_octets // 2:
-                    self._shrink(database, time.time(), self._max_octets // 2)
+                if _octets(database) > self._bounds.max_octets // 2:
+                    self._shrink(database, time.time(), self._bounds.max_octets // 2)
                     return True
         return False
 
@@ -227,6 +258,51 @@ class HistoryFile:
             return False
         log.error("%s; it was set aside as %s, and the history begins anew", error, aside.name)
         return True
+
+
+class _FileTables(Tables):
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        numbers = database.execute("SELECT name, seq FROM sqlite_sequence").fetchall()
+        self._numbers = dict.fromkeys(TABLES, 0) | dict(numbers)
+
+    async def rows(self, statement: str, *values: Any) -> Sequence[Sequence[Any]]:
+        return _ask(self._database, HistoryFile.dialect.text(statement), values)
+
+    async def run(self, statement: str, *values: Any) -> None:
+        _ask(self._database, HistoryFile.dialect.text(statement), values)
+
+    async def run_each(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
+        self._database.executemany(HistoryFile.dialect.text(statement), values)
+
+    async def remove(self, table: Table, where: str, *values: Any) -> None:
+        await self.run(f"DELETE FROM {{{table}}} WHERE {where}", *values)  # noqa: S608
+
+    def number(self, table: Table) -> int:
+        self._numbers[table] += 1
+        return self._numbers[table]
+
+
+def _ask(
+    database: sqlite3.Connection, statement: str, values: Sequence[Any]
+) -> list[tuple[Any, ...]]:
+    plain = [json.dumps(each) if isinstance(each, list) else each for each in values]
+    return database.execute(statement, plain).fetchall()
+
+
+async def _write_into(
+    database: sqlite3.Connection, add: Callable[[Tables], Awaitable[None]]
+) -> None:
+    await add(_FileTables(database))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run what never waits: SQLite has done its work when it returns."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("what is written into a file waits for something else")
 
 
 def _is_damage(error: BaseException | None) -> bool:
@@ -275,99 +351,3 @@ def _remove_before(database: sqlite3.Connection, at: float) -> None:
     database.execute("DELETE FROM deliveries WHERE at < ?", (at,))
     database.execute("DELETE FROM refusals WHERE until < ?", (at,))
     database.execute("DELETE FROM counts WHERE minute < ?", (at / 60,))
-
-
-# What is written
-
-
-def count(database: sqlite3.Connection, counts: Mapping[tuple[int, str], float]) -> None:
-    """Add to the counts of minutes."""
-    database.executemany(
-        "INSERT INTO counts (minute, name, count) VALUES (?, ?, ?)"
-        " ON CONFLICT (minute, name) DO UPDATE SET count = count + excluded.count",
-        [(minute, name, number) for (minute, name), number in counts.items()],
-    )
-
-
-def keep_newest(database: sqlite3.Connection, table: str, where: str = "1") -> None:
-    """Remove all rows but the newest `MAX_REFUSALS`."""
-    database.execute(
-        f"DELETE FROM {table} WHERE {where} AND number <= (SELECT number FROM {table}"  # noqa: S608
-        f" WHERE {where} ORDER BY number DESC LIMIT 1 OFFSET {MAX_REFUSALS})"
-    )
-
-
-# Listings
-
-
-def packed(messages: Iterable[tuple[str, int]]) -> bytes:
-    """Unique-ids with their octets, compressed."""
-    return zlib.compress("\n".join(f"{octets} {each}" for each, octets in messages).encode(), 1)
-
-
-def unpacked(block: bytes | None) -> list[tuple[str, int]]:
-    """The same again. Raises sqlite3.DatabaseError for what can't be that."""
-    if not block:
-        return []
-    try:
-        lines = zlib.decompress(block).decode().splitlines()
-        found = (line.partition(" ") for line in lines)
-        return [(unique_id, int(octets)) for octets, _, unique_id in found]
-    except (zlib.error, ValueError) as error:
-        raise sqlite3.DatabaseError(f"a malformed listing: {error}") from error
-
-
-def listed(database: sqlite3.Connection, maildrop: str, number: int) -> dict[str, int]:
-    """Octets by unique-id of the messages that listing `number` had.
-
-    They are made up from the last listing that was written whole, and the differences since.
-    """
-    rows = database.execute(
-        "SELECT come, gone, whole FROM listings WHERE maildrop = ? AND number <= ?"
-        " AND number >= (SELECT max(number) FROM listings WHERE maildrop = ? AND number <= ?"
-        " AND whole IS NOT NULL) ORDER BY number",
-        (maildrop, number, maildrop, number),
-    ).fetchall()
-    messages: dict[str, int] = {}
-    for come, gone, whole in rows:
-        if whole is not None:
-            messages = dict(unpacked(whole))
-            continue
-        for unique_id, _ in unpacked(gone):
-            messages.pop(unique_id, None)
-        messages.update(unpacked(come))
-    return messages
-
-
-# What sessions were sent, and what they removed
-
-
-def sent_text(
-    sent: Sequence[tuple[int, int | None]], unique_ids: Sequence[str], octets: Sequence[int]
-) -> str | None:
-    """A line for each message: its unique-id, its octets, and TOP's lines if it was TOP.
-
-    sent: numbers and lines. None for no message.
-    """
-    if not sent:
-        return None
-    return "\n".join([
-        f"{unique_ids[number - 1]} {octets[number - 1]}"
-        if lines is None
-        else f"{unique_ids[number - 1]} {octets[number - 1]} {lines}"
-        for number, lines in sent
-    ])  # fmt: skip
-
-
-def sent_messages(text: str) -> Iterator[tuple[str, int, int | None]]:
-    """The same again: unique-id, octets, TOP's lines or None.
-
-    Raises sqlite3.DatabaseError for what can't be that.
-    """
-    for line in text.split("\n"):
-        unique_id, *numbers = line.split(" ")
-        try:
-            octets, lines = int(numbers[0]), int(numbers[1]) if numbers[1:] else None
-        except (ValueError, IndexError) as error:
-            raise sqlite3.DatabaseError(f"a malformed line of a session: {error}") from error
-        yield unique_id, octets, lines

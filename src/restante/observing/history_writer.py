@@ -2,29 +2,35 @@
 
 A session's notes become one row, some seconds after it ended, together with many others. A poll
 that is like the one before it only adds to numbers in memory, which are written then. Nobody ever
-waits for the file: records go into a queue with a bound, and what doesn't fit is lost and counted.
+waits for the place where it is kept: records go into a queue with a bound, and what doesn't fit is
+lost and counted.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import sqlite3
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from restante.accounts.contract import Account
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver
-from restante.observing.history_file import (
+from restante.observing.history_file import HistoryFile
+from restante.observing.history_place import (
     DAY,
     REBASE,
+    SESSION_COLUMNS,
+    Bounds,
     HistoryError,
-    HistoryFile,
+    HistoryPlace,
+    Malformed,
+    Tables,
+    as_json,
     count,
     keep_newest,
     listed,
@@ -35,10 +41,18 @@ from restante.protocol.claims import Claim
 from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
+from restante.server.notes import Notes
 from restante.server.observer import Observer
 
 MAX_QUEUED = 20_000
 """Records that wait to be written. A busy server makes some thousands in the time of a writing."""
+
+MOST_ANSWERS = 100
+"""Commands of one session that are noted in their order. Of later ones it is counted what they
+were."""
+
+LOGINS = ("PASS", "APOP", "AUTH")
+"""Commands that log in."""
 
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
@@ -58,6 +72,12 @@ CLOSE_SECONDS = 10.0
 MAX_TEXT = 500
 """Characters of a text from outside, such as an address, that are kept."""
 
+MESSAGES_TOGETHER = 250_000
+"""So many messages' unique-ids may be compared with those before in one go: some tens of MiB."""
+
+MAX_NODES = 8
+"""Nodes that are named for polls which are one row."""
+
 REMEMBERED = 10_000
 """Clients whose last poll is remembered, in some hundred octets each."""
 
@@ -70,14 +90,14 @@ log = logging.getLogger("restante.observing")
 class EndedSession:
     """What is noted of a session that has logged in, from then to its end.
 
-    verbs: of the first commands; later: how often each came after those. greeted: how many of
-    them there were when the session had logged in. sent: number and TOP's lines, None for RETR.
+    answers: the first ones, as in `Notes`. later: how often each command came after those.
+    sent: number and TOP's lines, None for RETR.
     """
 
     __slots__ = (
-        "account", "address", "committed", "committed_at", "ended", "greeted", "later", "listing",
+        "account", "address", "answers", "committed", "committed_at", "ended", "later", "listing",
         "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session", "tls",
-        "until", "verbs",
+        "until",
     )  # fmt: skip
 
     def __init__(
@@ -92,27 +112,40 @@ class EndedSession:
         self.listing = listing
         self.opened = self.until = opened
         self.ended = ""
-        self.octets = self.retrieved = self.greeted = 0
-        self.verbs: Sequence[str] = ()
+        self.octets = self.retrieved = 0
+        self.answers: Sequence[Any] = []
         self.later: Counter[str] | None = None
         self.sent: list[tuple[int, int | None]] = []
         self.committed: Sequence[MessageNumber] = ()
         self.committed_at: float | None = None
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing was sent or removed."""
-        return not (self.sent or self.committed)
+    def add(self, notes: Notes) -> None:
+        """Take what was noted since then. As others have the same notes, they stay as they are."""
+        answers, messages = notes.answers, notes.messages
+        if not self.answers:
+            self.answers = answers
+        elif len(self.answers) + len(answers) <= 3 * MOST_ANSWERS:
+            self.answers = [*self.answers, *answers]
+        else:
+            self.later = self.later or Counter()
+            self.later.update(answers[::3])
+        if messages and len(self.sent) < MAX_SENT:
+            self.sent += zip(messages[::2], messages[1::2], strict=True)
 
     @property
     def greeting(self) -> str:
         """The verbs up to the login, each once."""
-        return " ".join(dict.fromkeys(verb or "unknown" for verb in self.verbs[: self.greeted]))
+        found = {}
+        for verb, ok in zip(self.answers[::3], self.answers[1::3], strict=True):
+            found[verb or "unknown"] = True
+            if ok and verb in LOGINS:
+                break
+        return " ".join(found)
 
     @property
     def commands(self) -> str:
         """How often each command came, as JSON."""
-        found = Counter(self.verbs)
+        found = Counter(self.answers[::3])
         if self.later is not None:
             found += self.later
         return json.dumps(
@@ -178,7 +211,7 @@ class _Poll:
             not session.sent
             and not session.committed
             and (listing is first.listing or (listing.digested == self.digest != b""))
-            and session.verbs == first.verbs
+            and session.answers[::3] == first.answers[::3]
             and session.later == first.later
             and session.ended == first.ended
             and session.mechanism == first.mechanism
@@ -202,20 +235,26 @@ Taken: TypeAlias = EndedSession | _Polls | Delivered | LoginRefused
 
 
 class HistoryWriter:
-    """Keeps the history of one process in the SQLite file at `path`.
+    """Keeps the history of one process: in an SQLite file, or in another place.
 
-    Several processes may write the same file. Nothing that happens to it disturbs a session:
-    records are lost then, and the log says so once.
+    place: the file's path, or where else, such as `PostgresHistory`. Several processes may write
+        to the same. Nothing that happens to it disturbs a session: records are lost then, and the
+        log says so once.
+    max_octets: how large it may become: 1 MiB or more. days: how long anything is kept.
 
-    max_octets: how large the file may become: 1 MiB or more. days: how long anything is kept.
-
-    `sessions` is for `Pop3Server.observe`, `deliveries` for what takes mail in. The file is made
-    and its thread begins with the first record; `close` ends both.
+    `sessions` is for `Pop3Server.observe`, `deliveries` for what takes mail in. A file is made,
+    and the thread begins, with the first record; `close` ends both.
 
     Raises ValueError for bounds that aren't allowed.
     """
 
-    def __init__(self, path: Path, *, max_octets: int = 256 * 2**20, days: float = 30.0) -> None:
+    def __init__(
+        self,
+        place: Path | str | HistoryPlace,
+        *,
+        max_octets: int = 256 * 2**20,
+        days: float = 30.0,
+    ) -> None:
         if not max_octets >= 2**20:
             raise ValueError(f"max_octets={max_octets!r}: allowed is 1048576 or more")
         if not days > 0:
@@ -223,8 +262,9 @@ class HistoryWriter:
         self.sessions = SessionHistory(self)
         self.deliveries = DeliveryHistory(self)
         self.lost = 0
-        """Records that were not written: the queue was full, or the file couldn't be used."""
-        self._file = HistoryFile(path, max_octets=max_octets, days=days)
+        """Records that were not written: the queue was full, or the place couldn't be used."""
+        self._place = place if isinstance(place, HistoryPlace) else HistoryFile(Path(place))
+        self._bounds = Bounds(max_octets, days)
         self._lock = threading.Lock()
         self._queue: deque[Record | _Poll] = deque()
         self._polls: OrderedDict[tuple[str, str], _Poll] = OrderedDict()  # by account, address
@@ -320,7 +360,7 @@ class HistoryWriter:
             self._hurry.clear()
             self._awake.clear()
             self._write_all()
-        self._file.close()
+        self._place.close()
 
     def _write_all(self) -> None:
         for _ in range(-(-len(self._queue) // WRITTEN_TOGETHER)):
@@ -344,7 +384,7 @@ class HistoryWriter:
     def _write(self, records: Sequence[Taken]) -> None:
         number = sum(each.times if isinstance(each, _Polls) else 1 for each in records)
         try:
-            self._file.write(lambda database: self._add(database, records))
+            self._place.write(lambda tables: _add(tables, records), self._bounds)
         except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on
             self._fail(error, number)
         else:
@@ -371,250 +411,404 @@ class HistoryWriter:
         else:
             log.error("the history can't be written, mail is served without it", exc_info=error)
 
-    # Records to rows
 
-    def _add(self, database: sqlite3.Connection, records: Iterable[Taken]) -> None:
-        sessions = [each for each in records if isinstance(each, EndedSession)]
-        polls = [each for each in records if isinstance(each, _Polls)]
-        delivered = [each for each in records if isinstance(each, Delivered)]
-        refused = [each for each in records if isinstance(each, LoginRefused)]
-        counts: Counter[tuple[int, str]] = Counter()
-        for session in sessions:
-            minute = int(session.until // 60)
-            counts[minute, "sessions"] += 1
-            counts[minute, "seconds"] += max(0.0, session.until - session.opened)  # type: ignore[assignment]
-            counts[minute, "retrieved"] += session.retrieved
-            counts[minute, "deleted"] += len(session.committed)
-            counts[minute, "octets"] += session.octets
-        for poll in polls:
-            minute = int(poll.last.until // 60)
-            counts[minute, "sessions"] += poll.times
-            counts[minute, "seconds"] += max(0.0, poll.seconds)  # type: ignore[assignment]
-        if sessions or polls:
-            self._add_sessions(database, [*sessions, *polls])
-        if delivered:
-            counts.update((int(each.at // 60), each.outcome) for each in delivered)
-            self._add_deliveries(database, delivered)
-        if refused:
-            counts.update((int(each.at // 60), "logins refused") for each in refused)
-            self._add_refusals(database, refused)
-        count(database, counts)
+# Records to rows
 
-    def _add_deliveries(self, database: sqlite3.Connection, found: Sequence[Delivered]) -> None:
-        database.executemany(
-            f"INSERT INTO deliveries ({', '.join(Delivered._fields)})"  # noqa: S608
-            f" VALUES ({', '.join('?' * len(Delivered._fields))})",
-            found,
-        )
-        if any(each.outcome == "refused" for each in found):
-            keep_newest(database, "deliveries", "outcome = 'refused'")
 
-    def _add_refusals(self, database: sqlite3.Connection, refused: Sequence[LoginRefused]) -> None:
-        """Those that are alike become one row."""
-        alike: dict[tuple[str | float, ...], list[float]] = {}
-        for each in refused:
-            alike.setdefault(each[1:], []).append(each.at)
-        for what, times in alike.items():
-            done = database.execute(
-                "UPDATE refusals SET until = ?, times = times + ? WHERE number = (SELECT number"
-                " FROM refusals WHERE account = ? AND address = ? AND mechanism = ?"
-                " AND reason = ? AND since > ? ORDER BY number DESC LIMIT 1)",
-                (times[-1], len(times), *what, times[0] - 3600),
-            )
-            if not done.rowcount:
-                database.execute(
-                    "INSERT INTO refusals (since, until, times, account, address, mechanism,"
-                    " reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (times[0], times[-1], len(times), *what),
-                )
-        if alike:
-            keep_newest(database, "refusals")
+async def _add(tables: Tables, records: Iterable[Taken]) -> None:
+    sessions = [each for each in records if isinstance(each, EndedSession)]
+    polls = [each for each in records if isinstance(each, _Polls)]
+    delivered = [each for each in records if isinstance(each, Delivered)]
+    refused = [each for each in records if isinstance(each, LoginRefused)]
+    counts: Counter[tuple[int, str]] = Counter()
+    for session in sessions:
+        minute = int(session.until // 60)
+        counts[minute, "sessions"] += 1
+        counts[minute, "seconds"] += max(0.0, session.until - session.opened)  # type: ignore[assignment]
+        counts[minute, "retrieved"] += session.retrieved
+        counts[minute, "deleted"] += len(session.committed)
+        counts[minute, "octets"] += session.octets
+    for poll in polls:
+        minute = int(poll.last.until // 60)
+        counts[minute, "sessions"] += poll.times
+        counts[minute, "seconds"] += max(0.0, poll.seconds)  # type: ignore[assignment]
+    if sessions or polls:
+        await _Batch(tables).add([*sessions, *polls])
+    if delivered:
+        counts.update((int(each.at // 60), each.outcome) for each in delivered)
+        await _add_deliveries(tables, delivered)
+    if refused:
+        counts.update((int(each.at // 60), "logins refused") for each in refused)
+        await _add_refusals(tables, refused)
+    await count(tables, counts)
 
-    def _add_sessions(
-        self, database: sqlite3.Connection, sessions: Sequence[EndedSession | _Polls]
-    ) -> None:
-        """Insert sessions; polls that are like an earlier row are counted there."""
-        batch = _Batch(database)
-        known = batch.known([each.poll.number for each in sessions if isinstance(each, _Polls)])
-        for session in sorted(sessions, key=_opened):
-            if isinstance(session, EndedSession):
-                batch.insert(session, self._listing(batch, session))
-                continue
-            poll, last = session.poll, session.last
-            if known.get(poll.number) == (last.account, last.address, poll.row_listing):
-                batch.add_to(poll.number, session)
-            else:
-                listing = self._listing(batch, last)
-                poll.number = self._like_before(batch, session, listing)
-                poll.row_listing, poll.digest = listing, last.listing.digest()
-        batch.write()
 
-    def _like_before(self, batch: _Batch, polls: _Polls, listing: int | None) -> int:
-        """The row for polls: that of the client's session before, if it was like them, or new."""
-        last = polls.last
-        number, since, *same = batch.last_of(last.account, last.address)
-        quiet = [
-            last.maildrop, last.tls, last.mechanism, last.greeting, last.ended, listing, True
-        ]  # fmt: skip
-        if same != quiet or last.opened - since > DAY:
-            return batch.insert(last, listing, polls)
-        batch.add_to(number, polls)
-        return int(number)
+async def _add_deliveries(tables: Tables, found: Sequence[Delivered]) -> None:
+    rows = [(tables.number("deliveries"), *each) for each in found]
+    await tables.run(_INSERT_DELIVERIES, as_json(rows))
+    if any(each.outcome == "refused" for each in found):
+        await keep_newest(tables, "deliveries", "outcome = 'refused'")
 
-    def _listing(self, batch: _Batch, session: EndedSession) -> int | None:
-        """The number of what the session saw; None if it was written too late to be placed."""
-        maildrop, listing = session.maildrop, session.listing
-        opened = session.opened
-        latest, at, digest = batch.listing_of(maildrop)
-        now = listing.digest()
-        if latest and now == digest:
-            return latest
-        database = batch.database
-        if opened < at:  # another process has written of a later session before
-            earlier = database.execute(
-                "SELECT number FROM listings WHERE maildrop = ? AND digest = ?"
-                " ORDER BY number DESC LIMIT 1",
-                (maildrop, now),
-            ).fetchall()
-            return int(earlier[0][0]) if earlier else None
-        texts = list(listing.unique_ids)
-        messages = list(zip(texts, listing.octets, strict=True))
-        come = gone = whole = None
-        if latest:
-            before = listed(database, maildrop, latest)
-            there = set(texts)
-            come = packed(each for each in messages if each[0] not in before)
-            gone = packed(each for each in before.items() if each[0] not in there)
-            if self._needs_whole(database, maildrop, len(messages)):
-                whole = packed(messages)
+
+async def _add_refusals(tables: Tables, refused: Sequence[LoginRefused]) -> None:
+    """Those that are alike become one row."""
+    alike: dict[tuple[str | float, ...], list[float]] = {}
+    for each in refused:
+        alike.setdefault(each[1:], []).append(each.at)
+    given = as_json(
+        [(at, *what, times[0] - 3600) for at, (what, times) in enumerate(alike.items())]
+    )
+    before = await tables.rows(_REFUSED_BEFORE, given)
+    earlier: dict[int, int] = {at: number for at, number in before}  # noqa: C416 - rows, not pairs
+    new, further = [], []
+    for at, (what, times) in enumerate(alike.items()):
+        if at in earlier:
+            further.append((earlier[at], len(times), times[-1]))
         else:
-            whole = packed(messages)
-        number = database.execute(
-            "INSERT INTO listings (maildrop, at, session, digest, messages, octets, come, gone,"
-            " whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (maildrop, opened, session.session, now, len(messages), listing.total, come, gone,
-             whole),
-        ).lastrowid  # fmt: skip
-        assert number is not None
-        batch.listings[maildrop] = number, opened, now
-        return number
-
-    def _needs_whole(self, database: sqlite3.Connection, maildrop: str, messages: int) -> bool:
-        """Whether enough differences have come together since the last whole one."""
-        [(rows, octets, whole)] = database.execute(
-            "SELECT count(*), sum(length(come) + length(gone)), max(length(whole)) FROM listings"
-            " WHERE maildrop = ? AND number >= (SELECT max(number) FROM listings"
-            " WHERE maildrop = ? AND whole IS NOT NULL)",
-            (maildrop, maildrop),
-        ).fetchall()
-        return rows > REBASE or (octets or 0) > max(4096, whole or 0)
+            new.append((tables.number("refusals"), times[0], times[-1], len(times), *what))
+    if further:
+        await tables.run(_REFUSED_AGAIN, as_json(further))
+    if new:
+        await tables.run(_INSERT_REFUSALS, as_json(new))
+        await keep_newest(tables, "refusals")
 
 
 def _opened(session: EndedSession | _Polls) -> float:
     return session.opened if isinstance(session, EndedSession) else session.last.opened
 
 
-class _Batch:
-    """Sessions that are written together, within a transaction."""
+class _Newest(NamedTuple):
+    """A maildrop's newest listing. number: 0 for none."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self.database = database
-        self.listings: dict[str, tuple[int, float, bytes]] = {}
-        """The newest of a maildrop: number, since when, digest."""
+    number: int = 0
+    at: float = 0.0
+    digest: bytes = b""
+    messages: int = 0
+
+
+class _Row(NamedTuple):
+    """A client's last row, and what further polls must be like. number: 0 for none."""
+
+    number: int = 0
+    since: float = 0.0
+    like: tuple[Any, ...] = ()
+    node: str = ""
+
+
+class _Batch:
+    """Sessions that are written together, within a transaction.
+
+    What is there already is asked for all of them at once, as each question may be a round trip.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._newest: dict[str, _Newest] = {}
+        self._chains: dict[str, list[tuple[bytes | None, bytes | None, bytes | None]]] = {}
+        """The last whole listing of a maildrop, and the differences since."""
+        self._listings: list[tuple[Any, ...]] = []
+        self._waiting = 0  # messages of listings that aren't written yet, at most
         self._rows: list[list[object]] = []
         self._further: dict[int, tuple[Any, ...]] = {}
-        self._last: dict[tuple[str, str], list[Any]] = {}
-        found = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sessions'")
-        self._next = next((seq for (seq,) in found.fetchall()), 0) + 1
+        self._last: dict[tuple[str, str], _Row] = {}
 
-    def listing_of(self, maildrop: str) -> tuple[int, float, bytes]:
-        """A maildrop's newest listing: number, since when, digest. The number is 0 for none."""
-        known = self.listings.get(maildrop)
-        if known is None:
-            rows = self.database.execute(
-                "SELECT number, at, digest FROM listings WHERE maildrop = ?"
-                " ORDER BY number DESC LIMIT 1",
-                (maildrop,),
-            ).fetchall()
-            known = self.listings[maildrop] = rows[0] if rows else (0, 0.0, b"")
+    async def add(self, sessions: Sequence[EndedSession | _Polls]) -> None:
+        """Insert sessions; polls that are like an earlier row are counted there."""
+        sessions = sorted(sessions, key=_opened)
+        known = await self._known([each for each in sessions if isinstance(each, _Polls)])
+        new = [each for each in sessions if isinstance(each, EndedSession) or id(each) not in known]
+        await self._find_last([each.last for each in new if isinstance(each, _Polls)])
+        listings = await self._find_listings(
+            [each if isinstance(each, EndedSession) else each.last for each in new]
+        )
+        for session in sessions:
+            if isinstance(session, EndedSession):
+                self._insert(session, listings[id(session)])
+            elif id(session) in known:
+                self._add_to(session.poll.number, known[id(session)], session)
+            else:
+                poll, last = session.poll, session.last
+                listing = listings[id(last)]
+                poll.number = self._like_before(session, listing)
+                poll.row_listing, poll.digest = listing, last.listing.digest()
+        await self._write()
+
+    async def _known(self, polls: Sequence[_Polls]) -> dict[int, str]:
+        """The polls whose rows are still there, and the nodes that these have."""
+        if not polls:
+            return {}
+        rows = await self._tables.rows(_KNOWN, [each.poll.number for each in polls])
+        found = {
+            number: (account, address, listing, node)
+            for number, account, address, listing, node in rows
+        }
+        known = {}
+        for each in polls:
+            *same, node = found.get(each.poll.number, ("",))
+            if same == [each.last.account, each.last.address, each.poll.row_listing]:
+                known[id(each)] = node
         return known
 
-    def known(self, numbers: Sequence[int]) -> dict[int, tuple[str, str, int | None]]:
-        """Account, address and listing of those of some rows that are still there."""
-        rows = self.database.execute(
-            "SELECT number, account, address, listing FROM sessions"
-            " WHERE number IN (SELECT value FROM json_each(?))",
-            (json.dumps(numbers),),
-        ).fetchall()
-        return {number: (account, address, listing) for number, account, address, listing in rows}
+    async def _find_last(self, sessions: Sequence[EndedSession]) -> None:
+        """Of each client the last row that is there."""
+        if not sessions:
+            return
+        clients = list({(each.account, each.address): None for each in sessions})
+        rows = await self._tables.rows(_LAST, as_json(clients))
+        for account, address, number, since, *like, node in rows:
+            self._last[account, address] = _Row(number, since, tuple(like), node)
 
-    def last_of(self, account: str, address: str) -> list[Any]:
-        """Of a client's last row: number, since when, and what further polls must be like."""
-        last = self._last.get((account, address))
-        if last is None:
-            rows = self.database.execute(
-                "SELECT number, since, maildrop, tls, mechanism, greeting, ended, listing,"
-                " sent IS NULL AND removed IS NULL FROM sessions"
-                " WHERE account = ? AND address = ? ORDER BY number DESC LIMIT 1",
-                (account, address),
-            ).fetchall()
-            last = self._last[account, address] = [*rows[0]] if rows else [0, 0.0]
-        return last
+    def _like_before(self, polls: _Polls, listing: int | None) -> int:
+        """The row for polls: that of the client's session before, if it was like them, or new."""
+        last = polls.last
+        row = self._last.get((last.account, last.address), _Row())
+        if row.like != _like(last, listing, quiet=True) or last.opened - row.since > DAY:
+            return self._insert(last, listing, polls)
+        self._add_to(row.number, row.node, polls)
+        return row.number
 
-    def insert(
+    def _insert(
         self, session: EndedSession, listing: int | None, polls: _Polls | None = None
     ) -> int:
         """Give a session a row, or several polls. The row's number."""
-        number = self._next
-        self._next += 1
+        number, node = self._tables.number("sessions"), self._tables.node
         greeting = session.greeting
         since = session.opened if polls is None else polls.poll.first.opened
         ids, octets = session.listing.unique_ids, session.listing.octets
         self._rows.append([
             number, session.session, session.account, session.maildrop, session.address,
-            session.tls, session.mechanism, greeting, since, session.until,
+            int(session.tls), session.mechanism, greeting, since, session.until,
             1 if polls is None else polls.times, session.ended, session.commands,
             session.retrieved, len(session.committed), session.octets, session.listing.count,
             listing, sent_text(session.sent, ids, octets),
             sent_text([(each, None) for each in session.committed], ids, octets),
-            session.committed_at,
+            session.committed_at, node,
         ])  # fmt: skip
-        self._last[session.account, session.address] = [
-            number, since, session.maildrop, session.tls, session.mechanism, greeting,
-            session.ended, listing, polls is not None,
-        ]  # fmt: skip
+        like = _like(session, listing, quiet=polls is not None)
+        self._last[session.account, session.address] = _Row(number, since, like, node)
         return number
 
-    def add_to(self, number: int, polls: _Polls) -> None:
-        """Count polls with a row."""
-        before = self._further.get(number, (0, 0))[1]
+    def _add_to(self, number: int, node: str, polls: _Polls) -> None:
+        """Count polls with a row. node: that the row has."""
+        _, before, *_, node = self._further.get(number, (0, 0, node))
         last = polls.last
         self._further[number] = (
-            number, before + polls.times, last.until, last.session, last.commands
+            number, before + polls.times, last.until, last.session, last.commands,
+            _nodes(node, self._tables.node),
         )  # fmt: skip
 
-    def write(self) -> None:
-        """Write them."""
+    async def _write(self) -> None:
         if self._rows:
-            self.database.execute(_INSERT, (json.dumps(self._rows),))
+            await self._tables.run(_insert_sessions(self._tables.node), as_json(self._rows))
         if self._further:
-            self.database.execute(_ADD_TO, (json.dumps(list(self._further.values())),))
+            statement = _ADD_TO_NODES if self._tables.node else _ADD_TO_FILE
+            await self._tables.run(statement, as_json(list(self._further.values())))
+
+    # Listings
+
+    async def _find_listings(self, sessions: Sequence[EndedSession]) -> dict[int, int | None]:
+        """What each session saw: a listing's number, or None if it was written too late to be
+        placed. Listings that are new are written."""
+        if not sessions:
+            return {}
+        maildrops = sorted({each.maildrop for each in sessions})
+        for maildrop, *newest in await self._tables.rows(_NEWEST, maildrops):
+            self._newest[maildrop] = _Newest(*newest)
+        waiting = deque(sessions)
+        numbers: dict[int, int | None] = {}
+        while waiting:
+            await self._find_chains(waiting)
+            while waiting and (
+                self._newest.get(waiting[0].maildrop, _Newest()).number == 0
+                or waiting[0].maildrop in self._chains
+                or not self._has_changed(waiting[0])
+            ):
+                session = waiting.popleft()
+                numbers[id(session)] = await self._listing(session)
+            await self._write_listings()
+        return numbers
+
+    def _has_changed(self, session: EndedSession) -> bool:
+        newest = self._newest.get(session.maildrop, _Newest())
+        return session.listing.digest() != newest.digest and session.opened >= newest.at
+
+    async def _find_chains(self, sessions: Iterable[EndedSession]) -> None:
+        """Get what the next changed maildrops had before, as far as it isn't too much at once."""
+        wanted: list[str] = []
+        messages = 0
+        self._chains.clear()
+        for session in sessions:
+            newest = self._newest.get(session.maildrop, _Newest())
+            if newest.number and session.maildrop not in wanted and self._has_changed(session):
+                messages += newest.messages + session.listing.count
+                if wanted and messages > MESSAGES_TOGETHER:
+                    break
+                wanted.append(session.maildrop)
+        if wanted:
+            for maildrop, *row in await self._tables.rows(_CHAINS, wanted):
+                self._chains.setdefault(maildrop, []).append((row[0], row[1], row[2]))
+            for maildrop in wanted:
+                self._chains.setdefault(maildrop, [])
+
+    async def _listing(self, session: EndedSession) -> int | None:
+        """The number of what the session saw; None if it was written too late to be placed."""
+        maildrop, listing, opened = session.maildrop, session.listing, session.opened
+        newest = self._newest.get(maildrop, _Newest())
+        now = listing.digest()
+        if newest.number and now == newest.digest:
+            return newest.number
+        if opened < newest.at:  # another process has written of a later session before
+            await self._write_listings()
+            earlier = await self._tables.rows(_EARLIER, maildrop, now)
+            return int(earlier[0][0]) if earlier else None
+        texts = list(listing.unique_ids)
+        messages = list(zip(texts, listing.octets, strict=True))
+        come = gone = whole = None
+        chain = self._chains.setdefault(maildrop, [])
+        before = await self._before(maildrop, chain)
+        if before is None:
+            whole = packed(messages)
+        else:
+            there = set(texts)
+            come = packed(each for each in messages if each[0] not in before)
+            gone = packed(each for each in before.items() if each[0] not in there)
+            if _needs_whole(chain):
+                whole = packed(messages)
+        if whole is not None:
+            chain.clear()
+        chain.append((come, gone, whole))
+        number = self._tables.number("listings")
+        self._listings.append((
+            number, maildrop, opened, session.session, now, len(messages), listing.total, come,
+            gone, whole,
+        ))  # fmt: skip
+        self._newest[maildrop] = _Newest(number, opened, now, len(messages))
+        self._waiting += len(messages)
+        if self._waiting > MESSAGES_TOGETHER:
+            await self._write_listings()
+        return number
+
+    async def _before(
+        self, maildrop: str, chain: list[tuple[bytes | None, bytes | None, bytes | None]]
+    ) -> dict[str, int] | None:
+        """What a maildrop had; None if nothing is known of it."""
+        if not chain:
+            return None
+        try:
+            return listed(chain)
+        except Malformed as error:
+            log.error("the history has %s: that of one maildrop begins anew", error)
+            await self._write_listings()
+            await self._tables.remove("listings", "maildrop = ?", maildrop)
+            chain.clear()
+            return None
+
+    async def _write_listings(self) -> None:
+        if self._listings:
+            await self._tables.run_each(_INSERT_LISTING, self._listings)
+            self._listings.clear()
+            self._waiting = 0
 
 
-_COLUMNS = (
-    "number, session, account, maildrop, address, tls, mechanism, greeting, since, until, times,"
-    " ended, commands, retrieved, deleted, octets, messages, listing, sent, removed, removed_at"
+def _like(session: EndedSession, listing: int | None, *, quiet: bool) -> tuple[Any, ...]:
+    return (
+        session.maildrop, session.tls, session.mechanism, session.greeting, session.ended,
+        listing, quiet,
+    )  # fmt: skip
+
+
+def _needs_whole(chain: Sequence[tuple[bytes | None, bytes | None, bytes | None]]) -> bool:
+    """Whether enough differences have come together since the last whole listing."""
+    octets = sum(len(come or b"") + len(gone or b"") for come, gone, _ in chain)
+    whole = max((len(each) for *_, each in chain if each is not None), default=0)
+    return len(chain) > REBASE or octets > max(4096, whole)
+
+
+def _nodes(before: str, node: str) -> str:
+    """Nodes that had the same polls, divided by `, `."""
+    found = before.split(", ") if before else []
+    if node in found or len(found) > MAX_NODES or not node:
+        return before
+    return ", ".join([*found, node if len(found) < MAX_NODES else "…"])
+
+
+_KNOWN = (
+    "SELECT number, account, address, listing, {node} AS node FROM {sessions} WHERE number {among}"
 )
-_INSERT = (
-    f"INSERT INTO sessions ({_COLUMNS}) SELECT "  # noqa: S608
-    + ", ".join(f"json_extract(value, '$[{at}]')" for at in range(_COLUMNS.count(",") + 1))
-    + " FROM json_each(?)"
+_LAST = """
+SELECT given.account, given.address, s.number, s.since, s.maildrop, s.tls, s.mechanism, s.greeting,
+    s.ended, s.listing, s.sent IS NULL AND s.removed IS NULL, {node} AS node
+FROM {given:account TEXT, address TEXT} AS given JOIN {sessions} AS s ON s.number = (
+    SELECT max(number) FROM {sessions} AS mine
+    WHERE mine.account = given.account AND mine.address = given.address
 )
-_ADD_TO = (
-    "UPDATE sessions SET times = times + json_extract(value, '$[1]'),"
-    " until = json_extract(value, '$[2]'), session = json_extract(value, '$[3]'),"
-    " commands = json_extract(value, '$[4]') FROM json_each(?)"
-    " WHERE number = json_extract(value, '$[0]')"
+"""
+_NEWEST = """
+SELECT maildrop, number, at, digest, messages FROM {listings} WHERE number IN (
+    SELECT max(number) FROM {listings} WHERE maildrop {among} GROUP BY maildrop
+)
+"""
+_CHAINS = """
+SELECT l.maildrop, l.come, l.gone, l.whole FROM {listings} AS l JOIN (
+    SELECT maildrop, max(number) AS number FROM {listings}
+    WHERE maildrop {among} AND whole IS NOT NULL GROUP BY maildrop
+) AS base ON base.maildrop = l.maildrop AND l.number >= base.number ORDER BY l.number
+"""
+_EARLIER = (
+    "SELECT number FROM {listings} WHERE maildrop = ? AND digest = ? ORDER BY number DESC LIMIT 1"
+)
+_INSERT_LISTING = (
+    "INSERT INTO {listings} (number, maildrop, at, session, digest, messages, octets, come, gone,"
+    " whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _insert(table: str, columns: Mapping[str, str]) -> str:
+    names = ", ".join(columns)
+    given = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    return f"INSERT INTO {{{table}}} ({names}) SELECT {names} FROM {{given:{given}}} AS given"  # noqa: S608
+
+
+_NODE = {"node": "TEXT"}
+
+
+def _insert_sessions(node: str) -> str:
+    return _insert("sessions", SESSION_COLUMNS | _NODE if node else SESSION_COLUMNS)
+
+
+_ADD_TO_FILE = """
+UPDATE {sessions} AS s SET times = s.times + given.times, until = given.until,
+    session = given.session, commands = given.commands
+FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION, session TEXT, commands TEXT,
+    node TEXT} AS given WHERE s.number = given.number
+"""
+_ADD_TO_NODES = _ADD_TO_FILE.replace("FROM", ", node = given.node FROM", 1)
+
+
+_INSERT_DELIVERIES = _insert(
+    "deliveries",
+    {"number": "BIGINT", "at": "DOUBLE PRECISION"}
+    | {
+        name: "BIGINT" if name == "octets" else "TEXT" for name in Delivered._fields if name != "at"
+    },
+)
+_REFUSED_BEFORE = """
+SELECT given.place, max(r.number) FROM {given:place BIGINT, account TEXT, address TEXT,
+    mechanism TEXT, reason TEXT, since DOUBLE PRECISION} AS given JOIN {refusals} AS r
+ON r.account = given.account AND r.address = given.address AND r.mechanism = given.mechanism
+    AND r.reason = given.reason AND r.since > given.since
+GROUP BY given.place
+"""
+_REFUSED_AGAIN = """
+UPDATE {refusals} AS r SET until = given.until, times = r.times + given.times
+FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION} AS given
+WHERE r.number = given.number
+"""
+_INSERT_REFUSALS = _insert(
+    "refusals",
+    {"number": "BIGINT", "since": "DOUBLE PRECISION", "until": "DOUBLE PRECISION"}
+    | {"times": "BIGINT", "account": "TEXT", "address": "TEXT"}
+    | {"mechanism": "TEXT", "reason": "TEXT"},
 )
 
 
@@ -623,58 +817,50 @@ class SessionHistory(Observer):
 
     def __init__(self, writer: HistoryWriter) -> None:
         self._put, self._put_session = writer.put, writer.put_session
-        self._notes: dict[ClientSession, EndedSession] = {}
+        self._going_on: dict[ClientSession, EndedSession] = {}
+        """Sessions of which there will be further notes."""
+        self._strangers: dict[ClientSession, list[Any]] = {}
+        """The answers so far of those that haven't logged in."""
+        self._removed: dict[ClientSession, tuple[Sequence[MessageNumber], float]] = {}
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         name = safe_name(claim.name)[:MAX_TEXT]
         address = session.peer_ip or "unix"
         self._put(LoginRefused(time.time(), name, address, claim.mechanism, reason))
 
-    def opened(self, session: ClientSession, mechanism: str) -> None:
-        account = session.account
-        assert account is not None
-        notes = self._notes[session] = EndedSession(
-            session.id,
-            account,
-            session.peer_ip or "unix",
-            session.mailbox.listing,
-            time.time(),
-        )
-        notes.tls = session.tls
-        notes.mechanism = mechanism
-        notes.greeted = len(session.answers or ()) // 3 + 1  # with the one that logged in
-
-    def answered(
-        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
-    ) -> None:
-        notes = self._notes.get(session)
-        if notes is None:
-            return
-        if not notes.verbs:
-            notes.verbs = verbs
-        else:
-            notes.later = notes.later or Counter()
-            notes.later.update(verbs)
-
-    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
-        notes = self._notes.get(session)
-        if notes is not None and len(notes.sent) < MAX_SENT:
-            notes.sent.append((number, lines))
-
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
-        notes = self._notes.get(session)
-        if notes is not None:
-            notes.committed = tuple(numbers)
-            notes.committed_at = time.time()
+        self._removed[session] = tuple(numbers), time.time()
 
-    def closed(self, session: ClientSession) -> None:
-        notes = self._notes.pop(session, None)
-        if notes is not None:
-            notes.until = time.time()
-            notes.ended = session.ended
-            notes.octets = session.octets
-            notes.retrieved = session.retrieved
-            self._put_session(notes)
+    def noted(self, session: ClientSession, notes: Notes) -> None:
+        noted = self._going_on.pop(session, None) if self._going_on else None
+        account = session.account
+        if noted is None:
+            if account is None or notes.opened is None:
+                self._note_stranger(session, notes)
+                return
+            address, listing = session.peer_ip or "unix", session.mailbox.listing
+            noted = EndedSession(session.id, account, address, listing, notes.opened)
+            noted.tls = session.tls
+            noted.mechanism = notes.mechanism
+            if self._strangers:
+                noted.answers = self._strangers.pop(session, noted.answers)
+        noted.add(notes)
+        if not notes.last:
+            self._going_on[session] = noted
+            return
+        noted.until = time.time()
+        noted.ended = session.ended
+        noted.octets = session.octets
+        noted.retrieved = session.retrieved
+        if self._removed and session in self._removed:
+            noted.committed, noted.committed_at = self._removed.pop(session)
+        self._put_session(noted)
+
+    def _note_stranger(self, session: ClientSession, notes: Notes) -> None:
+        """Keep what comes before the login, for if that succeeds."""
+        before = self._strangers.pop(session, [])
+        if not notes.last:
+            self._strangers[session] = [*before, *notes.answers][: 3 * MOST_ANSWERS]
 
 
 class DeliveryHistory(DeliveryObserver):

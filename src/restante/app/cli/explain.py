@@ -24,7 +24,7 @@ from restante.app.logs import one_line
 from restante.app.maildrops import make_store
 from restante.observing.explanation import explain as explain_account
 from restante.observing.history import History
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 from restante.stores.contract import StoreError
 from restante.stores.maildir.pins import read_pins
 from restante.stores.maildir.store import Maildir
@@ -54,11 +54,11 @@ def explain(
         raise UsageError(f"--since {error}") from None
     settings = load_for(config, data, sets).settings
     behind = flush_history(settings)
-    history = read_history(settings)
     try:
-        name = _known_name(settings, history, account)
-        pins = pins_of(settings, history.maildrop(name))
-        found = explain_account(history, name, since=begin, pins=pins)
+        with read_history(settings) as history:
+            name = _known_name(settings, history, account)
+            pins = pins_of(settings, history.maildrop(name))
+            found = explain_account(history, name, since=begin, pins=pins)
     except HistoryError as error:
         complain(str(error))
         raise Exit(FAILED) from None

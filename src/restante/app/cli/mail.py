@@ -144,8 +144,9 @@ def _observer(settings: Settings, stack: ExitStack) -> DeliveryObserver:
     Standard error is the mail server's. stack: at its end the history is written.
     """
     observers: list[DeliveryObserver] = []
+    file = settings.history_file
     # A file that this user made might be one that the server's can't write.
-    history = make_history(settings) if os.access(settings.history_file, os.W_OK) else None
+    history = make_history(settings) if file is None or os.access(file, os.W_OK) else None
     if history is not None:
         stack.callback(history.close)
         observers.append(history.deliveries)

@@ -340,7 +340,10 @@ def _unlisted(settings: Settings) -> Iterator[Finding]:
 def _history(settings: Settings) -> Iterator[Finding]:
     """What stands where the history is to be."""
     file = settings.history_file
-    if settings.history.enabled and file.is_dir():
+    if file is None:
+        if settings.store.kind != "postgres":
+            yield "history.place", '"database" is allowed with store.kind = "postgres"'
+    elif settings.history.enabled and file.is_dir():
         yield "history.enabled", f"{file} is a folder, so no history can be kept"
     elif settings.history.enabled and file.exists() and not os.access(file, os.W_OK):
         yield "history.enabled", f"{file} can't be written to by this user: no history is kept"

@@ -455,6 +455,7 @@ class ClientsSection:
 @dataclass(frozen=True)
 class HistorySection:
     enabled: bool = True
+    place: Literal["auto", "file", "database"] = "auto"
     max_size: int = bounded(256 * 1024 * 1024, 1024 * 1024, unit="octets")
     days: float = bounded(30.0, 0.01, 3650, unit="days")
 
@@ -545,9 +546,11 @@ class Settings:
         return None if self.store.kind == "postgres" else self.server.data / "bans.sqlite"
 
     @property
-    def history_file(self) -> Path:
-        """The database of what sessions and deliveries did."""
-        return self.server.data / "history.sqlite"
+    def history_file(self) -> Path | None:
+        """The file of what sessions and deliveries did; None: it is in PostgreSQL."""
+        by_store = "database" if self.store.kind == "postgres" else "file"
+        place = by_store if self.history.place == "auto" else self.history.place
+        return None if place == "database" else self.server.data / "history.sqlite"
 
     @property
     def secret_file(self) -> Path:

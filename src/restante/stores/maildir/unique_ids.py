@@ -48,6 +48,8 @@ def name_new(
 
     to_pin: dict[str, str] = {}
     wanting = bytearray(len(ids))
+    if not (pins or namesakes or any(ids)):  # nothing to be wished for
+        wanting, chosen = chosen, wanting
     for at, name in compress(enumerate(draft.names), chosen):
         base = key = base_name(name)
         if at in namesakes or base in had_namesakes:
@@ -60,8 +62,8 @@ def name_new(
     for at, name in compress(enumerate(draft.names), wanting):
         base = base_name(name)
         key = told_apart.get(at, base)
-        own = told_apart.get(at) or own_unique_id(base)
-        wish = pins.get(key) or ids[at] or (foreign or {}).get(base) or own
+        own = key if at in told_apart else own_unique_id(base)
+        wish = pins.get(key) or ids[at] or (foreign and foreign.get(base)) or own
         unique_id, copy = as_unique_id(wish), 1
         while is_taken(unique_id):
             copy += 1

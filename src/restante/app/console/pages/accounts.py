@@ -28,7 +28,7 @@ from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
 from restante.app.history import flush_history, read_history
 from restante.app.passwords import new_password
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 from restante.stores.contract import StoreError
 from restante.stores.room import quota_for
 
@@ -87,7 +87,8 @@ def _one(request: Request, name: str, *, password: str = "", what: str = "") -> 
         pass
     devices, problem = [], flush_history(console.settings)
     try:
-        devices = read_history(console.settings).devices(account.name)[:50]
+        with read_history(console.settings) as history:
+            devices = history.devices(account.name)[:50]
     except HistoryError as error:
         problem = f"The history can't be read: {error}"
     expires = account.expires

@@ -17,7 +17,7 @@ from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, goes_on, read_history
 from restante.observing.explanation import explain
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 
 PAGE = 100
 MOST_OPEN = 10
@@ -39,13 +39,14 @@ def show(request: Request) -> Response:
     except (NotThere, AccountError):
         account = None
     behind = flush_history(console.settings)
-    history = read_history(console.settings)
     found: Any = None
     problem = ""
     try:
-        if account is None and name not in history.accounts():
-            raise HTTPException(404, f"There is no account {name!r}.")
-        found = explain(history, name, pins=pins_of(console.settings, history.maildrop(name)))
+        with read_history(console.settings) as history:
+            if account is None and name not in history.accounts():
+                raise HTTPException(404, f"There is no account {name!r}.")
+            pins = pins_of(console.settings, history.maildrop(name))
+            found = explain(history, name, pins=pins)
     except HistoryError as error:
         problem = f"The history can't be read: {error}"
     return console.page(

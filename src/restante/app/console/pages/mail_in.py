@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, read_history
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 
 PAGE = 50
 OUTCOMES = ("delivered", "not delivered", "refused")
@@ -24,12 +24,13 @@ def show(request: Request) -> Response:
         raise HTTPException(404, "There is no such page.")
     rows, problem = [], flush_history(console.settings)
     try:
-        rows = read_history(console.settings).deliveries(
-            search=find or None,
-            outcome=outcome if outcome in OUTCOMES else None,
-            before=int(before) if before else None,
-            limit=PAGE + 1,
-        )
+        with read_history(console.settings) as history:
+            rows = history.deliveries(
+                search=find or None,
+                outcome=outcome if outcome in OUTCOMES else None,
+                before=int(before) if before else None,
+                limit=PAGE + 1,
+            )
     except HistoryError as error:
         problem = f"The history can't be read: {error}"
     return console.page(

@@ -22,7 +22,7 @@ from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import page_number
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, read_history
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError
 
 T = TypeVar("T")
@@ -127,7 +127,8 @@ def message(request: Request) -> Response:
         wanted = shown
     fetched, problem = [], flush_history(console.settings)
     try:
-        fetched = read_history(console.settings).fetched(account.name, unique_id)[:50]
+        with read_history(console.settings) as history:
+            fetched = history.fetched(account.name, unique_id)[:50]
     except HistoryError as error:
         problem = str(error)
     first: dict[str, str] = {}

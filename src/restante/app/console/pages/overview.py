@@ -26,7 +26,7 @@ from restante.app.history import read_history
 from restante.app.maildrops import folder_of_mail
 from restante.app.tls import certificates
 from restante.observing.history import Rates
-from restante.observing.history_file import HistoryError
+from restante.observing.history_place import HistoryError
 from restante.stores.contract import StoreError
 
 EXPIRES_SOON = 21
@@ -67,19 +67,19 @@ def show(request: Request) -> Response:
         Attention(str(problem), "See Settings.", not problem.warning)
         for problem in check(console.loaded)
     ]
-    history = read_history(console.settings)
     drawn = [_open_sessions(console.server.samples, sessions)]
     busiest: list[Any] = []
     refusals: list[Any] = []
     history_problem = ""
     nothing_yet = False
     try:
-        rates = history.rates(MINUTES)
-        drawn += _charts(rates)
+        with read_history(console.settings) as history:
+            rates = history.rates(MINUTES)
+            drawn += _charts(rates)
+            busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
+            refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
         up = max((row["uptime"] for row in status.rows), default=HOUR)
         nothing_yet = up < HOUR and not any(map(any, rates.counts.values()))
-        busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
-        refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
     except HistoryError as error:
         history_problem = str(error)
     return console.page(
