@@ -140,7 +140,7 @@ class Clients:
                 chance.choice(moves)(account, chance)
             except FAILED as error:
                 self.errors.append(f"{time.time():.2f} {account}: {error!r}")
-                time.sleep(0.02)
+                time.sleep(chance.uniform(0.02, 0.2))  # with a lease that must end first, often
 
     def _log_in(self, account: str) -> poplib.POP3:
         at = self._ports()

@@ -14,7 +14,7 @@ from restante.observing import HistoryWriter, Metrics
 
 COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)
 
-MOST = {"metrics": (9, 475), "history": (18, 555)}
+MOST = {"metrics": (9, 475), "history": (13, 380)}
 """Calls and bytecodes that each adds to a poll."""
 
 

@@ -283,7 +283,7 @@ class StandardBackend(Backend):
         try:
             peer.admit(login.account)
         except BaseException:
-            await self._call_store(maildrop.close)
+            await self._call_store(maildrop.step_back)
             raise
         if self.verifier.confirm(claim, login):
             self._tidy_up(login.account, claim, login.proof)

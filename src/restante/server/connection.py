@@ -74,6 +74,14 @@ class Connection(asyncio.Protocol):
         "_transport", "_written", "client", "lost", "session",
     )  # fmt: skip
 
+    session: Session
+    client: ClientSession
+    _peer: Peer
+    _performer: Performer
+    _transport: asyncio.Transport
+    _since: float  # how long the client has been silent, or has taken nothing
+    _progress: tuple[int, int]  # by then
+
     def __init__(
         self,
         context: Context,
@@ -86,11 +94,6 @@ class Connection(asyncio.Protocol):
         self._proxied = proxied
         self._admission = admission
         self.lost = False
-        self.session: Session
-        self.client: ClientSession
-        self._peer: Peer
-        self._performer: Performer
-        self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
         self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
         self._gone: asyncio.Event | None = None  # set when the client left, or its time is up
@@ -106,10 +109,7 @@ class Connection(asyncio.Protocol):
         self._written = 0  # octets of messages
         self._blocked = False  # the client doesn't take what it is sent
         self._ready: asyncio.Future[None] | None = None  # work waits for that to end
-        # How long the client has been silent, or has taken nothing.
         self._renewed = True  # a command came, or work has ended, since the last look
-        self._since = 0.0
-        self._progress = (0, 0)
 
     # Transport's calls
 
@@ -287,7 +287,7 @@ class Connection(asyncio.Protocol):
 
     def _greet(self) -> None:
         self._greeted = True
-        self._look_again()
+        self._answers = self._task is None  # its end looks again
         observers, greeting = self._context.observers, self.session.greeting()
         if (tell := observers.connected) is not None:
             tell(self.client)

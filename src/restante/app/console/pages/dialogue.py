@@ -43,6 +43,7 @@ def show(request: Request) -> Response:
     return console.page(
         request, "dialogue.html", "dialogue",
         session=session, lines=lines[-SHOWN:] if session else [],
+        account_said=next((row["account"] for row in lines if row["account"] != "-"), ""),
         sessions=list(sessions.values())[::-1], choice=choice, problem=problem,
         always=console.settings.log.protocol,
         account=request.query_params.get("account", "")[:512],
