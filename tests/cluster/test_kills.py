@@ -38,7 +38,7 @@ KILLS = int(os.environ.get("RESTANTE_KILLS", "35"))
 BATCH = 100
 """After so many kills all maildrops are held against the ledger."""
 
-NODES = 3
+NODES = 4
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,13 +47,15 @@ class Life:
     """What one node is to die of.
 
     begun: when it was started. times: it may serve so many times as long as it took to start.
-    due: when it is killed, if it hasn't died by itself; not known before it serves.
+    due: when it is killed, if it hasn't died by itself; not known before it serves. pauses:
+    whether it is stopped for a while first.
     """
 
     moment: str
     begun: float = 0.0
     times: float = inf
     due: float = inf
+    pauses: bool = False
     paused_until: float = 0.0
     killed: bool = False
 
@@ -136,8 +138,9 @@ class Forked:
         moment = chance.choice(MOMENTS) if chance.random() < 0.7 else "any"
         times, seconds = chance.choice((1, 1, 2, 3)), chance.uniform(0.0001, 0.004)
         self._order("start", number, moment, times, seconds)
-        begun, lives = time.monotonic(), chance.uniform(0, 3) if moment == "any" else 10
-        life = self._lives[number] = Life(moment, begun, lives)
+        begun, lives = time.monotonic(), chance.uniform(0, 1.5) if moment == "any" else 5
+        life = Life(moment, begun, lives, pauses=chance.random() < 0.05)
+        self._lives[number] = life
         if chance.random() < 0.1:  # perhaps while it starts
             life.due = begun + chance.uniform(0, 0.2)
 
@@ -150,8 +153,9 @@ class Forked:
         elif life.paused_until and life.paused_until <= now:
             life.paused_until = 0.0
             self._order("continue", number)
-        elif not life.paused_until and self._chance.random() < 0.002:
+        elif life.pauses and life.due < inf:
             self.pauses += 1
+            life.pauses = False
             life.paused_until = now + self._chance.uniform(0, 1)
             life.due = max(life.due, life.paused_until + 0.3)
             self._order("stop", number)
