@@ -67,13 +67,13 @@ def test_a_lease_is_of_one_session_and_is_renewed(
             session.quit()
         # One that is killed keeps its maildrop until the lease ends, and no other session's.
         held = log_in(ahead.host, ahead.pop3, "user0")
-        other = log_in(behind.host, behind.pop3, "user1")
+        second = log_in(behind.host, behind.pop3, "user1")
         ahead.kill()
         with pytest.raises(poplib.error_proto, match="IN-USE"):
             log_in(right.host, right.pop3, "user0")
         with pytest.raises(poplib.error_proto, match="IN-USE"):
             log_in(right.host, right.pop3, "user1")
-        other.quit()
+        second.quit()
         held.close()
 
 
