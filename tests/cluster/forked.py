@@ -7,7 +7,8 @@ that comes while a node is dead waits for the next one.
 
 At first, the ports of all nodes are told, as JSON. Then each line of standard input is an order:
 `start NODE MOMENT TIMES SECONDS`, `kill NODE`, `stop NODE` (SIGSTOP) or `continue NODE`. What
-becomes of a node is told: `serves NODE`, `died NODE STATUS`. At the end of standard input all of
+becomes of a node is told: `serves NODE`, `died NODE STATUS`; `failed NODE` if it has refused a
+recipient. At the end of standard input all of
 them are killed.
 
 A node does more than a worker: every now and then it collects, and it answers `ACCOUNT SECONDS` at
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
@@ -28,12 +30,13 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from restante import Account
 from restante.app.config.load import Loaded, load
 from restante.app.files import make_private_folder
 from restante.app.first_start import make_development_certificate
-from restante.app.maildrops import make_folder_of_mail
+from restante.app.maildrops import make_folder_of_mail, make_store
 from restante.app.processes.listen_sockets import Bound, Given, bind_all
 from restante.app.processes.memory import freeze_objects
 from restante.app.service import Service
@@ -43,18 +46,30 @@ from restante.stores import PostgresStore, StoreError
 from restante.stores.postgres import store as store_module
 from tests.cluster import moments
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 3.0
 LEASE_SECONDS = 0.6
 UNDELETE_SECONDS = 2.0
 COLLECT_SECONDS = 0.2
 
 
+LATER = (
+    "restante.guard.postgres_bans", "restante.observing.history_postgres",
+    "restante.stores.postgres.plain",
+)  # fmt: skip
+"""What a server loads when it needs it."""
+
+
 def shorten() -> None:
     """What takes minutes elsewhere takes a moment."""
     store_module.GRACE_SECONDS = GRACE_SECONDS
-    store_module.PUT_SECONDS = GRACE_SECONDS / 2
+    store_module.PUT_SECONDS = GRACE_SECONDS * 2 / 3
     store_module.REPEAT_SECONDS = UNDELETE_SECONDS
     server_module.SWEEP_SECONDS = LEASE_SECONDS / 6  # leases are renewed that often
+
+
+def say(line: str) -> None:
+    """All processes write to the same pipe: at once, so that no line comes into another."""
+    os.write(1, f"{line}\n".encode())
 
 
 class Node:
@@ -67,6 +82,7 @@ class Node:
         make_private_folder(settings.server.data)
         make_folder_of_mail(settings)
         make_development_certificate(settings)
+        make_store(settings)  # it loads the libraries that it needs
         self.bound: list[Bound] = bind_all(settings, 1)
         self.given = Given(
             [(each.endpoint, each.shares[0]) for each in self.bound], *make_all_tls(settings)
@@ -112,6 +128,7 @@ class Node:
         store.lease_seconds = LEASE_SECONDS
         store.undelete_days = UNDELETE_SECONDS / 86400
         moments.arm(store, moment, times, seconds)
+        self._tell_failures(store)
         await service.open()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,13 +140,26 @@ class Node:
             writer.close()
 
         server = await asyncio.start_server(answer, sock=self.control)
-        sys.stdout.write(f"serves {self.number}\n")
-        sys.stdout.flush()
+        say(f"serves {self.number}")
         async with server:
             while True:
                 await asyncio.sleep(random.uniform(0, 2 * COLLECT_SECONDS))
                 with contextlib.suppress(StoreError):
                     await store.collect()
+
+    def _tell_failures(self, store: PostgresStore) -> None:
+        """Say so whenever the body of a message can't be stored, for one recipient or more."""
+        have_body = store._have_body
+        replaced: Any = store
+
+        async def watched(incoming: Any) -> None:
+            try:
+                await have_body(incoming)
+            except StoreError:
+                say(f"failed {self.number}")
+                raise
+
+        replaced._have_body = watched
 
 
 def obey(nodes: list[Node], line: str) -> None:
@@ -148,7 +178,9 @@ def main() -> None:
     """Obey until the end of standard input."""
     shorten()
     nodes = [Node(number, Path(each)) for number, each in enumerate(sys.argv[1:])]
-    print(json.dumps([each.ports for each in nodes]), flush=True)
+    say(json.dumps([each.ports for each in nodes]))
+    for module in LATER:
+        importlib.import_module(module)
     gc.disable()
     freeze_objects()
     unread = b""
@@ -159,7 +191,7 @@ def main() -> None:
             for fd in ready:
                 if fd in living:
                     number = living[fd]
-                    print(f"died {number} {nodes[number].reap()}", flush=True)
+                    say(f"died {number} {nodes[number].reap()}")
             if 0 in ready:
                 if not (block := os.read(0, 1 << 16)):
                     return

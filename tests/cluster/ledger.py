@@ -57,6 +57,7 @@ class Message:
     subject: str
     state: State = State.SENT
     unique_id: str = ""
+    refused: bool = False
     removing: float = 0.0
     removed: float = 0.0
 
@@ -99,6 +100,11 @@ class Ledger:
         with self._lock:
             if message.state is State.SENT:  # else a session has seen it already
                 message.state = State.THERE
+
+    def refused(self, message: Message) -> None:
+        """It got another reply than 250. It may be there all the same."""
+        with self._lock:
+            message.refused = True
 
     def before(self, account: str) -> dict[str, State]:
         """What a session that begins now must see."""
@@ -179,10 +185,14 @@ class Ledger:
                 each.state = State.THERE
             return len(back)
 
-    def check_deliveries(self) -> None:
-        """After all maildrops were looked at: each delivery was for all its recipients or none."""
+    def end_deliveries(self, *, whole: bool) -> None:
+        """All maildrops were looked at after the last delivery.
+
+        whole: each was for all of its recipients, or for none, but for those that were refused.
+        """
         with self._lock:
-            for made in self._deliveries:
+            for delivery in self._deliveries if whole else ():
+                made = [each for each in delivery if not each.refused]
                 there = [each for each in made if each.unique_id]
                 if 0 < len(there) < len(made):
                     self.wrong.append(

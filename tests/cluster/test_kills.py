@@ -38,7 +38,7 @@ KILLS = int(os.environ.get("RESTANTE_KILLS", "35"))
 BATCH = 100
 """After so many kills all maildrops are held against the ledger."""
 
-NODES = 3
+NODES = 4
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,13 +46,16 @@ ROOT = Path(__file__).parents[2]
 class Life:
     """What one node is to die of.
 
-    seconds: after these it is killed, if it hasn't died by itself. due: when that is; not known
-    before it serves.
+    begun: when it was started. times: it may serve so many times as long as it took to start.
+    due: when it is killed, if it hasn't died by itself; not known before it serves. pauses:
+    whether it is stopped for a while first.
     """
 
     moment: str
-    seconds: float = inf
+    begun: float = 0.0
+    times: float = inf
     due: float = inf
+    pauses: bool = False
     paused_until: float = 0.0
     killed: bool = False
 
@@ -60,7 +63,7 @@ class Life:
 class Forked:
     """Nodes that a process forks; see `tests.cluster.forked`.
 
-    kills: at which moments, and how often.
+    kills: at which moments, and how often. pauses: how often one was stopped for a while.
     """
 
     def __init__(self, files: Sequence[Path], chance: random.Random) -> None:
@@ -81,7 +84,7 @@ class Forked:
             pass
         self.ports = [Ports("127.0.0.1", **each) for each in json.loads(lines[0])]
         self.kills: Counter[str] = Counter()
-        self.pauses = 0
+        self.pauses = self.failures = 0
         self._lives: dict[int, Life] = {}
 
     def __enter__(self) -> Self:
@@ -119,8 +122,12 @@ class Forked:
             for line in self._lines(0.01):
                 what, node, *more = line.split()
                 number = int(node)
+                if what == "failed":
+                    self.failures += 1
+                    continue
                 if what == "serves":
-                    self._lives[number].due = time.monotonic() + self._lives[number].seconds
+                    life, now = self._lives[number], time.monotonic()
+                    life.due = min(life.due, now + life.times * (now - life.begun))
                     continue
                 assert int(more[0]) in (-signal.SIGKILL, -signal.SIGALRM), line
                 life = self._lives.pop(number)
@@ -129,14 +136,24 @@ class Forked:
                     self._begin(number)
         self.start()
 
+    def has_failed(self) -> bool:
+        """Whether a node has refused a recipient since this was asked for the last time."""
+        failures, self.failures = self.failures, 0
+        for line in self._lines(0):
+            assert line.split()[0] in ("serves", "failed"), line
+            failures += line.startswith("failed")
+        return bool(failures)
+
     def _begin(self, number: int) -> None:
         chance = self._chance
         moment = chance.choice(MOMENTS) if chance.random() < 0.7 else "any"
         times, seconds = chance.choice((1, 1, 2, 3)), chance.uniform(0.0001, 0.004)
         self._order("start", number, moment, times, seconds)
-        life = self._lives[number] = Life(moment, chance.uniform(0, 0.4) if moment == "any" else 1)
+        begun, lives = time.monotonic(), chance.uniform(0, 1.5) if moment == "any" else 5
+        life = Life(moment, begun, lives, pauses=chance.random() < 0.05)
+        self._lives[number] = life
         if chance.random() < 0.1:  # perhaps while it starts
-            life.due = time.monotonic() + chance.uniform(0, 0.2)
+            life.due = begun + chance.uniform(0, 0.2)
 
     def _look_after(self, number: int, life: Life, now: float) -> None:
         if life.killed:
@@ -147,8 +164,9 @@ class Forked:
         elif life.paused_until and life.paused_until <= now:
             life.paused_until = 0.0
             self._order("continue", number)
-        elif not life.paused_until and self._chance.random() < 0.002:
+        elif life.pauses and life.due < inf:
             self.pauses += 1
+            life.pauses = False
             life.paused_until = now + self._chance.uniform(0, 1)
             life.due = max(life.due, life.paused_until + 0.3)
             self._order("stop", number)
@@ -218,10 +236,13 @@ def test_what_clients_were_told_outlasts_kills(
             with clients:
                 forked.kill(min(left, BATCH))
                 clients.wait_for(5)
-            clients.settle()
-        seconds = time.monotonic() - begun
-        told = {**clients.done, "refused or broken": len(clients.errors)}
-        print(f"{forked.kills.total()} kills in {seconds:.0f} s, {forked.pauses} pauses, {told}")
+            clients.settle(whole=not forked.has_failed())
+            print(
+                f"{time.monotonic() - begun:.0f} s: {forked.kills.total()} kills,"
+                f" {forked.pauses} pauses, {dict(clients.done)},"
+                f" {len(clients.errors)} refused or broken",
+                flush=True,
+            )
         print(dict(forked.kills))
         assert min(clients.done[what] for what in ("deliveries", "sessions", "removed")) > KILLS / 4
 

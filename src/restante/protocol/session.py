@@ -73,7 +73,7 @@ class Session:
     account: Any
     claimed: str | None
     user: str | None
-    command: Command | None
+    command: Command
     deleted: Set[MessageNumber]
     _steps: Steps  # while an effect is performed or a response is awaited
 
@@ -106,7 +106,8 @@ class Session:
         self._asked = False  # the steps wait for a line of the client's
         # claimed: the name of the last attempt to log in, which proves nothing.
         # user: that of USER, waiting for PASS. command: the last one that came.
-        self.account = self.claimed = self.user = self.command = None
+        self.account = self.claimed = self.user = None
+        self.command = NO_COMMAND
         self.bad_commands = self.failed_logins = 0
 
     # What others may ask

@@ -36,6 +36,7 @@ from restante.stores.contract import (
     MaildropInUse,
     OpenedTooSoon,
     Store,
+    StoreError,
 )
 
 access_log = logging.getLogger("restante.access")
@@ -264,7 +265,7 @@ class StandardBackend(Backend):
     async def _log_in_again(
         self, claim: PasswordClaim, login: Login, peer: Peer
     ) -> Maildrop | None:
-        """The maildrop of a login that was right a while ago; None: the account has changed.
+        """The maildrop of a login that was right a while ago; None: perhaps it isn't any more.
 
         It is right again only if the store finds the account unchanged when it opens the
         maildrop, so nothing is said of the claim before that.
@@ -277,10 +278,12 @@ class StandardBackend(Backend):
         except (MaildropInUse, OpenedTooSoon):
             peer.admit(login.account)
             raise
+        except StoreError:  # a database that is only read, say; the account may have changed
+            return None
         try:
             peer.admit(login.account)
         except BaseException:
-            await self._call_store(maildrop.close)
+            await self._call_store(maildrop.step_back)
             raise
         if self.verifier.confirm(claim, login):
             self._tidy_up(login.account, claim, login.proof)

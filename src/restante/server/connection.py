@@ -32,6 +32,7 @@ from restante.server.context import Context
 from restante.server.listen.listener import Listener
 from restante.server.listen.proxied import Proxied
 from restante.server.listen.xclient import parse_xclient, speaks_in_clear
+from restante.server.notes import Notes
 from restante.server.peer import Peer, peer_of
 from restante.server.perform import Performer
 from restante.server.sending import encoded_whole, send_body
@@ -45,10 +46,6 @@ FLUSH_AT = 256 * 1024
 
 MAX_JOINED = 1024 * 1024
 """Octets of replies that are copied to be written as one."""
-
-TOLD_TOGETHER = 100
-"""Observers are told of so many answers at once. Fewer are told of some seconds later, after the
-login, or when the connection ends."""
 
 LINGER_SECONDS = 2.0
 """How long a client that is being refused may go on sending before the connection is cut."""
@@ -159,7 +156,7 @@ class Connection(asyncio.Protocol):
         session, context = self.session, self._context
         waiting = session.buffer
         waiting += data
-        watched = context.observers.line or context.hooks.each_command
+        watched = context.observers.lines or context.hooks.each_command
         try:
             while (line := session.take_line()) is not None:
                 self._renewed = True
@@ -178,7 +175,9 @@ class Connection(asyncio.Protocol):
                     return
         except LineTooLong as error:
             self._note_end("line too long")
-            self._reply(session.give_up(error))
+            refusal = session.give_up(error)
+            self._tell_reply(refusal)
+            self._reply(refusal)
             self._linger()
             return
         if self._replies:
@@ -250,10 +249,11 @@ class Connection(asyncio.Protocol):
             await self._give_back()
         context.live.forget(self)
         self._performer.admission.leave()
-        if client.answers:
-            self._tell_answers(client.answers)
-        if self._greeted and (tell := context.observers.closed) is not None:
-            tell(client)
+        if self._greeted:
+            if context.observers.noted is not None:
+                self._tell_notes(client.notes or Notes(), last=True)
+            if (tell := context.observers.closed) is not None:
+                tell(client)
         if context.hooks.close_connection:
             await context.hooks.tell("close_connection", client)
         if self._lingering < 0:
@@ -287,11 +287,14 @@ class Connection(asyncio.Protocol):
     def _greet(self) -> None:
         self._greeted = True
         self._answers = self._task is None  # its end looks again
-        if (tell := self._context.observers.connected) is not None:
+        observers, greeting = self._context.observers, self.session.greeting()
+        if (tell := observers.connected) is not None:
             tell(self.client)
-        self._reply(self.session.greeting())
-        if self._context.observers.answered is not None:
-            self.client.answers = []
+        if observers.reply is not None:
+            self._tell_reply(greeting)
+        self._reply(greeting)
+        if observers.noted is not None:
+            self.client.notes = Notes()
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
@@ -299,6 +302,7 @@ class Connection(asyncio.Protocol):
         if (tell := self._context.observers.turned_away) is not None:
             tell(self.client, self._status(refusal))
         self.session.closing = True
+        self._tell_reply(refusal)
         self._reply(refusal)
         self._close()
 
@@ -406,8 +410,11 @@ class Connection(asyncio.Protocol):
         """Perform effects until there is a reply, and send that."""
         while isinstance(outcome, Effect):
             outcome = self.session.resume(await self._performer.perform(outcome))
-        if self._context.hooks.send_response and type(outcome) is not Silent:
-            await self._context.hooks.tell("send_response", self.client, self._status(outcome))
+        context = self._context
+        if context.hooks.send_response and type(outcome) is not Silent:
+            await context.hooks.tell("send_response", self.client, self._status(outcome))
+        if context.observers.reply is not None:
+            self._tell_reply(outcome)
         if not self._reply(outcome):
             await self._stream(outcome)
 
@@ -429,12 +436,13 @@ class Connection(asyncio.Protocol):
         if wire is None or wording is not DEFAULT_WORDING:
             if type(reply) is Ok or type(reply) is Err:
                 wire = wording.status(reply)
-            elif type(reply) is Body or type(reply) is Prepared:
+            elif type(reply) is Body or type(reply) is Prepared or type(reply) is Continue:
                 return self._long_reply(reply)
             elif not (wire := wording.encode(reply)):
                 return True
-        if self._context.observers.replied:
-            self._note(reply, len(wire))
+        if self.client.notes is not None:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, type(reply) is not Err, len(wire))
         if self._replies or self.session.buffer:  # there are other lines to be answered
             self._replies.append(wire)
             self._gathered += len(wire)
@@ -444,22 +452,27 @@ class Connection(asyncio.Protocol):
             self._transport.write(wire)
         return True
 
-    def _long_reply(self, reply: Body | Prepared) -> bool:
+    def _long_reply(self, reply: Body | Prepared | Continue) -> bool:
         context, wording = self._context, self.session.wording
         pieces: list[bytes | memoryview]
-        if isinstance(reply, Prepared):
-            pieces = [*wording.pieces(reply)]
-            octets = listed = len(reply.block)
-        else:
+        if isinstance(reply, Body):
             body = encoded_whole(reply, 2 * context.settings.batch_size)
             if body is None:
                 return False
             pieces = [wording.status(reply), *body]
             octets, listed = len(reply.content.source), 0
             self._sent(reply, octets)
+        elif isinstance(reply, Prepared):
+            pieces = [*wording.pieces(reply)]
+            octets = listed = len(reply.block)
+        else:
+            pieces, octets, listed = [wording.encode(reply)], 0, 0
         octets += (first := len(pieces[0]))
-        if context.observers.replied:
-            self._note(reply, first + listed)
+        if self.client.notes is not None and type(reply) is not Continue:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, True, first + listed)
+            if type(reply) is Body:
+                self._note_message(reply)
         if not self._replies and octets < FLUSH_AT and not self.session.buffer:
             self._transport.write(b"".join(pieces))
             return True
@@ -472,8 +485,9 @@ class Connection(asyncio.Protocol):
     async def _stream(self, reply: Reply) -> None:
         assert isinstance(reply, Body)
         status = self.session.wording.encode(reply)
-        if self._context.observers.replied:
-            self._note(reply, len(status))
+        if self.client.notes is not None:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, True, len(status))
         self._replies.append(status)
         self._flush()
         context = self._context
@@ -481,27 +495,31 @@ class Connection(asyncio.Protocol):
             reply, self, context.settings.batch_size, context.call_blocking, context.call_quick
         )
         self._sent(reply, octets)
+        self._note_message(reply)
 
-    def _note(self, reply: Reply, octets: int) -> None:
-        """Remember a reply for observers. octets: of the reply, without a message that follows."""
-        command = self.session.command
-        if (
-            (answers := self.client.answers) is not None
-            and command is not None
-            and type(reply) is not Continue
-        ):
-            answers += (command.verb, type(reply) is not Err, octets)
-            if len(answers) >= 3 * TOLD_TOGETHER:
-                self._tell_answers(answers)
-        if (tell := self._context.observers.reply) is not None:
+    def _tell_reply(self, reply: Reply) -> None:
+        """Tell observers of a reply, just before it goes."""
+        if (tell := self._context.observers.reply) is not None and type(reply) is not Silent:
             tell(self.client, self._status(reply))
 
-    def _tell_answers(self, answers: list[Any]) -> None:
-        """Tell who watches of the commands that have been answered."""
-        verbs, ok, octets = answers[::3], answers[1::3], sum(answers[2::3])
-        answers.clear()
-        if (tell := self._context.observers.answered) is not None:
-            tell(self.client, verbs, ok, octets)
+    def _tell_noted_so_far(self) -> None:
+        """Tell observers of a session that goes on, and note it from now on if it wasn't."""
+        notes = self.client.notes
+        if notes is not None and (notes.answers or notes.steps):
+            self._tell_notes(notes, last=False)
+        elif notes is None and self._greeted and self._context.observers.noted is not None:
+            self.client.notes = Notes()
+
+    def _tell_notes(self, notes: Notes, *, last: bool) -> None:
+        notes.last = last
+        self.client.notes = None if last else Notes()
+        if (tell := self._context.observers.noted) is not None:
+            tell(self.client, notes)
+
+    def _note_message(self, body: Body) -> None:
+        if self.client.notes is not None:
+            messages = self.client.notes.messages
+            messages += (self._performer.fetched, body.top_lines)
 
     def _sent(self, body: Body, octets: int) -> None:
         """Count a message that was sent."""
@@ -614,7 +632,9 @@ class Connection(asyncio.Protocol):
         assert context.tls is not None
         # At once: whatever arrives from here on belongs to the handshake.
         self._transport.pause_reading()
-        self._reply(Ok("begin TLS"))
+        reply = Ok("begin TLS")
+        self._tell_reply(reply)
+        self._reply(reply)
         self._flush()
         transport = await upgrade(
             self._transport,
@@ -715,8 +735,7 @@ class Connection(asyncio.Protocol):
         """
         if self._performer.must_renew:
             self._context.live.spawn(self._performer.renew())
-        if self.client.answers and self.session.state is not State.AUTHORIZATION:
-            self._tell_answers(self.client.answers)
+        self._tell_noted_so_far()
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)
