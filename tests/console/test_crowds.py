@@ -8,6 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from html import unescape
 from pathlib import Path
 from threading import Event
 
@@ -85,6 +86,11 @@ def _held(server: Server, number: int) -> Iterator[list[socket.socket]]:
         yield held
 
 
+def _accounts(page: str) -> list[str]:
+    """Whose sessions a page shows."""
+    return re.findall(r'<a id="of-[^"]+" href="[^"]+">([^<]+)</a>', page)
+
+
 def _lines(client: socket.socket, number: int) -> bytes:
     """So many lines that a client is sent."""
     text = b""
@@ -110,15 +116,20 @@ def test_two_thousand_sessions_are_shown_in_pages(tmp_path: Path) -> None:
                 assert found.status == 200
                 return found.body
 
-            # A page has a hundred of them, whoever many there are; the newest come first.
+            # A page has a hundred of them, however many there are; the newest come first.
             first = page("/sessions")
-            assert f"{number:,} sessions open now" in first
-            assert f"Page 1 of {-(-number // 100)}" in first
+            assert f"{number:,} sessions open now, the newest first: 1 to 100." in first
             assert first.count('aria-label="End session') == 100
             assert f">{_name(number - 1)}</a>" in first
-            last = page(f"/sessions?page={-(-number // 100)}")
-            assert last.count('aria-label="End session') == (number - 1) % 100 + 1
-            assert f">{_name(0)}</a>" in last
+            seen, shown = _accounts(first), first
+            while (older := re.search(r'<a href="([^"]+)" rel="next">Older', shown)) is not None:
+                shown = page(unescape(older[1]))
+                seen += _accounts(shown)
+            assert sorted(seen) == [_name(each) for each in range(number)]  # each once
+            assert f": {(number - 1) // 100 * 100 + 1:,} to {number:,}." in shown
+            assert "Newest</a>" in shown
+            beyond = page("/sessions?from=1_x")
+            assert "No older session is open any more" in beyond
 
             # They are found by name, and all of them are counted.
             found = page("/sessions?find=user001")
