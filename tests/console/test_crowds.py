@@ -16,6 +16,9 @@ import pytest
 
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.administrators import Administrators
+from restante.app.config.load import Loaded, load
+from restante.app.config.problem import Problem
+from restante.app.console import shared
 from restante.app.console.looks import MOST, Looks, StillLooking
 from restante.app.processes.admin_client import ask
 from tests.app.support import PASSWORD, Server, restante
@@ -283,3 +286,31 @@ def test_what_goes_wrong_with_a_look_is_told() -> None:
 
     with pytest.raises(TimeoutError, match="the disk"):
         looks.result("joe", fail, 60)
+
+
+def test_what_reads_all_accounts_is_not_done_for_each_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The overview renews itself every ten seconds, and check-config reads all accounts."""
+    now, made = [1000.0], []
+
+    def slow(loaded: Loaded) -> list[Problem]:
+        made.append(loaded)
+        now[0] += 3.0
+        return []
+
+    monkeypatch.setattr(shared, "check", slow)
+    monkeypatch.setattr("restante.app.console.shared.time.monotonic", lambda: now[0])
+    config = tmp_path / "restante.toml"
+    config.write_text("")
+    console = shared.Console(load(config))
+    try:
+        for _ in range(10):
+            assert console.problems() == []
+            now[0] += 10.0
+        assert len(made) == 1
+        now[0] += 100.0
+        console.problems()
+        assert len(made) == 2
+    finally:
+        console.server.close()
