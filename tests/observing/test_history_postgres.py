@@ -494,13 +494,25 @@ async def test_a_batch_takes_so_many_round_trips_however_large_it_is(kept: Kept)
             relay.trips = 0
             await asyncio.to_thread(polls, number)
             taken.append(relay.trips)
+
+        def fetched(turn: int) -> None:
+            for each in range(150):
+                at = begin + turn
+                writer.put(record([A, f"{turn}"], account=f"u{each}", opened=at, sent=(1,)))
+            assert writer.flush(60)
+
         for turn in range(3):
             relay.trips = 0
-            await asyncio.to_thread(batch, writer, begin + turn + 1)
+            await asyncio.to_thread(fetched, turn)
+            taken.append(relay.trips)
+        for turn in range(3, 6):
+            relay.trips = 0
+            await asyncio.to_thread(batch, writer, begin + turn)
             taken.append(relay.trips)
         await asyncio.to_thread(writer.close)
     assert writer.lost == 0
     assert taken[2:4] == [7, 7]  # begin, lock, known?, add, counts, end, commit
+    assert taken[6] == 9  # newest and earlier listings are asked for; listings, sessions added
     assert taken[-1] <= 15
 
 
