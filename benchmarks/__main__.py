@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="SCENARIO",
         help="only show where Restante's time goes",
     )
-    add("--count", action="store_true", help="only count calls and bytecodes of a warm poll")
+    add("--count", action="store_true", help="only count calls and bytecodes of a poll and RETR")
     add(
         "--observers",
         action="store_true",
@@ -180,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, report, and say by the exit status whether all is well."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.count:
-        print(counting.table(counting.count(), by_function=options.by_function))
+        print(counting.table(counting.count(), by_function=options.by_function), end="\n\n")
+        print(counting.retr_table(counting.count_retr(), by_function=options.by_function))
         return 0
     if options.observers:
         from benchmarks import observers  # noqa: PLC0415 - needs libraries of extras

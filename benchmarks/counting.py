@@ -1,4 +1,4 @@
-"""How much Python a warm poll is: the functions that are called, and the bytecodes.
+"""How much Python a warm poll is, and a RETR in it: the functions called, and the bytecodes.
 
 A poll is greeting, USER, PASS, STAT, QUIT and the end of the connection. There are no sockets:
 a transport of our own gives the lines to a `Connection`, and takes its replies. So the counts
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,10 @@ T = TypeVar("T")
 
 NAME, PASSWORD = "joe", "s"
 LINES = (b"USER joe\r\n", b"PASS s\r\n", b"STAT\r\n", b"QUIT\r\n")
+RETR = b"RETR 1\r\n"
+
+RETRS = 8
+"""Messages that are fetched after the first one, for which the folder is opened."""
 
 WARM_UP = 400
 """Polls before those that are counted."""
@@ -51,8 +55,8 @@ LONG_PAST = corpus.SENT
 """When folders and files were changed last, in seconds."""
 
 VARYING = {
-    "Pace.call": f"one call of {calls.SAMPLE_EVERY} reads the processor clock",
-    "Pace._sample": f"called for one call of {calls.SAMPLE_EVERY}",
+    "Caller.__call__": f"one call of {calls.SAMPLE_EVERY} reads the processor clock",
+    "Caller._sample": f"called for one call of {calls.SAMPLE_EVERY}",
 }
 """Functions whose part differs from poll to poll, and why."""
 
@@ -134,13 +138,26 @@ def unobserved(server: Pop3Server) -> None:
     """Nobody watches but the access log."""
 
 
-def count(observe: Observe = unobserved) -> Counted:
+def count(observe: Observe = unobserved, *, retrs: int = 0) -> Counted:
     """Count it. Raises RuntimeError when a poll isn't answered as it should be.
 
-    observe: adds observers to the server first.
+    observe: adds observers to the server first. retrs: how often the message is fetched, too.
     """
+    lines = (*LINES[:-1], *[RETR] * retrs, LINES[-1])
     with maildrops() as root, _as_served():
-        return asyncio.run(_counted(root, observe), debug=False)
+        return asyncio.run(_counted(root, observe, lines), debug=False)
+
+
+def count_retr(observe: Observe = unobserved) -> tuple[Spot, ...]:
+    """What each further RETR of a small message is, by function: most bytecodes first."""
+    one, more = count(observe, retrs=1), count(observe, retrs=1 + RETRS)
+    before = {spot.name: spot for spot in one.spots}
+    found = []
+    for s in more.spots:
+        then = before.get(s.name, Spot(s.name, 0, 0))
+        part = (s.calls - then.calls) / RETRS, (s.bytecodes - then.bytecodes) / RETRS
+        found += [Spot(s.name, *part)] if any(part) else []
+    return tuple(sorted(found, key=lambda spot: (-spot.bytecodes, spot.name)))
 
 
 @contextmanager
@@ -215,29 +232,29 @@ def _as_served() -> Iterator[None]:
         yield
 
 
-async def _counted(root: Path, observe: Observe) -> Counted:
+async def _counted(root: Path, observe: Observe, lines: Sequence[bytes]) -> Counted:
     accounts = {NAME: PASSWORD}
     async with Pop3Server(accounts=accounts, store=Maildir(root), port=0) as server:
         observe(server)
         await _first(server)
-        return await _by_the_loop(partial(_polls_counted, server))
+        return await _by_the_loop(partial(_polls_counted, server, lines))
 
 
-def _polls_counted(server: Pop3Server) -> Counted:
-    _warm_up(server)
+def _polls_counted(server: Pop3Server, lines: Sequence[bytes]) -> Counted:
+    _warm_up(server, lines)
     gc.collect()
     gc.disable()  # it would call others' functions
     try:
-        called = [_counting(_calls, server) for _ in range(POLLS)]
-        run = [_counting(_bytecodes, server) for _ in range(POLLS)]
+        called = [_counting(_calls, server, lines) for _ in range(POLLS)]
+        run = [_counting(_bytecodes, server, lines) for _ in range(POLLS)]
     finally:
         gc.enable()
     return _summed(called, run)
 
 
-def _warm_up(server: Pop3Server) -> None:
+def _warm_up(server: Pop3Server, lines: Sequence[bytes] = LINES) -> None:
     for _ in range(WARM_UP):
-        _check(_poll(server))
+        _check(_poll(server, lines))
 
 
 async def _by_the_loop(work: Callable[[], T]) -> T:
@@ -264,28 +281,28 @@ async def _first(server: Pop3Server) -> None:
     _check(wire)
 
 
-def _poll(server: Pop3Server) -> Wire:
+def _poll(server: Pop3Server, lines: Sequence[bytes] = LINES) -> Wire:
     connection = Connection(server.context, server.listeners[0])
     wire = Wire(connection)
     connection.connection_made(wire)
-    for line in LINES:
+    for line in lines:
         connection.data_received(line)
     return wire
 
 
 def _check(wire: Wire) -> None:
     replies = [reply[:6] for reply in wire.replies]
-    right = [reply[:3] for reply in replies] == [b"+OK"] * (1 + len(LINES))
+    right = len(replies) > len(LINES) and all(reply[:3] == b"+OK" for reply in replies)
     if not right or replies[3] != b"+OK 1 " or not wire.connection.lost:
         raise RuntimeError(f"a poll was answered by {wire.replies}")
 
 
-def _counting(way: Callable[[Counts], None], server: Pop3Server) -> Counts:
+def _counting(way: Callable[[Counts], None], server: Pop3Server, lines: Sequence[bytes]) -> Counts:
     found: Counts = Counter()
     tracing, profiling = sys.gettrace(), sys.getprofile()
     way(found)
     try:
-        wire = _poll(server)
+        wire = _poll(server, lines)
     finally:
         sys.settrace(tracing)
         sys.setprofile(profiling)
@@ -365,17 +382,31 @@ def _name(code: CodeType) -> str:
 
 def table(counted: Counted, *, by_function: bool) -> str:
     """The counts as text."""
-    rows = [["one warm poll, without sockets", "calls", "bytecodes"]]
-    if by_function:
-        rows += [[s.name, number(s.calls), number(s.bytecodes)] for s in counted.spots]
-    rows.append(["all functions", number(counted.calls), number(counted.bytecodes)])
-    text = columns(rows)
+    text = _rows("one warm poll, without sockets", counted.spots, by_function=by_function)
     if differing := max(_differing(counted.each_calls), _differing(counted.each_bytecodes)):
         text += f"\n\n{differing} of {POLLS} polls differ from the others:"
         text += "".join(f"\n  {name}: {why}" for name, why in VARYING.items())
     for name in counted.unexplained:
         text += f"\n  {name}: its part differs, and nothing is known of why"
     return text
+
+
+def retr_table(spots: Sequence[Spot], *, by_function: bool) -> str:
+    """What a RETR is, as text."""
+    return _rows("a further RETR of a small message", spots, by_function=by_function)
+
+
+def total(spots: Sequence[Spot]) -> Spot:
+    """All functions together."""
+    calls, bytecodes = sum(s.calls for s in spots), sum(s.bytecodes for s in spots)
+    return Spot("all functions", calls, bytecodes)
+
+
+def _rows(title: str, spots: Sequence[Spot], *, by_function: bool) -> str:
+    rows = [[title, "calls", "bytecodes"]]
+    shown = [*spots, total(spots)] if by_function else [total(spots)]
+    rows += [[s.name, number(s.calls), number(s.bytecodes)] for s in shown]
+    return columns(rows)
 
 
 def _differing(each: tuple[int, ...]) -> int:

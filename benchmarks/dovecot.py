@@ -1,4 +1,4 @@
-"""Dovecot: how it is set up and started."""
+"""Dovecot, 2.3 or 2.4: how it is set up and started."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = {folder}/dovecot.log
 ssl = yes
+auth_mechanisms = plain
+mail_max_userip_connections = 100000
+default_internal_user = {internal}
+default_internal_group = {internal_group}
+default_login_user = {login}
+{chroot}
+"""
+
+_COMMON_23 = """
 ssl_cert = <{certificate}
 ssl_key = <{key}
 disable_plaintext_auth = no
-auth_mechanisms = plain
 mail_location = maildir:{maildrops}/%u
-mail_max_userip_connections = 100000
 passdb {{
   driver = passwd-file
   args = scheme=PLAIN username_format=%u {folder}/users
@@ -32,10 +39,27 @@ passdb {{
 userdb {{
   driver = prefetch
 }}
-default_internal_user = {internal}
-default_internal_group = {internal_group}
-default_login_user = {login}
-{chroot}
+"""
+
+_START_24 = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n"
+
+_COMMON_24 = """
+ssl_server_cert_file = {certificate}
+ssl_server_key_file = {key}
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_path = {maildrops}/%{{user}}
+passdb passwd-file {{
+  passwd_file_path = {folder}/users
+  default_password_scheme = PLAIN
+  fields {{
+    userdb_uid = {uid}
+    userdb_gid = {gid}
+    userdb_home = {maildrops}/%{{user}}
+  }}
+}}
+userdb prefetch {{
+}}
 """
 
 _LISTEN = """
@@ -61,13 +85,13 @@ service pop3 {{
 
 _TUNED = (
     """
-default_vsz_limit = 0
+default_vsz_limit = {unlimited}
 auth_cache_size = 64M
 auth_cache_ttl = 1 hour
 maildir_very_dirty_syncs = yes
 pop3_no_flag_updates = yes
 service pop3-login {{
-  service_count = 0
+  {served} = {unlimited}
   process_min_avail = {cores}
   process_limit = {cores}
   client_limit = 5000
@@ -75,7 +99,7 @@ service pop3-login {{
     + _LISTEN
     + """}}
 service pop3 {{
-  service_count = 0
+  {served} = {unlimited}
   process_min_avail = {spare}
   process_limit = 3000
   client_limit = {shared}
@@ -95,6 +119,12 @@ def find() -> str | None:
     return shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
 
 
+def version(program: str) -> tuple[int, ...]:
+    """Which it is. From 2.4 on the configuration is another language."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return tuple(map(int, said.stdout.split()[0].split(".")[:2]))
+
+
 def start_dovecot(
     peer: str, ground: Ground, folder: Path, log: Path
 ) -> tuple[subprocess.Popen[bytes], tuple[int, int]]:
@@ -111,7 +141,9 @@ def start_dovecot(
     mine = pwd.getpwuid(os.getuid()).pw_name
     root = os.getuid() == 0
     shared = 1 if peer == "dovecot-alone" else 1000
-    text = _COMMON + (_DEFAULT if peer == "dovecot-default" else _TUNED)
+    is_24 = version(program) >= (2, 4)
+    text = _START_24 + _COMMON + _COMMON_24 if is_24 else _COMMON + _COMMON_23
+    text += _DEFAULT if peer == "dovecot-default" else _TUNED
     config = folder / "dovecot.conf"
     services = ("anvil", "stats", "pop3-login", "imap-urlauth-login")
     config.write_text(
@@ -126,6 +158,8 @@ def start_dovecot(
             internal_group="dovecot" if root else gid,
             login="dovenull" if root else mine,
             chroot="" if root else "\n".join(f"service {s} {{\nchroot =\n}}" for s in services),
+            served="restart_request_count" if is_24 else "service_count",
+            unlimited="unlimited" if is_24 else 0,
             ports=ports,
             cores=ground.workers,
             spare=max(ground.workers, 8 // shared),

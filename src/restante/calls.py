@@ -82,92 +82,54 @@ def finished(result: T | OnThread[T]) -> T:
     return result() if isinstance(result, OnThread) else result
 
 
-class Pace:
-    """Decides whether plain functions are called in place.
-
-    proven: they are trusted to be quick from the start. Otherwise they are called on threads
-        until `PROBATION` calls in a row were quick.
-    """
-
-    __slots__ = ("_calls", "_cpu", "_proven", "_quick", "_waiting", "resumes")
-
-    def __init__(self, *, proven: bool) -> None:
-        self.resumes = 0.0 if proven else inf
-        """When functions may be called in place again, by `time.monotonic`."""
-        self._proven = proven
-        self._calls = 0
-        self._quick = 0
-        self._waiting = 0.0  # the share of sampled calls that waited
-        self._cpu = 0.0
-
-    @property
-    def calls(self) -> int:
-        """Calls in place so far, those included whose rest a thread did."""
-        return self._calls
-
-    def is_quick(self) -> bool:
-        """Whether functions may be called in place now."""
-        return monotonic() >= self.resumes
-
-    def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function in place, and see how long it takes. Raises nothing but Exceptions."""
-        self._calls = calls = self._calls + 1
-        cpu = 0.0 if calls % SAMPLE_EVERY else thread_time()
-        begun = monotonic()
-        try:
-            return function(*args)
-        except BaseException as error:
-            raise_contained(error)
-        finally:
-            seconds = monotonic() - begun
-            if cpu or seconds >= HARD_SECONDS:
-                self._sample(seconds, thread_time() - cpu)
-
-    def _sample(self, seconds: float, cpu: float) -> None:
-        waited = seconds - cpu > WAITED_SECONDS
-        self._waiting += (waited - self._waiting) / MEMORY
-        self._cpu += (cpu - self._cpu) / MEMORY
-        if seconds >= HARD_SECONDS or self._waiting > MOST_WAITING or self._cpu > CPU_SECONDS:
-            self._waiting = self._cpu = 0.0
-            self._quick = 0
-            self.resumes = monotonic() + REST_SECONDS if self._proven else inf
-
-    def prove(self, function: Callable[..., T | OnThread[T]], *args: Any) -> T:
-        """Call a function on a thread, and see whether it is quick."""
-        begun = monotonic()
-        try:
-            return finished(function(*args))
-        finally:
-            self._quick = self._quick + 1 if monotonic() - begun < QUICK_SECONDS else 0
-            if self._quick >= PROBATION and not self._proven:
-                self.resumes = 0.0
-
-
 class Caller:
     """Calls the functions of one owner: an account store, a maildrop store, a handler.
 
     threads: where plain functions run that may wait. blocking: whether they may.
-    probation: let blocking functions be called in place once they have proved quick.
+    probation: let blocking functions be called in place once `PROBATION` calls in a row were
+        quick.
     """
 
-    __slots__ = ("_probation", "_threads", "in_part", "on_threads", "pace")
+    __slots__ = (
+        "_cpu", "_probation", "_proven", "_quick", "_resumes", "_threads", "_waiting", "calls",
+        "in_part", "on_threads",
+    )  # fmt: skip
 
     def __init__(
         self, threads: WorkerThreads, *, blocking: bool = True, probation: bool = False
     ) -> None:
         self._threads = threads
         self._probation = probation
-        self.pace = Pace(proven=False) if blocking else Pace(proven=True)
+        self._proven = not blocking
+        self._resumes = inf if blocking else 0.0  # when calls in place may go on, by `monotonic`
+        self._quick = 0  # calls on probation in a row that were
+        self._waiting = 0.0  # the share of sampled calls that waited
+        self._cpu = 0.0
+        self.calls = 0
+        """Calls in place so far, those included whose rest a thread did."""
         self.on_threads = 0
         """Calls that a thread did, wholly or in part."""
         self.in_part = 0
-        """Those of them that began in place, where `pace.calls` counts them."""
+        """Those of them that began in place, where `calls` counts them."""
+
+    def is_quick(self) -> bool:
+        """Whether functions may be called in place now."""
+        return monotonic() >= self._resumes
 
     async def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function, plain or async, and give its result. Raises nothing but Exceptions."""
-        pace = self.pace
-        if monotonic() >= pace.resumes:
-            result = pace.call(function, *args)  # an async one gives what is awaited below
+        begun = monotonic()
+        if begun >= self._resumes:
+            self.calls = calls = self.calls + 1
+            cpu = 0.0 if calls % SAMPLE_EVERY else thread_time()
+            try:
+                result = function(*args)  # an async one gives what is awaited below
+            except BaseException as error:
+                raise_contained(error)
+            finally:
+                seconds = monotonic() - begun
+                if cpu or seconds >= HARD_SECONDS:
+                    self._sample(seconds, thread_time() - cpu)
             if type(result) is OnThread:
                 self.on_threads += 1
                 self.in_part += 1
@@ -176,11 +138,42 @@ class Caller:
             result = function(*args)
         elif self._probation:
             self.on_threads += 1
-            result = await self._threads.run(pace.prove, function, *args)
+            result = await self._threads.run(self._prove, function, *args)
         else:
             self.on_threads += 1
             result = await self._threads.run(_call_through, function, args)
         return await in_task(result) if hasattr(result, "__await__") else result
+
+    def call_here(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of our own that no thread may call, however slow storage is now."""
+        self.calls = calls = self.calls + 1
+        begun, cpu = monotonic(), thread_time()
+        try:
+            return function(*args)
+        finally:
+            seconds = monotonic() - begun
+            if not calls % SAMPLE_EVERY or seconds >= HARD_SECONDS:
+                self._sample(seconds, thread_time() - cpu)
+
+    def _sample(self, seconds: float, cpu: float) -> None:
+        """See how long a call in place took."""
+        waited = seconds - cpu > WAITED_SECONDS
+        self._waiting += (waited - self._waiting) / MEMORY
+        self._cpu += (cpu - self._cpu) / MEMORY
+        if seconds >= HARD_SECONDS or self._waiting > MOST_WAITING or self._cpu > CPU_SECONDS:
+            self._waiting = self._cpu = 0.0
+            self._quick = 0
+            self._resumes = monotonic() + REST_SECONDS if self._proven else inf
+
+    def _prove(self, function: Callable[..., T | OnThread[T]], *args: Any) -> T:
+        """Call a function on a thread, and see whether it is quick."""
+        begun = monotonic()
+        try:
+            return finished(function(*args))
+        finally:
+            self._quick = self._quick + 1 if monotonic() - begun < QUICK_SECONDS else 0
+            if self._quick >= PROBATION and not self._proven:
+                self._resumes = 0.0
 
 
 def _call_through(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

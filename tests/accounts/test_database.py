@@ -133,6 +133,19 @@ def test_accounts_are_listed_by_name_and_removed_with_their_credentials(
     assert [len(account.credentials) for account in managed.list()] == [3, 2, 3]
 
 
+def test_accounts_are_searched_a_page_at_a_time(
+    managed: ManagedDatabase, accounts: DatabaseAccounts
+) -> None:
+    for number in range(12):
+        managed.add(f"user{number:02}", "geheim", display_name="Zoë % of us", keep_secret=True)
+    for store in (managed, accounts):
+        found, total = store.search("ZOË %", 5, 3)
+        assert ([each.name for each in found], total) == (["user05", "user06", "user07"], 12)
+        assert [len(each.credentials) for each in found] == [3, 3, 3]
+        assert store.search("", 10, 5)[0][-1].name == "user11"
+        assert store.search("x_e", 0, 5) == ((), 0)
+
+
 def test_a_server_lists_them_on_a_thread_while_it_looks_others_up(
     managed: ManagedDatabase, accounts: DatabaseAccounts
 ) -> None:

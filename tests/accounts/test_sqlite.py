@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from restante.accounts import kept, sqlite_file, sqlite_schema
-from restante.accounts.account import Quota
+from restante.accounts.account import Account, Quota
 from restante.accounts.contract import AccountError
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.rights import Rights
@@ -123,6 +123,22 @@ class TestManagement:
             store.add(name, "geheim", keep_secret=True)
         assert [account.name for account in store.list()] == ["ann", "Bob", "Cleo"]
         assert [len(account.credentials) for account in store.list()] == [3, 3, 3]
+
+    def test_a_search_reads_no_more_than_it_gives(
+        self, store: SqliteAccounts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(30):
+            store.add(f"user{number:02}", "geheim", display_name="One of many")
+        made = []
+
+        def make(*args: object, **more: object) -> Account:
+            made.append(args[0])
+            return Account(*args, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kept, "Account", make)
+        found, number = store.search("ONE of", 20, 5)
+        assert (len(found), number) == (5, 30)
+        assert made == ["user20", "user21", "user22", "user23", "user24"]
 
     def test_nobody_to_change(self, store: SqliteAccounts) -> None:
         for change in (store.remove, store.disable, store.enable):

@@ -134,6 +134,29 @@ def test_u_labels_and_a_labels_are_one_domain(maker: Maker) -> None:
         maker.add(store, "ann@xn--mnchen-3ya.example")
 
 
+def test_accounts_are_searched_a_page_at_a_time(maker: Maker) -> None:
+    store = maker.store()
+    for name in ("Zoë", "ann", "Bob", "100%", "a_b", "ÄNNE"):
+        maker.add(store, name, email=f"{name.encode().hex()}@Example.org")
+
+    def found(text: str, first: int = 0, most: int = 100) -> tuple[list[str], int]:
+        accounts, number = store.search(text, first, most)
+        assert all(store.lookup(account.name) == account for account in accounts)
+        return [account.name for account in accounts], number
+
+    assert found("", 0, 3) == (["100%", "a_b", "ann"], 6)
+    assert found("", 3, 3) == (["Bob", "Zoë", "ÄNNE"], 6)
+    assert found("", 6, 3) == ([], 6)
+    assert found("", 0, 0) == ([], 6)
+    assert found("ZOË") == (["Zoë"], 1)
+    assert found("änne") == (["ÄNNE"], 1)
+    assert found("@example.ORG", 1, 1) == (["a_b"], 6)
+    for text, name in (("%", "100%"), ("_", "a_b")):  # no patterns
+        assert found(text) == ([name], 1)
+    assert found("\\") == ([], 0)
+    assert found("nobody") == ([], 0)
+
+
 def test_names_are_taken_once(maker: Maker) -> None:
     store = maker.store(case_insensitive=True)
     maker.add(store, "Zo\u00eb", "zoe@example.org")

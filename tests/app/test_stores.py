@@ -22,7 +22,8 @@ import pytest
 
 from restante.accounts.account import Account
 from restante.app.config.load import load
-from restante.app.console.maildrops import Maildrops, NotThere
+from restante.app.console.accounts import Accounts, NotThere
+from restante.app.console.maildrops import Maildrops
 from restante.app.maildrops import answered, opened_store
 from restante.stores.contract import Incoming
 from restante.stores.postgres.schema import steps
@@ -172,9 +173,14 @@ def test_the_console_looks_into_maildrops_while_sessions_have_them(
     large = b"Subject: large\n\n" + b"0123456789abcde\n" * 100_000
     for text in (b"Subject: small\nFrom: ann\n\none\n", large):
         assert call("deliver", "--to", "joe@localhost", given=text).status == 0
-    with Server(folder) as server, closing(Maildrops(load(folder / "restante.toml").settings)) as m:
+    settings = load(folder / "restante.toml").settings
+    with (
+        Server(folder) as server,
+        closing(Maildrops(settings)) as m,
+        closing(Accounts(settings)) as accounts,
+    ):
         session = server.login()
-        joe = m.account("joe")
+        joe = accounts.find("joe")
         listed = m.listed(joe, 1)
         shown = [(line.number, line.subject) for line in listed.lines]
         assert shown == [(2, "large"), (1, "small")]

@@ -1,26 +1,20 @@
-"""Nodes that share a PostgreSQL, HAProxy before them, and clients that keep a ledger."""
+"""Nodes that share a PostgreSQL, and HAProxy before them."""
 
 from __future__ import annotations
 
 import poplib
-import random
 import smtplib
 import subprocess
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests import pop3
 from tests.app.support import PASSWORD, Server, restante, wait_until
+from tests.cluster.clients import ACCOUNTS, Ports
 from tests.cluster.networks import Place
 from tests.needs import need
 from tests.ports import free_port
-
-ACCOUNTS = tuple(f"user{number}" for number in range(6))
 
 CONFIG = """
 [server]
@@ -74,7 +68,7 @@ class Node:
         place: Place | None = None,
     ) -> None:  # fmt: skip
         self._place = place
-        self.name, self.host = name, host
+        self.name, self.host, self.schema = name, host, schema
         self.folder = folder / name
         self.folder.mkdir()
         self.pop3, self.lmtp, self.metrics = free_port(), free_port(), free_port()
@@ -100,10 +94,20 @@ class Node:
         return done.stdout.decode()
 
     @property
+    def ports(self) -> Ports:
+        """Where it serves."""
+        return Ports(self.host, self.pop3, self.lmtp)
+
+    @property
     def place(self) -> Place:
         """Where it runs."""
         assert self._place is not None
         return self._place
+
+    def begin_with(self, program: str) -> None:
+        """Have it run this first, whenever it is started."""
+        *python, code = self._server.command
+        self._server.command = (*python, f"{program}\n{code}")
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
@@ -207,11 +211,6 @@ def _greets(port: int) -> bool:
     return True
 
 
-def log_in(host: str, port: int, account: str) -> poplib.POP3:
-    """A session."""
-    return pop3.log_in(host, port, account, PASSWORD)
-
-
 def deliver(host: str, port: int, account: str, text: str, *others: str) -> None:
     """Deliver a message whose subject is `text`, by LMTP."""
     with smtplib.LMTP(host, port, local_hostname="localhost", timeout=60) as client:
@@ -220,142 +219,3 @@ def deliver(host: str, port: int, account: str, text: str, *others: str) -> None
         )
     if refused:
         raise smtplib.SMTPRecipientsRefused(refused)
-
-
-@dataclass
-class Box:
-    """What a ledger knows of one maildrop.
-
-    there: subjects of messages that must be there, and their unique-ids once they are known.
-    unsure: subjects of which nobody was told whether they are there: any number of times.
-    leaving: those that a QUIT without an answer may have removed.
-    """
-
-    there: dict[str, str] = field(default_factory=dict)
-    unsure: set[str] = field(default_factory=set)
-    leaving: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
-
-
-class Clients:
-    """A client for each account, which delivers, fetches and deletes, and keeps a ledger.
-
-    ports: of POP3 and LMTP, asked before each connection. errors: what clients were told or saw
-    that isn't right when nothing breaks. wrong: what may never be.
-    """
-
-    def __init__(self, ports: Callable[[], tuple[str, int, int]], seed: int = 1) -> None:
-        self._ports = ports
-        self._chance = random.Random(seed)
-        self.boxes = {account: Box() for account in ACCOUNTS}
-        self.errors: list[str] = []
-        self.wrong: list[str] = []
-        self.done: Counter[str] = Counter()
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._live, args=(name, random.Random(f"{seed} {name}")))
-            for name in ACCOUNTS
-        ]
-
-    def __enter__(self) -> Clients:
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for each in self._threads:
-            each.join()
-
-    def wait_for(self, sessions: int) -> None:
-        """Wait until so many more sessions have gone well."""
-        wanted = self.done["sessions"] + sessions
-        wait_until(lambda: self.done["sessions"] >= wanted or self.wrong, "sessions", 120)
-
-    def _live(self, account: str, chance: random.Random) -> None:
-        number = 0
-        while not self._over.is_set() and not self.wrong:
-            number += 1
-            try:
-                if chance.random() < 0.5:
-                    self._deliver(account, f"{account}-{number}")
-                else:
-                    self._fetch(account, chance)
-            except (OSError, smtplib.SMTPException, poplib.error_proto, EOFError) as error:
-                self.errors.append(f"{time.time():.2f} {account}: {error!r}")
-                time.sleep(0.05)
-
-    def _deliver(self, account: str, subject: str) -> None:
-        box = self.boxes[account]
-        host, _, port = self._ports()
-        try:
-            deliver(host, port, account, subject)
-        except (OSError, smtplib.SMTPException):
-            box.unsure.add(subject)
-            raise
-        box.there[subject] = ""
-        self.done["deliveries"] += 1
-
-    def _fetch(self, account: str, chance: random.Random) -> None:
-        box = self.boxes[account]
-        host, port, _ = self._ports()
-        client = log_in(host, port, account)
-        removing: set[str] = set()
-        try:
-            found = self.look(account, client)
-            for subject, number in found:
-                if subject in box.there and chance.random() < 0.4:
-                    client.dele(number)
-                    removing.add(subject)
-            if chance.random() < 0.2:
-                client.rset()
-                removing.clear()
-            for subject in removing:
-                del box.there[subject]
-            box.leaving |= removing
-            client.quit()
-            box.gone |= removing
-            box.leaving -= removing
-        finally:
-            client.close()
-        self.done["sessions"] += 1
-        self.done["removed"] += len(removing)
-
-    def look(self, account: str, client: poplib.POP3) -> list[tuple[str, int]]:
-        """Hold a session's maildrop against the ledger; subjects and numbers."""
-        box = self.boxes[account]
-        found: list[tuple[str, int]] = []
-        ids = dict(line.split() for line in client.uidl()[1])
-        for number, unique_id in ids.items():
-            lines = client.retr(int(number))[1]
-            subject = lines[0].decode().removeprefix("Subject: ")
-            if lines != [f"Subject: {subject}".encode(), b"", subject.encode() * 200]:
-                self.wrong.append(f"{account}: {subject} isn't what was sent")
-            if subject in box.gone:
-                self.wrong.append(f"{account}: {subject} is there again")
-            before = box.there.get(subject)
-            if before and before != unique_id.decode():
-                self.wrong.append(f"{account}: {subject} has another unique-id")
-            if before == "":
-                box.there[subject] = unique_id.decode()
-            found.append((subject, int(number)))
-        times = Counter(subject for subject, _ in found)
-        for subject in box.there:
-            if times[subject] != 1:
-                self.wrong.append(f"{account}: {subject} is there {times[subject]} times")
-        return found
-
-    def settle(self) -> None:
-        """After the end: hold every maildrop against the ledger once more."""
-        for account in ACCOUNTS:
-            host, port, _ = self._ports()
-
-            def opened(account: str = account, host: str = host, port: int = port) -> object:
-                with suppress(OSError, poplib.error_proto, EOFError):
-                    return log_in(host, port, account)
-                return None
-
-            client = wait_until(opened, f"the maildrop of {account}")
-            self.look(account, client)
-            client.quit()
-        assert self.wrong == []

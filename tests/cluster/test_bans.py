@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.app.support import wait_until
+from tests.cluster.clients import ACCOUNTS, log_in
 from tests.cluster.conftest import Make
-from tests.cluster.nodes import ACCOUNTS, Node, log_in, running
+from tests.cluster.nodes import Node, running
 from tests.needs import only_cpython
 
 pytestmark = [only_cpython, pytest.mark.peer, pytest.mark.slow]

@@ -17,8 +17,9 @@ from typing import TypeVar
 import pytest
 
 from tests.app.support import wait_until
+from tests.cluster.clients import Clients, log_in
 from tests.cluster.networks import Place, places
-from tests.cluster.nodes import Clients, Node, deliver, log_in, running
+from tests.cluster.nodes import Node, deliver, running
 from tests.conftest import Authority
 from tests.needs import only_cpython
 from tests.ports import free_port
@@ -157,11 +158,7 @@ def test_what_clients_were_told_outlasts_cuts(tmp_path: Path, authority: Authori
     with places(3) as apart, nodes_in(apart, tmp_path, authority) as nodes:
         chance, choice = random.Random(CUTS), random.Random(3)
 
-        def any_node() -> tuple[str, int, int]:
-            node = choice.choice(nodes)
-            return node.host, node.pop3, node.lmtp
-
-        with Clients(any_node) as clients:
+        with Clients(lambda: choice.choice(nodes).ports) as clients:
             for _ in range(CUTS):
                 clients.wait_for(chance.randrange(6))
                 cut = chance.sample(nodes, chance.choice((1, 1, 2)))
@@ -269,11 +266,7 @@ def test_what_clients_were_told_outlasts_faults_of_the_object_store(
         chance, choice = random.Random(CUTS), random.Random(5)
         faults: list[Fault | None] = [None, overloaded, silent, slow, broken]
 
-        def any_node() -> tuple[str, int, int]:
-            node = choice.choice(nodes)
-            return node.host, node.pop3, node.lmtp
-
-        with Clients(any_node) as clients:
+        with Clients(lambda: choice.choice(nodes).ports) as clients:
             for number in range(max(CUTS, len(faults))):
                 clients.wait_for(chance.randrange(1, 6))
                 fault = faults[number % len(faults)]

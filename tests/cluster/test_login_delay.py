@@ -7,8 +7,9 @@ import poplib
 import pytest
 
 from tests.app.support import wait_until
+from tests.cluster.clients import log_in
 from tests.cluster.conftest import Make
-from tests.cluster.nodes import log_in, running
+from tests.cluster.nodes import running
 from tests.needs import only_cpython
 
 pytestmark = [only_cpython, pytest.mark.peer, pytest.mark.slow]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.clients import Clients, Ports
 from tests.cluster.conftest import Make
-from tests.cluster.nodes import Clients, haproxy, running
+from tests.cluster.nodes import haproxy, running
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ def test_three_nodes_are_restarted_under_load_without_an_error(
 ) -> None:
     nodes = make_nodes(3, notice=1, proxied=True)
     with running(nodes), haproxy(tmp_path, nodes) as (pop3, lmtp):
-        with Clients(lambda: ("127.0.0.1", pop3, lmtp)) as clients:
+        with Clients(lambda: Ports("127.0.0.1", pop3, lmtp)) as clients:
             clients.wait_for(10)
             for node in nodes:
                 node.stop()

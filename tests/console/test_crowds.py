@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import socket
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+from restante.accounts.sqlite import SqliteAccounts
 from restante.app.administrators import Administrators
 from restante.app.console.looks import MOST, Looks, StillLooking
 from restante.app.processes.admin_client import ask
@@ -22,6 +25,7 @@ FILES_EACH = 2
 
 SPARE_FILES = 500
 MESSAGES = 100_000
+ACCOUNTS = 100_000
 NAMES = 50_000
 """Names of one file: there may be no more than some 65,000."""
 
@@ -138,6 +142,54 @@ def test_two_thousand_sessions_are_shown_in_pages(tmp_path: Path) -> None:
             for client in held[:-1]:
                 client.sendall(b"NOOP\r\n")
             assert all(_lines(client, 1).startswith(b"+OK") for client in held[:-1])
+
+
+def _many_accounts(folder: Path, number: int) -> None:
+    """So many in the database of accounts, and three more in a file."""
+    path = folder / "data" / "accounts.sqlite"
+    with SqliteAccounts(path) as accounts:
+        accounts.add("joe", PASSWORD)
+    names = (f"user{each:06}" for each in range(1, number))
+    rows = ((name, name, f"{name}@example.org", f"{name}@example.org") for name in names)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executemany(
+            "INSERT INTO accounts (name, name_key, email, email_key, display_name)"
+            " VALUES (?, ?, ?, ?, '')",
+            rows,
+        )
+        database.execute(
+            "INSERT INTO credentials (account, scheme, credential)"
+            " SELECT id, 'PLAIN', '{PLAIN}x' FROM accounts WHERE name <> 'joe'"
+        )
+    config = folder / "restante.toml"
+    text = config.read_text().replace('"passwd-file"', '["sqlite", "passwd-file"]')
+    config.write_text(text)
+
+
+def test_a_hundred_thousand_accounts_are_shown_in_pages(tmp_path: Path) -> None:
+    """Of two kinds: those of a file come after those of the database, as at a login."""
+    _prepare(tmp_path, 2)
+    _many_accounts(tmp_path, ACCOUNTS)
+    with Server(tmp_path, "--console-port", "0", "--workers", "1") as server:
+        site = Site(server)
+        cookie, _ = site.session()
+
+        def names(path: str) -> list[str]:
+            found = site.ask("GET", path, cookie=cookie)
+            assert found.status == 200
+            return re.findall(r'<a href="/(?:accounts/one\?name|\w+\?account)=(\w+)"', found.body)
+
+        first = site.ask("GET", "/accounts", cookie=cookie).body
+        assert "Page 1 of 1,001" in first  # with joe, user0000 and user0001 of the file
+        for page in ("/accounts", "/maildrop", "/explain"):
+            assert names(page) == ["joe", *(f"user{each:06}" for each in range(1, 100))]
+            assert names(f"{page}?page=1000")[-1] == f"user{ACCOUNTS - 1:06}"
+            assert names(f"{page}?page=1001") == ["joe", "user0000", "user0001"]
+            assert names(f"{page}?page=999999999") == ["joe", "user0000", "user0001"]
+            assert names(f"{page}?find=USER099999%40") == ["user099999"]
+            assert names(f"{page}?find=user000&page=10")[-2:] == ["user000999", "user0000"]
+            assert names(f"{page}?find=user000&page=11") == ["user0001"]
+            assert names(f"{page}?find=nobody") == []
 
 
 def test_a_hundred_thousand_messages_are_shown_in_pages(tmp_path: Path) -> None:

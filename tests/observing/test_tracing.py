@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import smtplib
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -24,7 +28,8 @@ from restante.stores.memory import MemoryIncoming, MemoryMaildrop
 from tests.app.conftest import Call
 from tests.app.support import Server, write_config
 from tests.delivery.helpers import FakeStore, Peer, intake_for, listening
-from tests.needs import only_cpython
+from tests.needs import missing, only_cpython
+from tests.ports import free_port
 from tests.server.kit import Client, new_server, serving, until
 
 MESSAGE = b"Subject: hi\r\n\r\nhello\r\n"
@@ -239,13 +244,19 @@ class Collector(ThreadingHTTPServer):
     """Takes spans by OTLP over HTTP, as a collector does."""
 
     def __init__(self) -> None:
-        self.spans: list[tuple[str, str, str]] = []  # service, name of the span, of its parent
+        self._spans: list[tuple[str, bytes, bytes, str]] = []
         super().__init__(("127.0.0.1", 0), self._make_handler())
+
+    @property
+    def spans(self) -> list[tuple[str, str, str]]:
+        """Of each: the service, its name, its parent's. They may come in several requests."""
+        names = {identity: name for _, identity, _, name in self._spans}
+        return [(service, name, names.get(parent, "")) for service, _, parent, name in self._spans]
 
     def _make_handler(self) -> type[BaseHTTPRequestHandler]:
         from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415
 
-        spans = self.spans
+        spans = self._spans
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -255,11 +266,11 @@ class Collector(ThreadingHTTPServer):
                 request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
                 for resource in request.resource_spans:
                     service = {a.key: a.value.string_value for a in resource.resource.attributes}
-                    found = [span for scope in resource.scope_spans for span in scope.spans]
-                    names = {span.span_id: span.name for span in found}
-                    for span in found:
-                        parent = names.get(span.parent_span_id, "")
-                        spans.append((service["service.name"], span.name, parent))
+                    spans.extend(
+                        (service["service.name"], span.span_id, span.parent_span_id, span.name)
+                        for scope in resource.scope_spans
+                        for span in scope.spans
+                    )
                 self.send_response(200 if self.path == "/v1/traces" else 404)
                 self.end_headers()
 
@@ -269,12 +280,59 @@ class Collector(ThreadingHTTPServer):
         return Handler
 
 
+@contextmanager
+def rotel(to: Collector, folder: Path) -> Iterator[str]:
+    """Rotel, a collector in its own right, which passes on what it is sent. Gives its address."""
+    if sys.version_info >= (3, 14):
+        pytest.skip("rotel has no wheel for this Python yet")
+    try:
+        import rotel as package  # noqa: PLC0415 - the program is all there is of it
+    except ImportError:
+        missing("rotel is not installed (requirements-dev.txt)")
+    program = Path(package.__file__).parent / "rotel-agent"
+    http, grpc = free_port(), free_port()
+    log = folder / "rotel.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [
+                program, "start",
+                "--pid-file", folder / "rotel.pid",
+                "--otlp-http-endpoint", f"127.0.0.1:{http}",
+                "--otlp-grpc-endpoint", f"127.0.0.1:{grpc}",
+                "--exporter", "otlp",
+                "--otlp-exporter-protocol", "http",
+                "--otlp-exporter-endpoint", f"http://127.0.0.1:{to.server_address[1]}",
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def listens() -> bool:
+        assert process.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", http)) == 0
+
+    try:
+        until(listens)
+        yield f"http://127.0.0.1:{http}"
+    finally:
+        process.kill()
+        process.wait()
+
+
 @only_cpython  # protobuf has no wheel for PyPy
-def test_spans_arrive_by_otlp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter that is used when the environment names none."""
-    with Collector() as collector:
+@pytest.mark.parametrize("through", ["nothing", "rotel"])
+def test_spans_arrive_by_otlp(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, through: str, tmp_path: Path
+) -> None:
+    """The exporter that is used when the environment names none, and a real collector."""
+    with ExitStack() as stack:
+        collector = stack.enter_context(Collector())
         Thread(target=collector.serve_forever, daemon=True).start()
+        stack.callback(collector.shutdown)
         address = f"http://127.0.0.1:{collector.server_address[1]}"
+        if through == "rotel":
+            address = stack.enter_context(rotel(collector, tmp_path))
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         monkeypatch.setenv("OTEL_SERVICE_NAME", "mail")
         write_config(folder, "[server]\nworkers = 1\n[tracing]\nenabled = true\n")
@@ -282,15 +340,16 @@ def test_spans_arrive_by_otlp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
             server.login().quit()
             with smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as mail:
                 mail.sendmail("ann@example.org", ["joe"], MESSAGE)
-        collector.shutdown()
-    assert sorted(collector.spans) == sorted(
-        ("mail", name, parent)
-        for name, parent in (
-            ("pop3 session", ""), ("login", "pop3 session"), ("open", "pop3 session"),
-            ("commit", "pop3 session"), ("smtp session", ""), ("message", "smtp session"),
-            ("delivery", "message"),
-        )
-    )  # fmt: skip
+        expected = sorted(
+            ("mail", name, parent)
+            for name, parent in (
+                ("pop3 session", ""), ("login", "pop3 session"), ("open", "pop3 session"),
+                ("commit", "pop3 session"), ("smtp session", ""), ("message", "smtp session"),
+                ("delivery", "message"),
+            )
+        )  # fmt: skip
+        until(lambda: len(collector.spans) >= len(expected))  # a collector sends in batches
+    assert sorted(collector.spans) == expected
 
 
 def test_check_config_names_what_is_missing(

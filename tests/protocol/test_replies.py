@@ -23,6 +23,7 @@ from restante.protocol.replies import (
     Silent,
     Wording,
     fixed,
+    message_follows,
 )
 
 TEXT = st.text(max_size=700)
@@ -89,6 +90,13 @@ def test_a_long_status_line_is_not_cut_inside_a_character() -> None:
     wire = Wording(utf8=True).encode(Ok("\u65e5" * 400))
     assert MAX_REPLY_LINE - 3 <= len(wire) <= MAX_REPLY_LINE
     assert wire.decode().rstrip("\r\n").endswith("\u65e5")
+
+
+def test_the_reply_to_retr_is_made_once_in_the_default_wording_and_translated_in_others() -> None:
+    reply = message_follows(None, 1234, downgrade=False)
+    assert DEFAULT_WORDING.encode(reply) == reply.status == b"+OK 1234 octets\r\n"
+    assert Wording(utf8=True).encode(reply) == b"+OK 1234 octets\r\n"
+    assert Wording(language="de").encode(reply) == b"+OK 1234 Oktette\r\n"
 
 
 def test_values_are_filled_in_after_translation_and_cannot_add_placeholders() -> None:

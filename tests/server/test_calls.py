@@ -33,7 +33,6 @@ from restante.calls import (
     REST_SECONDS,
     SAMPLE_EVERY,
     Caller,
-    Pace,
     finished,
     go_on,
     in_task,
@@ -71,6 +70,15 @@ def on_a_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def in_place(caller: Caller, function: Callable[..., T], *args: Any) -> T:
+    """Have a function called that isn't to wait for anything."""
+    work = caller(function, *args)
+    with pytest.raises(StopIteration) as end:
+        work.send(None)
+    result: T = end.value.value
+    return result
 
 
 def where(*_: object) -> str:
@@ -127,10 +135,7 @@ def test_a_plain_one_is_called_on_a_thread_if_it_may_wait_and_in_place_otherwise
 
 def test_what_is_called_in_place_is_done_in_the_very_call(threads: WorkerThreads) -> None:
     """No task and no turn of the loop is needed; there needn't even be a loop."""
-    work = Caller(threads, blocking=False)(lambda a, b: a + b, 1, 2)
-    with pytest.raises(StopIteration) as end:
-        work.send(None)
-    assert end.value.value == 3
+    assert in_place(Caller(threads, blocking=False), lambda a, b: a + b, 1, 2) == 3
 
 
 def test_a_plain_function_may_give_something_to_await(threads: WorkerThreads) -> None:
@@ -204,56 +209,66 @@ SAMPLES = SAMPLE_EVERY * MEMORY
 """Calls after which the averages have forgotten what was before."""
 
 
-def test_quick_functions_go_on_being_called_in_place(machine: Machine) -> None:
-    pace = Pace(proven=True)
+def test_quick_functions_go_on_being_called_in_place(
+    machine: Machine, threads: WorkerThreads
+) -> None:
+    caller = Caller(threads, blocking=False)
     for _ in range(10 * SAMPLES):
-        pace.call(machine.work)
-        assert pace.is_quick()
+        in_place(caller, machine.work)
+        assert caller.is_quick()
 
 
-def test_a_busy_machine_is_not_a_slow_disk(machine: Machine) -> None:
+def test_a_busy_machine_is_not_a_slow_disk(machine: Machine, threads: WorkerThreads) -> None:
     """One call in five waits 20 ms for a processor: longer than all others take together."""
-    pace = Pace(proven=True)
+    caller = Caller(threads, blocking=False)
     for number in range(10 * SAMPLES):
-        pace.call(machine.work, 0.00002, 0.02 if number % 5 == 0 else 0.0)
-        assert pace.is_quick()
+        in_place(caller, machine.work, 0.00002, 0.02 if number % 5 == 0 else 0.0)
+        assert caller.is_quick()
 
 
-def test_a_slow_disk_is_told_by_how_many_calls_wait(machine: Machine) -> None:
+def test_a_slow_disk_is_told_by_how_many_calls_wait(
+    machine: Machine, threads: WorkerThreads
+) -> None:
     """Each waits 2 ms, which is little."""
-    pace = Pace(proven=True)
+    caller = Caller(threads, blocking=False)
     for _ in range(SAMPLES):
-        pace.call(machine.work, 0.00002, 0.002)
-    assert not pace.is_quick()
+        if caller.is_quick():
+            in_place(caller, machine.work, 0.00002, 0.002)
+    assert not caller.is_quick()
 
 
-def test_functions_that_compute_for_long_are_no_better(machine: Machine) -> None:
-    pace = Pace(proven=True)
+def test_functions_that_compute_for_long_are_no_better(
+    machine: Machine, threads: WorkerThreads
+) -> None:
+    caller = Caller(threads, blocking=False)
     for _ in range(SAMPLES):
-        pace.call(machine.work, 0.02)
-    assert not pace.is_quick()
+        if caller.is_quick():
+            in_place(caller, machine.work, 0.02)
+    assert not caller.is_quick()
 
 
 @pytest.mark.parametrize("calls_before", range(SAMPLE_EVERY))
-def test_one_call_that_takes_very_long_is_enough(machine: Machine, calls_before: int) -> None:
+def test_one_call_that_takes_very_long_is_enough(
+    machine: Machine, threads: WorkerThreads, calls_before: int
+) -> None:
     """Whether it is one of those that are measured in full or not."""
-    pace = Pace(proven=True)
+    caller = Caller(threads, blocking=False)
     for _ in range(calls_before):
-        pace.call(machine.work)
-    assert pace.is_quick()
-    pace.call(machine.work, 0.00002, HARD_SECONDS)
-    assert not pace.is_quick()
+        in_place(caller, machine.work)
+    assert caller.is_quick()
+    in_place(caller, machine.work, 0.00002, HARD_SECONDS)
+    assert not caller.is_quick()
 
 
-def test_a_call_that_fails_is_measured_too(machine: Machine) -> None:
+def test_a_call_that_fails_is_measured_too(machine: Machine, threads: WorkerThreads) -> None:
     def fails_late() -> None:
         machine.work(waits=HARD_SECONDS)
         raise ValueError
 
-    pace = Pace(proven=True)
+    caller = Caller(threads, blocking=False)
     with pytest.raises(ValueError):
-        pace.call(fails_late)
-    assert not pace.is_quick()
+        in_place(caller, fails_late)
+    assert not caller.is_quick()
 
 
 def test_slow_functions_rest_on_threads_for_a_while(

@@ -107,7 +107,7 @@ def test_slow_storage(
     loop_kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls.Pace, "is_quick", lambda self: False)
+    monkeypatch.setattr(calls.Caller, "is_quick", lambda self: False)
     with new_server(store) as server, Client(server.port) as client:
         fetch_all(client, messages)
     assert not counted

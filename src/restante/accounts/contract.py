@@ -117,5 +117,21 @@ class AccountStore(ABC):
         """All accounts. Plain. Raises AccountError where they can't be listed."""
         raise AccountError(f"{type(self).__name__} can't list its accounts")
 
+    def search(self, text: str, first: int, most: int) -> tuple[Sequence[Account], int]:
+        """Accounts that have `text` in name, address or display name, by name, and how many do.
+
+        first: how many of them are passed over. most: how many are given. Case doesn't matter, and
+        with no text all of them fit. Plain. By default `list` is looked through. Raises
+        AccountError where accounts can't be listed.
+        """
+        wanted = text.lower()
+        found = [
+            each
+            for each in self.list()
+            if wanted in f"{each.name} {each.email} {each.display_name}".lower()
+        ]
+        found.sort(key=lambda each: each.name.lower())
+        return found[first : first + most], len(found)
+
     async def aclose(self) -> None:  # noqa: B027 - most stores have nothing to close
         """Close what is open, in the event loop in which it was opened. Harmless when repeated."""

@@ -99,6 +99,11 @@ class DatabaseAccounts(AccountStore):
         with ManagedDatabase.opened(self) as managed:
             return managed.list()
 
+    def search(self, text: str, first: int, most: int) -> tuple[Sequence[Account], int]:
+        """A page of the accounts that fit. Plain, and for a thread without an event loop."""
+        with ManagedDatabase.opened(self) as managed:
+            return managed.search(text, first, most)
+
     async def aclose(self) -> None:
         """Close this event loop's connections. The next use opens others."""
         await self._connections.aclose()

@@ -47,6 +47,8 @@ encode(sha256(convert_to(CAST(a AS TEXT) || coalesce((
 """PostgreSQL's text for `AccountRow.version` of the row `a`. That an app password was used changes
 nothing."""
 
+_FITS = " WHERE lower(a.name || ' ' || a.email || ' ' || a.display_name) LIKE :pattern ESCAPE '\\'"
+
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
@@ -279,6 +281,19 @@ class AccountTables:
         rows = yield Statement(f"{self._list} ORDER BY a.name_key, c.scheme")
         return tuple(_accounts(rows))
 
+    def search(self, text: str, first: int, most: int) -> Steps[tuple[Sequence[Account], int]]:
+        """Only the accounts that are given are read with their credentials."""
+        escaped = text.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        values: dict[str, object] = {"pattern": f"%{escaped}%"} if text else {}
+        fits = _FITS if text else ""
+        (row,) = yield Statement(f"SELECT count(*) FROM {self.accounts} a{fits}", values)
+        rows = yield Statement(
+            f"{self._list} WHERE a.id IN (SELECT a.id FROM {self.accounts} a{fits}"
+            " ORDER BY a.name_key LIMIT :most OFFSET :first) ORDER BY a.name_key, c.scheme",
+            {**values, "most": most, "first": first},
+        )
+        return tuple(_accounts(rows)), row[0]
+
     def existing(self, name: str) -> Steps[Account]:
         account = yield from self.lookup(name)
         if account is None:
@@ -427,6 +442,13 @@ class ManagedAccounts(ABC):
     def list(self) -> tuple[Account, ...]:
         """All accounts, by name."""
         return self._read(self._tables.list())
+
+    def search(self, text: str, first: int, most: int) -> tuple[Sequence[Account], int]:
+        """Accounts that have `text` in name, address or display name, by name, and how many do.
+
+        first: how many of them are passed over. most: how many are given.
+        """
+        return self._read(self._tables.search(text, first, most))
 
 
 def _check_credential(credential: str) -> str:

@@ -84,6 +84,7 @@ that has been released is never changed."""
 def prepare(database: sqlite3.Connection) -> None:
     """Bring the schema up to date."""
     database.execute("PRAGMA foreign_keys = ON")
+    database.create_function("lower", 1, str.lower, deterministic=True)  # its own knows ASCII only
     if schema_version(database) < len(MIGRATIONS):
         use_wal(database)
         with transaction(database):

@@ -48,10 +48,12 @@ class Admission:
         "_key",
         "_login_delay",
         "_peer",
-        "_settled",
         "_undisturbed",
         "address",
     )
+
+    _key: str  # by which the attempt's account is counted
+    _undisturbed: bool  # nothing was counted against the attempt when it began
 
     def __init__(self, guard: Guard, login_delay: LoginDelay | None, address: str) -> None:
         self.address = address
@@ -60,10 +62,7 @@ class Admission:
         self._peer = guard.stranger(address)  # None: nothing is counted
         self._bans_version = -1  # of the bans, when the peer was last found not to be banned
         self._admitted = False
-        self._settled = False
         self._attempt: str | None = None  # the name of the attempt that isn't decided
-        self._key = ""  # by which its account is counted
-        self._undisturbed = False  # nothing was counted against it when it began
         self._account: str | None = None  # the account that it is a session of
 
     # The connection
@@ -87,8 +86,11 @@ class Admission:
                 and not guard.known.accounts_at(peer.key)
             ):
                 return FULL
-            if peer.limits and not limits.addresses.add(peer.limits):
-                return CROWDED
+            for at, (key, limit) in enumerate(peer.limits):
+                if not limits.addresses.add(key, limit):
+                    for counted in peer.keys[:at]:
+                        limits.addresses.remove(counted)
+                    return CROWDED
             limits.before_login += 1
             self._admitted = True
         return None
@@ -98,16 +100,16 @@ class Admission:
         if self._attempt is not None:
             self.failed(None)
         limits, peer, account = self._guard.limits, self._peer, self._account
-        self._account = None
         with self._guard.lock:
             if account is not None:
-                limits.sessions.remove((account,))
-            if self._admitted:
+                self._account = None
+                limits.sessions.remove(account)
+            elif self._admitted:
+                limits.before_login -= 1
+            if self._admitted and peer is not None:
                 self._admitted = False
-                if not self._settled:
-                    limits.before_login -= 1
-                if peer is not None and peer.keys:
-                    limits.addresses.remove(peer.keys)
+                for key in peer.keys:
+                    limits.addresses.remove(key)
 
     # Attempts to log in
 
@@ -156,7 +158,10 @@ class Admission:
                 self._guard.failures.end(self._peer, self._key, self._guard.clock())
 
     def proven(self, name: str) -> None:
-        """The login with `name` was right: the address is known to the account from now on."""
+        """The login with `name` was right: the address is known to the account from now on.
+
+        name: "" for ANONYMOUS.
+        """
         peer, guard = self._peer, self._guard
         if peer is None:
             return
@@ -166,7 +171,7 @@ class Admission:
                 self._attempt = None
                 guard.failures.end(peer, self._key, now)
             if peer.shared or not name:
-                return
+                return  # it may be anybody's, or nobody has become known
             key = account_key(name[:MAX_NAME])
             before = guard.known.logins.get((peer.key, key))
             if before is None or not 0 <= now - before < KNOWN_SECONDS:
@@ -197,16 +202,16 @@ class Admission:
             return too_soon(wait)
         guard = self._guard
         most = guard.settings.max_sessions_per_account
-        limit = inf if self._peer is None else most
         with guard.lock:
-            if not guard.limits.sessions.add(((account_name, limit),)):
-                return Err(
-                    "more than {limit} sessions of this account at once",
-                    "SYS/TEMP",
-                    {"limit": most},
-                )
-        self._account = account_name
-        return None
+            limits = guard.limits
+            if limits.sessions.add(account_name, inf if self._peer is None else most):
+                self._account = account_name
+                if self._admitted:
+                    limits.before_login -= 1
+                return None
+        return Err(
+            "more than {limit} sessions of this account at once", "SYS/TEMP", {"limit": most}
+        )
 
     def has_room(self, account_name: str) -> bool:
         """Whether `enter` would let the connection be a session of the account now."""
@@ -222,15 +227,14 @@ class Admission:
         """Undo `enter`. Harmless when repeated."""
         if self._account is not None:
             name, self._account = self._account, None
+            limits = self._guard.limits
             with self._guard.lock:
-                self._guard.limits.sessions.remove((name,))
+                limits.sessions.remove(name)
+                if self._admitted:
+                    limits.before_login += 1
 
     def settled(self) -> None:
-        """The session has begun: the login counts for LOGIN-DELAY, and not as before login."""
+        """The session has begun: its login counts for LOGIN-DELAY."""
         delay = self._login_delay
         if delay is not None and delay.seconds and self._account is not None:
             delay.count(self._account)
-        if self._admitted and not self._settled:
-            self._settled = True
-            with self._guard.lock:
-                self._guard.limits.before_login -= 1

@@ -13,7 +13,7 @@ class ConnectionLimits:
     """Counts connections. Whoever counts one in must count it out.
 
     addresses: connections by address and, for IPv6, by /48. sessions: logged in, by account.
-    before_login: connections of this process that haven't logged in. most_before_login: how many
+    before_login: connections of this process with no proven login. most_before_login: how many
     these may be, with those of other processes taken into account.
     """
 

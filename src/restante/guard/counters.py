@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 
 class Counters:
@@ -23,27 +23,23 @@ class Counters:
         """How many there are of a name."""
         return self._here.get(name, 0) + self._elsewhere.get(name, 0)
 
-    def add(self, limits: Iterable[tuple[str, float]]) -> bool:
-        """Count one more of each name, unless one of them has reached its limit; then False."""
-        here = self._here
-        for name, limit in limits:
-            if here.get(name, 0) + self._elsewhere.get(name, 0) >= limit:
-                return False
-        for name, _ in limits:
-            here[name] = here.get(name, 0) + 1
-            if self._changed is not None:
-                self._changed.add(name)
+    def add(self, name: str, limit: float) -> bool:
+        """Count one more of a name, unless it has reached its limit; then False."""
+        here = self._here.get(name, 0)
+        if here + self._elsewhere.get(name, 0) >= limit:
+            return False
+        self._here[name] = here + 1
+        if self._changed is not None:
+            self._changed.add(name)
         return True
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Count one less of each name."""
-        here = self._here
-        for name in names:
-            left = here.pop(name, 0) - 1
-            if left > 0:
-                here[name] = left
-            if self._changed is not None:
-                self._changed.add(name)
+    def remove(self, name: str) -> None:
+        """Count one less of a name."""
+        left = self._here.pop(name, 0) - 1
+        if left > 0:
+            self._here[name] = left
+        if self._changed is not None:
+            self._changed.add(name)
 
     # Other processes of this server
 

@@ -79,6 +79,7 @@ class Body(_Unfixed):
 
     content: what the store gave: an object with `source` and `facts`.
     top_lines, downgrade: see `BodyEncoder`.
+    status: the status line's wire bytes in the default wording, if they are made already.
     """
 
     text: str
@@ -86,6 +87,13 @@ class Body(_Unfixed):
     top_lines: int | None = None
     downgrade: bool = False
     values: Values | None = None
+    status: bytes | None = field(default=None, repr=False, compare=False)
+
+
+def message_follows(content: Any, octets: int, *, downgrade: bool) -> Body:
+    """The reply to RETR. octets: of the message, as it is sent."""
+    status = b"+OK %d octets\r\n" % octets
+    return Body("{octets} octets", content, None, downgrade, {"octets": octets}, status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,8 @@ class Wording:
 
     def status(self, reply: StatusReply) -> bytes:
         """A reply's status line with its CRLF."""
+        if type(reply) is Body and reply.status is not None and self is DEFAULT_WORDING:
+            return reply.status
         text, values = reply.text, reply.values
         if self.language is not None:
             text = translate(text, self.language)

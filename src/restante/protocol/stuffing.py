@@ -109,12 +109,14 @@ def stuffed_whole(data: bytes, facts: Facts) -> list[bytes | memoryview]:
     In pieces, because the caller joins them with other replies, and a copy takes time.
     facts: of exactly these octets.
     """
+    _, _, crlf, stuffing, _, dots, _ = facts
     pieces: list[bytes | memoryview] = [data]
-    if facts.needs_stuffing and facts.dots is not None:
-        pieces = _stuffed_pieces(data, facts.dots)
-    elif facts.needs_stuffing:
-        pieces = [_with_dots(data, starts_line=True)]
-    if not facts.crlf:
+    if stuffing:
+        if dots is None:
+            pieces = [_with_dots(data, starts_line=True)]
+        else:
+            pieces = _stuffed_pieces(data, dots)
+    if not crlf:
         data = b"".join(pieces)
         pieces = [with_crlf(data)]
         if not data.endswith(b"\n"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from restante.protocol.effects import Commit, Delete, Fetch, Reset
 from restante.protocol.listing import MessageNumber
-from restante.protocol.replies import Body, Err, Ok, Prepared, Reply, fixed
+from restante.protocol.replies import Body, Err, Ok, Prepared, Reply, fixed, message_follows
 from restante.protocol.session import NOTHING, Session, Steps
 from restante.protocol.states import State
 
@@ -25,7 +25,10 @@ def stat(session: Session, argument: None) -> Reply:
     listing = session.listing
     if session.deleted or listing.ascii_octets:
         return Ok(f"{session.active_count} {session.active_size}")
-    return Ok(f"{listing.count} {listing.total}")
+    reply: Ok | None = listing.totals
+    if reply is None:
+        reply = listing.totals = fixed(Ok(f"{listing.count} {listing.total}"))
+    return reply
 
 
 def list_(session: Session, number: MessageNumber | None) -> Reply:
@@ -87,7 +90,7 @@ def _send(session: Session, number: MessageNumber, lines: int | None) -> Steps:
         octets = facts.ascii_octets if downgrade else facts.octets
     if lines is not None:
         return Body("top of message follows", content, lines, downgrade)
-    return Body("{octets} octets", content, None, downgrade, {"octets": octets})
+    return message_follows(content, octets, downgrade=downgrade)
 
 
 def dele(session: Session, number: MessageNumber) -> Reply | Steps:

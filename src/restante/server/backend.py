@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from restante.accounts.contract import Account, AccountError, AccountStore
 from restante.accounts.hashing import Hashing
@@ -36,6 +36,7 @@ from restante.stores.contract import (
     MaildropInUse,
     OpenedTooSoon,
     Store,
+    StoreError,
 )
 
 access_log = logging.getLogger("restante.access")
@@ -163,6 +164,10 @@ def as_backend(given: object) -> Backend:
     return GivenBackend(given)
 
 
+VouchedFor: TypeAlias = TokenClaim | IdentityClaim
+"""Claims that no credential of an account bears out."""
+
+
 class TokenIssuer(Protocol):
     """Vouches for bearer tokens (RFC 6750)."""
 
@@ -176,11 +181,8 @@ class TokenIssuer(Protocol):
         """Give back what is held."""
 
 
-class Identified(NamedTuple):
-    """An account, and what bore its claim out."""
-
-    account: Account
-    proof: Proof
+Identified: TypeAlias = tuple[Account, Proof]
+"""An account, and what bore its claim out."""
 
 
 class StandardBackend(Backend):
@@ -263,7 +265,7 @@ class StandardBackend(Backend):
     async def _log_in_again(
         self, claim: PasswordClaim, login: Login, peer: Peer
     ) -> Maildrop | None:
-        """The maildrop of a login that was right a while ago; None: the account has changed.
+        """The maildrop of a login that was right a while ago; None: perhaps it isn't any more.
 
         It is right again only if the store finds the account unchanged when it opens the
         maildrop, so nothing is said of the claim before that.
@@ -276,10 +278,12 @@ class StandardBackend(Backend):
         except (MaildropInUse, OpenedTooSoon):
             peer.admit(login.account)
             raise
+        except StoreError:  # a database that is only read, say; the account may have changed
+            return None
         try:
             peer.admit(login.account)
         except BaseException:
-            await self._call_store(maildrop.close)
+            await self._call_store(maildrop.step_back)
             raise
         if self.verifier.confirm(claim, login):
             self._tidy_up(login.account, claim, login.proof)
@@ -301,16 +305,31 @@ class StandardBackend(Backend):
         target = claim.authzid
         if self._separator:
             claim, target = self._whose(claim)
-        found = await self._proven(claim, peer)
-        if found is None:
-            return None
-        account, proof = found
+        if isinstance(claim, VouchedFor):
+            account, proof = await self._vouched_for(claim), Proof()
+            if account is None or not self.is_welcome(account, peer):
+                return None
+        else:
+            account = await self.lookup(claim.name)
+            # Whether it is welcome is asked before the proof, as if there were no such account:
+            # the time that the proof takes would tell whether it is right.
+            if account is not None and not self.is_welcome(account, peer):
+                account = None
+            found = self.verifier.prove(account, claim)
+            if isinstance(found, OnThread):
+                first = self._goes_first(claim.name, account, peer)
+                found = await self.hashing.run(found, first=first)
+            if found is None and isinstance(claim, PasswordClaim):
+                found = await self._ask_others(account, claim)
+            if account is None or found is None:
+                return None
+            proof = found
         if target and not acts_as_itself(account, replace(claim, authzid=target)):  # type: ignore[type-var]
             other = await self._acting(account, target, peer)
             if other is None:
                 return None
-            return Identified(other, replace(proof, master=account.name))
-        return found
+            return other, replace(proof, master=account.name)
+        return account, proof
 
     async def open(self, account: Account) -> Maildrop:
         maildrop: Maildrop = await self._call_store(self.store.open, account)
@@ -356,7 +375,7 @@ class StandardBackend(Backend):
 
     def _whose(self, claim: Claim) -> tuple[Claim, str]:
         """The claim of whoever proves it, and whom he would act as ("" for himself)."""
-        if claim.authzid or isinstance(claim, TokenClaim | IdentityClaim):
+        if claim.authzid or isinstance(claim, VouchedFor):
             return claim, claim.authzid
         name, target = self._split(claim.name)
         if target:
@@ -369,26 +388,6 @@ class StandardBackend(Backend):
             return name, ""
         user, separator, master = name.rpartition(self._separator)
         return (master, user) if user and master and separator else (name, "")
-
-    async def _proven(self, claim: Claim, peer: Peer) -> Identified | None:
-        """The account that bears `claim` out, if it is welcome."""
-        if isinstance(claim, TokenClaim | IdentityClaim):
-            account = await self._vouched_for(claim)
-            if account is None or not self.is_welcome(account, peer):
-                return None
-            return Identified(account, Proof())
-        account = await self.lookup(claim.name)
-        # Whether it is welcome is asked before the proof, as if there were no such account:
-        # the time that the proof takes would tell whether it is right.
-        if account is not None and not self.is_welcome(account, peer):
-            account = None
-        proof = self.verifier.prove(account, claim)
-        if isinstance(proof, OnThread):
-            first = self._goes_first(claim.name, account, peer)
-            proof = await self.hashing.run(proof, first=first)
-        if proof is None and isinstance(claim, PasswordClaim):
-            proof = await self._ask_others(account, claim)
-        return None if account is None or proof is None else Identified(account, proof)
 
     def _goes_first(self, name: str, account: Account | None, peer: Peer) -> bool:
         """Whether a slow check is an owner's, as far as can be told before it is done."""
@@ -406,7 +405,7 @@ class StandardBackend(Backend):
             self.verifier.remember(account, claim, Proof())
         return Proof()
 
-    async def _vouched_for(self, claim: TokenClaim | IdentityClaim) -> Account | None:
+    async def _vouched_for(self, claim: VouchedFor) -> Account | None:
         """The account that somebody else vouches for: a token's issuer, TLS, Kerberos."""
         if isinstance(claim, IdentityClaim):
             for name in claim.names:

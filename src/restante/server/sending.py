@@ -38,10 +38,10 @@ class Sink(Protocol):
 
 def encoded_whole(body: Body, limit: int) -> list[bytes | memoryview] | None:
     """The reply's body in pieces, when it is at hand and no longer than `limit` octets."""
-    source = body.content.source
+    content = body.content
+    source, facts = content.source, content.facts
     if not isinstance(source, bytes) or len(source) > limit:
         return None
-    facts = body.content.facts
     if facts is not None and body.top_lines is None and not body.downgrade:
         return stuffed_whole(source, facts)
     encoder = _encoder(body)
@@ -94,9 +94,9 @@ async def _send_as_it_lies(body: Body, sink: Sink, call_quick: Caller) -> int | 
     while at < size:
         # What has been sent can't be taken back: slow storage is for the next message to heed.
         count = min(FILE_TURN, size - at)
-        if not at and not call_quick.pace.is_quick():
+        if not at and not call_quick.is_quick():
             return None
-        if not call_quick.pace.call(sink.send_file, source.fileno(), begin + at, count):
+        if not call_quick.call_here(sink.send_file, source.fileno(), begin + at, count):
             return None
         at += count
         await sink.ready()

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.header import decode_header, make_header
-from typing import Any, TypeVar
 
-from restante.accounts.contract import Account, AccountError
-from restante.app.accounts import find_account, opened_accounts
+from restante.accounts.contract import Account
 from restante.app.config.settings import Settings
+from restante.app.console.accounts import NotThere
 from restante.app.console.looks import Looks
+from restante.app.console.waiting import Waiting
 from restante.app.maildrops import make_store
-from restante.calls import finished
-from restante.delivery.recipients import Recipients, Refusal
 from restante.protocol.listing import MessageNumber
-from restante.server.runner import LoopThread
 from restante.stores.contract import Content, Maildrop, MessageGone, Source, StoreError, Usage
-
-T = TypeVar("T")
 
 PAGE = 50
 """Messages of a page."""
@@ -45,10 +38,6 @@ USAGE_PATIENCE = 1.0
 
 MAX_TEXT = 200
 """Characters of a subject or sender that are shown in a list."""
-
-
-class NotThere(Exception):
-    """There is no such account, message or page; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,73 +70,29 @@ class Listed:
 class Maildrops:
     """What lies in the maildrops. Its methods wait for files: they are called on threads.
 
-    They raise NotThere, StoreError, AccountError.
+    They raise NotThere, StoreError.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._store = make_store(settings)
         self._large = threading.Semaphore(2)
-        self._loop: LoopThread | None = None  # of stores whose methods are async
-        self._making = threading.Lock()
+        self._waiting = Waiting()
         self._looks = Looks()
 
     def close(self) -> None:
         """Close what is open. The next use opens it again."""
-        with self._making:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.end(self._store.aclose)
-            loop.join()
-
-    def account(self, name: str) -> Account:
-        """The account of that name."""
-        try:
-            found = find_account(self._settings, name) if 0 < len(name) <= 512 else None
-        except ValueError as error:
-            raise AccountError(str(error)) from error
-        if found is None:
-            raise NotThere(f"There is no account {name!r}.")
-        return found
-
-    def recipient(self, address: str) -> Account:
-        """The account that gets the mail for an address, as deliveries find it."""
-        settings = self._settings.delivery
-
-        async def find() -> Account | Refusal:
-            async with opened_accounts(self._settings) as accounts:
-                return await Recipients(
-                    accounts,
-                    domains=settings.domains,
-                    catch_all=settings.catch_all,
-                    separator=settings.separator,
-                ).find(address)
-
-        found = asyncio.run(find())
-        if isinstance(found, Refusal):
-            raise NotThere(f"No account gets the mail for {address!r} any more.")
-        return found
+        self._waiting.close(self._store.aclose)
 
     @contextmanager
     def _opened(self, account: Account) -> Iterator[Maildrop]:
-        maildrop: Maildrop = self._result(self._store.look(account))
+        maildrop: Maildrop = self._waiting.result(self._store.look(account))
         try:
             yield maildrop
         finally:
-            self._result(maildrop.close())
-
-    def _result(self, given: Any) -> Any:
-        """What a store's method gives, whichever way it gives it."""
-        given = finished(given)
-        if not inspect.isawaitable(given):
-            return given
-        with self._making:
-            if self._loop is None:
-                self._loop = LoopThread()
-        return self._loop.run(_awaited(given))
+            self._waiting.result(maildrop.close())
 
     def _fetched(self, maildrop: Maildrop, number: int, lines: int | None = None) -> Content:
-        content: Content = self._result(maildrop.fetch(MessageNumber(number), lines))
+        content: Content = self._waiting.result(maildrop.fetch(MessageNumber(number), lines))
         return content
 
     def _blocks(self, source: Source) -> Generator[bytes, None, None]:
@@ -156,11 +101,11 @@ class Maildrops:
             yield source
         elif isinstance(source, AsyncIterator):
             try:
-                while block := self._result(anext(source, b"")):
+                while block := self._waiting.result(anext(source, b"")):
                     yield block
             finally:
                 if isinstance(source, AsyncGenerator):
-                    self._result(source.aclose())
+                    self._waiting.result(source.aclose())
         else:
             try:
                 if hasattr(source, "read"):
@@ -204,12 +149,14 @@ class Maildrops:
         return self._looks.result(key, lambda: self._usage(account), USAGE_PATIENCE)
 
     def _usage(self, account: Account) -> Usage:
-        usage: Usage = self._result(self._store.usage(account))
+        usage: Usage = self._waiting.result(self._store.usage(account))
         return usage
 
     def check(self) -> None:
         """Whether mail can be kept. Raises StillLooking, and StoreError if it can't."""
-        self._looks.result("check", lambda: self._result(self._store.check()), USAGE_PATIENCE)
+        self._looks.result(
+            "check", lambda: self._waiting.result(self._store.check()), USAGE_PATIENCE
+        )
 
     def _listed(self, account: Account, page: int) -> Listed:
         with self._opened(account) as maildrop:
@@ -271,10 +218,6 @@ class Maildrops:
             shown.get("subject", ""),
             shown.get("date", ""),
         )
-
-
-async def _awaited(given: Awaitable[T]) -> T:
-    return await given
 
 
 def beginning(blocks: Iterator[bytes], most: int) -> bytes:

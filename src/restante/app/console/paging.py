@@ -28,10 +28,19 @@ class Page:
     @classmethod
     def of_first(cls, items: Sequence[Any], total: int, number: int, size: int) -> Page:
         """The same of a list of which only the first items are given, up to that page's end."""
-        pages = max(1, -(-total // size))
+        begin = (min(number, _pages(total, size)) - 1) * size
+        return cls.at(items[begin : begin + size], total, number, size)
+
+    @classmethod
+    def at(cls, items: Sequence[Any], total: int, number: int, size: int) -> Page:
+        """The same of which only its own items are given."""
+        pages = _pages(total, size)
         number = min(number, pages)
-        begin = (number - 1) * size
-        return cls(items[begin : begin + size], number, pages, total, begin + 1)
+        return cls(items, number, pages, total, (number - 1) * size + 1)
+
+
+def _pages(total: int, size: int) -> int:
+    return max(1, -(-total // size))
 
 
 def page_number(request: Request) -> int:

@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from restante import __version__
 from restante.app.config.load import Loaded
 from restante.app.console import words
+from restante.app.console.accounts import Accounts
 from restante.app.console.live import Server
 from restante.app.console.logins import Login, Logins
 from restante.app.console.maildrops import Maildrops
@@ -44,6 +45,7 @@ class Console:
         self.settings = loaded.settings
         self.server = Server(loaded.settings.admin_socket)
         self.logins = Logins(loaded.settings)
+        self.accounts = Accounts(loaded.settings)
         self.maildrops = Maildrops(loaded.settings)
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),

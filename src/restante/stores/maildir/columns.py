@@ -83,18 +83,14 @@ class Rows:
     def facts(self, row: int) -> Facts:
         """The facts of message `row`, counted from 0."""
         marks, octets = self.marks[row], self.octets[row]
-        crlf, stuffing = marks & CRLF != 0, marks & DOTS != 0
-        ascii_octets = self.ascii_octets.get(row, octets)
-        dots = self.dots_of(row) if stuffing else None
-        return _make_facts(
-            Facts,
-            (octets, self.header_ends[row], crlf, stuffing, ascii_octets, dots, marks // UTF8 & 3),
-        )
-
-    def dots_of(self, row: int) -> array[int] | None:
-        """`Facts.dots` of message `row`."""
-        start = self.dot_ends[row - 1] if row else 0
-        return self.dots[start : self.dot_ends[row]] or None
+        crlf, dots, ascii_octets = marks & CRLF != 0, None, octets
+        if stuffing := marks & DOTS != 0:
+            ends = self.dot_ends
+            dots = self.dots[ends[row - 1] if row else 0 : ends[row]] or None
+        if utf8 := marks // UTF8 & 3:
+            ascii_octets = self.ascii_octets.get(row, octets)
+        header_end = self.header_ends[row]
+        return _make_facts(Facts, (octets, header_end, crlf, stuffing, ascii_octets, dots, utf8))
 
     def measured(self, row: int) -> Measured:
         """What was found out about the file of message `row`."""

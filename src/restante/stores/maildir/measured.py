@@ -7,7 +7,7 @@ import os
 from operator import ge
 from typing import NamedTuple
 
-from restante.protocol.facts import Facts, Measure, measure
+from restante.protocol.facts import Facts, Measure, measure, measure_whole
 from restante.stores.maildir.compressed import MAGIC, Damaged, Decompressed, form_told
 from restante.stores.maildir.files import BLOCK
 
@@ -28,17 +28,14 @@ class Measured(NamedTuple):
 
 def is_possible(facts: Facts, size: int, *, compressed: bool = False) -> bool:
     """Whether a file of so many octets can have these facts. What was noted may be forged."""
-    dots = facts.dots
+    octets, header_end, crlf, stuffing, _, dots, _ = facts
     if dots is not None:
-        if not (facts.needs_stuffing and (compressed or dots[-1] < size)):
+        if not (stuffing and (compressed or dots[-1] < size)):
             return False
         if len(dots) > 1 and any(map(ge, dots, dots[1:])):
             return False
-    if compressed:
-        return True
-    octets = facts.octets
-    return facts.header_end <= size and (
-        octets == size if facts.crlf else size < octets <= 2 * size + 2
+    return compressed or (
+        header_end <= size and (octets == size if crlf else size < octets <= 2 * size + 2)
     )
 
 
@@ -55,6 +52,8 @@ def measure_open(fd: int, about: os.stat_result, name: str) -> Measured:
         except Damaged as error:
             log.warning("%s is served as it lies: %s", name, error)
             os.lseek(fd, len(block), os.SEEK_SET)
+    if len(block) == size < wanted:
+        return Measured(size, mtime, measure_whole(block))
     meter, seen = Measure(), 0
     while block:
         meter.feed(block)

@@ -26,7 +26,7 @@ from restante.stores.maildir import journal, size_file
 from restante.stores.maildir.columns import COMPRESSED, IN_CUR, TWICE
 from restante.stores.maildir.compressed import Decompressed, form_of
 from restante.stores.maildir.file_names import base_name, moment
-from restante.stores.maildir.files import as_store_error
+from restante.stores.maildir.files import Folder, as_store_error
 from restante.stores.maildir.index import REVIEW, TICK, index_version, save
 from restante.stores.maildir.lease import FolderLease
 from restante.stores.maildir.measured import Measured, is_possible, measure_open
@@ -47,6 +47,8 @@ There were no Maildirs then, and `42.eml` is a number."""
 LINE = 100
 """Octets that a line of a body is taken to have when TOP asks for some."""
 
+
+_NOT_OPEN = (None, None)
 
 _make_content = tuple.__new__  # quicker than Content(), at every RETR
 
@@ -69,8 +71,8 @@ class OpenedMaildir(Maildrop):
     """
 
     __slots__ = (
-        "_closed", "_moved", "_owner", "_saved", "_snapshot", "_stamp", "_store", "_subs", "lease",
-        "listing",
+        "_closed", "_moved", "_owner", "_read_from", "_saved", "_snapshot", "_stamp", "_store",
+        "_subs", "lease", "listing",
     )  # fmt: skip
 
     blocking: ClassVar[bool] = False
@@ -88,11 +90,13 @@ class OpenedMaildir(Maildrop):
         self._owner = owner
         self._closed = False
         self._subs: Subfolders | None = None
+        self._read_from: Sequence[Folder | None] = _NOT_OPEN
         self._moved: _Moved | None = None
 
     def _folders(self) -> Subfolders:
         if self._subs is None:
             self._subs = Subfolders(self._snapshot.folder)
+            self._read_from = self._subs.opened
         return self._subs
 
     # Fetching
@@ -103,17 +107,18 @@ class OpenedMaildir(Maildrop):
         A message that was changed in place since it was measured is measured again.
         """
         row = number - 1
-        rows = self._snapshot.rows
-        marks, size = rows.marks[row], rows.sizes[row]
-        if lines is None and size <= SMALL and not marks & COMPRESSED:
-            try:
-                folder = (self._subs or self._folders()).here(marks & IN_CUR)
-                data = folder.read_unchanged(rows.names[row], size, rows.mtimes[row])
-            except OSError:
-                data = None
-            if data is not None:
-                facts = rows.facts(row)
-                if is_possible(facts, size):
+        if lines is None:
+            rows = self._snapshot.rows
+            marks, size = rows.marks[row], rows.sizes[row]
+            if size <= SMALL and not marks & COMPRESSED:
+                folder = self._read_from[marks & IN_CUR]
+                try:
+                    if folder is None:
+                        folder = self._folders().here(marks & IN_CUR)
+                    data = folder.read_unchanged(rows.names[row], size, rows.mtimes[row])
+                except OSError:
+                    data = None
+                if data is not None and is_possible(facts := rows.facts(row), size):
                     return _make_content(Content, (data, facts))
         return begun(self._fetched(row, lines))
 
@@ -184,7 +189,7 @@ class OpenedMaildir(Maildrop):
     def _committed(self, rows: set[int]) -> Steps[None]:
         failures: dict[int, OSError] = {}
         missing = []
-        marks = self._snapshot.rows.marks
+        names, marks = self._snapshot.rows.names, self._snapshot.rows.marks
         folder, fsync = self._snapshot.folder, self._store.fsync
         try:
             subs = self._folders()
@@ -196,7 +201,7 @@ class OpenedMaildir(Maildrop):
                     resting = stack.enter_context(RemovedFolder(folder, fsync))
                 remover = _Remover(subs, resting, failures)
                 for row in sorted(rows):
-                    place = self._snapshot.place(row)
+                    place = marks[row] & IN_CUR, names[row]
                     if not remover.remove(place, row) or marks[row] & TWICE:
                         missing.append(row)
                 if missing:

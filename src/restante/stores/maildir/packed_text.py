@@ -58,11 +58,12 @@ class Texts(Sequence[str]):
     @overload
     def __getitem__(self, at: slice) -> list[str]: ...
     def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, slice):
+        if type(at) is int:  # of a RETR, most often, and near the one before
+            first, texts = self._last
+            if 0 <= at - first < len(texts):
+                return texts[at - first]
+        elif isinstance(at, slice):
             return self._slice(*at.indices(self._count))
-        first, texts = self._last
-        if 0 <= at - first < len(texts):
-            return texts[at - first]
         if at < 0:
             at += self._count
         if not 0 <= at < self._count:

@@ -93,14 +93,15 @@ def made_folder_times(folder: str, fsync: bool) -> Steps[tuple[int, int]]:
 class Subfolders:
     """new/ and cur/, each opened when it is needed. Closed as a context manager.
 
-    Raises OSError, and StoreError when one of them is no folder.
+    opened: those that are open, else None. Raises OSError, and StoreError when one of them is no
+    folder.
     """
 
-    __slots__ = ("_folder", "_open")
+    __slots__ = ("_folder", "opened")
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._open: list[Folder | None] = [None, None]
+        self.opened: list[Folder | None] = [None, None]
 
     def __enter__(self) -> Subfolders:
         return self
@@ -110,15 +111,15 @@ class Subfolders:
 
     def close(self) -> None:
         """Harmless when repeated."""
-        for folder in self._open:
+        for folder in self.opened:
             if folder is not None:
                 folder.close()
 
     def here(self, in_cur: int) -> Folder:
         """One of both, the same from its first use on. Raises FileNotFoundError."""
-        folder = self._open[in_cur]
+        folder = self.opened[in_cur]
         if folder is None:
-            folder = self._open[in_cur] = Folder(f"{self._folder}/{SUBFOLDERS[in_cur]}")
+            folder = self.opened[in_cur] = Folder(f"{self._folder}/{SUBFOLDERS[in_cur]}")
         return folder
 
     def times(self) -> tuple[int, int]:
@@ -126,7 +127,7 @@ class Subfolders:
         return self._time(0), self._time(1)
 
     def _time(self, in_cur: int) -> int:
-        folder = self._open[in_cur]
+        folder = self.opened[in_cur]
         if folder is not None:
             return folder.time()
         with suppress(FileNotFoundError):
@@ -135,9 +136,10 @@ class Subfolders:
 
     def names(self, in_cur: int, most: int | None = None) -> list[str]:
         """See `Folder.names`; none of one that is missing."""
-        with suppress(FileNotFoundError):
+        try:
             return self.here(in_cur).names(most)
-        return []
+        except FileNotFoundError:
+            return []
 
     def stat(self, in_cur: int, name: str) -> os.stat_result:
         """About one entry; of a link about the link. Raises FileNotFoundError, OSError."""
@@ -272,6 +274,8 @@ def _look(
     if changes is None:
         return None
     renamed, gone, come = changes
+    if len(gone) == len(old):  # as after a client that removes all that it has fetched
+        old, gone = EMPTY, set()
     files = _groups(come)
     group = next(files, None)
     left = sorted([*gone, *renamed], reverse=True)
@@ -287,9 +291,10 @@ def _look(
             found, unique_id, other = yield from reader.read(file)
             if found is None:
                 continue
-            if file.shared or other:
+            _, in_cur, name, twice, shared = file
+            if shared or other:
                 draft.namesakes.add(len(draft.names))
-            draft.add(file.name, IN_CUR * file.in_cur | TWICE * file.twice, found, unique_id)
+            draft.add(name, IN_CUR * in_cur | TWICE * twice, found, unique_id)
         if reader.count >= save_at and not len(old):
             save_half(draft.so_far())
             save_at += max(SAVE_EVERY, reader.count // 2)
@@ -311,20 +316,21 @@ class _Reader:
     def read(self, file: _File) -> Steps[tuple[Measured | None, str, bool]]:
         """See `Notes.find`; nothing is found of what is no message, can't be read, or is gone."""
         found, unique_id, other = None, "", False
+        base, in_cur, name, _, _ = file
         try:
-            if self._notes.know(file.base):
-                about = self._subs.stat(file.in_cur, file.name)
+            if self._notes.know(base):
+                about = self._subs.stat(in_cur, name)
                 if not stat.S_ISREG(about.st_mode):
                     return None, "", False
                 found, unique_id, other = self._notes.find(file, about)
             if found is None:
-                fd, about = self._subs.here(file.in_cur).open(file.name)
+                fd, about = self._subs.here(in_cur).open(name)
                 try:
                     if self._octets <= READ_IN_PLACE:
                         self._octets += about.st_size
                         if self._octets > READ_IN_PLACE:
                             yield
-                    found = measure_open(fd, about, file.name)
+                    found = measure_open(fd, about, name)
                 finally:
                     os.close(fd)
                 self.count += 1
@@ -334,7 +340,7 @@ class _Reader:
             self.moved = True
         except OSError as error:
             self.unreadable = True
-            where = f"{SUBFOLDERS[file.in_cur]}/{file.name}"
+            where = f"{SUBFOLDERS[in_cur]}/{name}"
             log.warning("left out of its maildrop: %s: %s", where, error)
         return found, unique_id, other
 
@@ -379,7 +385,7 @@ def _find_changes(
     new/ is listed first, because that is the way messages are moved: one may be seen twice,
     but not missed.
     """
-    missing: dict[str, Place] = {}
+    missing: dict[str, int] = {}
     come: list[str] = []
     names = old.names.all() if len(old) else []
     for in_cur in (0, 1):
@@ -390,41 +396,32 @@ def _find_changes(
             yield
             there = subs.names(in_cur)
         if not names:
-            come += [f"{in_cur}{name}" for name in there if not name.startswith(".")]
+            come += [f"{in_cur}{name}" for name in there if name[0] != "."]
             continue
-        pairs = zip(names, old.marks, strict=True)
-        known = {name for name, marks in pairs if marks & IN_CUR == in_cur}
-        # Set against list in one call: a loop would take twice the time.
-        for name in known.symmetric_difference(there):
-            if name not in known:
-                come += [] if name.startswith(".") else [f"{in_cur}{name}"]
-                continue
+        rows = zip(names, range(len(names)), old.marks, strict=True)
+        known = {name: row for name, row, marks in rows if marks & IN_CUR == in_cur}
+        # Keys against list in one call: a loop would take twice the time.
+        differing = known.keys() ^ there
+        come += [f"{in_cur}{name}" for name in differing if name not in known and name[0] != "."]
+        for name in [name for name in differing if name in known]:
             base = base_name(name)
             if base in missing:
                 return None
-            missing[base] = in_cur, name
+            missing[base] = known[name]
     if not names or not (missing or come):
         return {}, set(), come
     return _renamed(subs, old, names, missing, come)
 
 
 def _renamed(
-    subs: Subfolders, old: Rows, names: list[str], missing: Mapping[str, Place], come: list[str]
+    subs: Subfolders, old: Rows, names: list[str], missing: dict[str, int], come: list[str]
 ) -> tuple[dict[int, Place], set[int], list[str]] | None:
-    strange: dict[str, Place] = {}
-    for file in come:
-        name = file[1:]
-        base = base_name(name)
-        if base in strange:
-            return None
-        strange[base] = int(file[0]), name
-    wanted = {place: base for base, place in missing.items()}
-    rows = {
-        wanted[old.marks[row] & IN_CUR, name]: row
-        for row, name in enumerate(names if wanted else ())
-        if (old.marks[row] & IN_CUR, name) in wanted
-    }
+    """See `_find_changes`. missing: rows whose files aren't where they were, by base name."""
+    strange: dict[str, Place] = {base_name(file[1:]): (int(file[0]), file[1:]) for file in come}
+    if len(strange) < len(come):
+        return None
     renamed: dict[int, Place] = {}
+    once = []
     for base in missing.keys() & strange.keys():
         in_cur, name = strange[base]
         try:
@@ -435,20 +432,24 @@ def _renamed(
         if not stat.S_ISREG(about.st_mode):
             del strange[base]
             continue
-        if is_another(old, rows[base], about, in_cur, name):
+        if is_another(old, missing[base], about, in_cur, name):
             return None
-        renamed[rows.pop(base)] = strange.pop(base)
-    gone = set(rows.values())
-    once = [base_name(names[row]) for row in renamed]
+        renamed[missing.pop(base)] = strange.pop(base)
+        once.append(base)
+    gone = set(missing.values())
     if not _are_alone(old, names, gone, once, list(strange)):
         return None
-    return renamed, gone, [f"{in_cur}{name}" for in_cur, name in strange.values()]
+    if len(strange) < len(come):
+        come = [f"{in_cur}{name}" for in_cur, name in strange.values()]
+    return renamed, gone, come
 
 
 def _are_alone(
     old: Rows, names: list[str], gone: set[int], once: list[str], never: list[str]
 ) -> bool:
     """Whether of the messages that stay one has each base name of `once`, none of `never`."""
+    if len(gone) == len(names):
+        return True
     if len(once) + len(never) <= SEARCHED:
         found = [len(old.names.with_base(base)) for base in (*once, *never)]
         return found == [1] * len(once) + [0] * len(never)
@@ -463,18 +464,24 @@ def _place(old: Rows, base: str) -> int:
 
 
 def _groups(files: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Base names in order of delivery, and the files that have each."""
-    group: list[str] = []
+    """Base names in order of delivery, and the files that have each. Empties `files`."""
+    if len(files) <= FEW:
+        ordered = sorted([(delivery_order(base_name(file[1:])), file) for file in files])
+        files.clear()
+        for (_, _, base), group in groupby(ordered, itemgetter(0)):
+            yield base, [file for _, file in group]
+        return
+    alike: list[str] = []
     base = ""
     for file in _in_order(files):
         its = base_name(file[1:])
-        if group and its != base:
-            yield base, group
-            group = []
+        if alike and its != base:
+            yield base, alike
+            alike = []
         base = its
-        group.append(file)
-    if group:
-        yield base, group
+        alike.append(file)
+    if alike:
+        yield base, alike
 
 
 def _in_order(files: list[str]) -> Iterator[str]:
@@ -513,22 +520,23 @@ class _File(NamedTuple):
 
 def _told_apart(subs: Subfolders, base: str, group: list[str]) -> list[_File]:
     """Files with one base name: those that are the same file count once."""
+    if len(group) == 1:
+        file = group[0]
+        return [_File(base, int(file[0]), file[1:])]
     files = [_File(base, int(file[0]), file[1:]) for file in group]
-    if len(files) == 1:
-        return files
     found: dict[tuple[int, int], _File] = {}
     moved = []
-    for file in files:
+    for each in files:
         try:
-            about = subs.stat(file.in_cur, file.name)
+            about = subs.stat(each.in_cur, each.name)
         except FileNotFoundError:
-            moved.append(file)
+            moved.append(each)
             continue
         if stat.S_ISREG(about.st_mode):
             twice = (about.st_dev, about.st_ino) in found
-            found[about.st_dev, about.st_ino] = file._replace(twice=twice)
+            found[about.st_dev, about.st_ino] = each._replace(twice=twice)
     shared = len(found) > 1
-    return [*(file._replace(shared=shared) for file in found.values()), *moved]
+    return [*(each._replace(shared=shared) for each in found.values()), *moved]
 
 
 def clean_tmp(folder: str) -> Steps[None]:

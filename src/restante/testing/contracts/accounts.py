@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from restante.accounts.account import Account
+from restante.accounts.account import Account, AccountError
 from restante.accounts.contract import AccountStore
 from restante.calls import finished
 from restante.protocol.claims import PasswordClaim
@@ -170,6 +170,23 @@ class AccountStoreContract:
         assert all(each == each.upper() for each in held)
         slowest = accounts.given.slowest_scheme()
         assert slowest is None or slowest == slowest.upper()
+
+    def test_a_search_finds_what_is_listed(self, accounts: AccountsUnderTest) -> None:
+        """By name, whichever part of it; where accounts can be listed."""
+        store = accounts.given
+        try:
+            names = sorted((each.name for each in store.list()), key=str.lower)
+        except AccountError:
+            return
+        assert [each.name for each in store.search("", 0, 1000)[0]] == names
+        for name in names:
+            found, number = store.search(name.upper(), 0, 1000)
+            assert name in [each.name for each in found]
+            assert number == len(found)
+        found, number = store.search("no such account", 0, 1000)
+        assert (len(found), number) == (0, 0)
+        some, number = store.search("", 1, 1)
+        assert ([each.name for each in some], number) == (names[1:2], len(names))
 
     def test_look_ups_may_come_together(self, accounts: AccountsUnderTest) -> None:
         tries = [("joe", RIGHT), ("joe", "wrong"), ("nobody", RIGHT), ("eve", RIGHT)] * 5

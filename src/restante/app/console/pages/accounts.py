@@ -21,9 +21,9 @@ from restante.accounts.names import NoSuchAccount
 from restante.accounts.quotas import shown_octets
 from restante.accounts.rights import PROTOCOLS, Rights
 from restante.accounts.schemes import split_credential
-from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
+from restante.app.accounts import managed_accounts, managed_kind
+from restante.app.console.accounts import NotThere
 from restante.app.console.looks import StillLooking
-from restante.app.console.maildrops import NotThere
 from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import Console, console_of, form_of
 from restante.app.history import flush_history, read_history
@@ -36,27 +36,14 @@ PAGE = 100
 MAX_PASSWORD = 1024
 
 
-def known_accounts(console: Console, find: str) -> tuple[list[Account], str]:
-    """The accounts that can be listed and have this in name or address; and what went wrong."""
-    settings = console.settings
-    found: list[Account] = []
+def known_accounts(console: Console, request: Request, size: int) -> tuple[Page, str, str]:
+    """A page of the accounts that can be listed, what is looked for, and what went wrong."""
+    find = request.query_params.get("find", "")[:200].strip()
     try:
-        if "static" in settings.accounts.kinds:
-            found += make_static_accounts(settings).list()
-        if (managed := managed_kind(settings)) is not None:
-            with managed_accounts(settings) as accounts:
-                found += accounts.list()
-    except (AccountError, ValueError, OSError) as error:
-        return [], f"The accounts can't be read: {error}"
-    others = [kind for kind in settings.accounts.kinds if kind not in ("static", managed)]
-    problem = f"Accounts of kind {', '.join(others)} can't be listed from here." if others else ""
-    wanted = find.casefold()
-    kept = [
-        each
-        for each in found
-        if wanted in f"{each.name}\n{each.email}\n{each.display_name}".casefold()
-    ]
-    return sorted(kept, key=lambda each: each.name), problem
+        page, problem = console.accounts.page(find, page_number(request), size)
+    except (AccountError, OSError) as error:
+        return Page.of((), 1, size), find, f"The accounts can't be read: {error}"
+    return page, find, problem
 
 
 @contextmanager
@@ -69,9 +56,7 @@ def _changing(console: Console) -> Iterator[ManagedAccounts]:
 def show(request: Request) -> Response:
     """The list; `find` is a part of a name or an address."""
     console = console_of(request)
-    find = request.query_params.get("find", "")[:200].strip()
-    found, problem = known_accounts(console, find)
-    page = Page.of(found, page_number(request), PAGE)
+    page, find, problem = known_accounts(console, request, PAGE)
     return console.page(
         request, "accounts.html", "accounts",
         page=page, find=find, problem=problem, can_add=managed_kind(console.settings) is not None,
@@ -86,7 +71,7 @@ def one(request: Request) -> Response:
 def _one(request: Request, name: str, *, password: str = "", what: str = "") -> Response:
     console = console_of(request)
     try:
-        account = console.maildrops.account(name)
+        account = console.accounts.find(name)
     except NotThere as error:
         raise HTTPException(404, str(error)) from error
     except AccountError as error:

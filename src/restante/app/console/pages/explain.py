@@ -12,9 +12,8 @@ from starlette.routing import Route
 from restante.accounts.contract import AccountError
 from restante.app.cli.explain import pins_of
 from restante.app.client_settings import ClientSettingsError, answer, as_it_listens
-from restante.app.console.maildrops import NotThere
+from restante.app.console.accounts import NotThere
 from restante.app.console.pages.accounts import known_accounts
-from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, goes_on, read_history
 from restante.observing.explanation import explain
@@ -31,14 +30,12 @@ def show(request: Request) -> Response:
     console = console_of(request)
     name = request.query_params.get("account", "").strip()[:512]
     if not name:
-        find = request.query_params.get("find", "")[:200].strip()
-        accounts, problem = known_accounts(console, find)
-        page = Page.of(accounts, page_number(request), PAGE)
+        page, find, problem = known_accounts(console, request, PAGE)
         return console.page(
             request, "explain_whom.html", "explain", page=page, find=find, problem=problem
         )
     try:
-        account = console.maildrops.account(name)
+        account = console.accounts.find(name)
     except (NotThere, AccountError):
         account = None
     behind = flush_history(console.settings)

@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
 from restante.app.console import mime
+from restante.app.console.accounts import NotThere
 from restante.app.console.cleaning import clean
 from restante.app.console.looks import StillLooking
-from restante.app.console.maildrops import NotThere
 from restante.app.console.pages.accounts import known_accounts
-from restante.app.console.paging import Page, page_number
+from restante.app.console.paging import page_number
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, read_history
 from restante.observing.history_place import HistoryError
@@ -57,13 +57,11 @@ def show(request: Request) -> Response:
     console = console_of(request)
     name = request.query_params.get("account", "").strip()
     if not name:
-        find = request.query_params.get("find", "")[:200].strip()
-        found, problem = known_accounts(console, find)
-        page = Page.of(found, page_number(request), ACCOUNTS)
+        page, find, problem = known_accounts(console, request, ACCOUNTS)
         return console.page(
             request, "maildrops.html", "maildrop", page=page, find=find, problem=problem
         )
-    account = _tried(lambda: console.maildrops.account(name))
+    account = _tried(lambda: console.accounts.find(name))
     number = page_number(request)
     find = request.query_params.get("find", "")[:200].strip()
     try:
@@ -102,7 +100,7 @@ def show(request: Request) -> Response:
 def _which(request: Request) -> tuple[Any, str]:
     """The account and the unique-id that are asked for."""
     console, query = console_of(request), request.query_params
-    account = _tried(lambda: console.maildrops.account(query.get("account", "")))
+    account = _tried(lambda: console.accounts.find(query.get("account", "")))
     return account, query.get("id", "")
 
 
@@ -152,7 +150,7 @@ def delivered(request: Request) -> Response:
     """To the message of a delivery."""
     query = request.query_params
     address = query.get("to", "")[:512]
-    account = _tried(lambda: console_of(request).maildrops.recipient(address))
+    account = _tried(lambda: console_of(request).accounts.recipient(address))
     found = urlencode({"account": account.name, "id": query.get("id", "")})
     return RedirectResponse(f"/maildrop/message?{found}", 303)
 
