@@ -44,7 +44,7 @@ def show(request: Request) -> Response:
     problem = ""
     try:
         with read_history(console.settings) as history:
-            if account is None and name not in history.accounts():
+            if account is None and not history.sessions(account=name, limit=1):
                 raise HTTPException(404, f"There is no account {name!r}.")
             pins = pins_of(console.settings, history.maildrop(name))
             found = explain(history, name, pins=pins)
