@@ -248,7 +248,7 @@ def test_what_clients_were_told_outlasts_kills(
 
         def all_collected() -> bool:
             there = bodies.keys(server, nodes[0].schema)
-            there = [key for key in there if not key.startswith("check-")]  # of a start
+            there = [key for key in there if not key.startswith("check-")]  # in S3, of starts
             return sorted(there) == sorted(keys(server, nodes[0].schema, "messages"))
 
         wait_until(all_collected, "blobs are left over, or missing")
