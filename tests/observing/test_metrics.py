@@ -110,7 +110,7 @@ def test_what_goes_wrong_is_counted() -> None:
             first.log_in()
             second.ask("USER joe")
             assert second.ask("PASS secret").startswith(b"-ERR [IN-USE]")
-        assert sample(registry, "restante_leases_refused_total") == 1
+        until(lambda: sample(registry, "restante_leases_refused_total") == 1)
         assert sample(registry, "restante_open_duration_seconds_count", outcome="refused") == 1
 
         @server.on("accept_connection")

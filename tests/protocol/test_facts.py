@@ -18,6 +18,7 @@ from restante.protocol.facts import (
     Measure,
     blank_line_end,
     measure,
+    measure_whole,
 )
 from restante.protocol.limits import MAX_DOTS, MAX_DOWNGRADED_HEADER
 from tests.corpus import NASTY, wire_form
@@ -85,7 +86,7 @@ def cut(message: bytes, places: list[int]) -> list[bytes]:
 @pytest.mark.parametrize("name", NASTY)
 def test_the_corpus(name: str) -> None:
     message = NASTY[name]
-    assert measure([message]) == expected(message)
+    assert measure([message]) == measure_whole(message) == expected(message)
     size = 65_536
     blocks = [message[at : at + size] for at in range(0, len(message), size)]
     assert measure(blocks) == expected(message)
@@ -95,6 +96,14 @@ def test_the_corpus(name: str) -> None:
 @example(b"\rTo: a\xc3\xbc")
 def test_f5_octets_and_all_the_rest(message: bytes) -> None:
     assert measure([message]) == expected(message)
+
+
+@given(messages)
+@example(b"\rTo: a\xc3\xbc")
+@example(b"\r\nx\n")
+@example(b".\n.\r\n.")
+def test_one_that_is_in_one_piece_has_the_same_facts(message: bytes) -> None:
+    assert measure_whole(message) == measure([message])
 
 
 @given(messages, st.lists(st.integers(0, 100), max_size=6))
@@ -210,7 +219,9 @@ def test_a_header_past_the_bound_is_not_kept(length: int) -> None:
         meter.feed(header[at : at + 50_000])
     assert (meter._header is None) == (length > MAX_DOWNGRADED_HEADER)
     meter.feed(b"body\n" * 100_000)
-    assert meter.finish().header_end == length
+    facts = meter.finish()
+    assert facts.header_end == length
+    assert measure_whole(header + b"body\n" * 100_000) == facts
     assert len(meter._header or b"") <= MAX_DOWNGRADED_HEADER
 
 
@@ -239,6 +250,7 @@ def test_the_dots_places_are_kept_up_to_one_in_a_thousand_octets(end: bytes, mor
     facts = measure([message])
     assert facts.needs_stuffing
     assert (facts.dots is None) == bool(more)
+    assert measure_whole(message) == facts
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -264,3 +276,4 @@ def test_places_past_what_an_offset_holds_are_not_kept(monkeypatch: pytest.Monke
     assert measure([b"....\n", b".\r\n"]).dots == array("I", [0, 5])
     assert measure([b"....\r\n", b"\r\n", b".x\r\n"]).dots is None
     assert measure([b"....\r\n", b"\r\n", b".x\r\n"]).needs_stuffing
+    assert measure_whole(b"....\r\n\r\n.x\r\n") == measure([b"....\r\n", b"\r\n", b".x\r\n"])

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -41,10 +42,18 @@ from restante.protocol.claims import Claim
 from restante.protocol.listing import Listing, MessageNumber
 from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
+from restante.server.notes import Notes
 from restante.server.observer import Observer
 
 MAX_QUEUED = 20_000
 """Records that wait to be written. A busy server makes some thousands in the time of a writing."""
+
+MOST_ANSWERS = 100
+"""Commands of one session that are noted in their order. Of later ones it is counted what they
+were."""
+
+LOGINS = ("PASS", "APOP", "AUTH")
+"""Commands that log in."""
 
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
@@ -82,14 +91,14 @@ log = logging.getLogger("restante.observing")
 class EndedSession:
     """What is noted of a session that has logged in, from then to its end.
 
-    verbs: of the first commands; later: how often each came after those. greeted: how many of
-    them there were when the session had logged in. sent: number and TOP's lines, None for RETR.
+    answers: the first ones, as in `Notes`. later: how often each command came after those.
+    sent: number and TOP's lines, None for RETR.
     """
 
     __slots__ = (
-        "account", "address", "committed", "committed_at", "ended", "greeted", "later", "listing",
+        "account", "address", "answers", "committed", "committed_at", "ended", "later", "listing",
         "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session", "tls",
-        "until", "verbs",
+        "until",
     )  # fmt: skip
 
     def __init__(
@@ -104,32 +113,70 @@ class EndedSession:
         self.listing = listing
         self.opened = self.until = opened
         self.ended = ""
-        self.octets = self.retrieved = self.greeted = 0
-        self.verbs: Sequence[str] = ()
+        self.octets = self.retrieved = 0
+        self.answers: list[Any] = []
         self.later: Counter[str] | None = None
         self.sent: list[tuple[int, int | None]] = []
         self.committed: Sequence[MessageNumber] = ()
         self.committed_at: float | None = None
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing was sent or removed."""
-        return not (self.sent or self.committed)
+    def add(self, notes: Notes) -> None:
+        """Take what was noted since then. As others have the same notes, they stay as they are."""
+        answers, messages = notes.answers, notes.messages
+        if not self.answers:
+            self.answers = answers
+        elif len(self.answers) + len(answers) <= 3 * MOST_ANSWERS:
+            self.answers = [*self.answers, *answers]
+        else:
+            self.later = self.later or Counter()
+            self.later.update(answers[::3])
+        if messages and len(self.sent) < MAX_SENT:
+            self.sent += zip(messages[::2], messages[1::2], strict=True)
 
     @property
     def greeting(self) -> str:
         """The verbs up to the login, each once."""
-        return " ".join(dict.fromkeys(verb or "unknown" for verb in self.verbs[: self.greeted]))
+        found = {}
+        for at in range(0, len(self.answers), 3):
+            verb = self.answers[at]
+            found[verb or "unknown"] = True
+            if verb in LOGINS and self.answers[at + 1]:
+                break
+        return " ".join(found)
 
     @property
     def commands(self) -> str:
         """How often each command came, as JSON."""
-        found = Counter(self.verbs)
         if self.later is not None:
-            found += self.later
-        return json.dumps(
-            {verb or "unknown": times for verb, times in found.items()}, separators=(",", ":")
-        )
+            return _as_text(Counter(self.answers[::3]) + self.later)
+        return _commands(*self.answers[::3])
+
+    @property
+    def how(self) -> tuple[object, ...]:
+        """What polls that are counted together have in common, but for verbs and listing."""
+        return self.ended, self.mechanism, self.tls, self.maildrop
+
+    def again(self, session: str, listing: Listing, opened: float, until: float) -> EndedSession:
+        """Another session that is like this one, which is a poll."""
+        other = EndedSession.__new__(EndedSession)
+        other.session, other.listing, other.opened, other.until = session, listing, opened, until
+        other.account, other.maildrop, other.address = self.account, self.maildrop, self.address
+        other.tls, other.mechanism, other.ended = self.tls, self.mechanism, self.ended
+        other.answers, other.later = self.answers, self.later
+        other.octets = other.retrieved = 0
+        other.sent, other.committed, other.committed_at = [], (), None
+        return other
+
+
+def _as_text(commands: Counter[str]) -> str:
+    shown = {verb or "unknown": times for verb, times in commands.items()}
+    return json.dumps(shown, separators=(",", ":"))
+
+
+@lru_cache(1000)
+def _commands(*verbs: str) -> str:
+    """The same of some verbs. Most sessions have the same ones."""
+    return _as_text(Counter(verbs))
 
 
 class Delivered(NamedTuple):
@@ -167,15 +214,19 @@ class _Poll:
 
     number, row_listing: of its row, and of the listing that the row has; 0 before it has one.
     digest: of its listing, once it has a row. further: polls that aren't written yet, of which
-    `last` is the last; seconds: that they lasted together. waits: whether it is to be written.
+    `last` is the last, as values for `EndedSession.again`; seconds: that they lasted together.
+    waits: whether it is to be written.
     """
 
     __slots__ = (
-        "digest", "first", "further", "last", "number", "row_listing", "seconds", "waits"
+        "digest", "first", "further", "how", "last", "number", "row_listing", "seconds", "verbs",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, first: EndedSession) -> None:
-        self.first = self.last = first
+        self.first = first
+        self.verbs, self.how = first.answers[::3], first.how
+        self.last = first.session, first.listing, first.opened, first.until
         self.further = 1
         self.seconds = first.until - first.opened
         self.number = 0
@@ -183,20 +234,15 @@ class _Poll:
         self.digest = b""
         self.waits = True
 
-    def has(self, session: EndedSession) -> bool:
-        """Whether a session is like this one in all, so that it need only be counted."""
-        first, listing = self.first, session.listing
+    def has(
+        self, verbs: list[Any], how: tuple[object, ...], listing: Listing, opened: float
+    ) -> bool:
+        """Whether a poll is like this one in all, so that it need only be counted."""
         return (
-            not session.sent
-            and not session.committed
-            and (listing is first.listing or (listing.digested == self.digest != b""))
-            and session.verbs == first.verbs
-            and session.later == first.later
-            and session.ended == first.ended
-            and session.mechanism == first.mechanism
-            and session.tls == first.tls
-            and session.maildrop == first.maildrop
-            and 0 <= session.opened - first.opened <= POLLS_SECONDS
+            (listing is self.first.listing or (listing.digested == self.digest != b""))
+            and verbs == self.verbs
+            and how == self.how
+            and 0 <= opened - self.first.opened <= POLLS_SECONDS
         )
 
 
@@ -265,17 +311,12 @@ class HistoryWriter:
     def put_session(self, session: EndedSession) -> None:
         """The same for a session, which may become one with the poll before it."""
         key = session.account, session.address
+        is_poll = not (session.sent or session.committed or session.later)
+        last = session.session, session.listing, session.opened, session.until
+        if is_poll and self.count_poll(key, session.answers[::3], session.how, last):
+            return
         with self._lock:
-            poll = self._polls.get(key)
-            if poll is not None and not self._closing and poll.has(session):
-                poll.further += 1
-                poll.seconds += session.until - session.opened
-                poll.last = session
-                self._given += 1
-                if not poll.waits:
-                    poll.waits = True
-                    self._queue.append(poll)
-            elif session.sent or session.committed:
+            if not is_poll:
                 self._polls.pop(key, None)
                 self._put(session)
             else:
@@ -286,6 +327,34 @@ class HistoryWriter:
                     if len(self._polls) > REMEMBERED:
                         self._polls.popitem(last=False)
         self._wake()
+
+    def count_poll(
+        self,
+        key: tuple[str, str],
+        verbs: list[Any],
+        how: tuple[object, ...],
+        last: tuple[str, Listing, float, float],
+    ) -> bool:
+        """Count a session with the client's poll before it; False if it isn't like that one.
+
+        key: account and address. verbs: of its commands. how, last: what `EndedSession.how`
+        would give, and what `EndedSession.again` takes.
+        """
+        _, listing, opened, until = last
+        with self._lock:
+            poll = self._polls.get(key)
+            if poll is None or not poll.has(verbs, how, listing, opened) or self._closing:
+                return False
+            poll.further += 1
+            poll.seconds += until - opened
+            poll.last = last
+            self._given += 1
+            if poll.waits:
+                return True
+            poll.waits = True
+            self._queue.append(poll)
+        self._wake()
+        return True
 
     def _put(self, record: Record | _Poll) -> bool:
         if len(self._queue) >= MAX_QUEUED or self._closing:
@@ -355,9 +424,9 @@ class HistoryWriter:
         record = self._queue.popleft()
         if not isinstance(record, _Poll):
             return record
-        taken = _Polls(record, record.further, record.seconds, record.last)
+        taken = _Polls(record, record.further, record.seconds, record.first.again(*record.last))
         record.further, record.seconds, record.waits = 0, 0.0, False
-        record.last = record.first
+        record.last = record.first.session, _FORGOTTEN, 0.0, 0.0
         return taken
 
     def _write(self, records: Sequence[Taken]) -> None:
@@ -791,63 +860,75 @@ _INSERT_REFUSALS = _insert(
 )
 
 
+class _Unfinished:
+    """What is kept of a session that goes on.
+
+    early: its answers before the login. noted: what it did since then. removed: the messages that
+    QUIT has removed, and when.
+    """
+
+    __slots__ = ("early", "noted", "removed")
+
+    def __init__(self) -> None:
+        self.early: list[Any] = []
+        self.noted: EndedSession | None = None
+        self.removed: tuple[Sequence[MessageNumber], float | None] = (), None
+
+
 class SessionHistory(Observer):
     """Notes what sessions do, for a `HistoryWriter`."""
 
     def __init__(self, writer: HistoryWriter) -> None:
         self._put, self._put_session = writer.put, writer.put_session
-        self._notes: dict[ClientSession, EndedSession] = {}
+        self._count_poll = writer.count_poll
+        self._unfinished: dict[ClientSession, _Unfinished] = {}
 
     def refused(self, session: ClientSession, claim: Claim, reason: str) -> None:
         name = safe_name(claim.name)[:MAX_TEXT]
         address = session.peer_ip or "unix"
         self._put(LoginRefused(time.time(), name, address, claim.mechanism, reason))
 
-    def opened(self, session: ClientSession, mechanism: str) -> None:
-        account = session.account
-        assert account is not None
-        notes = self._notes[session] = EndedSession(
-            session.id,
-            account,
-            session.peer_ip or "unix",
-            session.mailbox.listing,
-            time.time(),
-        )
-        notes.tls = session.tls
-        notes.mechanism = mechanism
-        notes.greeted = len(session.answers or ()) // 3 + 1  # with the one that logged in
-
-    def answered(
-        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
-    ) -> None:
-        notes = self._notes.get(session)
-        if notes is None:
-            return
-        if not notes.verbs:
-            notes.verbs = verbs
-        else:
-            notes.later = notes.later or Counter()
-            notes.later.update(verbs)
-
-    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
-        notes = self._notes.get(session)
-        if notes is not None and len(notes.sent) < MAX_SENT:
-            notes.sent.append((number, lines))
-
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
-        notes = self._notes.get(session)
-        if notes is not None:
-            notes.committed = tuple(numbers)
-            notes.committed_at = time.time()
+        unfinished = self._unfinished.setdefault(session, _Unfinished())
+        unfinished.removed = tuple(numbers), time.time()
 
-    def closed(self, session: ClientSession) -> None:
-        notes = self._notes.pop(session, None)
-        if notes is not None:
-            notes.until = time.time()
-            notes.ended = session.ended
-            notes.octets = session.octets
-            notes.retrieved = session.retrieved
-            self._put_session(notes)
+    def noted(self, session: ClientSession, notes: Notes) -> None:
+        account, opened = session.account, notes.opened
+        if (
+            notes.last
+            and opened is not None
+            and account is not None
+            and not notes.messages
+            and session not in self._unfinished
+            and self._count_poll(
+                (account.name, session.peer_ip or "unix"),
+                notes.answers[::3],
+                (session.ended, notes.mechanism, session.tls, account.maildrop_name),
+                (session.id, session.mailbox.listing, opened, time.time()),
+            )
+        ):
+            return  # what most sessions are
+        unfinished = self._unfinished.setdefault(session, _Unfinished())
+        noted = unfinished.noted
+        if noted is None and opened is not None and account is not None:
+            address, listing = session.peer_ip or "unix", session.mailbox.listing
+            noted = unfinished.noted = EndedSession(session.id, account, address, listing, opened)
+            noted.tls = session.tls
+            noted.mechanism = notes.mechanism
+            noted.answers = unfinished.early
+        if noted is not None:
+            noted.add(notes)
+        else:
+            unfinished.early = [*unfinished.early, *notes.answers][: 3 * MOST_ANSWERS]
+        if notes.last:
+            del self._unfinished[session]
+            if noted is not None:
+                noted.until = time.time()
+                noted.ended = session.ended
+                noted.octets = session.octets
+                noted.retrieved = session.retrieved
+                noted.committed, noted.committed_at = unfinished.removed
+                self._put_session(noted)
 
 
 class DeliveryHistory(DeliveryObserver):

@@ -7,13 +7,14 @@ here needs a library but what makes Prometheus' text of it.
 
 from __future__ import annotations
 
-import time
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, MutableSequence, Sequence
 from functools import partial
+from itertools import compress
 from threading import Lock
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from restante.delivery.envelope import Envelope
@@ -35,20 +36,18 @@ from restante.observing.families import (
 )
 from restante.observing.store_errors import StoreErrors
 from restante.protocol.claims import Claim
-from restante.protocol.errors import Pop3Error
 from restante.protocol.listing import MessageNumber
 from restante.server.backend import StandardBackend
 from restante.server.client import ClientSession
 from restante.server.live import STOPPING
-from restante.server.observer import Observer, Refused, Step
+from restante.server.notes import Notes
+from restante.server.observer import Observer
 from restante.server.server import Pop3Server
-from restante.stores.contract import MaildropInUse, OpenedTooSoon
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _CONNECTIONS = PLACES["restante_connections",]
-_SESSIONS_OPEN = PLACES["restante_sessions_open",]
 _DURATION = PLACES["restante_session_duration_seconds",]
 _OCTETS = PLACES["restante_reply_octets",]
 _MESSAGE_OCTETS = PLACES["restante_message_octets",]
@@ -62,9 +61,10 @@ _ANSWERS = {
     for verb in VERBS
     for ok in (True, False)
 }
-_STEPS: dict[Step, tuple[int, ...]] = {
-    step: tuple(PLACES[f"restante_{step}_duration_seconds", outcome] for outcome in STEP_OUTCOMES)
+_STEPS = {
+    (step, outcome): PLACES[f"restante_{step}_duration_seconds", shown]
     for step in ("login", "open", "fetch", "commit")
+    for outcome, shown in [*zip(STEP_OUTCOMES, STEP_OUTCOMES, strict=True), ("in use", "refused")]
 }
 _TURNED_AWAY = {
     BANNED.text: "banned",
@@ -81,8 +81,8 @@ _ENDS = {
 }
 _REASONS = {"failed": "failed", "held off": "held_off"}
 
-MOST_GATHERED = 20_000
-"""Answers and durations that are put into lists before they are counted, if nobody asks before."""
+MOST_GATHERED = 60_000
+"""Entries of a list that are gathered before they are counted, if nobody asks before."""
 
 T = TypeVar("T")
 
@@ -100,6 +100,7 @@ class Metrics(Observer):
     is a registry and no prometheus_client.
     """
 
+    timed = True
     _guarded = False
 
     def __init__(
@@ -123,11 +124,12 @@ class Metrics(Observer):
         self._counters: list[tuple[int, float, Callable[[], float]]] = []
         self._gauges: list[tuple[int, Callable[[], float]]] = []
         # What isn't counted yet. Only `_count_gathered` takes anything away.
-        self._answers: list[tuple[str, bool]] = []
-        self._reply_octets: list[int] = []
-        self._mechanisms: list[str] = []
-        self._durations: dict[Step, list[float]] = {step: [] for step in _STEPS}
-        self._ends: list[tuple[str, float, int]] = []
+        # The first three are like the lists of `Notes`; an end is how, seconds, octets.
+        self._answers: list[Any] = []
+        self._messages: list[Any] = []
+        self._steps: list[Any] = []
+        self._mechanisms: list[str] = []  # "" where there was no login
+        self._ends: list[Any] = []
         self._dropped = Counter(server.dropped)  # of those, how many were before or are counted
         self._counting = Lock()
         self._pull_from(server)
@@ -154,6 +156,7 @@ class Metrics(Observer):
         context = server.context
         quick, blocking = context.call_quick, context.call_blocking
         self.gauge("restante_connections_open", lambda: server.sessions)
+        self.gauge("restante_sessions_open", lambda: context.live.logged_in)
         self.gauge("restante_bans", lambda: len(context.guard.bans()))
         self.gauge("restante_certificate_expiry_timestamp_seconds", self._expiry)
         self._counter(
@@ -195,24 +198,34 @@ class Metrics(Observer):
     def _count_gathered(self) -> None:
         with self._counting:
             values = self.values
-            for answer, number in Counter(_taken(self._answers)).items():
+            verbs, ok, octets = _columns(_taken(self._answers), 3)
+            for answer, number in Counter(zip(verbs, ok, strict=True)).items():
                 place = _ANSWERS.get(answer)
                 values[_ANSWERS[OTHER, answer[1]] if place is None else place] += number
-            octets: list[int] = _taken(self._reply_octets)
             values[_OCTETS] += sum(octets)
+            _, lines = _columns(_taken(self._messages), 2)
+            values[_RETR] += lines.count(None)
+            values[_TOP] += len(lines) - lines.count(None)
             for mechanism, number in Counter(_taken(self._mechanisms)).items():
-                _count_login(values, mechanism, "ok", number)
-            for step, gathered in self._durations.items():
-                _add_to_histogram(values, _STEPS[step][0], QUICK, _taken(gathered))
-            ends = _taken(self._ends)
-            _add_to_histogram(values, _DURATION, LONG, [seconds for _, seconds, _ in ends])
-            values[_MESSAGE_OCTETS] += sum(octets for _, _, octets in ends)
-            for ended, number in Counter(ended for ended, _, _ in ends).items():
+                if mechanism:
+                    _count_login(values, mechanism, "ok", number)
+            self._count_steps(*_columns(_taken(self._steps), 3))
+            how, seconds, octets = _columns(_taken(self._ends), 3)
+            _add_to_histogram(values, _DURATION, LONG, seconds)
+            values[_MESSAGE_OCTETS] += sum(octets)
+            for ended, number in Counter(how).items():
                 end = _ENDS.get(ended, ended)
                 values[PLACES["restante_sessions", end if end in ENDS else OTHER]] += number
             for text, number in list(self._server.dropped.items()):
                 self._count_turned_away(text, number - self._dropped[text])
                 self._dropped[text] = number
+
+    def _count_steps(self, steps: list[Any], outcomes: list[Any], seconds: list[Any]) -> None:
+        kinds = list(zip(steps, outcomes, strict=True))
+        for kind in set(kinds):
+            chosen = list(compress(seconds, map(kind.__eq__, kinds)))
+            _add_to_histogram(self.values, _STEPS[kind], QUICK, chosen)
+        self.values[_LEASES_REFUSED] += outcomes.count("in use")
 
     # What the server tells
 
@@ -234,11 +247,13 @@ class Metrics(Observer):
         reason = _TURNED_AWAY.get(text, OTHER)
         self.values[PLACES["restante_connections_turned_away", reason]] += number
 
-    def answered(
-        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
-    ) -> None:
-        self._answers.extend(zip(verbs, ok, strict=True))
-        self._reply_octets.append(octets)
+    def noted(self, session: ClientSession, notes: Notes) -> None:
+        self._answers += notes.answers
+        self._messages += notes.messages
+        self._steps += notes.steps
+        self._mechanisms.append(notes.mechanism)
+        if notes.last and session.account is not None:
+            self._ends += (session.ended, time() - session.since, session.octets)
         if len(self._answers) > MOST_GATHERED:
             self._count_gathered()
 
@@ -252,32 +267,8 @@ class Metrics(Observer):
     def broken_off(self, session: ClientSession, mechanism: str, reason: str) -> None:
         _count_login(self.values, mechanism, "broken_off")
 
-    def opened(self, session: ClientSession, mechanism: str) -> None:
-        self._mechanisms.append(mechanism)
-        self.values[_SESSIONS_OPEN] += 1
-
-    def step_done(
-        self, session: ClientSession, step: Step, seconds: float, error: Exception | None
-    ) -> None:
-        if error is None:
-            self._durations[step].append(seconds)
-            return
-        expected = isinstance(error, Refused | Pop3Error | MaildropInUse | OpenedTooSoon)
-        if isinstance(error, MaildropInUse):
-            self.values[_LEASES_REFUSED] += 1
-        _add_to_histogram(self.values, _STEPS[step][1 if expected else 2], QUICK, [seconds])
-
-    def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
-        self.values[_RETR if lines is None else _TOP] += 1
-
     def committed(self, session: ClientSession, numbers: Sequence[MessageNumber]) -> None:
         self.values[_REMOVED] += len(numbers)
-
-    def closed(self, session: ClientSession) -> None:
-        if session.account is None:
-            return
-        self.values[_SESSIONS_OPEN] -= 1
-        self._ends.append((session.ended, max(0.0, time.time() - session.since), session.octets))
 
 
 class _Deliveries(DeliveryObserver):
@@ -310,7 +301,7 @@ class _Deliveries(DeliveryObserver):
         protocol = "smtp" if "SMTP" in name else "lmtp" if "LMTP" in name else OTHER
         self._values[PLACES["restante_deliveries", protocol, outcome]] += 1
         if timed:
-            seconds = time.monotonic() - envelope.begun
+            seconds = monotonic() - envelope.begun
             place = PLACES["restante_delivery_duration_seconds", protocol]
             _add_to_histogram(self._values, place, QUICK, [seconds])
 
@@ -327,6 +318,8 @@ def _add_to_histogram(
 ) -> None:
     """Add to the histogram at a place: to its buckets, and then to the sum."""
     seconds.sort()
+    backwards = bisect_left(seconds, 0.0)  # the clock was set meanwhile
+    seconds[:backwards] = [0.0] * backwards
     before = 0
     for at, bound in enumerate(bounds, place):
         if before == len(seconds):
@@ -336,6 +329,11 @@ def _add_to_histogram(
         before = below
     values[place + len(bounds)] += len(seconds) - before
     values[place + len(bounds) + 1] += sum(seconds)
+
+
+def _columns(flat: list[Any], number: int) -> list[list[Any]]:
+    """What a flat list has of each kind of entries."""
+    return [flat[at::number] for at in range(number)]
 
 
 def _taken(gathered: list[T]) -> list[T]:

@@ -16,7 +16,8 @@ from restante.delivery.observer import DeliveryObserver
 from restante.extras import missing
 from restante.protocol.listing import MessageNumber
 from restante.server.client import ClientSession
-from restante.server.observer import Observer, Refused, Step
+from restante.server.notes import Refused, Step
+from restante.server.observer import Observer
 from restante.server.server import Pop3Server
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from restante.server.hooks import Event as Event
     from restante.server.hooks import Events as Events
     from restante.server.listen.listener import Listener as Listener
+    from restante.server.notes import Notes as Notes
     from restante.server.observer import AccessLog as AccessLog
     from restante.server.observer import Observer as Observer
     from restante.server.peer import Peer as Peer
@@ -32,6 +33,7 @@ else:
             "client": "ClientSession",
             "hooks": "EVENTS AsyncDefault Default Event Events",
             "listen.listener": "Listener",
+            "notes": "Notes",
             "observer": "AccessLog Observer",
             "peer": "Peer",
             "server": "Pop3Server",

@@ -164,6 +164,10 @@ def as_backend(given: object) -> Backend:
     return GivenBackend(given)
 
 
+VouchedFor: TypeAlias = TokenClaim | IdentityClaim
+"""Claims that no credential of an account bears out."""
+
+
 class TokenIssuer(Protocol):
     """Vouches for bearer tokens (RFC 6750)."""
 
@@ -301,7 +305,7 @@ class StandardBackend(Backend):
         target = claim.authzid
         if self._separator:
             claim, target = self._whose(claim)
-        if isinstance(claim, TokenClaim | IdentityClaim):
+        if isinstance(claim, VouchedFor):
             account, proof = await self._vouched_for(claim), Proof()
             if account is None or not self.is_welcome(account, peer):
                 return None
@@ -371,7 +375,7 @@ class StandardBackend(Backend):
 
     def _whose(self, claim: Claim) -> tuple[Claim, str]:
         """The claim of whoever proves it, and whom he would act as ("" for himself)."""
-        if claim.authzid or isinstance(claim, TokenClaim | IdentityClaim):
+        if claim.authzid or isinstance(claim, VouchedFor):
             return claim, claim.authzid
         name, target = self._split(claim.name)
         if target:
@@ -401,7 +405,7 @@ class StandardBackend(Backend):
             self.verifier.remember(account, claim, Proof())
         return Proof()
 
-    async def _vouched_for(self, claim: TokenClaim | IdentityClaim) -> Account | None:
+    async def _vouched_for(self, claim: VouchedFor) -> Account | None:
         """The account that somebody else vouches for: a token's issuer, TLS, Kerberos."""
         if isinstance(claim, IdentityClaim):
             for name in claim.names:

@@ -9,6 +9,7 @@ from restante.accounts.contract import Account
 from restante.protocol.listing import Listing
 from restante.protocol.session import Session
 from restante.protocol.states import State
+from restante.server.notes import Notes
 from restante.server.peer import Peer
 
 
@@ -52,7 +53,7 @@ class ClientSession:
     """
 
     __slots__ = (
-        "_close", "_data", "_peer", "_session", "answers", "ended", "id", "octets", "removed",
+        "_close", "_data", "_peer", "_session", "ended", "id", "notes", "octets", "removed",
         "retrieved", "since",
     )  # fmt: skip
 
@@ -68,9 +69,8 @@ class ClientSession:
         self.since = since
         self._peer = peer
         self.retrieved = self.removed = self.octets = 0
-        self.answers: list[Any] | None = None
-        """What `Observer.answered` is going to be told, three entries a command: its verb, whether
-        the reply was `+OK`, its octets. None where nobody watches."""
+        self.notes: Notes | None = None
+        """What `Observer.noted` is going to be told; None while nobody wants that."""
         self.ended = ""
         self._session = session
         self._close = close

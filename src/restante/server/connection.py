@@ -32,6 +32,7 @@ from restante.server.context import Context
 from restante.server.listen.listener import Listener
 from restante.server.listen.proxied import Proxied
 from restante.server.listen.xclient import parse_xclient, speaks_in_clear
+from restante.server.notes import Notes
 from restante.server.peer import Peer, peer_of
 from restante.server.perform import Performer
 from restante.server.sending import encoded_whole, send_body
@@ -45,10 +46,6 @@ FLUSH_AT = 256 * 1024
 
 MAX_JOINED = 1024 * 1024
 """Octets of replies that are copied to be written as one."""
-
-TOLD_TOGETHER = 100
-"""Observers are told of so many answers at once. Fewer are told of some seconds later, after the
-login, or when the connection ends."""
 
 LINGER_SECONDS = 2.0
 """How long a client that is being refused may go on sending before the connection is cut."""
@@ -77,6 +74,14 @@ class Connection(asyncio.Protocol):
         "_transport", "_written", "client", "lost", "session",
     )  # fmt: skip
 
+    session: Session
+    client: ClientSession
+    _peer: Peer
+    _performer: Performer
+    _transport: asyncio.Transport
+    _since: float  # how long the client has been silent, or has taken nothing
+    _progress: tuple[int, int]  # by then
+
     def __init__(
         self,
         context: Context,
@@ -89,11 +94,6 @@ class Connection(asyncio.Protocol):
         self._proxied = proxied
         self._admission = admission
         self.lost = False
-        self.session: Session
-        self.client: ClientSession
-        self._peer: Peer
-        self._performer: Performer
-        self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
         self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
         self._gone: asyncio.Event | None = None  # set when the client left, or its time is up
@@ -109,10 +109,7 @@ class Connection(asyncio.Protocol):
         self._written = 0  # octets of messages
         self._blocked = False  # the client doesn't take what it is sent
         self._ready: asyncio.Future[None] | None = None  # work waits for that to end
-        # How long the client has been silent, or has taken nothing.
         self._renewed = True  # a command came, or work has ended, since the last look
-        self._since = 0.0
-        self._progress = (0, 0)
 
     # Transport's calls
 
@@ -149,16 +146,56 @@ class Connection(asyncio.Protocol):
             self._greet()
 
     def data_received(self, data: bytes) -> None:
-        waiting = self.session.buffer
+        """Answer the lines that are there, until something waits.
+
+        data: what has come; empty, to go on with what came before.
+        """
+        session = self.session
+        waiting = session.buffer
         waiting += data
-        if self._answers:
-            self._pump()
-        elif self._lingering >= 0:
-            self._throw_away(len(data))
-        else:
-            self._wake()
-        if waiting:
-            self._pace_reading()
+        if not self._answers:
+            self._keep(len(data))
+            return
+        context = self._context
+        watched = context.observers.lines or context.hooks.each_command
+        try:
+            while (line := session.take_line()) is not None:
+                self._renewed = True
+                if watched:
+                    ended = self._begin(self._answer_watched(line))
+                elif isinstance(outcome := session.receive(line), Effect):
+                    ended = self._begin(self._answer(outcome))
+                else:
+                    ended = self._reply(outcome)  # it is: a body comes of an effect
+                if not ended:
+                    return
+                if not waiting or not self._answers:
+                    break
+                if not self._replies:
+                    self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
+                    return
+        except LineTooLong as error:
+            self._note_end("line too long")
+            refusal = session.give_up(error)
+            self._tell_reply(refusal)
+            self._reply(refusal)
+            self._linger()
+            return
+        if self._replies:
+            self._flush()
+        if session.closing:
+            self._end()
+
+    def _keep(self, octets: int) -> None:
+        """Keep what has come while no line is answered, but not without bound."""
+        if self._lingering >= 0:
+            self.session.drop_input()
+            self._lingering += octets
+            if self._lingering > MAX_LINGER:
+                self._transport.abort()
+            return
+        self._wake()
+        self._pace_reading()
 
     def eof_received(self) -> bool:
         # A client that has said everything may still be reading its replies.
@@ -192,13 +229,17 @@ class Connection(asyncio.Protocol):
         self.lost = True
         if not self.client.ended:
             self.client.ended = "client left"
-        if self._blocked:
-            self._unblock()
+        if self._task is not None:
+            self._end_waiting()
+        self._context.live.begin(self._bury(self._task))
+
+    def _end_waiting(self) -> None:
+        """The client has left: the work in hand waits for it no longer."""
+        self._unblock()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(ConnectionResetError("client has left"))
-        self._context.live.begin(self._bury(self._task))
 
     async def _bury(self, task: asyncio.Task[None] | None) -> None:
         """After the end: let the work in hand stop, release the lease, tell who listens."""
@@ -209,10 +250,11 @@ class Connection(asyncio.Protocol):
             await self._give_back()
         context.live.forget(self)
         self._performer.admission.leave()
-        if client.answers:
-            self._tell_answers(client.answers)
-        if self._greeted and (tell := context.observers.closed) is not None:
-            tell(client)
+        if self._greeted:
+            if context.observers.noted is not None:
+                self._tell_notes(client.notes or Notes(), last=True)
+            if (tell := context.observers.closed) is not None:
+                tell(client)
         if context.hooks.close_connection:
             await context.hooks.tell("close_connection", client)
         if self._lingering < 0:
@@ -245,12 +287,15 @@ class Connection(asyncio.Protocol):
 
     def _greet(self) -> None:
         self._greeted = True
-        self._look_again()
-        if (tell := self._context.observers.connected) is not None:
+        self._answers = self._task is None  # its end looks again
+        observers, greeting = self._context.observers, self.session.greeting()
+        if (tell := observers.connected) is not None:
             tell(self.client)
-        self._reply(self.session.greeting())
-        if self._context.observers.answered is not None:
-            self.client.answers = []
+        if observers.reply is not None:
+            self._tell_reply(greeting)
+        self._reply(greeting)
+        if observers.noted is not None:
+            self.client.notes = Notes()
 
     def _turn_away(self, refusal: Reply) -> None:
         """Close without a greeting. At once: those turned away may be many."""
@@ -258,6 +303,7 @@ class Connection(asyncio.Protocol):
         if (tell := self._context.observers.turned_away) is not None:
             tell(self.client, self._status(refusal))
         self.session.closing = True
+        self._tell_reply(refusal)
         self._reply(refusal)
         self._close()
 
@@ -276,42 +322,8 @@ class Connection(asyncio.Protocol):
             and self._lingering < 0
         )
 
-    def _pump(self) -> None:
-        """Answer the lines that are there, until something waits."""
-        session, context = self.session, self._context
-        waiting = session.buffer
-        watched = context.observers.line is not None or context.hooks.each_command
-        try:
-            while (line := session.take_line()) is not None:
-                self._renewed = True
-                if watched:
-                    if not self._begin(self._answer_watched(line)):
-                        return
-                else:
-                    outcome = session.receive(line)
-                    if isinstance(outcome, Effect):
-                        if not self._begin(self._answer(outcome)):
-                            return
-                    elif not self._reply(outcome):
-                        self._begin(self._stream(outcome))
-                        return
-                if not waiting or not self._answers:
-                    break
-                if not self._replies:
-                    self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
-                    return
-        except LineTooLong as error:
-            self._note_end("line too long")
-            self._reply(session.give_up(error))
-            self._linger()
-            return
-        if self._replies:
-            self._flush()
-        if session.closing:
-            self._end(unread=bool(waiting))
-
-    def _end(self, *, unread: bool) -> None:
-        """Close after the session's last reply. unread: the client has said more."""
+    def _end(self) -> None:
+        """Close after the session's last reply."""
         session, policy = self.session, self.session.policy
         if not self.client.ended:
             given_up = (
@@ -319,7 +331,7 @@ class Connection(asyncio.Protocol):
                 or session.bad_commands >= policy.max_bad_commands
             )
             self.client.ended = "too many errors" if given_up else "QUIT"
-        if unread:
+        if session.buffer:  # the client has said more
             self._linger()
         else:
             self._close_transport()
@@ -363,9 +375,12 @@ class Connection(asyncio.Protocol):
             return
         if self._transport.is_closing():
             return
-        if self._answers or self.session.closing:
-            self._pump()
+        if self._answers:
+            self.data_received(b"")
             self._pace_reading()
+        elif self.session.closing:
+            self._flush()
+            self._end()
         if self._close_wanted or (self._eof and self._answers):
             self._close()
 
@@ -396,9 +411,11 @@ class Connection(asyncio.Protocol):
         """Perform effects until there is a reply, and send that."""
         while isinstance(outcome, Effect):
             outcome = self.session.resume(await self._performer.perform(outcome))
-        hooks = self._context.hooks
-        if hooks.send_response and type(outcome) is not Silent:
-            await hooks.tell("send_response", self.client, self._status(outcome))
+        context = self._context
+        if context.hooks.send_response and type(outcome) is not Silent:
+            await context.hooks.tell("send_response", self.client, self._status(outcome))
+        if context.observers.reply is not None:
+            self._tell_reply(outcome)
         if not self._reply(outcome):
             await self._stream(outcome)
 
@@ -420,37 +437,43 @@ class Connection(asyncio.Protocol):
         if wire is None or wording is not DEFAULT_WORDING:
             if type(reply) is Ok or type(reply) is Err:
                 wire = wording.status(reply)
-            elif type(reply) is Body or type(reply) is Prepared:
+            elif type(reply) is Body or type(reply) is Prepared or type(reply) is Continue:
                 return self._long_reply(reply)
             elif not (wire := wording.encode(reply)):
                 return True
-        if self._context.observers.replied:
-            self._note(reply, len(wire))
-        if not self._replies and not self.session.buffer:
-            self._transport.write(wire)  # no other line is answered at the same time
-            return True
-        self._replies.append(wire)
-        self._gathered += len(wire)
-        if self._gathered >= FLUSH_AT:
-            self._flush()
+        if self.client.notes is not None:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, type(reply) is not Err, len(wire))
+        if self._replies or self.session.buffer:  # there are other lines to be answered
+            self._replies.append(wire)
+            self._gathered += len(wire)
+            if self._gathered >= FLUSH_AT:
+                self._flush()
+        else:
+            self._transport.write(wire)
         return True
 
-    def _long_reply(self, reply: Body | Prepared) -> bool:
+    def _long_reply(self, reply: Body | Prepared | Continue) -> bool:
         context, wording = self._context, self.session.wording
         pieces: list[bytes | memoryview]
-        if isinstance(reply, Prepared):
-            pieces = [*wording.pieces(reply)]
-            octets = listed = len(reply.block)
-        else:
+        if isinstance(reply, Body):
             body = encoded_whole(reply, 2 * context.settings.batch_size)
             if body is None:
                 return False
             pieces = [wording.status(reply), *body]
             octets, listed = len(reply.content.source), 0
             self._sent(reply, octets)
+        elif isinstance(reply, Prepared):
+            pieces = [*wording.pieces(reply)]
+            octets = listed = len(reply.block)
+        else:
+            pieces, octets, listed = [wording.encode(reply)], 0, 0
         octets += (first := len(pieces[0]))
-        if context.observers.replied:
-            self._note(reply, first + listed)
+        if self.client.notes is not None and type(reply) is not Continue:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, True, first + listed)
+            if type(reply) is Body:
+                self._note_message(reply)
         if not self._replies and octets < FLUSH_AT and not self.session.buffer:
             self._transport.write(b"".join(pieces))
             return True
@@ -463,8 +486,9 @@ class Connection(asyncio.Protocol):
     async def _stream(self, reply: Reply) -> None:
         assert isinstance(reply, Body)
         status = self.session.wording.encode(reply)
-        if self._context.observers.replied:
-            self._note(reply, len(status))
+        if self.client.notes is not None:
+            answers = self.client.notes.answers
+            answers += (self.session.command.verb, True, len(status))
         self._replies.append(status)
         self._flush()
         context = self._context
@@ -472,27 +496,31 @@ class Connection(asyncio.Protocol):
             reply, self, context.settings.batch_size, context.call_blocking, context.call_quick
         )
         self._sent(reply, octets)
+        self._note_message(reply)
 
-    def _note(self, reply: Reply, octets: int) -> None:
-        """Remember a reply for observers. octets: of the reply, without a message that follows."""
-        command = self.session.command
-        if (
-            (answers := self.client.answers) is not None
-            and command is not None
-            and type(reply) is not Continue
-        ):
-            answers += (command.verb, type(reply) is not Err, octets)
-            if len(answers) >= 3 * TOLD_TOGETHER:
-                self._tell_answers(answers)
-        if (tell := self._context.observers.reply) is not None:
+    def _tell_reply(self, reply: Reply) -> None:
+        """Tell observers of a reply, just before it goes."""
+        if (tell := self._context.observers.reply) is not None and type(reply) is not Silent:
             tell(self.client, self._status(reply))
 
-    def _tell_answers(self, answers: list[Any]) -> None:
-        """Tell who watches of the commands that have been answered."""
-        verbs, ok, octets = answers[::3], answers[1::3], sum(answers[2::3])
-        answers.clear()
-        if (tell := self._context.observers.answered) is not None:
-            tell(self.client, verbs, ok, octets)
+    def _tell_noted_so_far(self) -> None:
+        """Tell observers of a session that goes on, and note it from now on if it wasn't."""
+        notes = self.client.notes
+        if notes is not None and (notes.answers or notes.steps):
+            self._tell_notes(notes, last=False)
+        elif notes is None and self._greeted and self._context.observers.noted is not None:
+            self.client.notes = Notes()
+
+    def _tell_notes(self, notes: Notes, *, last: bool) -> None:
+        notes.last = last
+        self.client.notes = None if last else Notes()
+        if (tell := self._context.observers.noted) is not None:
+            tell(self.client, notes)
+
+    def _note_message(self, body: Body) -> None:
+        if self.client.notes is not None:
+            messages = self.client.notes.messages
+            messages += (self._performer.fetched, body.top_lines)
 
     def _sent(self, body: Body, octets: int) -> None:
         """Count a message that was sent."""
@@ -605,7 +633,9 @@ class Connection(asyncio.Protocol):
         assert context.tls is not None
         # At once: whatever arrives from here on belongs to the handshake.
         self._transport.pause_reading()
-        self._reply(Ok("begin TLS"))
+        reply = Ok("begin TLS")
+        self._tell_reply(reply)
+        self._reply(reply)
         self._flush()
         transport = await upgrade(
             self._transport,
@@ -689,13 +719,6 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
 
-    def _throw_away(self, octets: int) -> None:
-        """Forget what a client sends that is being refused."""
-        self.session.drop_input()
-        self._lingering += octets
-        if self._lingering > MAX_LINGER:
-            self._transport.abort()
-
     def abort(self) -> None:
         """Cut the connection now."""
         self._note_end("closed by the server")
@@ -713,8 +736,7 @@ class Connection(asyncio.Protocol):
         """
         if self._performer.must_renew:
             self._context.live.spawn(self._performer.renew())
-        if self.client.answers and self.session.state is not State.AUTHORIZATION:
-            self._tell_answers(self.client.answers)
+        self._tell_noted_so_far()
         settings = self._context.settings
         unsent = self._transport.get_write_buffer_size()
         progress = (unsent, self._written)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from itertools import repeat
+from operator import attrgetter, is_not
 from typing import Any, Protocol
 
 from restante.calls import go_on
 from restante.protocol.replies import Err
+from restante.protocol.session import Session
 from restante.server.client import ClientSession
 from restante.server.transport.readiness import Readiness
 
@@ -19,10 +22,14 @@ WORK_SECONDS = 5.0
 """How long a server that stops waits for work that outlives its connections."""
 
 
+_account_of = attrgetter("session.account")
+
+
 class LiveConnection(Protocol):
     """What the server asks of each connection that is open."""
 
     client: ClientSession
+    session: Session
 
     def runs(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether `task` is at work for it, or for one of its handlers."""
@@ -70,6 +77,12 @@ class Live:
         self.connections.discard(connection)
         if self._empty is not None and not self.connections:
             self._empty.set()
+
+    @property
+    def logged_in(self) -> int:
+        """How many clients have logged in. From any thread."""
+        accounts = map(_account_of, list(self.connections))
+        return sum(map(is_not, accounts, repeat(None)))
 
     def runs(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether `task` is at work for a connection, or for one of its handlers."""

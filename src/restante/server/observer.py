@@ -9,24 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from restante.access_log import write
 from restante.protocol.claims import Claim
 from restante.protocol.listing import MessageNumber
 from restante.protocol.redaction import safe_name
 from restante.server.client import ClientSession
+from restante.server.notes import Notes, Step
 
 log = logging.getLogger("restante.server")
-
-
-Step: TypeAlias = Literal["login", "open", "fetch", "commit"]
-"""What takes time in a session.
-
-login: a claim is checked, the wait after a refusal included. open: the maildrop is opened for
-the account that was proven. fetch: a message is found, and its first block read. commit: QUIT
-removes messages and closes the maildrop.
-"""
 
 
 class Observer:
@@ -34,7 +26,12 @@ class Observer:
 
     Every method is called in place, on the event loop: it must be quick and must not wait.
     What it raises is logged and changes nothing.
+
+    Most methods tell of one thing, as it happens. `noted` tells of many together, and costs least.
     """
+
+    timed = False
+    """Whether `Notes.steps` is wanted."""
 
     _guarded = True
     """Whether what it raises is caught. Of our own, some are sure enough to do without."""
@@ -54,15 +51,11 @@ class Observer:
     def reply(self, session: ClientSession, line: str) -> None:
         """A reply goes to the client: its first line, without its end."""
 
-    def answered(
-        self, session: ClientSession, verbs: Sequence[str], ok: Sequence[bool], octets: int
-    ) -> None:
-        """Commands were answered. Told once for many: after a hundred, from time to time once
-        the client has logged in, and at the end.
+    def noted(self, session: ClientSession, notes: Notes) -> None:
+        """What the server has noted of a session: commands answered, messages sent, steps.
 
-        verbs: of each, in order, as the command table has it; "" for what is no command.
-        ok: whether its reply was `+OK`. octets: of these replies together, without the messages
-        that follow RETR's and TOP's. Sessions that began before anybody watched aren't told of.
+        Told every few seconds if there was anything, and at the end of each connection that was
+        greeted: `notes.last` is True then. What came before anybody watched isn't in it.
         """
 
     def delayed(self, session: ClientSession, seconds: float) -> None:
@@ -99,11 +92,9 @@ class Observer:
         """A connection of a client that was let in has ended; `session.ended` says how."""
 
 
-class Refused(Exception):
-    """The error of a step that ended in a refusal: nothing was wrong with the server."""
-
-
-EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
+EVENTS = tuple(
+    name for name, event in vars(Observer).items() if callable(event) and not name.startswith("_")
+)
 
 Told: TypeAlias = Callable[..., None] | None
 """How an event is told to all who watch it; None when nobody does."""
@@ -112,11 +103,13 @@ Told: TypeAlias = Callable[..., None] | None
 class Observers:
     """The observers of one server, as one: an attribute for each event."""
 
-    __slots__ = (*EVENTS, "_observers", "replied", "steps")
+    __slots__ = (*EVENTS, "_observers", "lines", "steps", "traced")
 
-    replied: bool
-    """Whether anybody watches `reply` or `answered`."""
+    lines: bool
+    """Whether anybody watches `line` or `reply`."""
     steps: bool
+    """Whether anybody wants to know how long steps take."""
+    traced: bool
     """Whether anybody watches `step_begun` or `step_done`."""
 
     connected: Told
@@ -124,7 +117,7 @@ class Observers:
     secured: Told
     line: Told
     reply: Told
-    answered: Told
+    noted: Told
     delayed: Told
     step_begun: Told
     step_done: Told
@@ -162,8 +155,9 @@ class Observers:
             ]
             methods = [getattr(observer, event) for observer in told]
             setattr(self, event, _all(methods, told) if methods else None)
-        self.replied = self.reply is not None or self.answered is not None
-        self.steps = self.step_begun is not None or self.step_done is not None
+        self.lines = self.line is not None or self.reply is not None
+        self.traced = self.step_begun is not None or self.step_done is not None
+        self.steps = self.traced or any(each.timed for each in self._observers)
 
 
 def _all(
@@ -178,9 +172,16 @@ def _all(
             except Exception:
                 log.exception("an observer failed: %s", method.__qualname__)
 
-    if len(methods) == 1 and not observers[0]._guarded:
-        return methods[0]
-    return tell
+    def tell_one(*args: Any) -> None:
+        try:
+            first(*args)
+        except Exception:
+            log.exception("an observer failed: %s", first.__qualname__)
+
+    first = methods[0]
+    if len(methods) > 1:
+        return tell
+    return tell_one if observers[0]._guarded else first
 
 
 class AccessLog(Observer):

@@ -43,7 +43,7 @@ from restante.server.client import ClientSession
 from restante.server.context import Context
 from restante.server.hooks import account_of, default_for
 from restante.server.login import refuse, take_turn
-from restante.server.observer import Refused, Step
+from restante.server.notes import Outcome, Refused, Step, outcome_of
 from restante.server.peer import Peer
 from restante.server.sending import with_first_block
 from restante.stores.contract import (
@@ -123,6 +123,11 @@ class Performer:
         "maildrop",
     )  # fmt: skip
 
+    admission: Admission
+    _call: Caller  # how the maildrop's methods are called
+    _account: Account | None  # who is let in, while the login goes on
+    _login: str  # whose login it is; "" for ANONYMOUS
+
     def __init__(
         self,
         context: Context,
@@ -136,49 +141,54 @@ class Performer:
         self._client = client
         self._peer = peer
         self._wire = wire
-        self.admission: Admission
         self.maildrop: Maildrop | None = None
-        self._call: Caller  # how the maildrop's methods are called
         self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
-        self._account: Account | None = None  # who is let in, while the login goes on
-        self._login = ""  # whose login it is; "" for ANONYMOUS
-        self._step: Step | None = None  # the last one that observers were told of
+        self._step: Step | None = None  # what goes on, if anybody watches steps
 
     async def perform(self, effect: Effect) -> object:
         """Perform an effect, and give its result. A failure is the `Err` the client is told."""
         try:
-            if self._context.observers.steps and (step := STEPS.get(type(effect))) is not None:
-                work = self._timed(step, effect)
-                if self._context.observers.step_begun is None:
-                    return await work
-                return await in_own_context(work)
-            return await PERFORM[type(effect)](self, effect)
+            if not self._context.observers.steps or (step := STEPS.get(type(effect))) is None:
+                return await PERFORM[type(effect)](self, effect)
+            work = PERFORM[type(effect)](self, effect)
+            if self._context.observers.traced:
+                work = in_own_context(self._traced(work))
+            self._step, self._step_began = step, monotonic()
+            result = await work
+            self._end_step("refused" if type(result) is Err else "ok")
+            return result
         except Exception as error:
+            if self._step is not None:
+                self._end_step(outcome_of(error))
             if isinstance(error, ConnectionError) and self._wire.has_left:
                 raise
             return await self.failure(error)
 
-    async def _timed(self, step: Step, effect: Effect) -> object:
-        """Perform an effect that is a step, and tell who watches steps.
+    def _end_step(self, outcome: Outcome, following: Step | None = None) -> None:
+        """A step has ended, and another one may begin: once a login was proven, `open` does."""
+        now = monotonic()
+        if (notes := self._client.notes) is not None:
+            steps = notes.steps
+            steps += (self._step, outcome, now - self._step_began)
+        self._step, self._step_began = following, now
 
-        A login is two steps: once it was proven, the maildrop is opened.
-        """
-        self._begin_step(step)
+    async def _traced(self, work: Coroutine[Any, Any, object]) -> object:
+        """Do the work of a step, and tell who watches steps as they happen."""
+        self._tell_begun()
         try:
-            result = await PERFORM[type(effect)](self, effect)
+            result = await work
         except Exception as error:
-            self._end_step(error)
+            self._tell_done(error)
             raise
-        self._end_step(Refused(result.text) if type(result) is Err else None)
+        self._tell_done(Refused(result.text) if type(result) is Err else None)
         return result
 
-    def _begin_step(self, step: Step) -> None:
-        self._step, self._step_began = step, monotonic()
+    def _tell_begun(self) -> None:
         if (tell := self._context.observers.step_begun) is not None:
-            tell(self._client, step)
+            tell(self._client, self._step)
 
-    def _end_step(self, error: Exception | None) -> None:
+    def _tell_done(self, error: Exception | None) -> None:
         if (tell := self._context.observers.step_done) is not None:
             tell(self._client, self._step, monotonic() - self._step_began, error)
 
@@ -215,7 +225,7 @@ class Performer:
     # Logging in
 
     async def _log_in(self, effect: LogIn) -> tuple[Account, Listing] | Err:
-        context, claim = self._context, effect.claim
+        context, peer, claim = self._context, self._peer, effect.claim
         login = context.backend.login_name(claim.name)
         wait = self.admission.ask(login)
         if wait != 0 and not await self._waited(claim, wait):
@@ -224,13 +234,13 @@ class Performer:
         refusal = LOGIN_FAILED
         self._account = None
         self._login = "" if claim.mechanism == "ANONYMOUS" else login
-        self._peer.admit, self._peer.has_room = self._admit, self._has_room
-        self._peer.goes_first = self.admission.goes_first
+        peer.admit, peer.has_room = self._admit, self._has_room
+        peer.goes_first = self.admission.goes_first
         try:
             if context.hooks.authenticate:
                 maildrop = await self._opened_by_handlers(claim)
             else:
-                maildrop = await context.backend.log_in(claim, self._peer)
+                maildrop = await context.backend.log_in(claim, peer)
             if maildrop is not None:
                 return await self._welcome(claim, maildrop)
         except Pop3Error as error:
@@ -241,7 +251,7 @@ class Performer:
             self.admission.undecided()
             raise
         finally:
-            self._peer.admit = _too_late
+            peer.admit = _too_late
             if self.maildrop is None:
                 self.admission.step_back()
         if (tell := context.observers.refused) is not None:
@@ -305,9 +315,12 @@ class Performer:
         if self._account is not None:
             return
         self._account = account
-        if self._step == "login":
-            self._end_step(None)
-            self._begin_step("open")
+        if self._step is not None:
+            if self._context.observers.traced:
+                self._tell_done(None)
+            self._end_step("ok", "open")
+            if self._context.observers.traced:
+                self._tell_begun()
         self.admission.proven(self._login)
         refusal = self.admission.enter(account.name)
         if refusal is not None:
@@ -321,10 +334,10 @@ class Performer:
         if maildrop.lease.expires is not None:
             self._plan_renewal(maildrop.lease.expires)
         try:
-            if self._account is None:
-                self._peer.admit(maildrop.account or Account(claim.name))
             account = self._account
-            assert account is not None
+            if account is None:
+                account = maildrop.account or Account(claim.name)
+                self._peer.admit(account)
             if self._wire.lost:  # the client left while we waited: that is no login
                 await self.release(begun=False)
                 return TRY_LATER
@@ -336,6 +349,8 @@ class Performer:
             await self.release(begun=False)
             raise
         self.admission.settled()
+        if (notes := self._client.notes) is not None:
+            notes.opened, notes.mechanism = time(), claim.mechanism
         if (tell := context.observers.opened) is not None:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing

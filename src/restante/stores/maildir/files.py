@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import stat
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -171,8 +172,9 @@ class Folder:
 
     def rename_to(self, name: str, other: Folder, target: str) -> None:
         """Move a file into `other`, in place of what has that name there. Raises OSError."""
-        here, there = self._before + name, other._before + target
-        os.rename(here, there, src_dir_fd=self._fd, dst_dir_fd=other._fd)
+        os.rename(
+            self._before + name, other._before + target, src_dir_fd=self._fd, dst_dir_fd=other._fd
+        )
 
     def rename_out(self, name: str, path: str) -> None:
         """Give a file the name `path`, in place of what is there. Raises OSError."""
@@ -202,13 +204,8 @@ class Folder:
 
 
 def _first_names(where: str | int, most: int) -> list[str]:
-    names = []
     with os.scandir(where) as entries:
-        for entry in entries:
-            names.append(entry.name)
-            if len(names) > most:
-                break
-    return names
+        return [entry.name for entry in islice(entries, most + 1)]
 
 
 def names_in(path: str, most: int) -> list[str]:

@@ -7,7 +7,7 @@ import os
 from operator import ge
 from typing import NamedTuple
 
-from restante.protocol.facts import Facts, Measure, measure
+from restante.protocol.facts import Facts, Measure, measure, measure_whole
 from restante.stores.maildir.compressed import MAGIC, Damaged, Decompressed, form_told
 from restante.stores.maildir.files import BLOCK
 
@@ -52,6 +52,8 @@ def measure_open(fd: int, about: os.stat_result, name: str) -> Measured:
         except Damaged as error:
             log.warning("%s is served as it lies: %s", name, error)
             os.lseek(fd, len(block), os.SEEK_SET)
+    if len(block) == size < wanted:
+        return Measured(size, mtime, measure_whole(block))
     meter, seen = Measure(), 0
     while block:
         meter.feed(block)

@@ -189,7 +189,7 @@ class OpenedMaildir(Maildrop):
     def _committed(self, rows: set[int]) -> Steps[None]:
         failures: dict[int, OSError] = {}
         missing = []
-        marks = self._snapshot.rows.marks
+        names, marks = self._snapshot.rows.names, self._snapshot.rows.marks
         folder, fsync = self._snapshot.folder, self._store.fsync
         try:
             subs = self._folders()
@@ -201,7 +201,7 @@ class OpenedMaildir(Maildrop):
                     resting = stack.enter_context(RemovedFolder(folder, fsync))
                 remover = _Remover(subs, resting, failures)
                 for row in sorted(rows):
-                    place = self._snapshot.place(row)
+                    place = marks[row] & IN_CUR, names[row]
                     if not remover.remove(place, row) or marks[row] & TWICE:
                         missing.append(row)
                 if missing:

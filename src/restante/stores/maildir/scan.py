@@ -136,9 +136,10 @@ class Subfolders:
 
     def names(self, in_cur: int, most: int | None = None) -> list[str]:
         """See `Folder.names`; none of one that is missing."""
-        with suppress(FileNotFoundError):
+        try:
             return self.here(in_cur).names(most)
-        return []
+        except FileNotFoundError:
+            return []
 
     def stat(self, in_cur: int, name: str) -> os.stat_result:
         """About one entry; of a link about the link. Raises FileNotFoundError, OSError."""
@@ -290,9 +291,10 @@ def _look(
             found, unique_id, other = yield from reader.read(file)
             if found is None:
                 continue
-            if file.shared or other:
+            _, in_cur, name, twice, shared = file
+            if shared or other:
                 draft.namesakes.add(len(draft.names))
-            draft.add(file.name, IN_CUR * file.in_cur | TWICE * file.twice, found, unique_id)
+            draft.add(name, IN_CUR * in_cur | TWICE * twice, found, unique_id)
         if reader.count >= save_at and not len(old):
             save_half(draft.so_far())
             save_at += max(SAVE_EVERY, reader.count // 2)
@@ -314,20 +316,21 @@ class _Reader:
     def read(self, file: _File) -> Steps[tuple[Measured | None, str, bool]]:
         """See `Notes.find`; nothing is found of what is no message, can't be read, or is gone."""
         found, unique_id, other = None, "", False
+        base, in_cur, name, _, _ = file
         try:
-            if self._notes.know(file.base):
-                about = self._subs.stat(file.in_cur, file.name)
+            if self._notes.know(base):
+                about = self._subs.stat(in_cur, name)
                 if not stat.S_ISREG(about.st_mode):
                     return None, "", False
                 found, unique_id, other = self._notes.find(file, about)
             if found is None:
-                fd, about = self._subs.here(file.in_cur).open(file.name)
+                fd, about = self._subs.here(in_cur).open(name)
                 try:
                     if self._octets <= READ_IN_PLACE:
                         self._octets += about.st_size
                         if self._octets > READ_IN_PLACE:
                             yield
-                    found = measure_open(fd, about, file.name)
+                    found = measure_open(fd, about, name)
                 finally:
                     os.close(fd)
                 self.count += 1
@@ -337,7 +340,7 @@ class _Reader:
             self.moved = True
         except OSError as error:
             self.unreadable = True
-            where = f"{SUBFOLDERS[file.in_cur]}/{file.name}"
+            where = f"{SUBFOLDERS[in_cur]}/{name}"
             log.warning("left out of its maildrop: %s: %s", where, error)
         return found, unique_id, other
 
@@ -393,21 +396,18 @@ def _find_changes(
             yield
             there = subs.names(in_cur)
         if not names:
-            come += [f"{in_cur}{name}" for name in there if not name.startswith(".")]
+            come += [f"{in_cur}{name}" for name in there if name[0] != "."]
             continue
         rows = zip(names, range(len(names)), old.marks, strict=True)
         known = {name: row for name, row, marks in rows if marks & IN_CUR == in_cur}
         # Keys against list in one call: a loop would take twice the time.
-        for name in known.keys() ^ there:
-            row = known.get(name)
-            if row is None:
-                if name[:1] != ".":
-                    come.append(f"{in_cur}{name}")
-                continue
+        differing = known.keys() ^ there
+        come += [f"{in_cur}{name}" for name in differing if name not in known and name[0] != "."]
+        for name in [name for name in differing if name in known]:
             base = base_name(name)
             if base in missing:
                 return None
-            missing[base] = row
+            missing[base] = known[name]
     if not names or not (missing or come):
         return {}, set(), come
     return _renamed(subs, old, names, missing, come)
@@ -417,13 +417,9 @@ def _renamed(
     subs: Subfolders, old: Rows, names: list[str], missing: dict[str, int], come: list[str]
 ) -> tuple[dict[int, Place], set[int], list[str]] | None:
     """See `_find_changes`. missing: rows whose files aren't where they were, by base name."""
-    strange: dict[str, Place] = {}
-    for file in come:
-        name = file[1:]
-        base = base_name(name)
-        if base in strange:
-            return None
-        strange[base] = int(file[0]), name
+    strange: dict[str, Place] = {base_name(file[1:]): (int(file[0]), file[1:]) for file in come}
+    if len(strange) < len(come):
+        return None
     renamed: dict[int, Place] = {}
     once = []
     for base in missing.keys() & strange.keys():
@@ -443,7 +439,9 @@ def _renamed(
     gone = set(missing.values())
     if not _are_alone(old, names, gone, once, list(strange)):
         return None
-    return renamed, gone, [f"{in_cur}{name}" for in_cur, name in strange.values()]
+    if len(strange) < len(come):
+        come = [f"{in_cur}{name}" for in_cur, name in strange.values()]
+    return renamed, gone, come
 
 
 def _are_alone(
@@ -522,22 +520,23 @@ class _File(NamedTuple):
 
 def _told_apart(subs: Subfolders, base: str, group: list[str]) -> list[_File]:
     """Files with one base name: those that are the same file count once."""
+    if len(group) == 1:
+        file = group[0]
+        return [_File(base, int(file[0]), file[1:])]
     files = [_File(base, int(file[0]), file[1:]) for file in group]
-    if len(files) == 1:
-        return files
     found: dict[tuple[int, int], _File] = {}
     moved = []
-    for file in files:
+    for each in files:
         try:
-            about = subs.stat(file.in_cur, file.name)
+            about = subs.stat(each.in_cur, each.name)
         except FileNotFoundError:
-            moved.append(file)
+            moved.append(each)
             continue
         if stat.S_ISREG(about.st_mode):
             twice = (about.st_dev, about.st_ino) in found
-            found[about.st_dev, about.st_ino] = file._replace(twice=twice)
+            found[about.st_dev, about.st_ino] = each._replace(twice=twice)
     shared = len(found) > 1
-    return [*(file._replace(shared=shared) for file in found.values()), *moved]
+    return [*(each._replace(shared=shared) for each in found.values()), *moved]
 
 
 def clean_tmp(folder: str) -> Steps[None]:
