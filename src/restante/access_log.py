@@ -32,7 +32,7 @@ class AccessRecord(logging.LogRecord):
         now = time.time()
         about = self.__dict__
         about.update(
-            _ALIKE, msg=message, args=args, created=now, msecs=int(now % 1 * 1000) + 0.0,
+            _ALIKE, msg=message, args=args, created=now, msecs=now % 1 * 1000 // 1,
             relativeCreated=(now - _START) * 1000,
         )  # fmt: skip
         if level != logging.INFO:

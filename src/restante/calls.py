@@ -146,12 +146,14 @@ class Caller:
 
     def call_here(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function of our own that no thread may call, however slow storage is now."""
-        self.calls += 1
+        self.calls = calls = self.calls + 1
         begun, cpu = monotonic(), thread_time()
         try:
             return function(*args)
         finally:
-            self._sample(monotonic() - begun, thread_time() - cpu)
+            seconds = monotonic() - begun
+            if not calls % SAMPLE_EVERY or seconds >= HARD_SECONDS:
+                self._sample(seconds, thread_time() - cpu)
 
     def _sample(self, seconds: float, cpu: float) -> None:
         """See how long a call in place took."""

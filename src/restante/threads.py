@@ -7,11 +7,12 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from restante.contained import as_exception
@@ -64,8 +65,11 @@ class WorkerThreads:
         self.maximum = maximum
         self.idle_seconds = idle_seconds
         self._stands_back = stand_back
-        self._jobs: SimpleQueue[tuple[Job, Job] | None] = SimpleQueue()  # None: look again
         self._lock = threading.Lock()
+        self._jobs: deque[tuple[Job, Job]] = deque()
+        # Locks of threads that wait for a job: the last one to wait is the first to be woken, and
+        # the only one. A queue that all wait for wakes two for each job.
+        self._idle: list[threading.Lock] = []
         self._threads: set[threading.Thread] = set()
         self._busy = 0  # jobs that run or wait
         self._stopped = False
@@ -90,14 +94,13 @@ class WorkerThreads:
         """Let running functions end, cancel waiting ones; wait at most `timeout` seconds."""
         with self._lock:
             self._stopped = True
-            threads = list(self._threads)
-        with suppress(Empty):
-            while True:
-                if (job := self._jobs.get_nowait()) is not None:
-                    job[1]()
-                    self._ended()
-        for _ in threads:
-            self._jobs.put(None)
+            threads, jobs = list(self._threads), list(self._jobs)
+            self._jobs.clear()
+            self._busy -= len(jobs)
+            while self._idle:
+                self._idle.pop().release()
+        for _, cancel in jobs:
+            cancel()
         limit = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
@@ -155,11 +158,9 @@ class WorkerThreads:
             if len(self._threads) < min(self._busy + 1, self.maximum):
                 self._add_thread()
             self._busy += 1
-            self._jobs.put((job, cancel))
-
-    def _ended(self) -> None:
-        with self._lock:
-            self._busy -= 1
+            self._jobs.append((job, cancel))
+            if self._idle:
+                self._idle.pop().release()
 
     def _add_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"restante-{self.name}", daemon=True)
@@ -170,26 +171,37 @@ class WorkerThreads:
         if self._stands_back and sys.platform == "linux":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-        while True:
-            try:
-                job = self._jobs.get(timeout=self.idle_seconds)
-            except Empty:
-                job = None
-            if job is not None:
-                job[0]()
-                del job  # what it refers to must not wait for the next one
-                self._ended()
-            elif self._may_end():
-                return
+        woken = threading.Lock()
+        woken.acquire()
+        while (job := self._next(woken)) is not None:
+            job()
+            del job  # what it refers to must not wait for the next one
+            with self._lock:
+                self._busy -= 1
 
-    def _may_end(self) -> bool:
-        """There was no work for a while: whether this thread may end."""
-        with self._lock:
-            spare = len(self._threads) > max(self.minimum, self._busy)
-            if self._stopped or spare:
-                self._threads.discard(threading.current_thread())
-                return True
-        return False
+    def _next(self, woken: threading.Lock) -> Job | None:
+        """The next job of the thread that waits for this lock; None: the thread ends.
+
+        A thread that nobody needs ends after `idle_seconds` without a job.
+        """
+        late = False
+        while True:
+            with self._lock:
+                if self._jobs:
+                    return self._jobs.popleft()[0]
+                spare = late and len(self._threads) > max(self.minimum, self._busy)
+                if self._stopped or spare:
+                    self._threads.discard(threading.current_thread())
+                    return None
+                self._idle.append(woken)
+            late = not woken.acquire(timeout=self.idle_seconds)
+            if late:
+                with self._lock:
+                    if woken in self._idle:
+                        self._idle.remove(woken)
+                    else:  # it was woken when the time was just over
+                        woken.acquire()
+                        late = False
 
 
 def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import json
 import os
 import random
@@ -33,7 +34,7 @@ from restante import Account
 from restante.app.config.load import Loaded, load
 from restante.app.files import make_private_folder
 from restante.app.first_start import make_development_certificate
-from restante.app.maildrops import make_folder_of_mail
+from restante.app.maildrops import make_folder_of_mail, make_store
 from restante.app.processes.listen_sockets import Bound, Given, bind_all
 from restante.app.processes.memory import freeze_objects
 from restante.app.service import Service
@@ -49,12 +50,24 @@ UNDELETE_SECONDS = 2.0
 COLLECT_SECONDS = 0.2
 
 
+LATER = (
+    "restante.guard.postgres_bans", "restante.observing.history_postgres",
+    "restante.stores.postgres.plain",
+)  # fmt: skip
+"""What a server loads when it needs it."""
+
+
 def shorten() -> None:
     """What takes minutes elsewhere takes a moment."""
     store_module.GRACE_SECONDS = GRACE_SECONDS
     store_module.PUT_SECONDS = GRACE_SECONDS / 2
     store_module.REPEAT_SECONDS = UNDELETE_SECONDS
     server_module.SWEEP_SECONDS = LEASE_SECONDS / 6  # leases are renewed that often
+
+
+def say(line: str) -> None:
+    """All processes write to the same pipe: at once, so that no line comes into another."""
+    os.write(1, f"{line}\n".encode())
 
 
 class Node:
@@ -67,6 +80,7 @@ class Node:
         make_private_folder(settings.server.data)
         make_folder_of_mail(settings)
         make_development_certificate(settings)
+        make_store(settings)  # it loads the libraries that it needs
         self.bound: list[Bound] = bind_all(settings, 1)
         self.given = Given(
             [(each.endpoint, each.shares[0]) for each in self.bound], *make_all_tls(settings)
@@ -123,8 +137,7 @@ class Node:
             writer.close()
 
         server = await asyncio.start_server(answer, sock=self.control)
-        sys.stdout.write(f"serves {self.number}\n")
-        sys.stdout.flush()
+        say(f"serves {self.number}")
         async with server:
             while True:
                 await asyncio.sleep(random.uniform(0, 2 * COLLECT_SECONDS))
@@ -148,7 +161,9 @@ def main() -> None:
     """Obey until the end of standard input."""
     shorten()
     nodes = [Node(number, Path(each)) for number, each in enumerate(sys.argv[1:])]
-    print(json.dumps([each.ports for each in nodes]), flush=True)
+    say(json.dumps([each.ports for each in nodes]))
+    for module in LATER:
+        importlib.import_module(module)
     gc.disable()
     freeze_objects()
     unread = b""
@@ -159,7 +174,7 @@ def main() -> None:
             for fd in ready:
                 if fd in living:
                     number = living[fd]
-                    print(f"died {number} {nodes[number].reap()}", flush=True)
+                    say(f"died {number} {nodes[number].reap()}")
             if 0 in ready:
                 if not (block := os.read(0, 1 << 16)):
                     return

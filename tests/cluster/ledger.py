@@ -57,6 +57,7 @@ class Message:
     subject: str
     state: State = State.SENT
     unique_id: str = ""
+    refused: bool = False
     removing: float = 0.0
     removed: float = 0.0
 
@@ -99,6 +100,11 @@ class Ledger:
         with self._lock:
             if message.state is State.SENT:  # else a session has seen it already
                 message.state = State.THERE
+
+    def refused(self, message: Message) -> None:
+        """It got another reply than 250. It may be there all the same."""
+        with self._lock:
+            message.refused = True
 
     def before(self, account: str) -> dict[str, State]:
         """What a session that begins now must see."""
@@ -180,9 +186,11 @@ class Ledger:
             return len(back)
 
     def check_deliveries(self) -> None:
-        """After all maildrops were looked at: each delivery was for all its recipients or none."""
+        """After all maildrops were looked at: each delivery was for all its recipients or none,
+        but for those of whom it was said otherwise."""
         with self._lock:
-            for made in self._deliveries:
+            for delivery in self._deliveries:
+                made = [each for each in delivery if not each.refused]
                 there = [each for each in made if each.unique_id]
                 if 0 < len(there) < len(made):
                     self.wrong.append(

@@ -46,12 +46,13 @@ ROOT = Path(__file__).parents[2]
 class Life:
     """What one node is to die of.
 
-    seconds: after these it is killed, if it hasn't died by itself. due: when that is; not known
-    before it serves.
+    begun: when it was started. times: it may serve so many times as long as it took to start.
+    due: when it is killed, if it hasn't died by itself; not known before it serves.
     """
 
     moment: str
-    seconds: float = inf
+    begun: float = 0.0
+    times: float = inf
     due: float = inf
     paused_until: float = 0.0
     killed: bool = False
@@ -120,7 +121,8 @@ class Forked:
                 what, node, *more = line.split()
                 number = int(node)
                 if what == "serves":
-                    self._lives[number].due = time.monotonic() + self._lives[number].seconds
+                    life, now = self._lives[number], time.monotonic()
+                    life.due = min(life.due, now + life.times * (now - life.begun))
                     continue
                 assert int(more[0]) in (-signal.SIGKILL, -signal.SIGALRM), line
                 life = self._lives.pop(number)
@@ -134,9 +136,10 @@ class Forked:
         moment = chance.choice(MOMENTS) if chance.random() < 0.7 else "any"
         times, seconds = chance.choice((1, 1, 2, 3)), chance.uniform(0.0001, 0.004)
         self._order("start", number, moment, times, seconds)
-        life = self._lives[number] = Life(moment, chance.uniform(0, 0.4) if moment == "any" else 1)
+        begun, lives = time.monotonic(), chance.uniform(0, 3) if moment == "any" else 10
+        life = self._lives[number] = Life(moment, begun, lives)
         if chance.random() < 0.1:  # perhaps while it starts
-            life.due = time.monotonic() + chance.uniform(0, 0.2)
+            life.due = begun + chance.uniform(0, 0.2)
 
     def _look_after(self, number: int, life: Life, now: float) -> None:
         if life.killed:
@@ -219,9 +222,12 @@ def test_what_clients_were_told_outlasts_kills(
                 forked.kill(min(left, BATCH))
                 clients.wait_for(5)
             clients.settle()
-        seconds = time.monotonic() - begun
-        told = {**clients.done, "refused or broken": len(clients.errors)}
-        print(f"{forked.kills.total()} kills in {seconds:.0f} s, {forked.pauses} pauses, {told}")
+            print(
+                f"{time.monotonic() - begun:.0f} s: {forked.kills.total()} kills,"
+                f" {forked.pauses} pauses, {dict(clients.done)},"
+                f" {len(clients.errors)} refused or broken",
+                flush=True,
+            )
         print(dict(forked.kills))
         assert min(clients.done[what] for what in ("deliveries", "sessions", "removed")) > KILLS / 4
 

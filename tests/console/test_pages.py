@@ -125,7 +125,7 @@ def test_a_dialogue_is_switched_on_seen_and_saved(admin: Any, site: Site) -> Non
     with admin.expect_download() as download:
         admin.get_by_role("link", name="Save as .pop").click()
     saved = download.value.path().read_text()
-    assert "C: PASS ****\nS: +OK 0 messages\nC: QUIT" in saved
+    assert "\n@maildrop empty\nLOGIN\nC: QUIT\nS: +OK bye\n" in saved
     assert PASSWORD not in saved
     admin.goto("/dialogue")
     admin.get_by_role("button", name="Switch off").click()

@@ -118,6 +118,7 @@ def test_from_the_start_to_an_explanation(chromium: Any, started: Started) -> No
     page.get_by_label("Password").fill(started.console_password)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("heading", name="Overview").wait_for()
+    assert page.get_by_role("heading", name="Nothing has happened yet").is_visible()
 
     # The debug log for the account, whose client comes afterwards.
     page.get_by_role("link", name="Accounts").click()
@@ -160,4 +161,7 @@ def test_from_the_start_to_an_explanation(chromium: Any, started: Started) -> No
         "the sessions in the history",
     )
     assert page.get_by_text("the reason lies with the client").first.is_visible()
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("heading", name="Busiest accounts").wait_for()
+    assert not page.get_by_text("Nothing has happened yet").count()
     context.close()

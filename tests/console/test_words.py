@@ -43,7 +43,7 @@ def test_a_moment_is_short_and_its_year_is_said_when_it_is_another() -> None:
 
 def test_a_chart_has_a_bar_for_each_minute_in_which_something_was() -> None:
     chart = charts.bars("Sessions", [0.0, 3.0, 6.0], 0.0, value="9", per=" a minute")
-    assert (chart.value, chart.most) == ("9", "6 a minute")
+    assert (chart.value, chart.most) == ("9", "at most 6 a minute")
     assert chart.svg.count('class="bar"') == 2
     assert f"<title>{words.minute(60)}: 3</title>" in chart.svg
     assert 'aria-label="Sessions: 9; at most 6 a minute in the last hour"' in chart.svg

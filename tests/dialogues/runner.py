@@ -23,6 +23,7 @@ and what is said, in order:
     S~ regex                the server says a line that the whole expression matches
     C*25: text              25 times; so with S
     2C: text                on a second connection, which the first such line opens; so with S
+    REST                    the server says the rest of a multi-line reply, whatever it is
     LOGIN                   joe logs in with USER and PASS
     TLS                     client and server do the TLS handshake
     CLOSED                  the server has closed the connection, and said nothing more
@@ -57,7 +58,7 @@ from pathlib import Path
 from typing import Protocol
 
 WAYS = ("core", "core-pipelined", "core-bytes", "socket", "socket-pipelined", "tls", "dovecot")
-EVENTS = ("LOGIN", "TLS", "CLOSED", "DISCONNECT", "RECONNECT")
+EVENTS = ("REST", "LOGIN", "TLS", "CLOSED", "DISCONNECT", "RECONNECT")
 
 LETTERS = {
     "letter-1": b"From: anna@example.org\r\nSubject: one\r\n\r\nFirst line.\r\nSecond line.\r\n",
@@ -334,6 +335,9 @@ class _Play:
                 self._say(link, step, following)
             case "S" | "S~":
                 self._hear(link, step)
+            case "REST":
+                while (line := link.line()) != b".":
+                    assert line is not None, f"{step.place}: the reply has no end"
             case "TLS":
                 link.start_tls()
             case "CLOSED":

@@ -429,6 +429,20 @@ def test_connections_before_login_but_not_for_those_who_are_known() -> None:
     assert arrive(guard, HERE) is None
 
 
+def test_whose_login_comes_to_nothing_counts_as_before_login_again() -> None:
+    guard = new_guard(max_before_login=1)
+    one = connection(guard, THERE)
+    assert one.arrive() is None
+    assert arrive(guard, HERE) == FULL
+    assert one.enter("joe") is None
+    assert guard.limits.before_login == 0
+    one.step_back()  # the maildrop couldn't be opened
+    assert arrive(guard, HERE) == FULL
+    one.leave()
+    assert guard.limits.before_login == 0
+    assert arrive(guard, HERE) is None
+
+
 def test_sessions_of_an_account() -> None:
     guard = new_guard(max_sessions_per_account=2)
     one, two = connection(guard), connection(guard)

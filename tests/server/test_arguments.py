@@ -426,6 +426,8 @@ def command(verb: Any, handler: Any = print, **given: Any) -> Call:
      "the handler of retrieve is called with (session, number), but takes (session)"),
     ("too many", on("start", lambda server: None), TypeError, "is called with (), but takes (ser"),
     ("async in a handshake", on("certificate", waits), TypeError, "certificate must be plain"),
+    ("a command not as a decorator", lambda: new_server().command("X", print), TypeError,  # type: ignore[arg-type]
+     'write @server.command("X") above the function, or server.command("X")(function)'),
     ("a command's name", command("A B"), ValueError, "not a command's name: 'A B'"),
     ("no parentheses after command", command(print), TypeError, "give the command's name, as in"),
     ("a command's generator", command("X", yields), TypeError, "the handler of X is a generator"),

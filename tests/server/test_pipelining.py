@@ -57,11 +57,11 @@ def test_a_client_that_takes_everything_is_not_the_only_one(
 ) -> None:
     """However fast it reads, others have a turn after each write of many replies."""
     written: list[int] = []
-    pump = Connection._pump
+    receive = Connection.data_received
 
-    def counted(self: Connection) -> None:
+    def counted(self: Connection, data: bytes) -> None:
         written.append(0)
-        pump(self)
+        receive(self, data)
 
     def take(self: SocketTransport, data: bytes) -> None:
         written[-1] += len(data)
@@ -70,7 +70,7 @@ def test_a_client_that_takes_everything_is_not_the_only_one(
     with serving([message * 1000]) as server, Client(server.port) as client:
         client.log_in()
         with monkeypatch.context() as patched:
-            patched.setattr(Connection, "_pump", counted)
+            patched.setattr(Connection, "data_received", counted)
             patched.setattr(SocketTransport, "write", take)
             client.send("RETR 1\r\n" * 100)
             until(lambda: sum(written) == 100 * len(b"+OK 100000 octets\r\n.\r\n") + 10_000_000)

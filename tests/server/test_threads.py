@@ -72,6 +72,17 @@ def test_never_more_than_the_maximum_at_once_and_the_rest_in_order(pool: WorkerT
     assert [n for n in order if n >= 4] == sorted(n for n in order if n >= 4) or most == 4
 
 
+def test_a_job_wakes_one_thread_the_one_that_had_the_last_job() -> None:
+    """Not all that wait in turn: each would have to be waited for by the event loop."""
+    pool = WorkerThreads("test", 16, 16)
+    pool.start()
+    try:
+        used = {pool.submit(threading.get_ident).result(30) for _ in range(64)}
+    finally:
+        pool.stop()
+    assert len(used) < 16
+
+
 def test_threads_above_the_minimum_end_when_idle(pool: WorkerThreads) -> None:
     gate = threading.Event()
     futures = [pool.submit(gate.wait, 10) for _ in range(4)]

@@ -13,19 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from restante import MemoryStore, Pop3Server
-from restante.testing.wire import (
-    Act,
-    Close,
-    Control,
-    Framer,
-    HalfClose,
-    Occasion,
-    Reset,
-    Shaper,
-    Tap,
-    Wire,
-    wiring_of,
-)
+from restante.testing.shaping import Act, Close, HalfClose, Reset, Shaper
+from restante.testing.wire import Control, Framer, Occasion, Tap, Wire, wiring_of
 
 MESSAGE = b"Subject: hello\r\n\r\n.dots\r\nbye\r\n"
 

@@ -52,6 +52,9 @@ class Admission:
         "address",
     )
 
+    _key: str  # by which the attempt's account is counted
+    _undisturbed: bool  # nothing was counted against the attempt when it began
+
     def __init__(self, guard: Guard, login_delay: LoginDelay | None, address: str) -> None:
         self.address = address
         self._guard = guard
@@ -60,8 +63,6 @@ class Admission:
         self._bans_version = -1  # of the bans, when the peer was last found not to be banned
         self._admitted = False
         self._attempt: str | None = None  # the name of the attempt that isn't decided
-        self._key = ""  # by which its account is counted
-        self._undisturbed = False  # nothing was counted against it when it began
         self._account: str | None = None  # the account that it is a session of
 
     # The connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -162,8 +162,13 @@ class _Story:
         self.maildrop = history.maildrop(account)
         self.pinned = frozenset(pins.values())
         found = history.sessions(maildrop=self.maildrop, limit=MAX_ROWS)
+        if len({node for each in found for node in each.node.split(", ")}) == 1:
+            found = [replace(each, node="") for each in found]  # nobody need be told which
         self.sessions = sorted(found, key=lambda each: each.since)
         self.listings = history.listings(account, limit=MAX_ROWS)[::-1]
+        self.delivered = history.delivered_among(
+            unique_id for each in self.listings for unique_id, _ in each.come or ()
+        )
         self.deletions: dict[int, list[Deletion]] = defaultdict(list)
         self.deleted: dict[str, list[Deletion]] = defaultdict(list)
         for each in reversed(history.deletions(account)):
@@ -247,8 +252,9 @@ class _Story:
 
     def _not_delivered(self, come: Mapping[str, int]) -> dict[str, int]:
         """Those that this server didn't deliver just then, or that were known already."""
-        delivered = self.history.delivered_among(come)
-        return {u: octets for u, octets in come.items() if u in self.gone or u not in delivered}
+        return {
+            u: octets for u, octets in come.items() if u in self.gone or u not in self.delivered
+        }
 
     def _restored_pairs(
         self, before: PastListing, others: Mapping[str, int]
@@ -576,7 +582,8 @@ def _described(known: _Known, there: Mapping[str, None]) -> Client:
 
 def _session_words(session: PastSession) -> str:
     how = "" if session.tls else "without TLS, "
-    words = f"{_time(session.since)} {session.session}: {how}{_messages(session.messages)} there,"
+    which = f"{session.session} on {session.node}" if session.node else session.session
+    words = f"{_time(session.since)} {which}: {how}{_messages(session.messages)} there,"
     if session.times > 1:
         return f"{words} nothing new in {session.times} polls up to {_time(session.until)}"
     return (
@@ -661,6 +668,7 @@ def _listing_line(listing: PastListing) -> str:
 def _session_line(session: PastSession) -> str:
     return (
         f"{_time(session.until)} session: account={session.account!r} peer={session.address}"
+        f"{f' node={session.node!r}' if session.node else ''}"
         f" retrieved={session.retrieved} deleted={session.deleted} octets={session.octets}"
         f" ended={session.ended!r} session={session.session}"
     )

@@ -466,10 +466,13 @@ class History:
 
     def delivered_among(self, unique_ids: Iterable[str]) -> set[str]:
         """Those of some unique-ids that mail got which came in by this server."""
-        rows = self._rows(
-            "SELECT unique_id FROM {deliveries} WHERE unique_id {among}", [list(unique_ids)]
-        )
-        return {unique_id for (unique_id,) in rows}
+        found: set[str] = set()
+        wanted = list(unique_ids)
+        for at in range(0, len(wanted), MAX_ROWS):
+            some = wanted[at : at + MAX_ROWS]
+            rows = self._rows("SELECT unique_id FROM {deliveries} WHERE unique_id {among}", [some])
+            found.update(unique_id for (unique_id,) in rows)
+        return found
 
     def refusals(
         self,

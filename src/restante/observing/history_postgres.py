@@ -176,7 +176,7 @@ class PostgresHistory(HistoryPlace):
             await add(tables)
             await tables.end(bounds)
             asked = True
-            await connection.execute("COMMIT")
+            await tables.commit()
 
         self._run(lambda database: database.use(work))
 
@@ -206,6 +206,9 @@ class _PostgresTables(Tables):
         [row] = await self.rows(_LOCK)
         self._before = dict(zip(TABLES, row, strict=True))
         self._numbers = dict(self._before)
+
+    async def commit(self) -> None:
+        await self._connection.execute("COMMIT")
 
     async def end(self, bounds: Bounds) -> None:
         """Note what was written, and remove what is beyond the bounds."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
-from typing import NewType
+from typing import Any, NewType
 
 MessageNumber = NewType("MessageNumber", int)
 """1-based position in a listing. Never 0."""
@@ -75,7 +75,7 @@ class Listing:
 
     __slots__ = (
         "_blocks", "ascii_octets", "count", "digested", "internationalized", "octets", "total",
-        "unique_ids",
+        "totals", "unique_ids",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +100,8 @@ class Listing:
         self._blocks = {} if blocks is None else dict(blocks)
         self.digested = b""
         """What `digest` gave, once it was asked for; empty before."""
+        self.totals: Any = None
+        """STAT's reply with all messages, once it was asked for."""
 
     def __len__(self) -> int:
         return self.count

@@ -41,7 +41,7 @@ Steps: TypeAlias = Generator[Effect | Continue, Any, Reply]
 _GREETING = "Restante ready"
 READY = fixed(Ok(_GREETING))
 
-NO_COMMAND = Command("", frozenset())
+NO_COMMAND = Command("", frozenset(), exists=lambda session: False)
 """What a line that is no command was taken for."""
 
 _NO_LISTING = Listing((), ())
@@ -282,9 +282,8 @@ class Session:
     def _read(self, line: bytes) -> tuple[Action, Any]:
         """What is to be done for a line, and with which argument. Raises ProtocolError."""
         verb, _, argument = line.partition(b" ")
-        command = self.policy.commands.by_verb.get(verb.upper())
-        self.command = command or NO_COMMAND
-        if command is None or (command.exists is not None and not command.exists(self)):
+        self.command = command = self.policy.commands.by_verb.get(verb.upper(), NO_COMMAND)
+        if command.exists is not None and not command.exists(self):
             if self.state is State.AUTHORIZATION and is_http(line):
                 self.closing = True  # a browser was sent here, and what follows isn't its user's
                 raise ProtocolError("this is not an HTTP server")

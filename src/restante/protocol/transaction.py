@@ -25,7 +25,10 @@ def stat(session: Session, argument: None) -> Reply:
     listing = session.listing
     if session.deleted or listing.ascii_octets:
         return Ok(f"{session.active_count} {session.active_size}")
-    return Ok(f"{listing.count} {listing.total}")
+    reply: Ok | None = listing.totals
+    if reply is None:
+        reply = listing.totals = fixed(Ok(f"{listing.count} {listing.total}"))
+    return reply
 
 
 def list_(session: Session, number: MessageNumber | None) -> Reply:

@@ -36,6 +36,7 @@ from restante.stores.contract import (
     MaildropInUse,
     OpenedTooSoon,
     Store,
+    StoreError,
 )
 
 access_log = logging.getLogger("restante.access")
@@ -163,6 +164,10 @@ def as_backend(given: object) -> Backend:
     return GivenBackend(given)
 
 
+VouchedFor: TypeAlias = TokenClaim | IdentityClaim
+"""Claims that no credential of an account bears out."""
+
+
 class TokenIssuer(Protocol):
     """Vouches for bearer tokens (RFC 6750)."""
 
@@ -260,7 +265,7 @@ class StandardBackend(Backend):
     async def _log_in_again(
         self, claim: PasswordClaim, login: Login, peer: Peer
     ) -> Maildrop | None:
-        """The maildrop of a login that was right a while ago; None: the account has changed.
+        """The maildrop of a login that was right a while ago; None: perhaps it isn't any more.
 
         It is right again only if the store finds the account unchanged when it opens the
         maildrop, so nothing is said of the claim before that.
@@ -273,10 +278,12 @@ class StandardBackend(Backend):
         except (MaildropInUse, OpenedTooSoon):
             peer.admit(login.account)
             raise
+        except StoreError:  # a database that is only read, say; the account may have changed
+            return None
         try:
             peer.admit(login.account)
         except BaseException:
-            await self._call_store(maildrop.close)
+            await self._call_store(maildrop.step_back)
             raise
         if self.verifier.confirm(claim, login):
             self._tidy_up(login.account, claim, login.proof)
@@ -298,7 +305,7 @@ class StandardBackend(Backend):
         target = claim.authzid
         if self._separator:
             claim, target = self._whose(claim)
-        if isinstance(claim, TokenClaim | IdentityClaim):
+        if isinstance(claim, VouchedFor):
             account, proof = await self._vouched_for(claim), Proof()
             if account is None or not self.is_welcome(account, peer):
                 return None
@@ -368,7 +375,7 @@ class StandardBackend(Backend):
 
     def _whose(self, claim: Claim) -> tuple[Claim, str]:
         """The claim of whoever proves it, and whom he would act as ("" for himself)."""
-        if claim.authzid or isinstance(claim, TokenClaim | IdentityClaim):
+        if claim.authzid or isinstance(claim, VouchedFor):
             return claim, claim.authzid
         name, target = self._split(claim.name)
         if target:
@@ -398,7 +405,7 @@ class StandardBackend(Backend):
             self.verifier.remember(account, claim, Proof())
         return Proof()
 
-    async def _vouched_for(self, claim: TokenClaim | IdentityClaim) -> Account | None:
+    async def _vouched_for(self, claim: VouchedFor) -> Account | None:
         """The account that somebody else vouches for: a token's issuer, TLS, Kerberos."""
         if isinstance(claim, IdentityClaim):
             for name in claim.names:

@@ -74,6 +74,14 @@ class Connection(asyncio.Protocol):
         "_transport", "_written", "client", "lost", "session",
     )  # fmt: skip
 
+    session: Session
+    client: ClientSession
+    _peer: Peer
+    _performer: Performer
+    _transport: asyncio.Transport
+    _since: float  # how long the client has been silent, or has taken nothing
+    _progress: tuple[int, int]  # by then
+
     def __init__(
         self,
         context: Context,
@@ -86,11 +94,6 @@ class Connection(asyncio.Protocol):
         self._proxied = proxied
         self._admission = admission
         self.lost = False
-        self.session: Session
-        self.client: ClientSession
-        self._peer: Peer
-        self._performer: Performer
-        self._transport: asyncio.Transport
         self._task: asyncio.Task[None] | None = None
         self._arrived: asyncio.Future[None] | None = None  # work waits for the client's line
         self._gone: asyncio.Event | None = None  # set when the client left, or its time is up
@@ -106,10 +109,7 @@ class Connection(asyncio.Protocol):
         self._written = 0  # octets of messages
         self._blocked = False  # the client doesn't take what it is sent
         self._ready: asyncio.Future[None] | None = None  # work waits for that to end
-        # How long the client has been silent, or has taken nothing.
         self._renewed = True  # a command came, or work has ended, since the last look
-        self._since = 0.0
-        self._progress = (0, 0)
 
     # Transport's calls
 
@@ -146,16 +146,56 @@ class Connection(asyncio.Protocol):
             self._greet()
 
     def data_received(self, data: bytes) -> None:
-        waiting = self.session.buffer
+        """Answer the lines that are there, until something waits.
+
+        data: what has come; empty, to go on with what came before.
+        """
+        session = self.session
+        waiting = session.buffer
         waiting += data
-        if self._answers:
-            self._pump()
-        elif self._lingering >= 0:
-            self._throw_away(len(data))
-        else:
-            self._wake()
-        if waiting:
-            self._pace_reading()
+        if not self._answers:
+            self._keep(len(data))
+            return
+        context = self._context
+        watched = context.observers.lines or context.hooks.each_command
+        try:
+            while (line := session.take_line()) is not None:
+                self._renewed = True
+                if watched:
+                    ended = self._begin(self._answer_watched(line))
+                elif isinstance(outcome := session.receive(line), Effect):
+                    ended = self._begin(self._answer(outcome))
+                else:
+                    ended = self._reply(outcome)  # it is: a body comes of an effect
+                if not ended:
+                    return
+                if not waiting or not self._answers:
+                    break
+                if not self._replies:
+                    self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
+                    return
+        except LineTooLong as error:
+            self._note_end("line too long")
+            refusal = session.give_up(error)
+            self._tell_reply(refusal)
+            self._reply(refusal)
+            self._linger()
+            return
+        if self._replies:
+            self._flush()
+        if session.closing:
+            self._end()
+
+    def _keep(self, octets: int) -> None:
+        """Keep what has come while no line is answered, but not without bound."""
+        if self._lingering >= 0:
+            self.session.drop_input()
+            self._lingering += octets
+            if self._lingering > MAX_LINGER:
+                self._transport.abort()
+            return
+        self._wake()
+        self._pace_reading()
 
     def eof_received(self) -> bool:
         # A client that has said everything may still be reading its replies.
@@ -189,13 +229,17 @@ class Connection(asyncio.Protocol):
         self.lost = True
         if not self.client.ended:
             self.client.ended = "client left"
-        if self._blocked:
-            self._unblock()
+        if self._task is not None:
+            self._end_waiting()
+        self._context.live.begin(self._bury(self._task))
+
+    def _end_waiting(self) -> None:
+        """The client has left: the work in hand waits for it no longer."""
+        self._unblock()
         if self._gone is not None:
             self._gone.set()
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_exception(ConnectionResetError("client has left"))
-        self._context.live.begin(self._bury(self._task))
 
     async def _bury(self, task: asyncio.Task[None] | None) -> None:
         """After the end: let the work in hand stop, release the lease, tell who listens."""
@@ -243,7 +287,7 @@ class Connection(asyncio.Protocol):
 
     def _greet(self) -> None:
         self._greeted = True
-        self._look_again()
+        self._answers = self._task is None  # its end looks again
         observers, greeting = self._context.observers, self.session.greeting()
         if (tell := observers.connected) is not None:
             tell(self.client)
@@ -278,44 +322,8 @@ class Connection(asyncio.Protocol):
             and self._lingering < 0
         )
 
-    def _pump(self) -> None:
-        """Answer the lines that are there, until something waits."""
-        session, context = self.session, self._context
-        waiting = session.buffer
-        watched = context.observers.lines or context.hooks.each_command
-        try:
-            while (line := session.take_line()) is not None:
-                self._renewed = True
-                if watched:
-                    if not self._begin(self._answer_watched(line)):
-                        return
-                else:
-                    outcome = session.receive(line)
-                    if isinstance(outcome, Effect):
-                        if not self._begin(self._answer(outcome)):
-                            return
-                    elif not self._reply(outcome):
-                        self._begin(self._stream(outcome))
-                        return
-                if not waiting or not self._answers:
-                    break
-                if not self._replies:
-                    self._begin(asyncio.sleep(0))  # `FLUSH_AT` was written: others have their turn
-                    return
-        except LineTooLong as error:
-            self._note_end("line too long")
-            refusal = session.give_up(error)
-            self._tell_reply(refusal)
-            self._reply(refusal)
-            self._linger()
-            return
-        if self._replies:
-            self._flush()
-        if session.closing:
-            self._end(unread=bool(waiting))
-
-    def _end(self, *, unread: bool) -> None:
-        """Close after the session's last reply. unread: the client has said more."""
+    def _end(self) -> None:
+        """Close after the session's last reply."""
         session, policy = self.session, self.session.policy
         if not self.client.ended:
             given_up = (
@@ -323,7 +331,7 @@ class Connection(asyncio.Protocol):
                 or session.bad_commands >= policy.max_bad_commands
             )
             self.client.ended = "too many errors" if given_up else "QUIT"
-        if unread:
+        if session.buffer:  # the client has said more
             self._linger()
         else:
             self._close_transport()
@@ -367,9 +375,12 @@ class Connection(asyncio.Protocol):
             return
         if self._transport.is_closing():
             return
-        if self._answers or self.session.closing:
-            self._pump()
+        if self._answers:
+            self.data_received(b"")
             self._pace_reading()
+        elif self.session.closing:
+            self._flush()
+            self._end()
         if self._close_wanted or (self._eof and self._answers):
             self._close()
 
@@ -433,13 +444,13 @@ class Connection(asyncio.Protocol):
         if self.client.notes is not None:
             answers = self.client.notes.answers
             answers += (self.session.command.verb, type(reply) is not Err, len(wire))
-        if not self._replies and not self.session.buffer:
-            self._transport.write(wire)  # no other line is answered at the same time
-            return True
-        self._replies.append(wire)
-        self._gathered += len(wire)
-        if self._gathered >= FLUSH_AT:
-            self._flush()
+        if self._replies or self.session.buffer:  # there are other lines to be answered
+            self._replies.append(wire)
+            self._gathered += len(wire)
+            if self._gathered >= FLUSH_AT:
+                self._flush()
+        else:
+            self._transport.write(wire)
         return True
 
     def _long_reply(self, reply: Body | Prepared | Continue) -> bool:
@@ -707,13 +718,6 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._close_transport)
-
-    def _throw_away(self, octets: int) -> None:
-        """Forget what a client sends that is being refused."""
-        self.session.drop_input()
-        self._lingering += octets
-        if self._lingering > MAX_LINGER:
-            self._transport.abort()
 
     def abort(self) -> None:
         """Cut the connection now."""

@@ -105,7 +105,7 @@ def peer_of(transport: asyncio.Transport, proxied: Proxied | None) -> Peer:
     else:
         name = transport.get_extra_info("peername")
         # A client that has left already has none; it isn't one of ours for that.
-        peer = Peer((str(name[0]), int(name[1])) if isinstance(name, tuple) else ("unknown", 0))
+        peer = Peer((name[0], name[1]) if isinstance(name, tuple) else ("unknown", 0))
     if (tls := transport.get_extra_info("ssl_object")) is not None:
         peer.inside_tls(tls)
     if proxied is not None:

@@ -123,6 +123,11 @@ class Performer:
         "maildrop",
     )  # fmt: skip
 
+    admission: Admission
+    _call: Caller  # how the maildrop's methods are called
+    _account: Account | None  # who is let in, while the login goes on
+    _login: str  # whose login it is; "" for ANONYMOUS
+
     def __init__(
         self,
         context: Context,
@@ -136,13 +141,9 @@ class Performer:
         self._client = client
         self._peer = peer
         self._wire = wire
-        self.admission: Admission
         self.maildrop: Maildrop | None = None
-        self._call: Caller  # how the maildrop's methods are called
         self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
-        self._account: Account | None = None  # who is let in, while the login goes on
-        self._login = ""  # whose login it is; "" for ANONYMOUS
         self._step: Step | None = None  # what goes on, if anybody watches steps
 
     async def perform(self, effect: Effect) -> object:
@@ -224,7 +225,7 @@ class Performer:
     # Logging in
 
     async def _log_in(self, effect: LogIn) -> tuple[Account, Listing] | Err:
-        context, claim = self._context, effect.claim
+        context, peer, claim = self._context, self._peer, effect.claim
         login = context.backend.login_name(claim.name)
         wait = self.admission.ask(login)
         if wait != 0 and not await self._waited(claim, wait):
@@ -233,13 +234,13 @@ class Performer:
         refusal = LOGIN_FAILED
         self._account = None
         self._login = "" if claim.mechanism == "ANONYMOUS" else login
-        self._peer.admit, self._peer.has_room = self._admit, self._has_room
-        self._peer.goes_first = self.admission.goes_first
+        peer.admit, peer.has_room = self._admit, self._has_room
+        peer.goes_first = self.admission.goes_first
         try:
             if context.hooks.authenticate:
                 maildrop = await self._opened_by_handlers(claim)
             else:
-                maildrop = await context.backend.log_in(claim, self._peer)
+                maildrop = await context.backend.log_in(claim, peer)
             if maildrop is not None:
                 return await self._welcome(claim, maildrop)
         except Pop3Error as error:
@@ -250,7 +251,7 @@ class Performer:
             self.admission.undecided()
             raise
         finally:
-            self._peer.admit = _too_late
+            peer.admit = _too_late
             if self.maildrop is None:
                 self.admission.step_back()
         if (tell := context.observers.refused) is not None:
@@ -333,19 +334,19 @@ class Performer:
         if maildrop.lease.expires is not None:
             self._plan_renewal(maildrop.lease.expires)
         try:
-            if self._account is None:
-                self._peer.admit(maildrop.account or Account(claim.name))
             account = self._account
-            assert account is not None
+            if account is None:
+                account = maildrop.account or Account(claim.name)
+                self._peer.admit(account)
             if self._wire.lost:  # the client left while we waited: that is no login
-                await self.release()
+                await self.release(begun=False)
                 return TRY_LATER
             session.account, session.listing = account, maildrop.listing
             if context.hooks.mailbox_info:
                 await context.hooks.ask("mailbox_info", self._client)
         except BaseException:
             session.forget_maildrop()
-            await self.release()
+            await self.release(begun=False)
             raise
         self.admission.settled()
         if (notes := self._client.notes) is not None:
@@ -441,8 +442,10 @@ class Performer:
         finally:
             await self.release()
 
-    async def release(self) -> None:
+    async def release(self, *, begun: bool = True) -> None:
         """Close the maildrop, which gives its lease back. Harmless when repeated.
+
+        begun: whether the session has begun, so that its login counts for LOGIN-DELAY.
 
         Whether that goes well says nothing of what was removed, so a failure is only reported.
         """
@@ -451,7 +454,7 @@ class Performer:
             return
         try:
             self.maildrop = None
-            await self._call(maildrop.close)
+            await self._call(maildrop.close if begun else maildrop.step_back)
         except Exception as error:
             await self._context.hooks.report(error, self._client, "closing a maildrop")
 

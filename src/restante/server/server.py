@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack, overload
 
 from restante.accounts.contract import Account, AccountStore
 from restante.accounts.given import as_accounts
@@ -291,7 +291,7 @@ class Pop3Server(Events):
     def command(
         self,
         verb: str,
-        *,
+        *handlers: Never,
         states: Sequence[State] | None = None,
         capability: str | None = None,
         secret: bool = False,
@@ -308,6 +308,12 @@ class Pop3Server(Events):
         """
         if not isinstance(verb, str):
             raise TypeError(f'command({verb!r}): give the command\'s name, as in command("STAT")')
+        if handlers:
+            raise TypeError(
+                f'command("{verb}", …) takes no function, as it is a decorator: write'
+                f' @server.command("{verb}") above the function, or'
+                f' server.command("{verb}")(function)'
+            )
 
         def register(handler: CommandHandler) -> CommandHandler:
             check_handler(handler, f"the handler of {verb}", ("session", "argument", "default"))

@@ -265,6 +265,13 @@ class Maildrop(ABC):
         """Give the lease back. Harmless when repeated; removes nothing."""
         return None
 
+    def step_back(self) -> Answer[None]:
+        """As `close`, for a session that didn't begin after all: a handler refused it, say.
+
+        A store that counts when sessions begin undoes that; others need nothing more.
+        """
+        return self.close()
+
 
 class Incoming(ABC):
     """A message on its way into a maildrop. Nobody sees it before `commit`."""

@@ -16,13 +16,12 @@ import os
 import socket
 import ssl
 import struct
-import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any
 
 from restante.protocol.errors import Pop3Error
 from restante.server.client import ClientSession
@@ -30,102 +29,26 @@ from restante.server.observer import Observer
 from restante.server.server import Pop3Server
 from restante.server.transport.readiness import READ, Readiness
 from restante.server.transport.transport import HIGH, Done, SocketTransport
+from restante.testing.old_tls import OldTls, only
+from restante.testing.shaping import (
+    Act,
+    Close,
+    HalfClose,
+    Hang,
+    Hold,
+    Mark,
+    Part,
+    Reset,
+    Shaper,
+    Wait,
+    shaped,
+)
 
 GREETING = "greeting"
 """What stands in a command's place for the first reply, which no command asks for."""
 
 UNKNOWN = "unknown"
 """What stands in a command's place for all that the server doesn't know, an empty line too."""
-
-RSA_KEYS = "kRSA"
-"""Ciphers whose keys are transported by RSA, without forward secrecy, as OpenSSL calls them."""
-
-# What is to be sent
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Send nothing for so many seconds. gather: and then all that has come meanwhile, at once."""
-
-    seconds: float
-    gather: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Cut the connection, so that the client's system is told of an error (RST).
-
-    why: how the session is said to have ended.
-    """
-
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the connection. politely: within TLS, say so before (RFC 8446 §6.1).
-
-    why: how the session is said to have ended.
-    """
-
-    politely: bool = True
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HalfClose:
-    """Send nothing more, say so, and go on reading."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hang:
-    """Send nothing more, and leave the connection open until the client ends it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Keep octets back until the next reply is sent, or for so many seconds.
-
-    alone: called when they left because no other reply came.
-    """
-
-    data: bytes
-    seconds: float
-    alone: Callable[[], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Nothing is sent. reached: called when all before it has left."""
-
-    reached: Callable[[], None]
-
-
-Act: TypeAlias = bytes | Wait | Reset | Close | HalfClose | Hang | Hold | Mark
-"""A step of sending: octets, each item by itself, or something that happens between octets."""
-
-Part: TypeAlias = Literal["head", "body", "end"]
-
-
-class Shaper:
-    """Changes one reply on its way out: takes its parts in order and gives what is sent instead.
-
-    This one changes nothing. replaces: what is sent isn't the reply any more.
-    """
-
-    replaces: ClassVar[bool] = False
-
-    def head(self, line: bytes) -> Iterable[Act]:
-        """The status line, CRLF included."""
-        return (line,)
-
-    def body(self, block: bytes) -> Iterable[Act]:
-        """The next octets of a multi-line reply, cut anywhere, without the terminator."""
-        return (block,)
-
-    def end(self, terminator: bytes) -> Iterable[Act]:
-        """The end of the reply. terminator: `.` CRLF, or nothing for a reply of one line."""
-        return (terminator,)
 
 
 @dataclass(slots=True, eq=False)
@@ -256,24 +179,6 @@ class Framer:
                     self._fresh = False
                     yield self._current, "body", block
                 return
-
-
-def shaped(shapers: Sequence[Shaper], part: Part, data: bytes) -> list[Act]:
-    """What is sent in place of a reply's part, after all shapers."""
-    acts: list[Act] = [data]
-    for shaper in shapers:
-        before, acts = acts, []
-        last = max((n for n, act in enumerate(before) if isinstance(act, bytes)), default=-1)
-        if part == "end" and last < 0:
-            acts += shaper.end(b"")
-        for n, act in enumerate(before):
-            if not isinstance(act, bytes):
-                acts.append(act)
-            elif part == "end" and n < last:
-                acts += shaper.body(act)
-            else:
-                acts += getattr(shaper, part)(act)
-    return acts
 
 
 class Wire(SocketTransport):
@@ -635,7 +540,7 @@ class Wire(SocketTransport):
         if self.speaks is None or self._handshake is None:
             super()._shake()
             return
-        with _only(self.speaks, self._handshake[0]):
+        with only(self.speaks, self._handshake[0]):
             super()._shake()
 
     def _shaken(self, error: OSError | None) -> None:
@@ -676,53 +581,6 @@ def _close_notify(tls: ssl.SSLSocket) -> bytes:
             os.dup2(own, fd, inheritable=False)
             os.close(own)
         return sent.recv(1000)
-
-
-@dataclass(frozen=True, slots=True)
-class OldTls:
-    """What nobody should speak any more. ciphers: as OpenSSL writes them."""
-
-    least: ssl.TLSVersion
-    most: ssl.TLSVersion
-    ciphers: str = "ALL"
-
-
-def has_rsa_key(context: ssl.SSLContext) -> bool:
-    """Whether a server's certificate goes with keys that are transported by RSA."""
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
-    client.maximum_version = ssl.TLSVersion.TLSv1_2
-    client.set_ciphers(f"{RSA_KEYS}:@SECLEVEL=0")
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        client.wrap_bio(back, there).do_handshake()
-    with _only(OldTls(ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, RSA_KEYS), context):
-        try:
-            context.wrap_bio(there, back, server_side=True).do_handshake()
-        except ssl.SSLWantReadError:  # the client's first word was understood
-            return True
-        except ssl.SSLError:
-            return False
-    return True
-
-
-@contextmanager
-def _only(speaks: OldTls, context: ssl.SSLContext) -> Iterator[None]:
-    """Have `context` speak that alone for the steps of handshakes that are taken meanwhile."""
-    least, most = context.minimum_version, context.maximum_version
-    names = [each["name"] for each in context.get_ciphers() if each["protocol"] != "TLSv1.3"]
-    level = context.security_level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        context.minimum_version, context.maximum_version = speaks.least, speaks.most
-    context.set_ciphers(
-        f"{speaks.ciphers}:@SECLEVEL=0"
-    )  # OpenSSL 3 allows the old versions nowhere else
-    try:
-        yield
-    finally:
-        context.maximum_version, context.minimum_version = most, least
-        context.set_ciphers(f"{':'.join(names)}:@SECLEVEL={level}")
 
 
 class _Between(asyncio.Protocol):

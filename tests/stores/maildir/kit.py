@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from restante.accounts.contract import Account
 from restante.calls import finished
 from restante.protocol.listing import MessageNumber
@@ -82,3 +84,16 @@ def python(code: str, *args: object) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         env=env,
     )
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, function: str) -> list[str]:
+    """The first arguments with which a function of `os` is called from now on."""
+    calls: list[str] = []
+    real = getattr(os, function)
+
+    def counted(path: object, *args: object, **kwargs: object) -> object:
+        calls.append(str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, function, counted)
+    return calls

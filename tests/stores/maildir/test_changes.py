@@ -15,8 +15,7 @@ from restante.stores.maildir.files import Folder
 from restante.stores.maildir.index import INDEX_FILE
 from restante.stores.maildir.packed_text import CHUNK
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import close, ids, opened, put, read, settle
-from tests.stores.maildir.test_maildir import count_calls
+from tests.stores.maildir.kit import close, count_calls, ids, opened, put, read, settle
 
 COUNT = 2 * CHUNK + 10
 

@@ -188,6 +188,25 @@ class TestFilesOfOurs:
         assert bens.read_bytes() == b"bens\n"
         assert bens.stat().st_mtime_ns == before.st_mtime_ns
 
+    @pytest.mark.parametrize("shape", [fifo, link, dangling, device, folder])
+    def test_pins_that_are_no_file_are_told_once(
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        shape: Callable[[Path, Path], None],
+    ) -> None:
+        store, elsewhere = Maildir(tmp_path), tmp_path / "elsewhere"
+        elsewhere.write_bytes(b"theirs 1.x\n")
+        put(tmp_path, "1.x", b"mail\n")
+        shape(tmp_path / "anna" / PINS_FILE, elsewhere)
+        assert ids(store) == ["1.x"]
+        told = f"{tmp_path / 'anna' / PINS_FILE} is passed over: it is no regular file"
+        assert [told in message for message in caplog.messages] == [True]
+        for number in (2, 3):
+            put(tmp_path, f"{number}.x", b"mail\n")
+            assert len(ids(store if number == 2 else Maildir(tmp_path))) == number
+        assert len(caplog.messages) == 1
+
     @pytest.mark.parametrize("shape", [fifo, link, dangling, folder])
     def test_a_lock_file_that_is_none_is_refused(
         self, tmp_path: Path, store: Maildir, shape: Callable[[Path, Path], None]

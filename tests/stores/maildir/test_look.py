@@ -8,7 +8,7 @@ import pytest
 
 from restante.stores.contract import LeaseLost
 from restante.stores.maildir.store import Maildir
-from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put
+from tests.stores.maildir.kit import ANNA, close, commit, count_calls, fetch, ids, opened, put
 
 ONE, TWO, THREE = (f"170000000{number}.M1P1.host" for number in (1, 2, 3))
 
@@ -79,6 +79,35 @@ def test_what_changes_is_seen_at_the_next_look(root: Path, store: Maildir) -> No
     next((root / ANNA.name / "new").glob(f"{ONE}*")).unlink()
     assert list(store.look(ANNA).listing.unique_ids) == [TWO, THREE]
     assert ids(store) == [TWO, THREE]
+
+
+def test_what_was_read_at_one_look_is_not_read_at_the_next(
+    root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if a session saw more messages before, which are gone by now."""
+    old = [put(root, f"1600000000.M{number}P1.host", b"x\r\n") for number in range(9)]
+    close(opened(store))
+    for path in old:
+        path.unlink()
+    put(root, ONE, b"1\r\n")
+    assert list(store.look(ANNA).listing.unique_ids) == [ONE]
+    put(root, TWO, b"22\r\n")
+    opens = count_calls(monkeypatch, "open")
+    assert list(store.look(ANNA).listing.octets) == [3, 4]
+    assert [path for path in opens if path.endswith(".host")] == [TWO]
+
+
+def test_what_a_session_has_saved_since_is_where_a_look_begins(
+    root: Path, store: Maildir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, ONE, b"1\r\n")
+    assert store.look(ANNA).listing.count == 1
+    for name in (TWO, THREE):
+        put(root, name, b"22\r\n")
+    close(opened(Maildir(root, fsync=False)))
+    opens = count_calls(monkeypatch, "open")
+    assert list(store.look(ANNA).listing.unique_ids) == [ONE, TWO, THREE]
+    assert [path for path in opens if path.endswith(".host")] == []
 
 
 def test_a_maildrop_that_is_not_there_is_empty_and_stays_so(root: Path, store: Maildir) -> None:

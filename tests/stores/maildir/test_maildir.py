@@ -25,7 +25,18 @@ from restante.stores.maildir import store as maildir
 from restante.stores.maildir.open_maildir import SMALL
 from restante.stores.maildir.store import Maildir
 from tests.corpus import NASTY, wire_form
-from tests.stores.maildir.kit import ANNA, close, commit, fetch, ids, opened, put, read, settle
+from tests.stores.maildir.kit import (
+    ANNA,
+    close,
+    commit,
+    count_calls,
+    fetch,
+    ids,
+    opened,
+    put,
+    read,
+    settle,
+)
 from tests.stores.stores import drained
 
 POSTFIX = "1700000003.V801I2a3b4M000007.mx.example.org"
@@ -325,19 +336,6 @@ class TestOthersAtWork:
         assert len(scans) == 6
         close(maildrop)
         assert tree(root / "anna") == {}
-
-
-def count_calls(monkeypatch: pytest.MonkeyPatch, function: str) -> list[str]:
-    """The first arguments with which a function of `os` is called from now on."""
-    calls: list[str] = []
-    real = getattr(os, function)
-
-    def counted(path: object, *args: object, **kwargs: object) -> object:
-        calls.append(str(path))
-        return real(path, *args, **kwargs)
-
-    monkeypatch.setattr(os, function, counted)
-    return calls
 
 
 class TestUnchanged:

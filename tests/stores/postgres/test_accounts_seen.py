@@ -160,13 +160,42 @@ async def test_a_change_counts_at_once_on_every_node(
         assert await polls("geheim") == {"0 messages"}
 
 
+async def test_a_database_that_is_only_read_tells_no_old_password(
+    server: PostgresServer, schema: str, accounts: DatabaseAccounts
+) -> None:
+    """One that was changed since this node saw it is answered like any wrong one."""
+    role = f"r{schema}"
+    server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+                   f"GRANT USAGE ON SCHEMA {schema} TO {role}",
+                   f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}")  # fmt: skip
+    await manage(accounts, lambda managed: managed.add("anna", credentials=("{PLAIN}old",)))
+    dsn = f"postgresql://{role}:x@localhost:{server.port}/postgres"
+    async with node(server, schema, dsn) as one:
+
+        async def polls(password: str) -> str:
+            return await asyncio.to_thread(poll, one, password)
+
+        assert await polls("old") == "0 messages"
+        await manage(accounts, lambda managed: managed.set_password("anna", "new"))
+        assert await polls("new") == "0 messages"
+        server.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on",
+                       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                       f" WHERE usename = '{role}'")  # fmt: skip
+        assert await polls("wrong") == "-ERR [AUTH] authentication failed"
+        assert await polls("old") == "-ERR [AUTH] authentication failed"
+        assert (await polls("new")).startswith("-ERR [SYS/TEMP] ")
+
+
 @asynccontextmanager
-async def node(server: PostgresServer, schema: str) -> AsyncIterator[Pop3Server]:
-    store = PostgresStore(server.dsn, schema=schema)
+async def node(
+    server: PostgresServer, schema: str, dsn: str | None = None
+) -> AsyncIterator[Pop3Server]:
+    dsn = dsn or server.dsn
+    store = PostgresStore(dsn, schema=schema)
     try:
         async with Pop3Server(
             port=0,
-            accounts=DatabaseAccounts(server.dsn, schema=schema),
+            accounts=DatabaseAccounts(dsn, schema=schema),
             store=store,
             upgrade_hashes=False,
             failure_delay=0.0,

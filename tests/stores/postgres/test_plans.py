@@ -43,6 +43,7 @@ Arguments = Callable[[str, int, str, int], list[Any]]
 SESSIONS: dict[str, Arguments] = {
     "RENEW": lambda name, number, unique_id, body: [number, 0, 60.0],
     "RELEASE": lambda name, number, unique_id, body: [number, 0],
+    "STEP_BACK": lambda name, number, unique_id, body: [number, 0, 0.0],
     "COMMIT": lambda name, number, unique_id, body: [number, None, [unique_id]],
     "FETCH": lambda name, number, unique_id, body: [number, unique_id],
     "FETCH_BOTH": lambda name, number, unique_id, body: [number, unique_id, 1000, 1000],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import poplib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 import pytest
 import pytest_asyncio
 
+from restante import ClientSession, Pop3Server, StaticAccounts
 from restante.accounts.account import Account, Quota
 from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Outcome, Recipient
@@ -38,6 +40,7 @@ from restante.stores.postgres.store import PostgresLease, PostgresMaildrop
 from restante.stores.room import DAY
 from restante.threads import WorkerThreads
 from tests.needs import only_cpython
+from tests.pop3 import log_in as log_in_by_poplib
 from tests.postgres_server import PostgresServer
 
 pytestmark = [only_cpython, pytest.mark.asyncio]
@@ -252,6 +255,54 @@ class TestLeases:
         await (await store.open(ANNA)).close()  # which has no delay
         await one.aclose()
         await two.aclose()
+
+    async def test_a_session_that_steps_back_costs_no_delay(
+        self, make: Callable[..., PostgresStore], sql: Sql
+    ) -> None:
+        node = make(login_delay=600, login_burst=2)
+        for _ in range(3):
+            await (await node.open(ANNA)).step_back()
+        assert await node.leases() == []
+        await (await node.open(ANNA)).close()
+        for _ in range(2):
+            maildrop = await node.open(ANNA)
+            await maildrop.step_back()
+            await maildrop.step_back()
+        held = await node.open(ANNA)
+        await maildrop.step_back()  # one that is over changes nothing
+        await held.close()
+        await held.step_back()
+        with pytest.raises(OpenedTooSoon):
+            await node.open(ANNA)
+        await node.aclose()
+
+    async def test_a_login_that_a_handler_refuses_costs_no_delay(
+        self, make: Callable[..., PostgresStore]
+    ) -> None:
+        """RFC 2449 §8.1.1: the delay is between logins, and there was none."""
+        store = make(login_delay=600)
+        server = Pop3Server(
+            port=0, accounts=StaticAccounts({"anna": "geheim"}), store=store, login_delay=600
+        )
+        welcome = [False, False, True, True]
+
+        @server.on("mailbox_info")
+        def look(session: ClientSession) -> bool:
+            return welcome.pop(0)
+
+        def log_in() -> str:
+            try:
+                log_in_by_poplib("127.0.0.1", server.port, "anna", "geheim").quit()
+            except poplib.error_proto as error:
+                return str(error)
+            return "in"
+
+        async with server:
+            for _ in range(2):
+                assert "login refused" in await asyncio.to_thread(log_in)
+            assert await asyncio.to_thread(log_in) == "in"
+            assert "[LOGIN-DELAY]" in await asyncio.to_thread(log_in)
+        await store.aclose()
 
     async def test_a_time_that_no_login_can_have_made_keeps_nobody_out(
         self, make: Callable[..., PostgresStore], sql: Sql

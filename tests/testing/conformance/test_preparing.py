@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,18 @@ def test_a_way_in_that_is_none_is_status_3_and_the_mail_stays(
     assert "no mail can be brought in, and none was removed" in said.err
     assert "Connection refused" in said.err
     assert not said.out
+
+
+@pytest.mark.parametrize("way", ["smtp:{}:joe", "lmtp:{}:joe", "imap:{}"])
+def test_a_way_in_that_says_nothing_is_status_3_as_soon_as_any_wait_is_over(
+    capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    """It accepts connections, as a port behind a firewall may, and never greets."""
+    with serving() as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert conformance(server, "--timeout", "0.5", seed=way.format(address)) == 3
+        assert server.accounts["joe"].messages == [THERE]
+    assert f"{address} says nothing for 0.5 seconds" in capsys.readouterr().err
 
 
 def test_mail_that_arrives_elsewhere_is_status_3_and_the_mail_stays(

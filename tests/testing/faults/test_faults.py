@@ -83,6 +83,8 @@ def faults_of_all_kinds(draw: st.DrawFn) -> Fault:
     if kind.lasting:
         values.pop("nth", None)
         values.pop("once", None)
+    if kind.before_names or values.get("when") == "greeting":
+        values.pop("account", None)
     if kind is LoginFails and values.get("times") is not None:
         values.pop("nth", None)
         values.pop("once", None)
@@ -154,6 +156,23 @@ def test_what_can_not_be_is_refused_with_what_is_allowed(text: str, told: str) -
     if text == "many-messages,once":
         assert parse(text) == ManyMessages(once=True)
         return
+    with pytest.raises(FaultError, match=re.escape(told)):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "when"),
+    [
+        ("connection-reset,account=joe", "a connection is accepted"),
+        ("cut-handshake,account=joe", "TLS begins"),
+        ("old-tls,account=joe", "TLS begins"),
+        ("broken-stls,account=joe", "TLS begins"),
+        ("no-close-notify,account=joe", "TLS begins"),
+        ("greeting:reset,account=joe", "the server greets"),
+    ],
+)
+def test_what_happens_before_an_account_is_named_has_no_account(text: str, when: str) -> None:
+    told = f"account='joe': {when} before the client has named an account: leave account out"
     with pytest.raises(FaultError, match=re.escape(told)):
         parse(text)
 

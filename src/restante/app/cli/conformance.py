@@ -104,7 +104,7 @@ def conformance(
             raise UsageError(f"--ca {ca}: there is no such file")
         way = None
         if seed is not None and user is not None and password is not None:
-            way = parse_seed(seed, user, password, _context(ca, insecure))
+            way = parse_seed(seed, user, password, _context(ca, insecure), timeout)
         target = Target(
             host=host,
             port=port or (995 if tls == "implicit" else 110),

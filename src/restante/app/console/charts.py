@@ -16,8 +16,8 @@ _GAP = 1.4
 class Chart(NamedTuple):
     """What a page shows of an hour.
 
-    title, value: what it is, and what it was in the hour, or is now. most: the highest bar.
-    since: when the first minute began, in seconds since 1970.
+    title, value: what it is, and what it was in the hour, or is now. most: the highest bar, in
+    words. since: when the first minute began, in seconds since 1970.
     """
 
     title: str
@@ -35,11 +35,12 @@ def bars(
     value: str,
     unit: str = "",
     per: str = "",
+    bad: bool = False,
 ) -> Chart:
     """A bar for each minute, and what they say in words for those who can't see them.
 
     since: when the first minute began; the last one isn't over. value: of the whole hour, or now.
-    per: what a bar is about, such as ` a minute`.
+    per: what a bar is about, such as ` a minute`. bad: bars are in the colour of what is bad.
     """
     most = max(numbers, default=0.0)
     width = WIDTH / max(len(numbers), 1)
@@ -64,10 +65,11 @@ def bars(
     )
     words = f"{title}: {value}{unit}; at most {shown(most)}{unit}{per} in the last hour"
     svg = Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{words}"'
+        '<svg class="chart{kind}" viewBox="0 0 {w} {h}" role="img" aria-label="{words}"'
         ' preserveAspectRatio="none" focusable="false">{drawn}</svg>'
-    ).format(w=WIDTH, h=HEIGHT, words=words, drawn=drawn)
-    return Chart(title, value + unit, shown(most) + unit + per, since, svg)
+    ).format(kind=" bad" if bad else "", w=WIDTH, h=HEIGHT, words=words, drawn=drawn)
+    said = f"at most {shown(most)}{unit}{per}" if most else "nothing in the last hour"
+    return Chart(title, value + unit, said, since, svg)
 
 
 def shown(number: float) -> str:

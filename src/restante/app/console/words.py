@@ -59,9 +59,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d"
 
 
-def ago(seconds: float) -> str:
-    """`3 min ago`."""
-    return f"{duration(time.time() - seconds)} ago"
+def lasts(since: float) -> str:
+    """How long something goes on that began then: `3 min`."""
+    return duration(time.time() - since)
 
 
 def count(number: int, one: str, several: str = "") -> str:
@@ -102,7 +102,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "clock": clock,
     "minute": minute,
     "duration": duration,
-    "ago": ago,
+    "lasts": lasts,
     "count": count,
     "number": number,
     "person": person,

@@ -10,6 +10,7 @@ writes it.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -17,7 +18,9 @@ from contextlib import suppress
 from urllib.parse import quote, unquote
 
 from restante.protocol.listing import valid_unique_id
-from restante.stores.maildir.files import NO_LINKS, create, read_lines, sync_folder
+from restante.stores.maildir.files import NO_LINKS, NotAFile, create, read_lines, sync_folder
+
+log = logging.getLogger("restante.stores")
 
 PINS_FILE = "restante.pins"
 
@@ -41,14 +44,19 @@ def pins_stamp(folder: str) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_size
 
 
-def read_pins(folder: str, file: str = PINS_FILE) -> dict[str, str]:
+def read_pins(folder: str, file: str = PINS_FILE, *, warn: bool = False) -> dict[str, str]:
     """Unique-ids by key. Lines that can't be read are passed over. Raises OSError.
 
     A FIFO, a symbolic link or a file of more than `MAX_PINS` octets counts as no file. There are
-    no pins then, and the next `write_pins` puts a file in its place.
+    no pins then, and the next `write_pins` puts a file in its place. warn: say so to the log.
     """
+    path = f"{folder}/{file}"
     try:
-        lines = read_lines(f"{folder}/{file}", MAX_PINS, MAX_LINES)
+        lines = read_lines(path, MAX_PINS, MAX_LINES)
+    except NotAFile:
+        if warn:
+            log.warning("%s is passed over: it is no regular file, so nothing is pinned", path)
+        return {}
     except FileNotFoundError:
         return {}
     pins = {}

@@ -265,7 +265,7 @@ class Maildir(Store):
         """
         if pinned[1] > READ_IN_PLACE or draft.namesakes or self._ids in _LISTS:
             yield
-        pins = read_pins(folder) if pinned[1] else {}
+        pins = read_pins(folder, warn=not trusted) if any(pinned) else {}
         if any("/" in key for key in pins):  # messages may have to be read to be told apart
             yield
         foreign = self._foreign(folder)
@@ -349,9 +349,11 @@ class Maildir(Store):
             recent = self._looked.get(folder)
         if recent is not None and recent.stamp == stamp:
             return recent
-        then, old = load(folder) or (HALF, EMPTY)
-        if recent is not None and len(recent.rows) > len(old):
+        version = index_version(folder)
+        if recent is not None and recent.version == version:
             then, old = recent.stamp, recent.rows
+        else:  # a session has saved what it knows since, and learns all that there is
+            then, old = load(folder) or (HALF, EMPTY)
         rows, times = old, (stamp.new, stamp.cur)
         if then != stamp:
             trusted = then[2:] == stamp[2:] and then.new != REVIEW
@@ -364,12 +366,13 @@ class Maildir(Store):
                 return _digest(folder, seen.draft, at)
 
             same = then[2:] == stamp[2:]
-            name_new(seen.draft, old, read_pins(folder), foreign, digest, trusted=same)
+            pins = read_pins(folder, warn=not same)
+            name_new(seen.draft, old, pins, foreign, digest, trusted=same)
             rows, times = seen.draft.rows(), seen.times
             complete = not (seen.moved or seen.unreadable)
             new, cur = (at if complete and at < before else UNTRUSTED for at in seen.times)
             stamp = Stamp(new, cur, *stamp[2:])
-        snapshot = Snapshot(folder, stamp, rows, None, times)
+        snapshot = Snapshot(folder, stamp, rows, version, times)
         with self._lock:
             self._looked.pop(folder, None)
             self._looked[folder] = snapshot

@@ -33,34 +33,39 @@ space (RFC 1939 §7)."""
 # Maildrops
 
 OPEN = """
-WITH account AS MATERIALIZED (ACCOUNT), held AS (
+WITH account AS MATERIALIZED (
+    SELECT unchanged, now() + $4::float8 * ($5::bigint - 1) * interval '1 second' AS latest
+    FROM (ACCOUNT) AS looked_at
+), held AS (
     UPDATE {schema}.maildrops
     SET lease = lease + 1, holder = $2, expires = now() + $3::float8 * interval '1 second',
-        opened = CASE WHEN $4::float8 = 0 OR holder = $2 THEN opened
-            WHEN opened > now() + $4 * ($5 - 1) * interval '1 second' THEN now()
+        opened = CASE WHEN $4 = 0 OR holder = $2 THEN opened WHEN opened > latest THEN now()
             ELSE greatest(now(), opened + $4 * interval '1 second') END
-    WHERE name = $1 AND (SELECT unchanged FROM account) AND (
+    FROM account WHERE name = $1 AND unchanged AND (
         holder = $2 OR (holder IS NULL OR expires <= now()) AND (
-            $4 = 0 OR opened IS NULL OR opened > now() + $4 * ($5 - 1) * interval '1 second'
-            OR opened + $4 * (2 - $5::bigint) * interval '1 second' <= now()
+            $4 = 0 OR opened IS NULL OR opened > latest
+            OR opened + $4 * (2 - $5) * interval '1 second' <= now()
         )
     )
     RETURNING id, lease, removals
 )
 SELECT account.unchanged, seen.id, held.lease, seen.holder,
     held.removals <> seen.removals AS stale,
-    CASE WHEN $4 > 0 AND seen.opened <= now() + $4 * ($5 - 1) * interval '1 second'
-        THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END
-        AS wait, listing.*
+    CASE WHEN $4 > 0 AND seen.opened <= latest
+        THEN extract(epoch FROM seen.opened - now())::float8 + $4 * (2 - $5) END AS wait,
+    CASE WHEN $4 > 0 AND held.lease = seen.lease + 1
+        THEN coalesce(extract(epoch FROM seen.opened)::float8, 0) END AS opened_before, listing.*
 FROM account LEFT JOIN {schema}.maildrops AS seen ON seen.name = $1
 LEFT JOIN held ON held.id = seen.id LEFT JOIN LATERAL (LISTING) AS listing ON TRUE
 """.replace("ACCOUNT", ACCOUNT.replace("$KEY", "$6").replace("$VERSION", "$7")).replace(
     "LISTING", LISTING.replace("$MAILDROP", "held.id")
 )
 """Take the lease, and list. $1 name, $2 holder, $3 seconds, $4 LOGIN-DELAY, $5 how many sessions
-may begin at once before it is felt (`opened` that is later than they could make it, as after a
-shorter LOGIN-DELAY or a wrong clock, is none), $6 and $7 `key` and `version` of the account's row.
-Nothing is done if the account has changed.
+may begin at once before it is felt, $6 and $7 `key` and `version` of the account's row. Nothing is
+done if the account has changed.
+
+`opened` that is later than sessions could make it (`latest`), as after a shorter LOGIN-DELAY or a
+wrong clock, is none. `opened_before` is for `STEP_BACK`; NULL if it isn't known.
 
 The holder is this session's alone: one that asks again, as the answer was lost, has its lease.
 The listing is of the statement's snapshot, which may be older than the lease: `stale`, if another
@@ -95,6 +100,10 @@ RELEASE = """
 UPDATE {schema}.maildrops SET holder = NULL
 WHERE id = $1 AND lease = $2 AND holder IS NOT NULL RETURNING lease
 """
+
+STEP_BACK = RELEASE.replace("NULL\n", "NULL, opened = to_timestamp($3::float8)\n", 1)
+"""The same for a session that didn't begin after all: it costs no LOGIN-DELAY. $3 `opened_before`
+of `OPEN`."""
 
 COMMIT = """
 WITH held AS MATERIALIZED (

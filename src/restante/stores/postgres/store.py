@@ -189,6 +189,7 @@ class PostgresStore(Store):
             by = row["holder"] or "another session"
             raise MaildropInUse(f"maildrop {name!r} is in use by {by}")
         lease = PostgresLease(self, row["id"], row["lease"], holder, begun + self.lease_seconds)
+        lease.opened_before = row["opened_before"]
         if row["stale"]:
             row = await self._row(statements.LIST, lease.maildrop)
         return PostgresMaildrop(self, lease, _listing(row))
@@ -560,7 +561,7 @@ class PostgresLease(Lease):
         holds nothing against others.
     """
 
-    __slots__ = ("_store", "ended", "expires", "holder", "maildrop", "number")
+    __slots__ = ("_store", "ended", "expires", "holder", "maildrop", "number", "opened_before")
 
     def __init__(
         self,
@@ -576,6 +577,7 @@ class PostgresLease(Lease):
         self.holder = holder or f"pid {os.getpid()} on {store.node}"
         self.expires = expires  # by this node's clock: it says when to renew, and nothing else
         self.ended = False
+        self.opened_before: float | None = None
 
     @property
     def lost(self) -> bool:
@@ -632,11 +634,24 @@ class PostgresMaildrop(Maildrop):
 
     async def close(self) -> None:
         """Give the lease back."""
+        await self._end(None)
+
+    async def step_back(self) -> None:
+        """Give the lease back, and undo that the session has begun."""
+        await self._end(self._hold.opened_before)
+
+    async def _end(self, opened_before: float | None) -> None:
         hold = self._hold
-        if not hold.ended:
-            hold.ended = True
-            if hold.number is not None:
-                await self._store._rows(statements.RELEASE, hold.maildrop, hold.number)
+        if hold.ended:
+            return
+        hold.ended = True
+        if hold.number is None:
+            return
+        ending = (hold.maildrop, hold.number)
+        if opened_before is None:
+            await self._store._rows(statements.RELEASE, *ending)
+        else:
+            await self._store._rows(statements.STEP_BACK, *ending, opened_before)
 
 
 class PostgresIncoming(Incoming):

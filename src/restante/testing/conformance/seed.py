@@ -16,7 +16,8 @@ from typing import Protocol
 MARK = b"X-Conformance"
 """The field that says which message of the corpus it is."""
 
-SECONDS = 20.0
+SECONDS = 10.0
+"""How long is waited for each answer of a server that mail is brought in by."""
 
 
 @dataclass(frozen=True)
@@ -87,25 +88,40 @@ class Seed(Protocol):
         """
 
 
+def _explained(host: str, port: int, error: Exception, seconds: float) -> SeedError:
+    silent = isinstance(error, TimeoutError) or "timed out" in str(error)
+    if silent:
+        return SeedError(f"{host}:{port} says nothing for {seconds:g} seconds")
+    return SeedError(f"{host}:{port}: {error}")
+
+
 class SmtpSeed:
-    """By SMTP or LMTP."""
+    """By SMTP or LMTP. seconds: how long it waits for each answer."""
 
     raw = False
 
-    def __init__(self, host: str, port: int, recipient: str, lmtp: bool = False) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        recipient: str,
+        lmtp: bool = False,
+        seconds: float = SECONDS,
+    ) -> None:
         self._where, self._recipient, self._lmtp = (host, port), recipient, lmtp
+        self._seconds = seconds
 
     def put(self, message: bytes) -> None:
         """Send it. Raises SeedError."""
         kind = smtplib.LMTP if self._lmtp else smtplib.SMTP
         try:
-            client = kind(*self._where, timeout=SECONDS)
+            client = kind(*self._where, timeout=self._seconds)
             with client:
                 if client.sock is not None:
-                    client.sock.settimeout(SECONDS)
+                    client.sock.settimeout(self._seconds)
                 client.sendmail("conformance@example.org", [self._recipient], message)
         except (OSError, smtplib.SMTPException) as error:
-            raise SeedError(f"{self._where[0]}:{self._where[1]}: {error}") from None
+            raise _explained(*self._where, error, self._seconds) from None
 
     def empty(self) -> bool:
         """By SMTP no mail goes out."""
@@ -178,7 +194,7 @@ class MboxSeed:
 
 
 class ImapSeed:
-    """By IMAP APPEND into INBOX."""
+    """By IMAP APPEND into INBOX. seconds: how long it waits for each answer."""
 
     raw = True
 
@@ -189,23 +205,26 @@ class ImapSeed:
         user: str,
         password: str,
         context: ssl.SSLContext | None = None,
+        *,
+        seconds: float = SECONDS,
     ) -> None:
         self._where, self._login, self._context = (host, port), (user, password), context
+        self._seconds = seconds
 
     def put(self, message: bytes) -> None:
         """Append it. Raises SeedError."""
         host, port = self._where
         try:
             client = (
-                imaplib.IMAP4(host, port, timeout=SECONDS)
+                imaplib.IMAP4(host, port, timeout=self._seconds)
                 if self._context is None
-                else imaplib.IMAP4_SSL(host, port, ssl_context=self._context, timeout=SECONDS)
+                else imaplib.IMAP4_SSL(host, port, ssl_context=self._context, timeout=self._seconds)
             )
             with client:
                 client.login(*self._login)
                 answer, said = client.append("INBOX", "", "", message)
         except (OSError, imaplib.IMAP4.error) as error:
-            raise SeedError(f"{host}:{port}: {error}") from None
+            raise _explained(host, port, error, self._seconds) from None
         if answer != "OK":
             raise SeedError(f"{host}:{port}: APPEND is answered {answer} {said!r}")
 
@@ -224,10 +243,17 @@ WAYS = (
 )
 
 
-def parse_seed(text: str, user: str, password: str, context: ssl.SSLContext | None = None) -> Seed:
+def parse_seed(
+    text: str,
+    user: str,
+    password: str,
+    context: ssl.SSLContext | None = None,
+    seconds: float = SECONDS,
+) -> Seed:
     """The way that `text` names, see `WAYS`. Raises ValueError.
 
-    user, password: for IMAP. context: for IMAP inside TLS.
+    user, password: for IMAP. context: for IMAP inside TLS. seconds: how long each answer of a
+    server is waited for.
     """
     kind, _, rest = text.partition(":")
     if kind == "maildir" and rest:
@@ -240,8 +266,8 @@ def parse_seed(text: str, user: str, password: str, context: ssl.SSLContext | No
     if found and 0 < int(found[2]) < 65536:
         host, port, recipient = found[1].strip("[]"), int(found[2]), found[3]
         if kind in ("smtp", "lmtp") and recipient:
-            return SmtpSeed(host, port, recipient, lmtp=kind == "lmtp")
+            return SmtpSeed(host, port, recipient, kind == "lmtp", seconds)
         if kind in ("imap", "imaps") and not recipient:
             inside = (context or ssl.create_default_context()) if kind == "imaps" else None
-            return ImapSeed(host, port, user, password, inside)
+            return ImapSeed(host, port, user, password, inside, seconds=seconds)
     raise ValueError(f"{text!r}: no way to bring mail in; known are {', '.join(WAYS)}")

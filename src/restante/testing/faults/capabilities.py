@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from restante.settings_fields import described, unknown_setting
 from restante.testing.faults.fault import Fault, Firing
 from restante.testing.faults.shapers import Lines
-from restante.testing.wire import GREETING, Occasion, Shaper
+from restante.testing.shaping import Shaper
+from restante.testing.wire import GREETING, Occasion
 
 OPTIONAL = ("CAPA", "UIDL", "TOP", "APOP", "AUTH", "STLS", "UTF8", "LANG", "USER")
 _CAPABILITIES = {"AUTH": b"SASL"}

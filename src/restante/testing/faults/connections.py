@@ -10,10 +10,13 @@ from ssl import TLSVersion
 from typing import Any, ClassVar, Literal
 
 from restante.settings_fields import bounded, described
-from restante.testing import wire
+from restante.testing import old_tls, shaping
 from restante.testing.faults.fault import VERBS, CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.shapers import Delayed, Ends, Paced
-from restante.testing.wire import GREETING, UNKNOWN, Occasion, Shaper, Wire
+from restante.testing.shaping import Shaper
+from restante.testing.wire import GREETING, UNKNOWN, Occasion, Wire
+
+_TLS_BEGINS = "TLS begins"
 
 _STLS = re.compile(rb"^STLS[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE)
 
@@ -41,6 +44,7 @@ class ConnectionReset(Fault):
     """
 
     decides: ClassVar[str] = "connection"
+    before_names: ClassVar[str] = "a connection is accepted"
 
     def prevents(self, other: Fault) -> bool:
         """Nothing happens in any connection that is reset."""
@@ -76,7 +80,7 @@ class _End(CommandFault):
         if verb in _ONE_LINE and self.after == "body":
             raise FaultError(f"after='body': {_ONE_LINE[verb]} has one line, and so no body")
 
-    def _act(self) -> wire.Act:
+    def _act(self) -> shaping.Act:
         raise NotImplementedError
 
     def on_command(self, occasion: Occasion, firing: Firing) -> Shaper | None:
@@ -94,16 +98,16 @@ class Reset(_End):
         but the terminator.
     """
 
-    def _act(self) -> wire.Act:
-        return wire.Reset(f"fault {self}")
+    def _act(self) -> shaping.Act:
+        return shaping.Reset(f"fault {self}")
 
 
 @dataclass(frozen=True)
 class Close(_End):
     """The connection is closed as if all was well (FIN). after: as of `Reset`."""
 
-    def _act(self) -> wire.Act:
-        return wire.Close(why=f"fault {self}")
+    def _act(self) -> shaping.Act:
+        return shaping.Close(why=f"fault {self}")
 
 
 @dataclass(frozen=True)
@@ -113,8 +117,8 @@ class HalfClose(_End):
     Within TLS it says close_notify first, and goes on reading within TLS (RFC 8446 §6.1).
     """
 
-    def _act(self) -> wire.Act:
-        return wire.HalfClose()
+    def _act(self) -> shaping.Act:
+        return shaping.HalfClose()
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ class Hang(_End):
     At the greeting: the server accepts connections and says nothing.
     """
 
-    def _act(self) -> wire.Act:
-        return wire.Hang()
+    def _act(self) -> shaping.Act:
+        return shaping.Hang()
 
 
 @dataclass(frozen=True)
@@ -181,9 +185,9 @@ class Coalesce(CommandFault):
         return Delayed(self.seconds, firing, gather=True)
 
 
-_CUTS: Mapping[str, wire.Reset | wire.Close | bytes] = {
-    "reset": wire.Reset(),
-    "close": wire.Close(),
+_CUTS: Mapping[str, shaping.Reset | shaping.Close | bytes] = {
+    "reset": shaping.Reset(),
+    "close": shaping.Close(),
     "text": b"+OK no TLS here\r\n",
 }
 
@@ -197,6 +201,7 @@ class CutHandshake(Fault):
     """
 
     decides: ClassVar[str] = "handshake"
+    before_names: ClassVar[str] = _TLS_BEGINS
 
     how: Literal["reset", "close", "text"] = "reset"
 
@@ -206,8 +211,8 @@ class CutHandshake(Fault):
 
 
 _OLD = {
-    "old-versions": wire.OldTls(TLSVersion.TLSv1, TLSVersion.TLSv1_1),
-    "rsa-keys": wire.OldTls(TLSVersion.TLSv1_2, TLSVersion.TLSv1_2, wire.RSA_KEYS),
+    "old-versions": old_tls.OldTls(TLSVersion.TLSv1, TLSVersion.TLSv1_1),
+    "rsa-keys": old_tls.OldTls(TLSVersion.TLSv1_2, TLSVersion.TLSv1_2, old_tls.RSA_KEYS),
 }
 
 
@@ -221,12 +226,13 @@ class OldTls(Fault):
     """
 
     decides: ClassVar[str] = "handshake"
+    before_names: ClassVar[str] = _TLS_BEGINS
 
     speaks: Literal["old-versions", "rsa-keys"] = "old-versions"
 
     def on_handshake(self, wire_: Wire, firing: Firing) -> None:
         context = wire_.context
-        if self.speaks == "rsa-keys" and context is not None and not wire.has_rsa_key(context):
+        if self.speaks == "rsa-keys" and context is not None and not old_tls.has_rsa_key(context):
             firing.missed('the certificate has no RSA key: give certificate="rsa"')
             return
         firing.fired()
@@ -247,6 +253,7 @@ class BrokenStls(Fault):
 
     decides: ClassVar[str] = "beginning of TLS"
     needs: ClassVar[str] = "STLS"
+    before_names: ClassVar[str] = _TLS_BEGINS
 
     how: Literal["greeting", "injection"] = "greeting"
 
@@ -277,6 +284,8 @@ class BrokenStls(Fault):
 @dataclass(frozen=True)
 class NoCloseNotify(Fault):
     """TLS ends without a word (close_notify), as if somebody had cut it (RFC 8446 §6.1)."""
+
+    before_names: ClassVar[str] = _TLS_BEGINS
 
     def on_handshake(self, wire: Wire, firing: Firing) -> None:
         firing.fired()

@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote_to_bytes
 from restante.protocol.commands import COMMANDS
 from restante.server.client import ClientSession
 from restante.settings_fields import allowed_of, bounded, check, described, unknown_setting
-from restante.testing.wire import GREETING, UNKNOWN, Occasion, Shaper, Wire
+from restante.testing.shaping import Shaper
+from restante.testing.wire import GREETING, UNKNOWN, Occasion, Wire
 
 VERBS = tuple(command.verb for command in COMMANDS if command.verb != "XCLIENT")
 
@@ -112,6 +113,8 @@ class Fault(metaclass=_Kinds):
     """The command without which it can't happen."""
     lasting: ClassVar[bool] = False
     """It holds for all of a session, so that it has neither `nth` nor `once`."""
+    before_names: ClassVar[str] = ""
+    """When it happens, if no client has named an account by then, so that it has no `account`."""
 
     nth: int | None = bounded(None, 1)
     once: bool = False
@@ -128,6 +131,14 @@ class Fault(metaclass=_Kinds):
         check(self)
         if self.lasting and (self.nth is not None or self.once):
             raise FaultError(f"{self.name} holds for all of a session: it has no nth and no once")
+        self._check_account(self.before_names)
+
+    def _check_account(self, before_names: str) -> None:
+        if before_names and self.account is not None:
+            raise FaultError(
+                f"{self.name}: account={self.account!r}: {before_names} before the client has named"
+                " an account: leave account out"
+            )
 
     @property
     def limit(self) -> int | None:
@@ -352,6 +363,10 @@ class CommandFault(Fault):
     when: str = occasion()
     _: KW_ONLY
     connection: int | None = bounded(None, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_account("the server greets" if self.when == GREETING else "")
 
     def concerns(self, occasion: Occasion) -> bool:
         """Whether it is about this command."""

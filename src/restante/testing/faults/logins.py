@@ -12,7 +12,8 @@ from restante.server.client import ClientSession
 from restante.settings_fields import bounded, described
 from restante.testing.faults.fault import Fault, FaultError, Firing
 from restante.testing.faults.shapers import Instead, Lines
-from restante.testing.wire import Close, Occasion, Shaper
+from restante.testing.shaping import Close, Shaper
+from restante.testing.wire import Occasion
 
 _CODE = re.compile(r"[!-Z^-~]+")
 

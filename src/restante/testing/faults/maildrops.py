@@ -18,7 +18,8 @@ from restante.testing.faults.fault import (
     occasion,
 )
 from restante.testing.faults.shapers import Lines, Listed
-from restante.testing.wire import Act, Occasion, Shaper
+from restante.testing.shaping import Act, Shaper
+from restante.testing.wire import Occasion
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from restante.settings_fields import described, unknown_setting
 from restante.testing.faults.fault import Fault, Firing
 from restante.testing.faults.shapers import Lines
-from restante.testing.wire import GREETING, Act, Occasion, Shaper
+from restante.testing.shaping import Act, Shaper
+from restante.testing.wire import GREETING, Occasion
 
 
 @dataclass(frozen=True, slots=True)

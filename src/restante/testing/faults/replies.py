@@ -10,7 +10,8 @@ from restante.settings_fields import bounded, described
 from restante.testing.faults.fault import CommandFault, Fault, FaultError, Firing
 from restante.testing.faults.logins import code, text
 from restante.testing.faults.shapers import Doubled, Instead, Late
-from restante.testing.wire import GREETING, Act, Close, Occasion, Shaper
+from restante.testing.shaping import Act, Close, Shaper
+from restante.testing.wire import GREETING, Occasion
 
 
 def _octets() -> Any:

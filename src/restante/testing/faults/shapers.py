@@ -1,4 +1,4 @@
-"""How replies are changed on their way out; see `restante.testing.wire.Shaper`."""
+"""How replies are changed on their way out; see `restante.testing.shaping.Shaper`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from restante.testing.faults.fault import Firing
-from restante.testing.wire import Act, Hold, Occasion, Shaper, Wait
+from restante.testing.shaping import Act, Hold, Shaper, Wait
+from restante.testing.wire import Occasion
 
 MOST_KEPT = 64 * 1024 * 1024
 """Octets of a reply that is kept as a whole."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.app.console.pages.sessions import SESSION_ID
+from restante.app.console.pop_file import pop_file
 from restante.app.console.shared import console_of, form_of
 from restante.app.debug_log import Choice, normal_address, read_choice, write_choice
 
@@ -42,6 +43,7 @@ def show(request: Request) -> Response:
     return console.page(
         request, "dialogue.html", "dialogue",
         session=session, lines=lines[-SHOWN:] if session else [],
+        account_said=next((row["account"] for row in lines if row["account"] != "-"), ""),
         sessions=list(sessions.values())[::-1], choice=choice, problem=problem,
         always=console.settings.log.protocol,
         account=request.query_params.get("account", "")[:512],
@@ -92,14 +94,14 @@ def off(request: Request) -> Response:
 
 
 def save(request: Request) -> Response:
-    """A dialogue as a file for the tests: lines with `C:` and `S:`."""
+    """A dialogue as a file that the tests play."""
     session = _session(request)
     rows = console_of(request).server.ask(f"dialogue {session}").rows if session else []
-    lines = [f"{row['direction']}: {row['line']}" for row in rows]
-    text = "\n".join([f"# Session {session}, as the debug log has it.", "", *lines, ""])
     name = f"{session or 'dialogue'}.pop".replace(":", "-")
     headers = {"content-disposition": f'attachment; filename="{name}"'}
-    return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+    return Response(
+        pop_file(session, rows), media_type="text/plain; charset=utf-8", headers=headers
+    )
 
 
 ROUTES = [

@@ -71,11 +71,15 @@ def show(request: Request) -> Response:
     busiest: list[Any] = []
     refusals: list[Any] = []
     history_problem = ""
+    nothing_yet = False
     try:
         with read_history(console.settings) as history:
-            drawn += _charts(history.rates(MINUTES))
+            rates = history.rates(MINUTES)
+            drawn += _charts(rates)
             busiest = history.busiest(time.time() - HOUR, limit=BUSIEST)
             refusals = history.refusals(since=time.time() - HOUR, limit=REFUSALS)
+        up = max((row["uptime"] for row in status.rows), default=HOUR)
+        nothing_yet = up < HOUR and not any(map(any, rates.counts.values()))
     except HistoryError as error:
         history_problem = str(error)
     return console.page(
@@ -92,6 +96,7 @@ def show(request: Request) -> Response:
         refusals=refusals,
         history_on=console.settings.history.enabled,
         history_problem=history_problem,
+        nothing_yet=nothing_yet and console.settings.history.enabled,
     )
 
 
@@ -121,15 +126,24 @@ def _charts(rates: Rates) -> list[charts.Chart]:
     ]
     since = rates.minutes[0]
 
-    def summed(title: str, numbers: Sequence[float]) -> charts.Chart:
-        return charts.bars(title, numbers, since, value=charts.shown(sum(numbers)), per=" a minute")
+    def summed(title: str, numbers: Sequence[float], *, bad: bool = False) -> charts.Chart:
+        value = charts.shown(sum(numbers))
+        return charts.bars(title, numbers, since, value=value, per=" a minute", bad=bad)
+
+    times, unit = (1, " s") if max(took) >= 10 else (1000, " ms")
 
     return [
         summed("Sessions", ended),
-        charts.bars("A session's time", took, since, value=charts.shown(mean), unit=" s"),
+        charts.bars(
+            "A session's time",
+            [times * each for each in took],
+            since,
+            value=charts.shown(times * mean),
+            unit=unit,
+        ),
         summed("Messages fetched", counts["retrieved"]),
         summed("Mail taken in", counts["delivered"]),
-        summed("Refused", refused),
+        summed("Refused", refused, bad=True),
     ]
 
 
