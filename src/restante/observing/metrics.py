@@ -249,7 +249,8 @@ class Metrics(Observer):
 
     def noted(self, session: ClientSession, notes: Notes) -> None:
         self._answers += notes.answers
-        self._messages += notes.messages
+        if notes.messages:
+            self._messages += notes.messages
         self._steps += notes.steps
         self._mechanisms.append(notes.mechanism)
         if notes.last and session.account is not None:
