@@ -144,6 +144,11 @@ class PostgresServer:
         # This recovers what is on the disk, and frees the shared memory.
         self._run("postgres", "--single", "-D", self.folder / "data", "postgres")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and hasn't ended, by itself even."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """Stop it, at once for its clients."""
         if self._process is not None:

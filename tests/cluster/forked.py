@@ -7,7 +7,8 @@ that comes while a node is dead waits for the next one.
 
 At first, the ports of all nodes are told, as JSON. Then each line of standard input is an order:
 `start NODE MOMENT TIMES SECONDS`, `kill NODE`, `stop NODE` (SIGSTOP) or `continue NODE`. What
-becomes of a node is told: `serves NODE`, `died NODE STATUS`. At the end of standard input all of
+becomes of a node is told: `serves NODE`, `died NODE STATUS`; `failed NODE` if it has refused a
+recipient. At the end of standard input all of
 them are killed.
 
 A node does more than a worker: every now and then it collects, and it answers `ACCOUNT SECONDS` at
@@ -29,6 +30,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from restante import Account
 from restante.app.config.load import Loaded, load
@@ -44,7 +46,7 @@ from restante.stores import PostgresStore, StoreError
 from restante.stores.postgres import store as store_module
 from tests.cluster import moments
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 3.0
 LEASE_SECONDS = 0.6
 UNDELETE_SECONDS = 2.0
 COLLECT_SECONDS = 0.2
@@ -60,7 +62,7 @@ LATER = (
 def shorten() -> None:
     """What takes minutes elsewhere takes a moment."""
     store_module.GRACE_SECONDS = GRACE_SECONDS
-    store_module.PUT_SECONDS = GRACE_SECONDS / 2
+    store_module.PUT_SECONDS = GRACE_SECONDS * 2 / 3
     store_module.REPEAT_SECONDS = UNDELETE_SECONDS
     server_module.SWEEP_SECONDS = LEASE_SECONDS / 6  # leases are renewed that often
 
@@ -126,6 +128,7 @@ class Node:
         store.lease_seconds = LEASE_SECONDS
         store.undelete_days = UNDELETE_SECONDS / 86400
         moments.arm(store, moment, times, seconds)
+        self._tell_failures(store)
         await service.open()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -143,6 +146,20 @@ class Node:
                 await asyncio.sleep(random.uniform(0, 2 * COLLECT_SECONDS))
                 with contextlib.suppress(StoreError):
                     await store.collect()
+
+    def _tell_failures(self, store: PostgresStore) -> None:
+        """Say so whenever the body of a message can't be stored, for one recipient or more."""
+        have_body = store._have_body
+        replaced: Any = store
+
+        async def watched(incoming: Any) -> None:
+            try:
+                await have_body(incoming)
+            except StoreError:
+                say(f"failed {self.number}")
+                raise
+
+        replaced._have_body = watched
 
 
 def obey(nodes: list[Node], line: str) -> None:

@@ -185,11 +185,13 @@ class Ledger:
                 each.state = State.THERE
             return len(back)
 
-    def check_deliveries(self) -> None:
-        """After all maildrops were looked at: each delivery was for all its recipients or none,
-        but for those of whom it was said otherwise."""
+    def end_deliveries(self, *, whole: bool) -> None:
+        """All maildrops were looked at after the last delivery.
+
+        whole: each was for all of its recipients, or for none, but for those that were refused.
+        """
         with self._lock:
-            for delivery in self._deliveries:
+            for delivery in self._deliveries if whole else ():
                 made = [each for each in delivery if not each.refused]
                 there = [each for each in made if each.unique_id]
                 if 0 < len(there) < len(made):

@@ -104,6 +104,11 @@ class Node:
         assert self._place is not None
         return self._place
 
+    def begin_with(self, program: str) -> None:
+        """Have it run this first, whenever it is started."""
+        *python, code = self._server.command
+        self._server.command = (*python, f"{program}\n{code}")
+
     def start(self) -> None:
         """Start it, and wait until it serves."""
         self._server.__enter__()

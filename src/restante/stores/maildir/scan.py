@@ -136,9 +136,10 @@ class Subfolders:
 
     def names(self, in_cur: int, most: int | None = None) -> list[str]:
         """See `Folder.names`; none of one that is missing."""
-        with suppress(FileNotFoundError):
+        try:
             return self.here(in_cur).names(most)
-        return []
+        except FileNotFoundError:
+            return []
 
     def stat(self, in_cur: int, name: str) -> os.stat_result:
         """About one entry; of a link about the link. Raises FileNotFoundError, OSError."""

@@ -61,10 +61,10 @@ def name_new(
             give(at, wish, key, base if wish == base else own_unique_id(base))
     for at, name in compress(enumerate(draft.names), wanting):
         base = base_name(name)
-        key = told_apart.get(at, base)
-        own = key if at in told_apart else own_unique_id(base)
+        apart = told_apart.get(at)
+        key, own = (base, own_unique_id(base)) if apart is None else (apart, apart)
         wish = pins.get(key) or ids[at] or (foreign and foreign.get(base)) or own
-        unique_id, copy = as_unique_id(wish), 1
+        unique_id, copy = wish if wish is own and apart is None else as_unique_id(wish), 1
         while is_taken(unique_id):
             copy += 1
             unique_id = as_unique_id(f"{wish}\0{base}\0{copy}")
