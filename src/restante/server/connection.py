@@ -250,8 +250,10 @@ class Connection(asyncio.Protocol):
         context.live.forget(self)
         self._performer.admission.leave()
         if self._greeted:
-            if context.observers.noted is not None:
-                self._tell_notes(client.notes or Notes(), last=True)
+            if (tell := context.observers.noted) is not None:
+                notes = client.notes or Notes()
+                notes.last = True
+                tell(client, notes)
             if (tell := context.observers.closed) is not None:
                 tell(client)
         if context.hooks.close_connection:
@@ -442,7 +444,7 @@ class Connection(asyncio.Protocol):
                 return True
         if self.client.notes is not None:
             answers = self.client.notes.answers
-            answers += (self.session.command.verb, type(reply) is not Err, len(wire))
+            answers += (self.session.command.verb, reply.ok, len(wire))
         if self._replies or self.session.buffer:  # there are other lines to be answered
             self._replies.append(wire)
             self._gathered += len(wire)
@@ -505,16 +507,13 @@ class Connection(asyncio.Protocol):
     def _tell_noted_so_far(self) -> None:
         """Tell observers of a session that goes on, and note it from now on if it wasn't."""
         notes = self.client.notes
-        if notes is not None and (notes.answers or notes.steps):
-            self._tell_notes(notes, last=False)
+        if notes is not None and (notes.answers or notes.messages or notes.steps):
+            tell = self._context.observers.noted
+            self.client.notes = None if tell is None else Notes()
+            if tell is not None:
+                tell(self.client, notes)
         elif notes is None and self._greeted and self._context.observers.noted is not None:
             self.client.notes = Notes()
-
-    def _tell_notes(self, notes: Notes, *, last: bool) -> None:
-        notes.last = last
-        self.client.notes = None if last else Notes()
-        if (tell := self._context.observers.noted) is not None:
-            tell(self.client, notes)
 
     def _note_message(self, body: Body) -> None:
         if self.client.notes is not None:
