@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -180,6 +181,18 @@ def test_wrapped_retr_and_top_stream_the_message(
         assert client.fetch("TOP 2 0") == b"Subject: two\r\n\r\n"
         assert client.ask("RETR 3") == b"-ERR no such message"
     assert [type(each) for each in answers] == [Body, Body, Err]
+
+
+def test_a_wrapped_retr_may_have_another_text(running: Pop3Server) -> None:
+    @running.command("RETR")
+    async def retr(
+        session: ClientSession, argument: str, default: Callable[..., Awaitable[Any]]
+    ) -> object:
+        return replace(await default(), text="here it is")
+
+    with Client(running.port) as client:
+        assert client.log_in().ask("RETR 1") == b"+OK here it is"
+        assert client.body() == b"Subject: one\r\n\r\n.first\r\n"
 
 
 def test_default_may_be_called_with_another_argument(running: Pop3Server, use_async: bool) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
 
-from restante import MemoryStore, Pop3Server
+from restante import MaildropStore, MemoryStore, MessageInfo, Pop3Server
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
 from restante.server import server as server_module
@@ -169,6 +169,41 @@ def test_a_lingering_connection_ends_by_itself_and_holds_no_lease(
         with Client(server.port) as other:
             until(lambda: other.ask("USER joe") and other.ask("PASS secret").startswith(b"+OK"))
         until(lambda: server.sessions == 0)
+
+
+def test_one_that_talks_on_after_quit_hears_the_end_though_the_server_closes(
+    running_quit: tuple[Pop3Server, threading.Event],
+) -> None:
+    server, may_end = running_quit
+    with Client(server.port) as client:
+        client.log_in().ask("DELE 1")
+        client.send(b"QUIT\r\nNOOP\r\n")
+        until(lambda: [each._task for each in connections(server)] != [None])
+        for each in server.clients:
+            each.close()
+        may_end.set()
+        assert client.line() == b"+OK bye"
+        client.send(b"NOOP\r\n")  # what is thrown away: a reset could destroy the last reply
+        until(lambda: [each._lingering for each in connections(server)] == [len(b"NOOP\r\n")])
+
+
+@pytest.fixture
+def running_quit() -> Iterator[tuple[Pop3Server, threading.Event]]:
+    """A server whose QUIT removes nothing until it may."""
+    may_end = threading.Event()
+
+    class Slow(MaildropStore):
+        def list(self, account: str) -> list[MessageInfo]:
+            return [MessageInfo("1")]
+
+        def read(self, account: str, unique_id: str) -> bytes:
+            return b"small\n"
+
+        def delete(self, account: str, unique_ids: Sequence[str]) -> None:
+            assert may_end.wait(30)
+
+    with new_server(Slow(), {NAME: PASSWORD}) as server:
+        yield server, may_end
 
 
 def test_one_that_connects_and_says_nothing(quick_sweep: None) -> None:

@@ -91,13 +91,15 @@ class Body(_Unfixed):
     top_lines: int | None = None
     downgrade: bool = False
     values: Values | None = None
-    status: bytes | None = field(default=None, repr=False, compare=False)
+    # Not copied by `dataclasses.replace`: a handler may give another text.
+    status: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
 
 def message_follows(content: Any, octets: int, *, downgrade: bool) -> Body:
     """The reply to RETR. octets: of the message, as it is sent."""
-    status = b"+OK %d octets\r\n" % octets
-    return Body("{octets} octets", content, None, downgrade, {"octets": octets}, status)
+    body = Body("{octets} octets", content, None, downgrade, {"octets": octets})
+    object.__setattr__(body, "status", b"+OK %d octets\r\n" % octets)
+    return body
 
 
 @dataclass(frozen=True, slots=True)

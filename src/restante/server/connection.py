@@ -382,7 +382,7 @@ class Connection(asyncio.Protocol):
         elif self.session.closing:
             self._flush()
             self._end()
-        if self._close_wanted or (self._eof and self._answers):
+        if self._lingering < 0 and (self._close_wanted or (self._eof and self._answers)):
             self._close()
 
     async def _fail(self, error: Exception) -> None:
