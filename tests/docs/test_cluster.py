@@ -201,8 +201,8 @@ def test_two_nodes_serve_the_same_mail(
         Server(first, *arguments, ports=False, env=secrets()) as one,
         Server(second, *arguments, ports=False, env=secrets()) as two,
     ):
-        with smtplib.LMTP("127.0.0.1", one.port("lmtp", "none"), timeout=20) as client:
-            client.sendmail("a@x.example", ["joe@example.org"], b"Subject: x\r\n\r\nhello\r\n")
+        with smtplib.LMTP("127.0.0.1", one.port("lmtp", "none"), timeout=20) as mail:
+            mail.sendmail("a@x.example", ["joe@example.org"], b"Subject: x\r\n\r\nhello\r\n")
         client = poplib.POP3_SSL(
             "localhost", one.port("pop3", "implicit"), context=authority.client_context()
         )

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -493,7 +493,7 @@ async def _add(tables: Tables, records: Iterable[Taken]) -> None:
 
 async def _add_deliveries(tables: Tables, found: Sequence[Delivered]) -> None:
     rows = [(tables.number("deliveries"), *each) for each in found]
-    await tables.run(_INSERT_DELIVERIES, as_json(rows))
+    await tables.insert("deliveries", _DELIVERY_COLUMNS, rows)
     if any(each.outcome == "refused" for each in found):
         await keep_newest(tables, "deliveries", "outcome = 'refused'")
 
@@ -517,7 +517,7 @@ async def _add_refusals(tables: Tables, refused: Sequence[LoginRefused]) -> None
     if further:
         await tables.run(_REFUSED_AGAIN, as_json(further))
     if new:
-        await tables.run(_INSERT_REFUSALS, as_json(new))
+        await tables.insert("refusals", _REFUSAL_COLUMNS, new)
         await keep_newest(tables, "refusals")
 
 
@@ -631,7 +631,7 @@ class _Batch:
             session.retrieved, len(session.committed), session.octets, session.listing.count,
             listing, sent_text(session.sent, ids, octets),
             sent_text([(each, None) for each in session.committed], ids, octets),
-            session.committed_at, node,
+            session.committed_at, *([node] if node else ()),
         ])  # fmt: skip
         like = _like(session, listing, quiet=polls is not None)
         self._last[session.account, session.address] = _Row(number, since, like, node)
@@ -648,7 +648,8 @@ class _Batch:
 
     async def _write(self) -> None:
         if self._rows:
-            await self._tables.run(_insert_sessions(self._tables.node), as_json(self._rows))
+            columns = SESSION_COLUMNS | ({"node": "TEXT"} if self._tables.node else {})
+            await self._tables.insert("sessions", columns, self._rows)
         if self._further:
             statement = _ADD_TO_NODES if self._tables.node else _ADD_TO_FILE
             await self._tables.run(statement, as_json(list(self._further.values())))
@@ -819,19 +820,6 @@ _INSERT_LISTING = (
 )
 
 
-def _insert(table: str, columns: Mapping[str, str]) -> str:
-    names = ", ".join(columns)
-    given = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    return f"INSERT INTO {{{table}}} ({names}) SELECT {names} FROM {{given:{given}}} AS given"  # noqa: S608
-
-
-_NODE = {"node": "TEXT"}
-
-
-def _insert_sessions(node: str) -> str:
-    return _insert("sessions", SESSION_COLUMNS | _NODE if node else SESSION_COLUMNS)
-
-
 _ADD_TO_FILE = """
 UPDATE {sessions} AS s SET times = s.times + given.times, until = given.until,
     session = given.session, commands = given.commands
@@ -841,13 +829,9 @@ FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION, session TEXT, c
 _ADD_TO_NODES = _ADD_TO_FILE.replace("FROM", ", node = given.node FROM", 1)
 
 
-_INSERT_DELIVERIES = _insert(
-    "deliveries",
-    {"number": "BIGINT", "at": "DOUBLE PRECISION"}
-    | {
-        name: "BIGINT" if name == "octets" else "TEXT" for name in Delivered._fields if name != "at"
-    },
-)
+_DELIVERY_COLUMNS = {"number": "BIGINT", "at": "DOUBLE PRECISION"} | {
+    name: "BIGINT" if name == "octets" else "TEXT" for name in Delivered._fields if name != "at"
+}
 _REFUSED_BEFORE = """
 SELECT given.place, max(r.number) FROM {given:place BIGINT, account TEXT, address TEXT,
     mechanism TEXT, reason TEXT, since DOUBLE PRECISION} AS given JOIN {refusals} AS r
@@ -860,12 +844,10 @@ UPDATE {refusals} AS r SET until = given.until, times = r.times + given.times
 FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION} AS given
 WHERE r.number = given.number
 """
-_INSERT_REFUSALS = _insert(
-    "refusals",
-    {"number": "BIGINT", "since": "DOUBLE PRECISION", "until": "DOUBLE PRECISION"}
-    | {"times": "BIGINT", "account": "TEXT", "address": "TEXT"}
-    | {"mechanism": "TEXT", "reason": "TEXT"},
-)
+_REFUSAL_COLUMNS = {
+    "number": "BIGINT", "since": "DOUBLE PRECISION", "until": "DOUBLE PRECISION",
+    "times": "BIGINT", "account": "TEXT", "address": "TEXT", "mechanism": "TEXT", "reason": "TEXT",
+}  # fmt: skip
 
 
 class _Unfinished:
