@@ -1,4 +1,4 @@
-"""Nodes that start within some milliseconds: `python -m tests.cluster.forked CONFIG...`.
+"""Nodes that start within some milliseconds: `python -m tests.cluster.forked FAULT CONFIG...`.
 
 This process has loaded everything and listens for all nodes; a node is a fork of it. Each node is
 what `restante serve` has as a worker process, by the configuration CONFIG, and it is killed
@@ -13,7 +13,7 @@ them are killed.
 
 A node does more than a worker: every now and then it collects, and it answers `ACCOUNT SECONDS` at
 its control port when `undelete` has done that. Grace, leases and what else takes an hour or a
-minute take a moment here.
+minute take a moment here. FAULT is one of `tests.cluster.faults`, or "none".
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from restante.server import server as server_module
 from restante.stores import PostgresStore, StoreError
 from restante.stores.postgres import store as store_module
 from tests.cluster import moments
+from tests.cluster.faults import FAULTS
 
 GRACE_SECONDS = 3.0
 LEASE_SECONDS = 0.6
@@ -75,8 +76,9 @@ def say(line: str) -> None:
 class Node:
     """What one node listens on, and its process."""
 
-    def __init__(self, number: int, file: Path) -> None:
+    def __init__(self, number: int, fault: str, file: Path) -> None:
         self.number = number
+        self.fault = fault
         self.loaded: Loaded = load(file, environ={})
         settings = self.loaded.settings
         make_private_folder(settings.server.data)
@@ -127,6 +129,8 @@ class Node:
         assert isinstance(store, PostgresStore)
         store.lease_seconds = LEASE_SECONDS
         store.undelete_days = UNDELETE_SECONDS / 86400
+        if self.fault != "none":
+            FAULTS[self.fault](store)
         moments.arm(store, moment, times, seconds)
         self._tell_failures(store)
         await service.open()
@@ -177,7 +181,8 @@ def obey(nodes: list[Node], line: str) -> None:
 def main() -> None:
     """Obey until the end of standard input."""
     shorten()
-    nodes = [Node(number, Path(each)) for number, each in enumerate(sys.argv[1:])]
+    _, fault, *files = sys.argv
+    nodes = [Node(number, fault, Path(each)) for number, each in enumerate(files)]
     say(json.dumps([each.ports for each in nodes]))
     for module in LATER:
         importlib.import_module(module)

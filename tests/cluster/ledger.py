@@ -140,6 +140,9 @@ class Ledger:
                 if count > 1:
                     self.wrong.append(f"{account}: {subject} is there {count} times")
                     self.doubled += 1
+            leaving = [subject for subject, state in before.items() if state is State.LEAVING]
+            if 0 < len(times.keys() & set(leaving)) < len(leaving):
+                self.wrong.append(f"{account}: of {leaving} a QUIT has removed some")
             for subject, state in before.items():
                 if state is State.THERE and subject not in times:
                     self.wrong.append(f"{account}: {subject} is lost")

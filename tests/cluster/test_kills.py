@@ -23,6 +23,7 @@ import pytest
 from tests.app.support import environment, wait_until
 from tests.cluster.clients import ACCOUNTS, Clients, Ports
 from tests.cluster.conftest import Make
+from tests.cluster.faults import FAULTS
 from tests.cluster.forked import UNDELETE_SECONDS
 from tests.cluster.moments import MOMENTS
 from tests.cluster.nodes import running
@@ -61,15 +62,15 @@ class Life:
 
 
 class Forked:
-    """Nodes that a process forks; see `tests.cluster.forked`.
+    """Nodes that a process forks; see `tests.cluster.forked`. fault: what is wrong with them.
 
     kills: at which moments, and how often. pauses: how often one was stopped for a while.
     """
 
-    def __init__(self, files: Sequence[Path], chance: random.Random) -> None:
+    def __init__(self, files: Sequence[Path], chance: random.Random, fault: str = "none") -> None:
         self._chance = chance
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster.forked", *map(str, files)],
+            [sys.executable, "-m", "tests.cluster.forked", fault, *map(str, files)],
             cwd=ROOT,
             env=environment() | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
             stdin=subprocess.PIPE,
@@ -248,11 +249,25 @@ def test_what_clients_were_told_outlasts_kills(
 
         def all_collected() -> bool:
             there = bodies.keys(server, nodes[0].schema)
-            there = [key for key in there if not key.startswith("check-")]  # of a start
+            there = [key for key in there if not key.startswith("check-")]  # in S3, of starts
             return sorted(there) == sorted(keys(server, nodes[0].schema, "messages"))
 
         wait_until(all_collected, "blobs are left over, or missing")
         clients.settle()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_would_notice_a_store_that(fault: str, make_nodes: Make, server: PostgresServer) -> None:
+    """A test that can't fail proves nothing."""
+    nodes = make_nodes(NODES, bodies="", dsn=f"{server.dsn}?sslmode=disable")
+    nodes[0].run("db", "upgrade")
+    files = [node.folder / "restante.toml" for node in nodes]
+    with Forked(files, random.Random(7), fault) as forked:
+        forked.start()
+        clients = Clients(forked.any_ports, few=len(ACCOUNTS), undelete=0.75 * UNDELETE_SECONDS)
+        clients.settle()
+        with clients:
+            wait_until(lambda: clients.wrong, "the fault", 300)
 
 
 def test_what_clients_were_told_outlasts_a_server_that_is_killed(make_nodes: Make) -> None:

@@ -172,10 +172,11 @@ class HistoryPlace(ABC):
 
 async def count(tables: Tables, counts: Mapping[tuple[int, str], float]) -> None:
     """Add to the counts of minutes."""
-    await tables.run_each(
-        "INSERT INTO {counts} AS old (minute, name, count) VALUES (?, ?, ?)"
+    await tables.run(
+        "INSERT INTO {counts} AS old (minute, name, count) SELECT minute, name, count"
+        " FROM {given:minute BIGINT, name TEXT, count DOUBLE PRECISION} AS given WHERE 1 = 1"
         " ON CONFLICT (minute, name) DO UPDATE SET count = old.count + excluded.count",
-        [(minute, name, number) for (minute, name), number in sorted(counts.items())],
+        as_json([(minute, name, number) for (minute, name), number in sorted(counts.items())]),
     )
 
 

@@ -555,6 +555,7 @@ class _Batch:
         self._chains: dict[str, list[tuple[bytes | None, bytes | None, bytes | None]]] = {}
         """The last whole listing of a maildrop, and the differences since."""
         self._listings: list[tuple[Any, ...]] = []
+        self._is_told = False  # of damage
         self._waiting = 0  # messages of listings that aren't written yet, at most
         self._rows: list[list[object]] = []
         self._further: dict[int, tuple[Any, ...]] = {}
@@ -660,7 +661,7 @@ class _Batch:
         placed. Listings that are new are written."""
         if not sessions:
             return {}
-        maildrops = sorted({each.maildrop for each in sessions})
+        maildrops = as_json([[each] for each in sorted({each.maildrop for each in sessions})])
         for maildrop, *newest in await self._tables.rows(_NEWEST, maildrops):
             self._newest[maildrop] = _Newest(*newest)
         waiting = deque(sessions)
@@ -694,7 +695,8 @@ class _Batch:
                     break
                 wanted.append(session.maildrop)
         if wanted:
-            for maildrop, *row in await self._tables.rows(_CHAINS, wanted):
+            given = as_json([[each] for each in wanted])
+            for maildrop, *row in await self._tables.rows(_CHAINS, given):
                 self._chains.setdefault(maildrop, []).append((row[0], row[1], row[2]))
             for maildrop in wanted:
                 self._chains.setdefault(maildrop, [])
@@ -746,7 +748,9 @@ class _Batch:
         try:
             return listed(chain)
         except Malformed as error:
-            log.error("the history has %s: that of one maildrop begins anew", error)
+            if not self._is_told:
+                log.error("the history has %s: that of the maildrop begins anew", error)
+            self._is_told = True
             await self._write_listings()
             await self._tables.remove("listings", "maildrop = ?", maildrop)
             chain.clear()
@@ -793,15 +797,19 @@ FROM {given:account TEXT, address TEXT} AS given JOIN {sessions} AS s ON s.numbe
 )
 """
 _NEWEST = """
-SELECT maildrop, number, at, digest, messages FROM {listings} WHERE number IN (
-    SELECT max(number) FROM {listings} WHERE maildrop {among} GROUP BY maildrop
+SELECT l.maildrop, l.number, l.at, l.digest, l.messages
+FROM {given:maildrop TEXT} AS given JOIN {listings} AS l ON l.number = (
+    SELECT max(number) FROM {listings} AS mine WHERE mine.maildrop = given.maildrop
 )
 """
 _CHAINS = """
-SELECT l.maildrop, l.come, l.gone, l.whole FROM {listings} AS l JOIN (
-    SELECT maildrop, max(number) AS number FROM {listings}
-    WHERE maildrop {among} AND whole IS NOT NULL GROUP BY maildrop
-) AS base ON base.maildrop = l.maildrop AND l.number >= base.number ORDER BY l.number
+SELECT l.maildrop, l.come, l.gone, l.whole
+FROM {given:maildrop TEXT} AS given JOIN {listings} AS l
+ON l.maildrop = given.maildrop AND l.number >= (
+    SELECT max(number) FROM {listings} AS base
+    WHERE base.maildrop = given.maildrop AND base.whole IS NOT NULL
+)
+ORDER BY l.number
 """
 _EARLIER = (
     "SELECT number FROM {listings} WHERE maildrop = ? AND digest = ? ORDER BY number DESC LIMIT 1"

@@ -150,13 +150,12 @@ class Connection(asyncio.Protocol):
 
         data: what has come; empty, to go on with what came before.
         """
-        session = self.session
+        if not self._answers:
+            self._keep(data)
+            return
+        session, context = self.session, self._context
         waiting = session.buffer
         waiting += data
-        if not self._answers:
-            self._keep(len(data))
-            return
-        context = self._context
         watched = context.observers.lines or context.hooks.each_command
         try:
             while (line := session.take_line()) is not None:
@@ -186,14 +185,14 @@ class Connection(asyncio.Protocol):
         if session.closing:
             self._end()
 
-    def _keep(self, octets: int) -> None:
+    def _keep(self, data: bytes) -> None:
         """Keep what has come while no line is answered, but not without bound."""
         if self._lingering >= 0:
-            self.session.drop_input()
-            self._lingering += octets
+            self._lingering += len(data)
             if self._lingering > MAX_LINGER:
                 self._transport.abort()
             return
+        self.session.buffer += data
         self._wake()
         self._pace_reading()
 

@@ -106,6 +106,24 @@ def test_preparing_removes_what_was_left_behind_long_ago(tmp_path: Path) -> None
     assert files_of(tmp_path) == [Path("tmp/2-x.bb")]
 
 
+def test_what_a_start_that_was_killed_leaves_is_removed_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows its file: it must lie where such files are looked for."""
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    async def prepare(blobs: FolderBlobs) -> None:
+        monkeypatch.setattr(blobs, "_remove", killed)
+        with pytest.raises(SystemExit):
+            blobs._prepare()
+
+    using(tmp_path, prepare, prepare=False)
+    (left,) = files_of(tmp_path)
+    assert left.parts[0] == "tmp"
+
+
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
 

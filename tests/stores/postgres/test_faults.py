@@ -185,6 +185,13 @@ async def test_rights_that_are_missing(own: PostgresServer, store: PostgresStore
     with pytest.raises(StoreError, match=r"permission denied for table maildrops.*42501"):
         await poor.open(ANNA)
     await poor.aclose()
+    own.execute("REVOKE ALL ON ALL TABLES IN SCHEMA restante FROM nobody")
+    for says in "permission denied for table steps", "permission denied for schema restante":
+        poorer = PostgresStore(f"postgresql://nobody:x@localhost:{own.port}/postgres")
+        with pytest.raises(StoreError, match=rf"{says}.*42501"):
+            await poorer.prepare()
+        await poorer.aclose()
+        own.execute("REVOKE ALL ON SCHEMA restante FROM nobody")
     own.execute("DROP OWNED BY nobody", "DROP ROLE nobody")
 
 

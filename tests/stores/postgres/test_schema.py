@@ -65,6 +65,7 @@ async def test_a_store_says_what_is_to_be_done_and_can_be_used_when_it_was(
     ("change", "says"),
     [
         ("INSERT INTO {}.steps VALUES (99, 'later')", r"is number 99.*knows \d.*db upgrade"),
+        ("DELETE FROM {}.steps WHERE number > 1", r"is number 1, and.* needs number \d: run"),
         ("DELETE FROM {}.steps", r"is not there.*needs number \d: run `restante db upgrade`"),
     ],
 )

@@ -74,12 +74,13 @@ class FolderBlobs(Blobs):
     # What follows runs on threads
 
     def _prepare(self) -> None:
-        key = f"check-{token_hex(8)}"
-        file = self.file_of(key)
+        # Among temporary files, which aren't left behind for ever if we are killed now.
+        file = self.path / INCOMING / f"check-{token_hex(8)}"
+        name = file.name.encode()
         try:
-            _make_folder(self.path / INCOMING)
-            self._put(key, BytesIO(key.encode()), len(key))
-            same = file.read_bytes() == key.encode()
+            _make_folder(file.parent)
+            self._write_new(file, BytesIO(name), len(name))
+            same = file.read_bytes() == name
             self._remove(file)
             if not same:
                 raise StoreError(f"{self.path}: a file has not what was just written to it")
@@ -97,18 +98,22 @@ class FolderBlobs(Blobs):
 
     def _put(self, key: str, source: BinaryIO, octets: int) -> None:
         file = self.file_of(key)
-        temporary = self.path / INCOMING / f"{key[:100]}.{token_hex(8)}"
         try:
             if file.exists():
                 _sync_folder(file.parent)  # whoever put it may not have come to this yet
                 return
-            _write(temporary, source, octets)
-            try:
-                _link(temporary, file)
-            finally:
-                temporary.unlink(missing_ok=True)
+            self._write_new(file, source, octets)
         except OSError as error:
             raise _failed(file, error) from error
+
+    def _write_new(self, file: Path, source: BinaryIO, octets: int) -> None:
+        """Write a file, whole or not at all, durably. One that is there already stays."""
+        temporary = self.path / INCOMING / f"{file.name[:100]}.{token_hex(8)}"
+        _write(temporary, source, octets)
+        try:
+            _link(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def _remove(self, file: Path) -> None:
         try:
