@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from restante import ClientSession, Observer
 from restante.delivery.envelope import Envelope
 from restante.observing import (
     HistoryError,
@@ -19,7 +20,9 @@ from restante.observing import (
     history_postgres,
     history_writer,
 )
+from restante.server import Notes
 from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched, record
+from tests.server.kit import until
 
 A, B, C = (f"170000000{n}.M1P1.host" for n in range(3))
 MIB = 2**20
@@ -55,6 +58,30 @@ def test_polls_that_find_nothing_new_are_one_row(watched: Watched) -> None:
     watched.put(B)
     watched.session()
     assert [each.times for each in watched.history.sessions(address=JOE)] == [1, 4]
+
+
+def test_a_slow_poll_is_one_with_the_quick_one_before_it(watched: Watched) -> None:
+    """Though the writer is told of it in parts: before the login, after it, and at the end."""
+    parts: list[Notes] = []
+
+    class Parts(Observer):
+        def noted(self, session: ClientSession, notes: Notes) -> None:
+            parts.append(notes)
+
+    watched.put(A)
+    watched.session()
+    watched.server.observe(Parts())
+    client = watched.connect()
+    client.user("joe")
+    until(lambda: len(parts) == 1)
+    client.pass_(PASSWORD)
+    client.uidl()
+    until(lambda: len(parts) >= 2)
+    client.quit()
+    watched.written()
+    (found,) = watched.history.sessions()
+    assert (found.times, found.greeting) == (2, "USER PASS")
+    assert found.commands == {"USER": 1, "PASS": 1, "UIDL": 1, "QUIT": 1}
 
 
 def test_polls_are_one_row_before_and_after_it_is_written(watched: Watched) -> None:
