@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from restante.app.config.load import read
 from restante.observing import History
 from tests.app.conftest import Call
 from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
@@ -103,6 +104,23 @@ def test_a_file_that_can_not_be_read(folder: Path, call: Call) -> None:
     done = call("explain", "joe")
     assert done.status == 1
     assert "history.sqlite: file is not a database" in done.err
+
+
+def test_the_history_is_where_mail_is(folder: Path, call: Call) -> None:
+    def file(text: str) -> Path | None:
+        write_config(folder, text)
+        return read(folder / "restante.toml", environ={}).settings.history_file
+
+    database = '[store]\nkind = "postgres"\npostgres.dsn = "postgresql://h/d"\n'
+    assert file("") == folder / "data" / "history.sqlite"
+    assert file(database) is None
+    assert file(f'{database}[history]\nplace = "file"\n') == folder / "data" / "history.sqlite"
+    assert file('[history]\nplace = "database"\n') is None
+    done = call("check-config")
+    assert 'history.place = "database": allowed with store.kind = "postgres" alone' in done.err
+    done = call("explain", "joe")
+    assert done.status == 1
+    assert "store.postgres.dsn is missing" in done.err
 
 
 def test_check_config_says_what_is_wrong_with_the_history(folder: Path, call: Call) -> None:

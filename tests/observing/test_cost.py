@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 from benchmarks.__main__ import main
@@ -14,7 +15,7 @@ from restante.observing import HistoryWriter, Metrics
 
 COUNTED = sys.implementation.name == "cpython" and sys.version_info[:2] == (3, 11)
 
-MOST = {"metrics": (9, 475), "history": (13, 380)}
+MOST = {"metrics": (6, 405), "history": (12, 340)}
 """Calls and bytecodes that each adds to a poll."""
 
 
@@ -26,8 +27,9 @@ def test_who_watches_adds_little_to_a_poll(tmp_path: Path, who: str) -> None:
     alone, counted = count(), count(observe)
     writer.close()
     calls, bytecodes = MOST[who]
-    assert counted.calls - alone.calls <= calls
-    assert counted.bytecodes - alone.bytecodes <= bytecodes
+    # The median: some polls wake the thread that writes the history.
+    assert median(counted.each_calls) - median(alone.each_calls) <= calls
+    assert median(counted.each_bytecodes) - median(alone.each_bytecodes) <= bytecodes
 
 
 @pytest.mark.skipif(not COUNTED, reason="only CPython 3.11 is counted")

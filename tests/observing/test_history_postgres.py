@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from restante.accounts.connections import Connection
+from restante.delivery.envelope import Envelope
 from restante.observing import (
     History,
     HistoryError,
@@ -20,8 +25,9 @@ from restante.observing import (
     explain,
     history_postgres,
 )
-from restante.observing.history_place import Bounds, Tables
+from restante.observing.history_place import TABLES, Bounds, Tables, packed
 from restante.observing.history_writer import LoginRefused
+from restante.protocol.listing import Listing
 from restante.stores.postgres import schema as steps_of
 from restante.stores.postgres.database import Database
 from tests.accounts.mysql_server import wait_until
@@ -31,6 +37,7 @@ from tests.observing.history_kit import ANN, JOE, Kept, Watched, record
 from tests.ports import free_port
 from tests.postgres_server import PASSWORD, USER, PostgresServer, pgbouncer, postgres
 from tests.stores.postgres.conftest import schema_in, upgraded
+from tests.stores.postgres.test_round_trips import Relay
 
 pytestmark = only_cpython
 
@@ -450,3 +457,116 @@ def test_polls_change_a_row_in_its_page(kept: Kept) -> None:
     wait_until(lambda: kept.ask(counted).startswith("400|"))
     changed, in_place = map(int, kept.ask(counted).split("|"))
     assert in_place >= changed * 0.9
+
+
+def batch(writer: HistoryWriter, begin: float) -> None:
+    """Polls, sessions that found something new, deliveries and refusals, all in one transaction."""
+    for number in range(40):
+        writer.put_session(record([A], account=f"u{number}", opened=begin))
+        ids = [A, f"{begin}"]
+        writer.put(record(ids, account=f"v{number}", opened=begin, sent=(1,)))
+        writer.put(LoginRefused(begin, f"w{number}", JOE, "USER", "failed"))
+        envelope = Envelope(protocol="ESMTP", sender="ann@example.com", peer="192.0.2.1")
+        writer.deliveries.delivered(envelope, f"v{number}@example.org", 10, f"{begin}")
+    assert writer.flush(60)
+
+
+@pytest.mark.asyncio
+async def test_a_batch_takes_so_many_round_trips_however_large_it_is(kept: Kept) -> None:
+    assert kept.server is not None
+    begin = time.time()
+    async with Relay(kept.server.port) as relay:
+        user = f"{USER}:{quote(PASSWORD, safe='')}"
+        dsn = f"postgresql://{user}@localhost:{relay.port}/postgres?sslmode=disable"
+        writer = HistoryWriter(kept.place(dsn=dsn))
+
+        same = Listing([A], [100])
+
+        def polls(number: int) -> None:
+            for each in range(number):
+                poll = record([], account=f"u{each}", opened=begin)
+                poll.listing = same
+                writer.put_session(poll)
+            assert writer.flush(60)
+
+        taken = []
+        for number in (150, 150, 1, 150):
+            relay.trips = 0
+            await asyncio.to_thread(polls, number)
+            taken.append(relay.trips)
+
+        def fetched(turn: int) -> None:
+            for each in range(150):
+                at = begin + turn
+                writer.put(record([A, f"{turn}"], account=f"u{each}", opened=at, sent=(1,)))
+            assert writer.flush(60)
+
+        for turn in range(3):
+            relay.trips = 0
+            await asyncio.to_thread(fetched, turn)
+            taken.append(relay.trips)
+        for turn in range(3, 6):
+            relay.trips = 0
+            await asyncio.to_thread(batch, writer, begin + turn)
+            taken.append(relay.trips)
+        await asyncio.to_thread(writer.close)
+    assert writer.lost == 0
+    assert taken[2:4] == [7, 7]  # begin, lock, known?, add, counts, end, commit
+    assert taken[6] == 9  # newest and earlier listings are asked for; listings, sessions added
+    assert taken[-1] <= 15
+
+
+def test_no_statement_of_a_batch_reads_a_whole_table(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the plans that PostgreSQL makes when there is much, whether it knows that or not."""
+    kept.ask(
+        """
+        INSERT INTO {sessions} (number, session, account, maildrop, address, tls, mechanism,
+            greeting, since, until, times, ended, commands, retrieved, deleted, octets, messages,
+            listing, node)
+        SELECT n, 's' || n, 'u' || n % 5000, 'u' || n % 5000, '10.0.0.' || n % 200, 1, 'USER', '',
+            n, n, 1, 'QUIT', '{{}}', 0, 0, 0, 1, n, 'a' FROM generate_series(1, 80000) AS n;
+        INSERT INTO {listings} (number, maildrop, at, session, digest, messages, octets, whole)
+        SELECT n, 'u' || n % 5000, n, 's' || n, sha256(n::text::bytea), 1, 1, 'WHOLE'
+        FROM generate_series(1, 80000) AS n;
+        INSERT INTO {refusals} (number, since, until, times, account, address, mechanism, reason)
+        SELECT n, n, n, 1, 'root', '10.0.0.' || n % 200, 'USER', 'failed'
+        FROM generate_series(1, 20000) AS n;
+        INSERT INTO {deliveries} (number, at, outcome, recipient, sender, octets, unique_id, peer,
+            protocol, tls, queue_id, reason)
+        SELECT n, n, 'delivered', '', '', 1, 'm' || n, '', '', '', '', ''
+        FROM generate_series(1, 30000) AS n;
+        UPDATE {state} SET sessions = 80000, listings = 80000, refusals = 20000,
+            deliveries = 30000, octets = 1000000000
+        """.replace("WHOLE", f"\\x{packed([(A, 1)]).hex()}")
+    )
+    asked: dict[str, tuple[Any, ...]] = {}
+    tables = history_postgres._PostgresTables
+
+    def noted(method: Any) -> Any:
+        def wrapped(self: Tables, statement: str, *values: Any) -> Any:
+            asked.setdefault(statement, values)
+            return method(self, statement, *values)
+
+        return wrapped
+
+    for name in ("rows", "run"):
+        monkeypatch.setattr(tables, name, noted(getattr(tables, name)))
+    writer = kept.writer(max_octets=900_000_000)
+    for turn in range(2):
+        batch(writer, time.time() + turn)
+    writer.close()
+    assert writer.lost == 0
+    assert len(asked) >= 16
+    place = kept.place()
+    for analyzed in (False, True):
+        if analyzed:
+            for table in TABLES:
+                kept.ask(f"ANALYZE {{{table}}}")
+        for statement, values in asked.items():
+            [(plan,)] = place.rows(f"EXPLAIN (FORMAT JSON) {statement}", values)
+            found = set(re.findall(r'"Seq Scan",[^}]*?"Relation Name": "(\w+)"', plan, re.DOTALL))
+            # Refusals have a bound of their own. What removes thousands of rows may read others.
+            few = {"history_state", "history_refusals"}
+            assert found <= few or "DELETE" in statement, statement

@@ -10,7 +10,7 @@ from restante.app.errors import NoAnswer, NoServer
 from restante.app.processes.admin_client import Row, Wanted, ask
 from restante.observing.history import History
 from restante.observing.history_file import HistoryFile
-from restante.observing.history_place import HistoryPlace
+from restante.observing.history_place import HistoryError, HistoryPlace
 from restante.observing.history_writer import HistoryWriter
 
 FLUSH_SECONDS = 2.0
@@ -26,8 +26,14 @@ def make_history(settings: Settings) -> HistoryWriter | None:
 
 
 def read_history(settings: Settings) -> History:
-    """What reads it, while servers write it or afterwards. It must be closed."""
-    return History(_place(settings))
+    """What reads it, while servers write it or afterwards. It must be closed.
+
+    Raises HistoryError for what can't be.
+    """
+    try:
+        return History(_place(settings))
+    except ValueError as error:
+        raise HistoryError(str(error)) from None
 
 
 def _place(settings: Settings) -> HistoryPlace:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from contextlib import suppress
-from threading import Lock
 
 from restante.guard.ban_store import (
     KEPT,
@@ -19,6 +17,7 @@ from restante.guard.ban_store import (
 )
 from restante.stores.contract import StoreError
 from restante.stores.postgres.database import Database
+from restante.stores.postgres.plain import PlainDatabase
 from restante.stores.postgres.schema import check
 
 _LAST = "SELECT bans, known, failures FROM {schema}.guard_numbers"
@@ -117,34 +116,21 @@ class PostgresBanStore(BanStore):
             )
         except StoreError as error:
             raise BanStoreError(str(error)) from None
+        self._plain = PlainDatabase(self._database)
         self._writer = new_writer() if writer is None else writer
-        self._lock = Lock()
-        self._runner: asyncio.Runner | None = None
         self._seen = dict.fromkeys(("bans", "known", "failures"), 0)
         self._unread = True
 
     def exchange(self, written: News, old: Old) -> News:
         """Write what is new here, and get what others have written since the last time."""
-        with self._lock:
-            if self._runner is None:
-                # A loop that is given isn't made the thread's own: another may call next.
-                self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-            try:
-                return self._runner.run(self._exchange(written, old))
-            except StoreError as error:
-                self._close()  # a statement that wasn't answered is ended so
-                raise BanStoreError(str(error)) from None
+        try:
+            return self._plain.run(lambda database: self._exchange(written, old))
+        except StoreError as error:
+            raise BanStoreError(str(error)) from None
 
     def close(self) -> None:
         """Close the connection. The next use opens another."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            with runner:
-                runner.run(self._database.aclose())
+        self._plain.close()
 
     async def _exchange(self, written: News, old: Old) -> News:
         heard, seen = await self._read()

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,14 @@ from restante.observing.history_place import (
     HistoryPlace,
     Table,
     Tables,
+    cleaned,
 )
 
 VERSION = 2
 """Of the schema, as `PRAGMA user_version`."""
+
+MOST_ROWS = 32
+"""Rows that are inserted by one statement: SQLite before 3.32 takes no more than 999 values."""
 
 HARD_SHARE = 8
 """The file may grow by an eighth beyond its bound before the next look at its size."""
@@ -271,6 +276,30 @@ class _FileTables(Tables):
 
     async def run(self, statement: str, *values: Any) -> None:
         _ask(self._database, HistoryFile.dialect.text(statement), values)
+
+    async def insert(
+        self, table: Table, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        # Out of a JSON text, rows would take three times as long. Row by row, other threads would
+        # have their turn after each, and on a busy server there would be no end.
+        try:
+            self._insert(table, columns, rows)
+        except UnicodeEncodeError:
+            self._insert(table, columns, cleaned(rows))
+
+    def _insert(
+        self, table: Table, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        at = 0
+        row = f"({', '.join('?' * len(columns))})"
+        while at < len(rows):
+            # The numbers are few, so that the statements are known to SQLite by then.
+            number = min(MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
+            marks = ", ".join([row] * number)
+            values = list(chain.from_iterable(rows[at : at + number]))
+            statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608
+            self._database.execute(statement, values)
+            at += number
 
     async def run_each(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
         self._database.executemany(HistoryFile.dialect.text(statement), values)

@@ -123,6 +123,12 @@ class Tables(ABC):
     async def run(self, statement: str, *values: Any) -> None:
         """Run a statement."""
 
+    async def insert(
+        self, table: Table, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Insert rows. columns: with the types by which they are given."""
+        await self.run(inserting(table, columns), as_json(rows))
+
     @abstractmethod
     async def run_each(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each of some rows of values."""
@@ -166,10 +172,11 @@ class HistoryPlace(ABC):
 
 async def count(tables: Tables, counts: Mapping[tuple[int, str], float]) -> None:
     """Add to the counts of minutes."""
-    await tables.run_each(
-        "INSERT INTO {counts} AS old (minute, name, count) VALUES (?, ?, ?)"
+    await tables.run(
+        "INSERT INTO {counts} AS old (minute, name, count) SELECT minute, name, count"
+        " FROM {given:minute BIGINT, name TEXT, count DOUBLE PRECISION} AS given WHERE 1 = 1"
         " ON CONFLICT (minute, name) DO UPDATE SET count = old.count + excluded.count",
-        [(minute, name, number) for (minute, name), number in sorted(counts.items())],
+        as_json([(minute, name, number) for (minute, name), number in sorted(counts.items())]),
     )
 
 
@@ -182,12 +189,24 @@ async def keep_newest(tables: Tables, table: Table, where: str = "1 = 1") -> Non
     )
 
 
+def inserting(table: Table, columns: Mapping[str, str]) -> str:
+    """The statement that inserts the rows of a JSON text."""
+    names = ", ".join(columns)
+    given = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    return f"INSERT INTO {{{table}}} ({names}) SELECT {names} FROM {{given:{given}}} AS given"  # noqa: S608
+
+
 def as_json(rows: Sequence[Sequence[Any]]) -> str:
     """Rows, for `{given:…}`. What no database takes as text is replaced."""
     text = json.dumps(rows, ensure_ascii=False)
     if "\\u0000" in text or not (text.isascii() or _is_utf8(text)):
-        text = json.dumps([[_clean(each) for each in row] for row in rows], ensure_ascii=False)
+        text = json.dumps(cleaned(rows), ensure_ascii=False)
     return text
+
+
+def cleaned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Rows without what no database takes as text."""
+    return [[_clean(each) for each in row] for row in rows]
 
 
 def _is_utf8(text: str) -> bool:

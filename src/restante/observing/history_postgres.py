@@ -41,13 +41,13 @@ _LOCK = "SELECT sessions, listings, deliveries, refusals FROM {state} FOR UPDATE
 _END = """
 UPDATE {state} AS s SET sessions = ?, listings = ?, deliveries = ?, refusals = ?,
     octets = octets - ?
-    + coalesce((SELECT sum(weight) FROM {sessions} WHERE number > s.sessions), 0)
-    + coalesce((SELECT sum(weight) FROM {listings} WHERE number > s.listings), 0)
-    + coalesce((SELECT sum(weight) FROM {deliveries} WHERE number > s.deliveries), 0)
-    + coalesce((SELECT sum(weight) FROM {refusals} WHERE number > s.refusals), 0)
+    + coalesce((SELECT sum(weight) FROM {sessions} WHERE number {among}), 0)
+    + coalesce((SELECT sum(weight) FROM {listings} WHERE number {among}), 0)
+    + coalesce((SELECT sum(weight) FROM {deliveries} WHERE number {among}), 0)
+    + coalesce((SELECT sum(weight) FROM {refusals} WHERE number {among}), 0)
 RETURNING octets, pruned < now() - ? * interval '1 second' AS due
 """
-"""Note the last numbers, and what the rows take that have greater ones than before."""
+"""Note the last numbers, and what the rows take that have the new ones."""
 
 _REMOVED = "UPDATE {state} SET octets = octets - ? RETURNING octets"
 _PRUNED = "UPDATE {state} SET pruned = now()"
@@ -65,9 +65,9 @@ SELECT max(at) FROM (
 
 _REMOVE_SESSIONS = """
 WITH gone AS (
-    DELETE FROM {sessions} WHERE number IN (
+    DELETE FROM {sessions} WHERE number = ANY(ARRAY(
         SELECT number FROM {sessions} WHERE since <= ? AND until <= ? ORDER BY since LIMIT ?
-    ) RETURNING maildrop, weight
+    )) RETURNING maildrop, weight
 )
 SELECT count(*), coalesce(sum(weight), 0)::bigint, array_agg(DISTINCT maildrop) FROM gone
 """
@@ -87,9 +87,9 @@ SELECT coalesce(sum(weight), 0)::bigint FROM gone
 
 _REMOVE_OTHERS = """
 WITH gone AS (
-    DELETE FROM {table} WHERE number IN (
+    DELETE FROM {table} WHERE number = ANY(ARRAY(
         SELECT number FROM {table} WHERE at <= ? ORDER BY at LIMIT ?
-    ) RETURNING weight
+    )) RETURNING weight
 )
 SELECT count(*), coalesce(sum(weight), 0)::bigint FROM gone
 """
@@ -213,7 +213,8 @@ class _PostgresTables(Tables):
     async def end(self, bounds: Bounds) -> None:
         """Note what was written, and remove what is beyond the bounds."""
         numbers = [self._numbers[table] for table in TABLES]
-        [(octets, due)] = await self.rows(_END, *numbers, self._gone, PRUNE_SECONDS)
+        new = [[*range(self._before[table] + 1, self._numbers[table] + 1)] for table in TABLES]
+        [(octets, due)] = await self.rows(_END, *numbers, self._gone, *new, PRUNE_SECONDS)
         if due:
             [(now,)] = await self.rows("SELECT extract(epoch FROM now())::float8")
             if await self._remove(now - bounds.days * DAY, now - bounds.days * DAY):

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -493,7 +493,7 @@ async def _add(tables: Tables, records: Iterable[Taken]) -> None:
 
 async def _add_deliveries(tables: Tables, found: Sequence[Delivered]) -> None:
     rows = [(tables.number("deliveries"), *each) for each in found]
-    await tables.run(_INSERT_DELIVERIES, as_json(rows))
+    await tables.insert("deliveries", _DELIVERY_COLUMNS, rows)
     if any(each.outcome == "refused" for each in found):
         await keep_newest(tables, "deliveries", "outcome = 'refused'")
 
@@ -517,7 +517,7 @@ async def _add_refusals(tables: Tables, refused: Sequence[LoginRefused]) -> None
     if further:
         await tables.run(_REFUSED_AGAIN, as_json(further))
     if new:
-        await tables.run(_INSERT_REFUSALS, as_json(new))
+        await tables.insert("refusals", _REFUSAL_COLUMNS, new)
         await keep_newest(tables, "refusals")
 
 
@@ -555,6 +555,7 @@ class _Batch:
         self._chains: dict[str, list[tuple[bytes | None, bytes | None, bytes | None]]] = {}
         """The last whole listing of a maildrop, and the differences since."""
         self._listings: list[tuple[Any, ...]] = []
+        self._is_told = False  # of damage
         self._waiting = 0  # messages of listings that aren't written yet, at most
         self._rows: list[list[object]] = []
         self._further: dict[int, tuple[Any, ...]] = {}
@@ -630,7 +631,7 @@ class _Batch:
             session.retrieved, len(session.committed), session.octets, session.listing.count,
             listing, sent_text(session.sent, ids, octets),
             sent_text([(each, None) for each in session.committed], ids, octets),
-            session.committed_at, node,
+            session.committed_at, *([node] if node else ()),
         ])  # fmt: skip
         like = _like(session, listing, quiet=polls is not None)
         self._last[session.account, session.address] = _Row(number, since, like, node)
@@ -647,7 +648,8 @@ class _Batch:
 
     async def _write(self) -> None:
         if self._rows:
-            await self._tables.run(_insert_sessions(self._tables.node), as_json(self._rows))
+            columns = SESSION_COLUMNS | ({"node": "TEXT"} if self._tables.node else {})
+            await self._tables.insert("sessions", columns, self._rows)
         if self._further:
             statement = _ADD_TO_NODES if self._tables.node else _ADD_TO_FILE
             await self._tables.run(statement, as_json(list(self._further.values())))
@@ -659,7 +661,7 @@ class _Batch:
         placed. Listings that are new are written."""
         if not sessions:
             return {}
-        maildrops = sorted({each.maildrop for each in sessions})
+        maildrops = as_json([[each] for each in sorted({each.maildrop for each in sessions})])
         for maildrop, *newest in await self._tables.rows(_NEWEST, maildrops):
             self._newest[maildrop] = _Newest(*newest)
         waiting = deque(sessions)
@@ -693,7 +695,8 @@ class _Batch:
                     break
                 wanted.append(session.maildrop)
         if wanted:
-            for maildrop, *row in await self._tables.rows(_CHAINS, wanted):
+            given = as_json([[each] for each in wanted])
+            for maildrop, *row in await self._tables.rows(_CHAINS, given):
                 self._chains.setdefault(maildrop, []).append((row[0], row[1], row[2]))
             for maildrop in wanted:
                 self._chains.setdefault(maildrop, [])
@@ -745,7 +748,9 @@ class _Batch:
         try:
             return listed(chain)
         except Malformed as error:
-            log.error("the history has %s: that of one maildrop begins anew", error)
+            if not self._is_told:
+                log.error("the history has %s: that of the maildrop begins anew", error)
+            self._is_told = True
             await self._write_listings()
             await self._tables.remove("listings", "maildrop = ?", maildrop)
             chain.clear()
@@ -792,15 +797,19 @@ FROM {given:account TEXT, address TEXT} AS given JOIN {sessions} AS s ON s.numbe
 )
 """
 _NEWEST = """
-SELECT maildrop, number, at, digest, messages FROM {listings} WHERE number IN (
-    SELECT max(number) FROM {listings} WHERE maildrop {among} GROUP BY maildrop
+SELECT l.maildrop, l.number, l.at, l.digest, l.messages
+FROM {given:maildrop TEXT} AS given JOIN {listings} AS l ON l.number = (
+    SELECT max(number) FROM {listings} AS mine WHERE mine.maildrop = given.maildrop
 )
 """
 _CHAINS = """
-SELECT l.maildrop, l.come, l.gone, l.whole FROM {listings} AS l JOIN (
-    SELECT maildrop, max(number) AS number FROM {listings}
-    WHERE maildrop {among} AND whole IS NOT NULL GROUP BY maildrop
-) AS base ON base.maildrop = l.maildrop AND l.number >= base.number ORDER BY l.number
+SELECT l.maildrop, l.come, l.gone, l.whole
+FROM {given:maildrop TEXT} AS given JOIN {listings} AS l
+ON l.maildrop = given.maildrop AND l.number >= (
+    SELECT max(number) FROM {listings} AS base
+    WHERE base.maildrop = given.maildrop AND base.whole IS NOT NULL
+)
+ORDER BY l.number
 """
 _EARLIER = (
     "SELECT number FROM {listings} WHERE maildrop = ? AND digest = ? ORDER BY number DESC LIMIT 1"
@@ -809,19 +818,6 @@ _INSERT_LISTING = (
     "INSERT INTO {listings} (number, maildrop, at, session, digest, messages, octets, come, gone,"
     " whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-def _insert(table: str, columns: Mapping[str, str]) -> str:
-    names = ", ".join(columns)
-    given = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    return f"INSERT INTO {{{table}}} ({names}) SELECT {names} FROM {{given:{given}}} AS given"  # noqa: S608
-
-
-_NODE = {"node": "TEXT"}
-
-
-def _insert_sessions(node: str) -> str:
-    return _insert("sessions", SESSION_COLUMNS | _NODE if node else SESSION_COLUMNS)
 
 
 _ADD_TO_FILE = """
@@ -833,13 +829,9 @@ FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION, session TEXT, c
 _ADD_TO_NODES = _ADD_TO_FILE.replace("FROM", ", node = given.node FROM", 1)
 
 
-_INSERT_DELIVERIES = _insert(
-    "deliveries",
-    {"number": "BIGINT", "at": "DOUBLE PRECISION"}
-    | {
-        name: "BIGINT" if name == "octets" else "TEXT" for name in Delivered._fields if name != "at"
-    },
-)
+_DELIVERY_COLUMNS = {"number": "BIGINT", "at": "DOUBLE PRECISION"} | {
+    name: "BIGINT" if name == "octets" else "TEXT" for name in Delivered._fields if name != "at"
+}
 _REFUSED_BEFORE = """
 SELECT given.place, max(r.number) FROM {given:place BIGINT, account TEXT, address TEXT,
     mechanism TEXT, reason TEXT, since DOUBLE PRECISION} AS given JOIN {refusals} AS r
@@ -852,12 +844,10 @@ UPDATE {refusals} AS r SET until = given.until, times = r.times + given.times
 FROM {given:number BIGINT, times BIGINT, until DOUBLE PRECISION} AS given
 WHERE r.number = given.number
 """
-_INSERT_REFUSALS = _insert(
-    "refusals",
-    {"number": "BIGINT", "since": "DOUBLE PRECISION", "until": "DOUBLE PRECISION"}
-    | {"times": "BIGINT", "account": "TEXT", "address": "TEXT"}
-    | {"mechanism": "TEXT", "reason": "TEXT"},
-)
+_REFUSAL_COLUMNS = {
+    "number": "BIGINT", "since": "DOUBLE PRECISION", "until": "DOUBLE PRECISION",
+    "times": "BIGINT", "account": "TEXT", "address": "TEXT", "mechanism": "TEXT", "reason": "TEXT",
+}  # fmt: skip
 
 
 class _Unfinished:

@@ -8,11 +8,11 @@ here needs a library but what makes Prometheus' text of it.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, MutableSequence, Sequence
 from functools import partial
-from itertools import compress
+from itertools import compress, repeat
 from threading import Lock
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -249,7 +249,8 @@ class Metrics(Observer):
 
     def noted(self, session: ClientSession, notes: Notes) -> None:
         self._answers += notes.answers
-        self._messages += notes.messages
+        if notes.messages:
+            self._messages += notes.messages
         self._steps += notes.steps
         self._mechanisms.append(notes.mechanism)
         if notes.last and session.account is not None:
@@ -316,18 +317,11 @@ def _count_login(
 def _add_to_histogram(
     values: MutableSequence[float], place: int, bounds: Sequence[float], seconds: list[float]
 ) -> None:
-    """Add to the histogram at a place: to its buckets, and then to the sum."""
-    seconds.sort()
-    backwards = bisect_left(seconds, 0.0)  # the clock was set meanwhile
-    seconds[:backwards] = [0.0] * backwards
-    before = 0
-    for at, bound in enumerate(bounds, place):
-        if before == len(seconds):
-            break
-        below = bisect_right(seconds, bound)
-        values[at] += below - before
-        before = below
-    values[place + len(bounds)] += len(seconds) - before
+    """Add to the histogram at a place: to its buckets, and to the sum, which comes after them."""
+    if min(seconds, default=0.0) < 0:  # the clock was set meanwhile
+        seconds = [max(0.0, each) for each in seconds]
+    for bucket, number in Counter(map(bisect_left, repeat(bounds), seconds)).items():
+        values[place + bucket] += number
     values[place + len(bounds) + 1] += sum(seconds)
 
 

@@ -29,6 +29,7 @@ class Ok:
     """Its wire bytes in the default wording, if they are made already: see `fixed`."""
 
     prefix: ClassVar[str] = "+OK"
+    ok: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Err:
     wire: bytes | None = field(default=None, init=False, repr=False, compare=False)
     """As in `Ok`."""
 
+    ok: ClassVar[bool] = False
+
     @property
     def prefix(self) -> str:
         """What the line begins with: a code that can't stand there is left out."""
@@ -52,6 +55,7 @@ class _Unfixed:
 
     __slots__ = ()
     prefix: ClassVar[str] = "+OK"
+    ok: ClassVar[bool] = True
     wire: ClassVar[None] = None
 
 

@@ -150,13 +150,12 @@ class Connection(asyncio.Protocol):
 
         data: what has come; empty, to go on with what came before.
         """
-        session = self.session
+        if not self._answers:
+            self._keep(data)
+            return
+        session, context = self.session, self._context
         waiting = session.buffer
         waiting += data
-        if not self._answers:
-            self._keep(len(data))
-            return
-        context = self._context
         watched = context.observers.lines or context.hooks.each_command
         try:
             while (line := session.take_line()) is not None:
@@ -186,14 +185,14 @@ class Connection(asyncio.Protocol):
         if session.closing:
             self._end()
 
-    def _keep(self, octets: int) -> None:
+    def _keep(self, data: bytes) -> None:
         """Keep what has come while no line is answered, but not without bound."""
         if self._lingering >= 0:
-            self.session.drop_input()
-            self._lingering += octets
+            self._lingering += len(data)
             if self._lingering > MAX_LINGER:
                 self._transport.abort()
             return
+        self.session.buffer += data
         self._wake()
         self._pace_reading()
 
@@ -251,8 +250,10 @@ class Connection(asyncio.Protocol):
         context.live.forget(self)
         self._performer.admission.leave()
         if self._greeted:
-            if context.observers.noted is not None:
-                self._tell_notes(client.notes or Notes(), last=True)
+            if (tell := context.observers.noted) is not None:
+                notes = client.notes or Notes()
+                notes.last = True
+                tell(client, notes)
             if (tell := context.observers.closed) is not None:
                 tell(client)
         if context.hooks.close_connection:
@@ -443,7 +444,7 @@ class Connection(asyncio.Protocol):
                 return True
         if self.client.notes is not None:
             answers = self.client.notes.answers
-            answers += (self.session.command.verb, type(reply) is not Err, len(wire))
+            answers += (self.session.command.verb, reply.ok, len(wire))
         if self._replies or self.session.buffer:  # there are other lines to be answered
             self._replies.append(wire)
             self._gathered += len(wire)
@@ -506,16 +507,13 @@ class Connection(asyncio.Protocol):
     def _tell_noted_so_far(self) -> None:
         """Tell observers of a session that goes on, and note it from now on if it wasn't."""
         notes = self.client.notes
-        if notes is not None and (notes.answers or notes.steps):
-            self._tell_notes(notes, last=False)
+        if notes is not None and (notes.answers or notes.messages or notes.steps):
+            tell = self._context.observers.noted
+            self.client.notes = None if tell is None else Notes()
+            if tell is not None:
+                tell(self.client, notes)
         elif notes is None and self._greeted and self._context.observers.noted is not None:
             self.client.notes = Notes()
-
-    def _tell_notes(self, notes: Notes, *, last: bool) -> None:
-        notes.last = last
-        self.client.notes = None if last else Notes()
-        if (tell := self._context.observers.noted) is not None:
-            tell(self.client, notes)
 
     def _note_message(self, body: Body) -> None:
         if self.client.notes is not None:

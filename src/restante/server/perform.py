@@ -156,7 +156,10 @@ class Performer:
                 work = in_own_context(self._traced(work))
             self._step, self._step_began = step, monotonic()
             result = await work
-            self._end_step("refused" if type(result) is Err else "ok")
+            if (notes := self._client.notes) is not None:
+                steps, seconds = notes.steps, monotonic() - self._step_began
+                steps += (self._step, "refused" if type(result) is Err else "ok", seconds)
+            self._step = None
             return result
         except Exception as error:
             if self._step is not None:

@@ -75,8 +75,7 @@ def explain(
 
 def _known_name(settings: Settings, history: History, name: str) -> str:
     """An account's name as its store has it. Exits when there is none."""
-    known = history.accounts()
-    if name in known:
+    if history.sessions(account=name, limit=1):
         return name
     found = find_account(settings, name)
     if found is not None:

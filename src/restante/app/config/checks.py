@@ -339,16 +339,18 @@ def _unlisted(settings: Settings) -> Iterator[Finding]:
 
 def _history(settings: Settings) -> Iterator[Finding]:
     """What stands where the history is to be."""
-    file = settings.history_file
-    if file is None:
-        if settings.store.kind != "postgres":
-            yield "history.place", '"database" is allowed with store.kind = "postgres"'
-    elif settings.history.enabled and file.is_dir():
+    file = settings.history_file if settings.history.enabled else None
+    if file is not None and file.is_dir():
         yield "history.enabled", f"{file} is a folder, so no history can be kept"
-    elif settings.history.enabled and file.exists() and not os.access(file, os.W_OK):
+    elif file is not None and file.exists() and not os.access(file, os.W_OK):
         yield "history.enabled", f"{file} can't be written to by this user: no history is kept"
     if not settings.history.enabled and _is_set(replace(settings.history, enabled=True)):
         yield "history", "has no effect while history.enabled = false"
+
+
+def _history_place(settings: Settings) -> Iterator[Finding]:
+    if settings.history.place == "database" and settings.store.kind != "postgres":
+        yield "history.place", 'allowed with store.kind = "postgres" alone'
 
 
 def _readable(settings: Settings) -> Iterator[Finding]:
@@ -669,6 +671,7 @@ _LOOKS: tuple[tuple[Callable[[Settings], Iterator[Finding]], bool], ...] = (
     (_files, False),
     (_readable, False),
     (_maildrops, False),
+    (_history_place, False),
     (_accounts, False),
     (_login, False),
     (_observing, False),

@@ -34,9 +34,13 @@ class Answer:
 
 @dataclass
 class Sessions(Answer):
-    """Some live sessions, the newest first. found: how many fit. total: how many there are."""
+    """Some live sessions, the newest first.
+
+    found: how many fit. left: how many of those began before. total: how many there are.
+    """
 
     found: int = 0
+    left: int = 0
     total: int = 0
 
 
@@ -65,14 +69,16 @@ class Server:
             found.problem = f"The server doesn't answer: {error}"
         return found
 
-    def sessions(self, find: str = "", account: str = "", most: int = 100) -> Sessions:
-        """The newest sessions that fit; see `Wanted`."""
-        answer = self.ask(Wanted(find, account, most).question())
+    def sessions(self, wanted: Wanted) -> Sessions:
+        """The newest sessions that fit."""
+        answer = self.ask(wanted.question())
         rows = [row for row in answer.rows if "session" in row]
-        rows.sort(key=lambda row: row["since"], reverse=True)
+        rows.sort(key=lambda row: (row["since"], row["session"]), reverse=True)
         numbers = [row for row in answer.rows if "total" in row]
-        found, total = (sum(row[name] for row in numbers) for name in ("found", "total"))
-        return Sessions(rows[:most], answer.problem, found, total)
+        found, left, total = (
+            sum(row[name] for row in numbers) for name in ("found", "left", "total")
+        )
+        return Sessions(rows[: wanted.most], answer.problem, found, left, total)
 
     def _sample(self) -> None:
         while True:

@@ -23,17 +23,12 @@ class Page:
     @classmethod
     def of(cls, items: Sequence[Any], number: int, size: int) -> Page:
         """A page of a list; one that isn't there is the last."""
-        return cls.of_first(items, len(items), number, size)
-
-    @classmethod
-    def of_first(cls, items: Sequence[Any], total: int, number: int, size: int) -> Page:
-        """The same of a list of which only the first items are given, up to that page's end."""
-        begin = (min(number, _pages(total, size)) - 1) * size
-        return cls.at(items[begin : begin + size], total, number, size)
+        begin = (min(number, _pages(len(items), size)) - 1) * size
+        return cls.at(items[begin : begin + size], len(items), number, size)
 
     @classmethod
     def at(cls, items: Sequence[Any], total: int, number: int, size: int) -> Page:
-        """The same of which only its own items are given."""
+        """The same of a list of which only that page's items are given."""
         pages = _pages(total, size)
         number = min(number, pages)
         return cls(items, number, pages, total, (number - 1) * size + 1)

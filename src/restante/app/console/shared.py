@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import mimetypes
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from restante import __version__
+from restante.app.config.checks import check
 from restante.app.config.load import Loaded
+from restante.app.config.problem import Problem
 from restante.app.console import words
 from restante.app.console.accounts import Accounts
 from restante.app.console.live import Server
@@ -23,6 +27,10 @@ from restante.app.console.maildrops import Maildrops
 log = logging.getLogger("restante.console")
 
 HERE = Path(__file__).parent
+
+KEPT_SECONDS = 1.0
+KEPT_TIMES = 50
+"""How long what check-config says is kept: so long, and so many times as long as it took."""
 
 MENU = (
     ("overview", "/", "Overview"),
@@ -47,6 +55,8 @@ class Console:
         self.logins = Logins(loaded.settings)
         self.accounts = Accounts(loaded.settings)
         self.maildrops = Maildrops(loaded.settings)
+        self._problems: tuple[float, list[Problem]] | None = None
+        self._checking = threading.Lock()
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -59,6 +69,16 @@ class Console:
             path.name: (path.read_bytes(), mimetypes.guess_type(path.name)[0] or "text/plain")
             for path in (HERE / "static").iterdir()
         }
+
+    def problems(self) -> list[Problem]:
+        """What check-config says. It reads all accounts, so it is kept for a while."""
+        with self._checking:
+            now = time.monotonic()
+            if self._problems is None or now >= self._problems[0]:
+                found = check(self.loaded)
+                took = time.monotonic() - now
+                self._problems = time.monotonic() + KEPT_SECONDS + KEPT_TIMES * took, found
+            return self._problems[1]
 
     def page(
         self,

@@ -31,22 +31,32 @@ class Wanted(NamedTuple):
     """Which live sessions are asked for: the newest ones that fit.
 
     find: a part of an account's name or an address; "" fits all. account: its name, exactly;
-    "": any. most: so many at most.
+    "": any. most: so many at most. before, before_id: only those that began before a session that
+    began then and has this id; "": the newest.
     """
 
     find: str = ""
     account: str = ""
     most: int = 100
+    before: float = 0.0
+    before_id: str = ""
 
     def question(self) -> str:
-        """As a question to the server. The answers end with `found` and `total`: their numbers."""
+        """As a question to the server. The answers end with `found`, `left` and `total`:
+        how many fit, how many of them began before, and how many there are."""
         return f"sessions {urlencode(self._asdict())}"
 
     @classmethod
     def of(cls, text: str) -> Wanted:
         """What a question's text asks for. Raises ValueError."""
         given = dict(parse_qsl(text, strict_parsing=True, keep_blank_values=True))
-        return cls(given["find"].casefold(), given["account"], max(0, int(given["most"])))
+        return cls(
+            given["find"].casefold(),
+            given["account"],
+            max(0, int(given["most"])),
+            float(given["before"]),
+            given["before_id"],
+        )
 
 
 def line(row: Row) -> bytes:

@@ -110,8 +110,13 @@ def _wanted_sessions(service: Service, which: str) -> list[dict[str, Any]]:
         return []
     clients = service.pop3.clients
     found = [client for client in clients if _fits(client, wanted)]
-    newest = nlargest(wanted.most, found, key=lambda client: client.since)
-    return [*map(_row, newest), {"found": len(found), "total": len(clients)}]
+    left = found
+    if wanted.before_id:
+        place = wanted.before, wanted.before_id
+        left = [client for client in found if (client.since, client.id) < place]
+    newest = nlargest(wanted.most, left, key=lambda client: (client.since, client.id))
+    numbers = {"found": len(found), "left": len(left), "total": len(clients)}
+    return [*map(_row, newest), numbers]
 
 
 def _fits(client: ClientSession, wanted: Wanted) -> bool:

@@ -16,6 +16,7 @@ from restante.app.console.accounts import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, goes_on, read_history
+from restante.app.processes.admin_client import Wanted
 from restante.observing.explanation import explain
 from restante.observing.history_place import HistoryError
 
@@ -43,7 +44,7 @@ def show(request: Request) -> Response:
     problem = ""
     try:
         with read_history(console.settings) as history:
-            if account is None and name not in history.accounts():
+            if account is None and not history.sessions(account=name, limit=1):
                 raise HTTPException(404, f"There is no account {name!r}.")
             pins = pins_of(console.settings, history.maildrop(name))
             found = explain(history, name, pins=pins)
@@ -54,7 +55,7 @@ def show(request: Request) -> Response:
         account=name, found=found, problem=problem or behind,
         open_sessions=[
             (row["session"], goes_on(row))
-            for row in console.server.sessions(account=name, most=MOST_OPEN).rows
+            for row in console.server.sessions(Wanted(account=name, most=MOST_OPEN)).rows
         ],
         findings=[*found.findings][::-1][:SHOWN] if found is not None else [],
         history_on=console.settings.history.enabled,

@@ -22,6 +22,7 @@ from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.paging import page_number
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, read_history
+from restante.app.processes.admin_client import Wanted
 from restante.observing.history_place import HistoryError
 from restante.stores.contract import MaildropInUse, StoreError
 
@@ -80,7 +81,7 @@ def show(request: Request) -> Response:
             title=account.name, text="The maildrop is being looked through, which takes a while"
             " when it is large and no client has seen it yet. This page goes on by itself.",
         )  # fmt: skip
-    holders = console.server.sessions(account=account.name).rows
+    holders = console.server.sessions(Wanted(account=account.name)).rows
     shown = [row["session"] for row in holders] + [line.unique_id for line in listed.lines]
     seen = f"{crc32(' '.join(shown).encode()):x}-{listed.messages}"
     if "hx-request" in request.headers and request.query_params.get("seen") == seen:

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
-from restante.app.config.checks import check
 from restante.app.console import charts, words
 from restante.app.console.accounts import NotThere
 from restante.app.console.live import Sample
@@ -65,7 +64,7 @@ def show(request: Request) -> Response:
     found += [*_workers(status.rows), *_certificate(days), *_disk(console), *_spool(console)]
     found += [
         Attention(str(problem), "See Settings.", not problem.warning)
-        for problem in check(console.loaded)
+        for problem in console.problems()
     ]
     drawn = [_open_sessions(console.server.samples, sessions)]
     busiest: list[Any] = []

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import re
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.app.console.paging import Page, page_number
 from restante.app.console.shared import console_of, form_of
+from restante.app.processes.admin_client import Wanted
 
 PAGE = 100
 MAX_SEARCH = 200
-MAX_PAGE = 10_000
 
+TIME = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 SESSION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,48}")
 
 
 def show(request: Request) -> Response:
-    """The page. `find` is a part of an account's name or an address."""
+    """The newest, or those from a session on. `find` is a part of an account's name or an address.
+
+    No more is asked for than a page has, however many sessions there are.
+    """
     console = console_of(request)
     search = request.query_params.get("find", "")[:MAX_SEARCH].strip()
-    number = min(page_number(request), MAX_PAGE)
-    found = console.server.sessions(search, most=number * PAGE)
-    page = Page.of_first(found.rows, found.found, number, PAGE)
+    from_on = request.query_params.get("from", "")
+    before, _, before_id = from_on.partition("_")
+    if from_on and not (TIME.fullmatch(before) and SESSION_ID.fullmatch(before_id)):
+        raise HTTPException(404, "There is no such page.")
+    found = console.server.sessions(Wanted(search, "", PAGE, float(before or 0), before_id))
+    first = found.found - found.left
+    older = ""
+    if found.left > len(found.rows) and found.rows:
+        last = found.rows[-1]
+        older = f"{last['since']!r}_{last['session']}"
     return console.page(
         request, "sessions.html", "sessions",
-        page=page, find=search, total=found.total, problem=found.problem,
+        sessions=found, first=first + 1, last=first + len(found.rows), find=search,
+        from_on=from_on, older=older, problem=found.problem,
     )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from restante.app.config.checks import check
 from restante.app.config.settings import Secret
 from restante.app.console.shared import Console, console_of
 
@@ -38,7 +37,7 @@ def show(request: Request) -> Response:
         sections.setdefault(each.key.partition(".")[0], []).append(each)
     return console.page(
         request, "settings.html", "settings",
-        sections=sections, every=every, problems=check(console.loaded), file=console.loaded.file,
+        sections=sections, every=every, problems=console.problems(), file=console.loaded.file,
     )  # fmt: skip
 
 

@@ -42,14 +42,14 @@ CREATE TABLE history_sessions (
     removed_at DOUBLE PRECISION,
     node TEXT COLLATE "C" NOT NULL,
     weight INTEGER GENERATED ALWAYS AS (
-        300 + octet_length(session) + 2 * octet_length(account) + 2 * octet_length(maildrop)
+        300 + octet_length(session) + 3 * octet_length(account) + 2 * octet_length(maildrop)
         + 2 * octet_length(address) + octet_length(greeting) + octet_length(commands)
         + coalesce(octet_length(sent), 0) + coalesce(octet_length(removed), 0)
     ) STORED
 ) WITH (fillfactor = 80);
 CREATE INDEX history_sessions_account ON history_sessions (account, number);
 CREATE INDEX history_sessions_maildrop ON history_sessions (maildrop, number);
-CREATE INDEX history_sessions_address ON history_sessions (address, number);
+CREATE INDEX history_sessions_client ON history_sessions (address, account, number);
 CREATE INDEX history_sessions_since ON history_sessions (since);
 
 -- What a maildrop held when a session found it changed: what has come and gone, compressed, and from
@@ -107,10 +107,10 @@ CREATE TABLE history_refusals (
     mechanism TEXT COLLATE "C" NOT NULL,
     reason TEXT COLLATE "C" NOT NULL,
     weight INTEGER GENERATED ALWAYS AS (
-        170 + 2 * octet_length(account) + octet_length(address)
+        170 + 2 * octet_length(account) + 2 * octet_length(address)
     ) STORED
 ) WITH (fillfactor = 80);
-CREATE INDEX history_refusals_account ON history_refusals (account, number);
+CREATE INDEX history_refusals_client ON history_refusals (address, account);
 CREATE INDEX history_refusals_since ON history_refusals (since);
 
 CREATE TABLE history_counts (
