@@ -221,13 +221,22 @@ def keys(database: PostgresServer, schema: str, having: str) -> list[str]:
     ).split()
 
 
+def configurations(make_nodes: Make, server: PostgresServer, bodies: str) -> tuple[list[Path], str]:
+    """Files of nodes with new tables, and the tables' schema."""
+    nodes = make_nodes(NODES, bodies=bodies, dsn=f"{server.dsn}?sslmode=disable")
+    nodes[0].run("db", "upgrade")
+    files = [node.folder / "restante.toml" for node in nodes]
+    for file in files:  # the server takes no more than 40 connections
+        text = file.read_text().replace("timeout = 5\n", "timeout = 5\nmax_connections = 6\n")
+        file.write_text(text)
+    return files, nodes[0].schema
+
+
 @pytest.mark.timeout(600 + 10 * KILLS)
 def test_what_clients_were_told_outlasts_kills(
     make_nodes: Make, server: PostgresServer, bodies: Bodies
 ) -> None:
-    nodes = make_nodes(NODES, bodies=bodies.config, dsn=f"{server.dsn}?sslmode=disable")
-    nodes[0].run("db", "upgrade")
-    files = [node.folder / "restante.toml" for node in nodes]
+    files, schema = configurations(make_nodes, server, bodies.config)
     begun = time.monotonic()
     with Forked(files, random.Random(KILLS)) as forked:
         forked.start()
@@ -248,9 +257,9 @@ def test_what_clients_were_told_outlasts_kills(
         assert min(clients.done[what] for what in ("deliveries", "sessions", "removed")) > KILLS / 4
 
         def all_collected() -> bool:
-            there = bodies.keys(server, nodes[0].schema)
+            there = bodies.keys(server, schema)
             there = [key for key in there if not key.startswith("check-")]  # in S3, of starts
-            return sorted(there) == sorted(keys(server, nodes[0].schema, "messages"))
+            return sorted(there) == sorted(keys(server, schema, "messages"))
 
         wait_until(all_collected, "blobs are left over, or missing")
         clients.settle()
@@ -259,9 +268,7 @@ def test_what_clients_were_told_outlasts_kills(
 @pytest.mark.parametrize("fault", FAULTS)
 def test_it_would_notice_a_store_that(fault: str, make_nodes: Make, server: PostgresServer) -> None:
     """A test that can't fail proves nothing."""
-    nodes = make_nodes(NODES, bodies="", dsn=f"{server.dsn}?sslmode=disable")
-    nodes[0].run("db", "upgrade")
-    files = [node.folder / "restante.toml" for node in nodes]
+    files, _ = configurations(make_nodes, server, "")
     with Forked(files, random.Random(7), fault) as forked:
         forked.start()
         clients = Clients(forked.any_ports, few=len(ACCOUNTS), undelete=0.75 * UNDELETE_SECONDS)
