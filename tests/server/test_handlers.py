@@ -187,7 +187,7 @@ def test_a_wrapped_retr_may_have_another_text(running: Pop3Server) -> None:
     @running.command("RETR")
     async def retr(
         session: ClientSession, argument: str, default: Callable[..., Awaitable[Any]]
-    ) -> object:
+    ) -> Any:
         return replace(await default(), text="here it is")
 
     with Client(running.port) as client:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from restante import MaildropStore, MemoryStore, MessageInfo, Pop3Server
+from restante.accounts import Account
 from restante.protocol.limits import MAX_AUTH_LINE, MAX_LINE, MAX_PENDING_INPUT
 from restante.server import connection
 from restante.server import server as server_module
@@ -193,13 +194,13 @@ def running_quit() -> Iterator[tuple[Pop3Server, threading.Event]]:
     may_end = threading.Event()
 
     class Slow(MaildropStore):
-        def list(self, account: str) -> list[MessageInfo]:
+        def list(self, account: Account) -> list[MessageInfo]:
             return [MessageInfo("1")]
 
-        def read(self, account: str, unique_id: str) -> bytes:
+        def read(self, account: Account, unique_id: str) -> bytes:
             return b"small\n"
 
-        def delete(self, account: str, unique_ids: Sequence[str]) -> None:
+        def delete(self, account: Account, unique_ids: Sequence[str]) -> None:
             assert may_end.wait(30)
 
     with new_server(Slow(), {NAME: PASSWORD}) as server:
