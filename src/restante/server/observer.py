@@ -54,7 +54,7 @@ class Observer:
     def noted(self, session: ClientSession, notes: Notes) -> None:
         """What the server has noted of a session: commands answered, messages sent, steps.
 
-        Told every few seconds if there was anything, and at the end of each connection that was
+        Told about once a second if there was anything, and at the end of each connection that was
         greeted: `notes.last` is True then. What came before anybody watched isn't in it.
         """
 
