@@ -236,6 +236,75 @@ def test_what_keeps_only_the_newest_is_not_counted_twice(
     assert kept.place().octets() == weighed(kept) > 0
 
 
+def fill(writer: HistoryWriter, numbers: range) -> None:
+    """Sessions of fifty accounts, each with a message that came since the one before."""
+    begin = time.time() - 3600
+    for number in numbers:
+        account = f"account{number % 50}"
+        writer.put(record([f"u{number}"], account=account, opened=begin + number, sent=(1,)))
+    assert writer.flush(60)
+
+
+@pytest.mark.parametrize(
+    "emptied",
+    [
+        ["sessions", "listings", "deliveries", "refusals", "counts"],
+        ["sessions"],
+        ["sessions", "listings", "deliveries", "refusals", "counts", "state"],
+        ["state"],
+    ],
+    ids=["all but the state", "sessions", "all", "the state"],
+)
+def test_tables_may_be_emptied_at_any_time(kept: Kept, emptied: list[str]) -> None:
+    """Near the bound even: what comes then is kept, and the bound still holds."""
+    writer = kept.writer(max_octets=MIB)
+    fill(writer, range(1300))
+    assert kept.place().octets() > MIB * 5 // 8
+    before = [] if emptied == ["state"] else kept.history().sessions(limit=5000)
+    kept.ask(f"TRUNCATE {', '.join(f'{{{table}}}' for table in emptied)}")
+    assert kept.place().octets() >= 0
+    for turn in range(14, 22):
+        fill(writer, range(turn * 100, turn * 100 + 100))
+    if before:
+        assert len(kept.history().sessions(limit=5000)) == 800
+    fill(writer, range(2200, 4000))
+    writer.close()
+    assert writer.lost == 0
+    assert MIB // 2 < weighed(kept) <= MIB
+    found = kept.history().sessions(limit=5000)
+    assert len({each.number for each in found}) == len(found) > 500
+    assert found[0].session == max(found, key=lambda each: each.since).session
+
+
+def test_the_size_is_counted_anew_when_what_is_old_is_removed(kept: Kept) -> None:
+    """A row of polls has the last one's name and commands: it grows."""
+    writer = kept.writer()
+    begin = time.time()
+    for turn, name in enumerate(["s", "another, far longer name"]):
+        for number in range(50):
+            poll = record([A], account=f"u{number}", opened=begin + turn)
+            poll.session = name
+            writer.put_session(poll)
+        assert writer.flush(30)
+    assert kept.place().octets() < weighed(kept)
+    kept.ask("UPDATE {state} SET pruned = now() - interval '1 hour'")
+    fill(writer, range(1))
+    writer.close()
+    assert kept.place().octets() == weighed(kept)
+
+
+def test_a_sum_that_takes_too_long_costs_no_record(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_postgres, "_SUM", "SELECT 1 FROM pg_sleep(60)")
+    kept.ask("UPDATE {state} SET pruned = now() - interval '1 hour'")
+    writer = HistoryWriter(kept.place(timeout=5.0))
+    writer.put(record([A]))
+    writer.close()
+    assert writer.lost == 0
+    assert kept.place().octets() == weighed(kept) > 0
+
+
 # A database that is away, slow, full, or as another version has it
 
 

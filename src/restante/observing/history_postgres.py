@@ -36,7 +36,20 @@ REMOVED_TOGETHER = 2000
 ROUNDS = 8
 """How often one transaction removes as many for the size: it writes some hundreds at most."""
 
+_CANCELED = "57014"
+"""The SQLSTATE of a statement that took longer than it may."""
+
 _LOCK = "SELECT sessions, listings, deliveries, refusals FROM {state} FOR UPDATE"
+_BEGIN_ANEW = """
+INSERT INTO {state} (sessions, listings, deliveries, refusals, pruned) SELECT
+    coalesce((SELECT max(number) FROM {sessions}), 0),
+    coalesce((SELECT max(number) FROM {listings}), 0),
+    coalesce((SELECT max(number) FROM {deliveries}), 0),
+    coalesce((SELECT max(number) FROM {refusals}), 0),
+    to_timestamp(0)
+ON CONFLICT DO NOTHING
+"""
+"""Somebody has emptied the table. What all rows take is counted when they are next pruned: now."""
 
 _END = """
 UPDATE {state} AS s SET sessions = ?, listings = ?, deliveries = ?, refusals = ?,
@@ -50,10 +63,10 @@ RETURNING octets, pruned < now() - ? * interval '1 second' AS due
 """Note the last numbers, and what the rows take that have the new ones."""
 
 _REMOVED = "UPDATE {state} SET octets = octets - ? RETURNING octets"
-_PRUNED = "UPDATE {state} SET pruned = now()"
+_COUNTED = "UPDATE {state} SET pruned = now(), octets = coalesce(?, octets) RETURNING octets"
 
 _OLDEST = """
-SELECT max(at) FROM (
+SELECT count(*), max(at), (array_agg(at ORDER BY at))[1 + count(*) / 8] FROM (
     SELECT at FROM (
         (SELECT since AS at FROM {sessions} ORDER BY since LIMIT ?)
         UNION ALL (SELECT at FROM {deliveries} ORDER BY at LIMIT ?)
@@ -61,7 +74,7 @@ SELECT max(at) FROM (
     ) AS oldest ORDER BY at LIMIT ?
 ) AS first
 """
-"""A time up to which so many rows lie."""
+"""How many rows there are, so many at most; times up to which these lie, and an eighth of them."""
 
 _REMOVE_SESSIONS = """
 WITH gone AS (
@@ -85,6 +98,12 @@ SELECT coalesce(sum(weight), 0)::bigint FROM gone
 """
 """Listings are differences: what the newest ones are made up from stays."""
 
+_REMOVE_LEFT = """
+DELETE FROM {listings} AS l
+WHERE NOT EXISTS (SELECT FROM {sessions} AS s WHERE s.maildrop = l.maildrop)
+"""
+"""Listings that no session leads to, as when somebody has emptied the table of sessions only."""
+
 _REMOVE_OTHERS = """
 WITH gone AS (
     DELETE FROM {table} WHERE number = ANY(ARRAY(
@@ -96,6 +115,12 @@ SELECT count(*), coalesce(sum(weight), 0)::bigint FROM gone
 _REMOVE_DELIVERIES = _REMOVE_OTHERS.replace("{table}", "{deliveries}")
 _REMOVE_REFUSALS = _REMOVE_OTHERS.replace("{table}", "{refusals}").replace(" at ", " since ")
 _REMOVE_COUNTS = "DELETE FROM {counts} WHERE minute < ?"
+_SUM = """
+SELECT coalesce((SELECT sum(weight) FROM {sessions}), 0)
+    + coalesce((SELECT sum(weight) FROM {listings}), 0)
+    + coalesce((SELECT sum(weight) FROM {deliveries}), 0)
+    + coalesce((SELECT sum(weight) FROM {refusals}), 0)
+"""
 _OCTETS = "SELECT octets FROM {state}"
 
 
@@ -112,7 +137,11 @@ class PostgresHistory(HistoryPlace):
     node: the name that is written beside this node's sessions; None: the host's.
 
     The size is what the rows and their places in indexes take, about. The files of the tables are
-    larger by what PostgreSQL has not used again yet.
+    larger by what PostgreSQL has not used again yet. It is counted row by row as they are written
+    and removed; that a row of polls may grow or shrink isn't counted. So all rows are summed up
+    when what is too old is removed, every ten minutes by one of the nodes, and before anything is
+    removed for the size where there are few rows, as when the tables were emptied. A sum that takes
+    more than half of `timeout` is left for the next time.
 
     It works on whichever thread calls it, in an event loop of its own; the thread must have none.
 
@@ -142,6 +171,7 @@ class PostgresHistory(HistoryPlace):
         except StoreError as error:
             raise HistoryError(str(error)) from None
         self._plain = PlainDatabase(database)
+        self.sum_seconds = timeout / 2
         self.node = own_host_name() if node is None else node
         self.dialect = Dialect(
             table=f'"{schema}".history_{{}}',
@@ -157,8 +187,8 @@ class PostgresHistory(HistoryPlace):
         return self._run(lambda database: database.rows(text, *values))
 
     def octets(self) -> int:
-        [(octets,)] = self.rows(_OCTETS, [])
-        return int(octets)
+        rows = self.rows(_OCTETS, []) or self.rows(_SUM, [])
+        return int(rows[0][0])
 
     def close(self) -> None:
         self._plain.close()
@@ -194,6 +224,7 @@ class _PostgresTables(Tables):
         self.node = place.node
         self._text = place.dialect.text
         self._connection = connection
+        self._sum_seconds = place.sum_seconds
         self._before: dict[Table, int] = {}
         self._numbers: dict[Table, int] = {}
         self._gone = 0
@@ -203,8 +234,11 @@ class _PostgresTables(Tables):
         await self._connection.execute(
             f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{PAUSE_SECONDS * 1000:.0f}ms'"
         )
-        [row] = await self.rows(_LOCK)
-        self._before = dict(zip(TABLES, row, strict=True))
+        rows = await self.rows(_LOCK)
+        if not rows:
+            await self.run(_BEGIN_ANEW)
+            rows = await self.rows(_LOCK)
+        self._before = dict(zip(TABLES, rows[0], strict=True))
         self._numbers = dict(self._before)
 
     async def commit(self) -> None:
@@ -218,16 +252,36 @@ class _PostgresTables(Tables):
         if due:
             [(now,)] = await self.rows("SELECT extract(epoch FROM now())::float8")
             if await self._remove(now - bounds.days * DAY, now - bounds.days * DAY):
-                await self.run(_PRUNED)
+                octets = await self._count()
+        most, is_counted = REMOVED_TOGETHER, False
         for _ in range(ROUNDS):
             if octets <= bounds.max_octets:
                 break
-            most = REMOVED_TOGETHER
-            [(at,)] = await self.rows(_OLDEST, most, most, most, most)
-            if at is None:
+            [(rows, last, eighth)] = await self.rows(_OLDEST, most, most, most, most)
+            if rows < most and not is_counted:
+                await self.run(_REMOVE_LEFT)
+                octets, is_counted = await self._count(), True
+                continue
+            if last is None:
                 break
-            await self._remove(at, float("inf"))
+            await self._remove(eighth if rows < most else last, float("inf"))
             [(octets,)] = await self.rows(_OCTETS)
+
+    async def _count(self) -> int:
+        """Sum up what the rows take, unless that takes too long. What is noted then."""
+        octets = None
+        await self._connection.execute(
+            "SAVEPOINT counting;"
+            f" SET LOCAL statement_timeout = '{max(1.0, self._sum_seconds * 1000):.0f}ms'"
+        )
+        try:
+            [(octets,)] = await self.rows(_SUM)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != _CANCELED:
+                raise
+        await self._connection.execute("ROLLBACK TO counting")
+        [(noted,)] = await self.rows(_COUNTED, octets)
+        return int(noted)
 
     async def _remove(self, since: float, until: float) -> bool:
         """Remove what began up to a time and ended up to another. Whether that was all of it."""
