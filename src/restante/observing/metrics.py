@@ -222,7 +222,7 @@ class Metrics(Observer):
 
     def _count_steps(self, steps: list[Any], outcomes: list[Any], seconds: list[Any]) -> None:
         kinds = list(zip(steps, outcomes, strict=True))
-        for kind in set(kinds):
+        for kind in set(kinds) & _STEPS.keys():
             chosen = list(compress(seconds, map(kind.__eq__, kinds)))
             _add_to_histogram(self.values, _STEPS[kind], QUICK, chosen)
         self.values[_LEASES_REFUSED] += outcomes.count("in use")

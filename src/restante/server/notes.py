@@ -38,6 +38,7 @@ class Notes:
         RETR's and TOP's.
     messages: two entries a message that was sent: its number, and TOP's lines, None for RETR.
     steps: three entries a step: `Step`, `Outcome`, seconds. Empty unless an observer is `timed`.
+        One that a handler broke off isn't there.
 
     opened: when the client logged in, in seconds since 1970; None if it wasn't in this time.
     mechanism: by which it did: `USER`, `APOP` or SASL's.
