@@ -61,6 +61,7 @@ def test_a_session_is_told_of_as_a_whole() -> None:
     assert notes.steps == []  # nobody asked for them
     assert notes.opened is not None
     assert notes.mechanism == "USER"
+    assert notes.before_login == 1
 
 
 def test_all_observers_get_the_same_notes() -> None:
@@ -88,7 +89,9 @@ def test_a_session_that_goes_on_is_told_of_from_time_to_time() -> None:
             client.ask("QUIT")
         until(lambda: noting.ended == ["QUIT"])
     assert noting.verbs == ["NOOP", "USER", "PASS", "STAT", "QUIT"]
-    assert [notes.mechanism for notes in noting.told if notes.opened] == ["USER"]
+    (opened,) = [notes for notes in noting.told if notes.opened]
+    assert opened.mechanism == "USER"
+    assert [verb for verb, _, _ in opened.each_answer()][opened.before_login] == "PASS"
 
 
 def test_who_comes_later_is_told_of_what_follows() -> None:

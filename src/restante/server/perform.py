@@ -362,6 +362,7 @@ class Performer:
         self.admission.settled()
         if (notes := self._client.notes) is not None:
             notes.opened, notes.mechanism = time(), claim.mechanism
+            notes.before_login = len(notes.answers) // 3
         if (tell := context.observers.opened) is not None:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing
