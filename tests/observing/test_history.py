@@ -121,6 +121,64 @@ def test_a_session_of_many_commands(watched: Watched) -> None:
     assert row.greeting == "USER PASS"
 
 
+def test_polls_of_very_many_commands_take_no_more_memory_than_others(watched: Watched) -> None:
+    """A client that pipelines them is told of in one go. Its polls are one row all the same."""
+    for _ in range(2):
+        client = watched.login()
+        client.sock.sendall(b"NOOP\r\n" * 3000)
+        for _ in range(3000):
+            client.file.readline()
+        client.quit()
+        watched.written()
+    (row,) = watched.history.sessions()
+    assert row.commands == {"USER": 1, "PASS": 1, "NOOP": 3000, "QUIT": 1}
+    assert row.times == 2
+    (poll,) = watched.writer._polls.values()
+    assert len(poll.verbs) == history_writer.MOST_VERBS
+    assert poll.verbs is poll.first.verbs
+
+
+def test_commands_before_the_login_are_kept_within_bounds_too(watched: Watched) -> None:
+    client = watched.connect()
+    client.sock.sendall(b"CAPA\r\n" * 150)
+    for _ in range(150):
+        while client.file.readline() != b".\r\n":
+            pass
+    client.user("joe")
+    client.pass_(PASSWORD)
+    client.quit()
+    watched.written()
+    (row,) = watched.history.sessions()
+    assert row.commands == {"CAPA": 150, "USER": 1, "PASS": 1, "QUIT": 1}
+
+
+def test_what_a_client_asks_of_auth_is_no_login(watched: Watched) -> None:
+    client = watched.connect()
+    client.capa()
+    client._longcmd("AUTH")
+    client.user("joe")
+    client.pass_(PASSWORD)
+    client.uidl()
+    client.quit()
+    watched.written()
+    (row,) = watched.history.sessions()
+    assert row.greeting == "CAPA AUTH USER PASS"
+
+
+def test_polls_with_the_same_commands_and_another_login_are_two_rows(watched: Watched) -> None:
+    for passwords in ([PASSWORD, "wrong"], ["wrong", PASSWORD]):
+        client = watched.connect()
+        for password in passwords:
+            for line in ("USER joe", f"PASS {password}", "NOOP"):
+                client.sock.sendall(line.encode() + b"\r\n")
+                client.file.readline()
+        client.quit()
+        watched.written()
+    two, one = watched.history.sessions()
+    assert one.commands == two.commands
+    assert (one.greeting, two.greeting) == ("USER PASS", "USER PASS NOOP")
+
+
 def test_sessions_are_found_by_account_address_and_time(watched: Watched) -> None:
     watched.session(JOE)
     with_ann = watched.login(ANN, "ann")

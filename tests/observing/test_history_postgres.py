@@ -209,8 +209,7 @@ def test_the_size_is_about_what_the_tables_take(kept: Kept) -> None:
         ids = [f"17000{number:05}.M{n}P{n}.host.example.org" for n in range(number % 30 + 1)]
         notes = record(ids, account=f"account{number % 500}@example.org", opened=begin + number)
         notes.sent = [(n + 1, None) for n in range(len(ids))]
-        verbs = ["CAPA", "STLS", "CAPA", "AUTH", "STAT", "UIDL", *["RETR"] * len(ids), "QUIT"]
-        notes.answers = [each for verb in verbs for each in (verb, True, 20)]
+        notes.verbs = ["CAPA", "STLS", "CAPA", "AUTH", "STAT", "UIDL", *["RETR"] * len(ids), "QUIT"]
         writer.put(notes)
         writer.put(LoginRefused(begin, f"name{number}", JOE, "USER", "failed"))
         assert number % 1000 or writer.flush(60)

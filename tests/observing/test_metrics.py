@@ -38,6 +38,7 @@ from restante.observing.families import FAMILIES, SERVER_FAMILIES, SIZE, STORE_C
 from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.needs import missing
+from tests.observing.history_kit import Ends
 from tests.server.kit import Client, new_server, serving, until
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,22 @@ def test_a_session_is_counted() -> None:
         assert sample(registry, "restante_session_duration_seconds_bucket", le="+Inf") == 1
         assert sample(registry, "restante_storage_calls_total", where="in_place") >= 4
         assert sample(registry, "restante_sessions_open") == 0
+
+
+def test_connections_without_a_command_leave_nothing_to_be_counted() -> None:
+    with serving() as server:
+        metrics, ends = Metrics(server), Ends()
+        empty = gathered(metrics)
+        server.observe(ends)
+        for _ in range(3):
+            Client(server.port).close()
+        ends.wait(3)
+        assert gathered(metrics) == empty
+
+
+def gathered(metrics: Metrics) -> dict[str, int]:
+    """How much each list of it has: they grow until somebody asks, or there are many answers."""
+    return {name: len(each) for name, each in vars(metrics).items() if isinstance(each, list)}
 
 
 def test_what_goes_wrong_is_counted() -> None:

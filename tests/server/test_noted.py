@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
+from collections.abc import Callable
+from typing import Any
 
-from restante import ClientSession, Observer, StoreError
+import pytest
+
+from restante import ClientSession, Err, Observer, Pop3Error, Pop3Server, StoreError
 from restante.server import Notes
+from restante.server.notes import Refused
 from tests.server.kit import Client, serving, until
 
 MAIL = [b"Subject: one\r\n\r\nfirst\r\n", b"Subject: two\r\n\r\nsecond\r\n"]
@@ -55,6 +61,7 @@ def test_a_session_is_told_of_as_a_whole() -> None:
     assert notes.steps == []  # nobody asked for them
     assert notes.opened is not None
     assert notes.mechanism == "USER"
+    assert notes.before_login == 1
 
 
 def test_all_observers_get_the_same_notes() -> None:
@@ -82,7 +89,9 @@ def test_a_session_that_goes_on_is_told_of_from_time_to_time() -> None:
             client.ask("QUIT")
         until(lambda: noting.ended == ["QUIT"])
     assert noting.verbs == ["NOOP", "USER", "PASS", "STAT", "QUIT"]
-    assert [notes.mechanism for notes in noting.told if notes.opened] == ["USER"]
+    (opened,) = [notes for notes in noting.told if notes.opened]
+    assert opened.mechanism == "USER"
+    assert [verb for verb, _, _ in opened.each_answer()][opened.before_login] == "PASS"
 
 
 def test_who_comes_later_is_told_of_what_follows() -> None:
@@ -184,3 +193,110 @@ def test_an_observer_that_fails_costs_no_session_anything() -> None:
             assert client.ask("QUIT").startswith(b"+OK")
         until(lambda: other.ended == ["QUIT"])
     assert failing.ended == ["QUIT"]
+
+
+Default = Callable[..., Any]
+
+
+def break_off_retrievals(server: Pop3Server) -> None:
+    """Have message 1 take forever, and RETR not wait for it."""
+
+    @server.on("retrieve")
+    async def retrieve(session: ClientSession, number: int) -> None:
+        if number == 1:
+            await asyncio.Event().wait()
+
+    @server.command("RETR")
+    async def retr(session: ClientSession, argument: str, default: Default) -> Any:
+        try:
+            return await asyncio.wait_for(default(), 0.02)
+        except TimeoutError:
+            return Err("too slow", "SYS/TEMP")
+
+
+def test_a_step_that_a_handler_breaks_off_is_no_other_ones() -> None:
+    timing = Timing()
+    with serving(MAIL) as server:
+        server.observe(timing)
+        break_off_retrievals(server)
+
+        @server.on("delete")
+        def delete(session: ClientSession, number: int) -> None:
+            raise Pop3Error("not here")
+
+        with Client(server.port) as client:
+            client.log_in()
+            assert client.ask("RETR 1") == b"-ERR [SYS/TEMP] too slow"
+            assert client.ask("DELE 2") == b"-ERR not here"
+            assert client.ask("QUIT").startswith(b"+OK")
+        until(lambda: timing.ended != [])
+    assert timing.steps == [("login", "ok"), ("open", "ok"), ("commit", "ok")]
+
+
+def test_who_watches_steps_hears_of_the_end_of_one_that_is_broken_off() -> None:
+    told: list[tuple[str, object]] = []
+
+    class Watching(Observer):
+        def step_begun(self, session: ClientSession, step: str) -> None:
+            told.append(("begun", step))
+
+        def step_done(
+            self, session: ClientSession, step: str, seconds: float, error: Exception | None
+        ) -> None:
+            told.append((step, error and type(error)))
+
+    with serving(MAIL) as server:
+        break_off_retrievals(server)
+        with Client(server.port) as client:
+            client.log_in()
+            server.observe(Watching())
+            client.ask("RETR 1")
+    assert told[:2] == [("begun", "fetch"), ("fetch", Refused)]
+
+
+def test_steps_at_the_same_time() -> None:
+    timing = Timing()
+    with serving(MAIL) as server:
+        server.observe(timing)
+
+        @server.on("retrieve")
+        async def retrieve(session: ClientSession, number: int) -> None:
+            await asyncio.sleep(0.01)
+
+        @server.command("RETR")
+        async def retr(session: ClientSession, argument: str, default: Default) -> Any:
+            first, _ = await asyncio.gather(default(), default())
+            return first
+
+        with Client(server.port) as client:
+            client.log_in()
+            assert client.fetch("RETR 1") == MAIL[0]
+        until(lambda: timing.ended != [])
+    assert timing.steps == [("login", "ok"), ("open", "ok"), ("fetch", "ok"), ("fetch", "ok")]
+
+
+@pytest.mark.usefixtures("quick_sweep")
+def test_time_limits_hold_though_a_session_can_not_be_looked_after() -> None:
+    class Failing(Noting):
+        _guarded = False  # as of those that are part of Restante
+
+        def noted(self, session: ClientSession, notes: Notes) -> None:
+            super().noted(session, notes)
+            if not notes.last:
+                raise ValueError("no")
+
+    failing, errors = Failing(), list[str]()
+    with serving(MAIL, idle_timeout=0.2, short_idle=True) as server:
+        server.observe(failing)
+
+        @server.on("server_error")
+        def server_error(session: ClientSession | None, error: Exception) -> None:
+            errors.append(str(error))
+
+        with Client(server.port) as one, Client(server.port) as other:
+            one.ask("NOOP")
+            until(lambda: errors)
+            assert one.is_cut()
+            assert other.is_cut()
+    assert failing.ended == ["idle", "idle"]
+    assert errors == ["no"]

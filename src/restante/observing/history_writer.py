@@ -48,12 +48,9 @@ from restante.server.observer import Observer
 MAX_QUEUED = 20_000
 """Records that wait to be written. A busy server makes some thousands in the time of a writing."""
 
-MOST_ANSWERS = 100
+MOST_VERBS = 100
 """Commands of one session that are noted in their order. Of later ones it is counted what they
 were."""
-
-LOGINS = ("PASS", "APOP", "AUTH")
-"""Commands that log in."""
 
 MAX_SENT = 200_000
 """Retrievals of one session that are noted: more than a maildrop has messages."""
@@ -91,14 +88,15 @@ log = logging.getLogger("restante.observing")
 class EndedSession:
     """What is noted of a session that has logged in, from then to its end.
 
-    answers: the first ones, as in `Notes`. later: how often each command came after those.
-    sent: number and TOP's lines, None for RETR.
+    verbs: of the first commands, `MOST_VERBS` at most. later: how often each command came after
+    those. before_login: how many came before the one that logged in. sent: number and TOP's
+    lines, None for RETR.
     """
 
     __slots__ = (
-        "account", "address", "answers", "committed", "committed_at", "ended", "later", "listing",
-        "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session", "tls",
-        "until",
+        "account", "address", "before_login", "committed", "committed_at", "ended", "later",
+        "listing", "maildrop", "mechanism", "octets", "opened", "retrieved", "sent", "session",
+        "tls", "until", "verbs",
     )  # fmt: skip
 
     def __init__(
@@ -114,47 +112,31 @@ class EndedSession:
         self.opened = self.until = opened
         self.ended = ""
         self.octets = self.retrieved = 0
-        self.answers: list[Any] = []
+        self.verbs: list[str] = []
         self.later: Counter[str] | None = None
+        self.before_login = 0
         self.sent: list[tuple[int, int | None]] = []
         self.committed: Sequence[MessageNumber] = ()
         self.committed_at: float | None = None
 
-    def add(self, notes: Notes) -> None:
-        """Take what was noted since then. As others have the same notes, they stay as they are."""
-        answers, messages = notes.answers, notes.messages
-        if not self.answers:
-            self.answers = answers
-        elif len(self.answers) + len(answers) <= 3 * MOST_ANSWERS:
-            self.answers = [*self.answers, *answers]
-        else:
-            self.later = self.later or Counter()
-            self.later.update(answers[::3])
-        if messages and len(self.sent) < MAX_SENT:
-            self.sent += zip(messages[::2], messages[1::2], strict=True)
-
     @property
     def greeting(self) -> str:
         """The verbs up to the login, each once."""
-        found = {}
-        for at in range(0, len(self.answers), 3):
-            verb = self.answers[at]
-            found[verb or "unknown"] = True
-            if verb in LOGINS and self.answers[at + 1]:
-                break
-        return " ".join(found)
+        return " ".join(dict.fromkeys(v or "unknown" for v in self.verbs[: self.before_login + 1]))
 
     @property
     def commands(self) -> str:
         """How often each command came, as JSON."""
         if self.later is not None:
-            return _as_text(Counter(self.answers[::3]) + self.later)
-        return _commands(*self.answers[::3])
+            return _as_text(Counter(self.verbs) + self.later)
+        return _commands(*self.verbs)
 
     @property
     def how(self) -> tuple[object, ...]:
         """What polls that are counted together have in common, but for verbs and listing."""
-        return self.ended, self.mechanism, self.tls, self.maildrop
+        return (
+            self.ended, self.mechanism, self.tls, self.maildrop, self.before_login, self.later,
+        )  # fmt: skip
 
     def again(self, session: str, listing: Listing, opened: float, until: float) -> EndedSession:
         """Another session that is like this one, which is a poll."""
@@ -162,7 +144,7 @@ class EndedSession:
         other.session, other.listing, other.opened, other.until = session, listing, opened, until
         other.account, other.maildrop, other.address = self.account, self.maildrop, self.address
         other.tls, other.mechanism, other.ended = self.tls, self.mechanism, self.ended
-        other.answers, other.later = self.answers, self.later
+        other.verbs, other.later, other.before_login = self.verbs, self.later, self.before_login
         other.octets = other.retrieved = 0
         other.sent, other.committed, other.committed_at = [], (), None
         return other
@@ -225,7 +207,7 @@ class _Poll:
 
     def __init__(self, first: EndedSession) -> None:
         self.first = first
-        self.verbs, self.how = first.answers[::3], first.how
+        self.verbs, self.how = first.verbs, first.how
         self.last = first.session, first.listing, first.opened, first.until
         self.further = 1
         self.seconds = first.until - first.opened
@@ -235,7 +217,7 @@ class _Poll:
         self.waits = True
 
     def has(
-        self, verbs: list[Any], how: tuple[object, ...], listing: Listing, opened: float
+        self, verbs: list[str], how: tuple[object, ...], listing: Listing, opened: float
     ) -> bool:
         """Whether a poll is like this one in all, so that it need only be counted."""
         return (
@@ -311,9 +293,9 @@ class HistoryWriter:
     def put_session(self, session: EndedSession) -> None:
         """The same for a session, which may become one with the poll before it."""
         key = session.account, session.address
-        is_poll = not (session.sent or session.committed or session.later)
+        is_poll = not (session.sent or session.committed)
         last = session.session, session.listing, session.opened, session.until
-        if is_poll and self.count_poll(key, session.answers[::3], session.how, last):
+        if is_poll and self.count_poll(key, session.verbs, session.how, last):
             return
         with self._lock:
             if not is_poll:
@@ -331,7 +313,7 @@ class HistoryWriter:
     def count_poll(
         self,
         key: tuple[str, str],
-        verbs: list[Any],
+        verbs: list[str],
         how: tuple[object, ...],
         last: tuple[str, Listing, float, float],
     ) -> bool:
@@ -853,16 +835,25 @@ _REFUSAL_COLUMNS = {
 class _Unfinished:
     """What is kept of a session that goes on.
 
-    early: its answers before the login. noted: what it did since then. removed: the messages that
-    QUIT has removed, and when.
+    verbs, later: as of `EndedSession`, from the greeting on. noted: what it did since the login.
+    removed: the messages that QUIT has removed, and when.
     """
 
-    __slots__ = ("early", "noted", "removed")
+    __slots__ = ("later", "noted", "removed", "verbs")
 
     def __init__(self) -> None:
-        self.early: list[Any] = []
+        self.verbs: list[str] = []
+        self.later: Counter[str] | None = None
         self.noted: EndedSession | None = None
         self.removed: tuple[Sequence[MessageNumber], float | None] = (), None
+
+    def add(self, verbs: list[str]) -> None:
+        """Take the verbs of further commands."""
+        room = MOST_VERBS - len(self.verbs)
+        self.verbs += verbs[:room]
+        if len(verbs) > room:
+            self.later = self.later or Counter()
+            self.later.update(verbs[room:])
 
 
 class SessionHistory(Observer):
@@ -893,7 +884,14 @@ class SessionHistory(Observer):
             and self._count_poll(
                 (account.name, session.peer_ip or "unix"),
                 notes.answers[::3],
-                (session.ended, notes.mechanism, session.tls, account.maildrop_name),
+                (
+                    session.ended,
+                    notes.mechanism,
+                    session.tls,
+                    account.maildrop_name,
+                    notes.before_login,
+                    None,
+                ),
                 (session.id, session.mailbox.listing, opened, time.time()),
             )
         ):
@@ -905,16 +903,16 @@ class SessionHistory(Observer):
             noted = unfinished.noted = EndedSession(session.id, account, address, listing, opened)
             noted.tls = session.tls
             noted.mechanism = notes.mechanism
-            noted.answers = unfinished.early
-        if noted is not None:
-            noted.add(notes)
-        else:
-            unfinished.early = [*unfinished.early, *notes.answers][: 3 * MOST_ANSWERS]
+            noted.before_login = len(unfinished.verbs) + notes.before_login
+        unfinished.add(notes.answers[::3])
+        if noted is not None and len(noted.sent) < MAX_SENT:
+            noted.sent += notes.each_message()
         if notes.last:
             del self._unfinished[session]
             if noted is not None:
                 noted.until = time.time()
                 noted.ended = session.ended
+                noted.verbs, noted.later = unfinished.verbs, unfinished.later
                 noted.octets = session.octets
                 noted.retrieved = session.retrieved
                 noted.committed, noted.committed_at = unfinished.removed

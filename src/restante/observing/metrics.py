@@ -128,7 +128,7 @@ class Metrics(Observer):
         self._answers: list[Any] = []
         self._messages: list[Any] = []
         self._steps: list[Any] = []
-        self._mechanisms: list[str] = []  # "" where there was no login
+        self._mechanisms: list[str] = []  # by which clients logged in
         self._ends: list[Any] = []
         self._dropped = Counter(server.dropped)  # of those, how many were before or are counted
         self._counting = Lock()
@@ -207,8 +207,7 @@ class Metrics(Observer):
             values[_RETR] += lines.count(None)
             values[_TOP] += len(lines) - lines.count(None)
             for mechanism, number in Counter(_taken(self._mechanisms)).items():
-                if mechanism:
-                    _count_login(values, mechanism, "ok", number)
+                _count_login(values, mechanism, "ok", number)
             self._count_steps(*_columns(_taken(self._steps), 3))
             how, seconds, octets = _columns(_taken(self._ends), 3)
             _add_to_histogram(values, _DURATION, LONG, seconds)
@@ -222,7 +221,7 @@ class Metrics(Observer):
 
     def _count_steps(self, steps: list[Any], outcomes: list[Any], seconds: list[Any]) -> None:
         kinds = list(zip(steps, outcomes, strict=True))
-        for kind in set(kinds):
+        for kind in set(kinds) & _STEPS.keys():
             chosen = list(compress(seconds, map(kind.__eq__, kinds)))
             _add_to_histogram(self.values, _STEPS[kind], QUICK, chosen)
         self.values[_LEASES_REFUSED] += outcomes.count("in use")
@@ -252,7 +251,8 @@ class Metrics(Observer):
         if notes.messages:
             self._messages += notes.messages
         self._steps += notes.steps
-        self._mechanisms.append(notes.mechanism)
+        if mechanism := notes.mechanism:
+            self._mechanisms.append(mechanism)
         if notes.last and session.account is not None:
             self._ends += (session.ended, time() - session.since, session.octets)
         if len(self._answers) > MOST_GATHERED:

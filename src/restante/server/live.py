@@ -88,7 +88,7 @@ class Live:
         """Whether `task` is at work for a connection, or for one of its handlers."""
         return task in self._tasks or any(each.runs(task) for each in self.connections)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[Any]:
         """Begin work that outlives its connection; `end` waits for it."""
         task = asyncio.get_running_loop().create_task(work)
         self.give_way()

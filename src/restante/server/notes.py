@@ -38,13 +38,15 @@ class Notes:
         RETR's and TOP's.
     messages: two entries a message that was sent: its number, and TOP's lines, None for RETR.
     steps: three entries a step: `Step`, `Outcome`, seconds. Empty unless an observer is `timed`.
+        One that a handler broke off isn't there.
 
     opened: when the client logged in, in seconds since 1970; None if it wasn't in this time.
     mechanism: by which it did: `USER`, `APOP` or SASL's.
+    before_login: how many commands were answered before the one that logged in.
     last: the connection has ended: nothing follows, and `ClientSession.ended` says how.
     """
 
-    __slots__ = ("answers", "last", "mechanism", "messages", "opened", "steps")
+    __slots__ = ("answers", "before_login", "last", "mechanism", "messages", "opened", "steps")
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
@@ -52,6 +54,7 @@ class Notes:
         self.steps: list[Any] = []
         self.opened: float | None = None
         self.mechanism = ""
+        self.before_login = 0
         self.last = False
 
     def each_answer(self) -> Iterator[tuple[str, bool, int]]:

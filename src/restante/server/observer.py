@@ -80,7 +80,10 @@ class Observer:
     def step_done(
         self, session: ClientSession, step: Step, seconds: float, error: Exception | None
     ) -> None:
-        """A step has ended. error: why it failed; a refused login is `Refused`."""
+        """A step has ended. error: why it failed.
+
+        A login that was refused and a step that a handler broke off are `Refused`.
+        """
 
     def sent(self, session: ClientSession, number: MessageNumber, lines: int | None) -> None:
         """A message was sent, or the top of one. lines: TOP's, None for RETR."""

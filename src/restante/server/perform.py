@@ -112,11 +112,10 @@ class Performer:
         "_client",
         "_context",
         "_login",
+        "_login_step",
         "_peer",
         "_renew_at",
         "_session",
-        "_step",
-        "_step_began",
         "_wire",
         "admission",
         "fetched",
@@ -144,56 +143,64 @@ class Performer:
         self.maildrop: Maildrop | None = None
         self._renew_at = inf  # when the maildrop's lease is to be renewed, in seconds since 1970
         self.fetched = MessageNumber(0)  # the message that was asked for last
-        self._step: Step | None = None  # what goes on, if anybody watches steps
+        self._login_step: list[Any] | None = None  # while a login goes on, if anybody watches steps
 
     async def perform(self, effect: Effect) -> object:
-        """Perform an effect, and give its result. A failure is the `Err` the client is told."""
+        """Perform an effect, and give its result. A failure is the `Err` the client is told.
+
+        A handler may have several performed at once, or break one off.
+        """
         try:
             if not self._context.observers.steps or (step := STEPS.get(type(effect))) is None:
                 return await PERFORM[type(effect)](self, effect)
+            going: list[Any] = [step, monotonic()]
+            if step == "login":
+                self._login_step = going
             work = PERFORM[type(effect)](self, effect)
             if self._context.observers.traced:
-                work = in_own_context(self._traced(work))
-            self._step, self._step_began = step, monotonic()
-            result = await work
+                work = in_own_context(self._traced(work, going))
+            try:
+                result = await work
+            except Exception as error:
+                self._note_step(going, outcome_of(error))
+                raise
+            finally:
+                self._login_step = None
             if (notes := self._client.notes) is not None:
-                steps, seconds = notes.steps, monotonic() - self._step_began
-                steps += (self._step, "refused" if type(result) is Err else "ok", seconds)
-            self._step = None
+                steps, outcome = notes.steps, "refused" if type(result) is Err else "ok"
+                steps += (going[0], outcome, monotonic() - going[1])
             return result
         except Exception as error:
-            if self._step is not None:
-                self._end_step(outcome_of(error))
             if isinstance(error, ConnectionError) and self._wire.has_left:
                 raise
             return await self.failure(error)
 
-    def _end_step(self, outcome: Outcome, following: Step | None = None) -> None:
-        """A step has ended, and another one may begin: once a login was proven, `open` does."""
-        now = monotonic()
+    def _note_step(self, going: list[Any], outcome: Outcome) -> None:
         if (notes := self._client.notes) is not None:
             steps = notes.steps
-            steps += (self._step, outcome, now - self._step_began)
-        self._step, self._step_began = following, now
+            steps += (going[0], outcome, monotonic() - going[1])
 
-    async def _traced(self, work: Coroutine[Any, Any, object]) -> object:
+    async def _traced(self, work: Coroutine[Any, Any, object], going: list[Any]) -> object:
         """Do the work of a step, and tell who watches steps as they happen."""
-        self._tell_begun()
+        self._tell_begun(going)
         try:
             result = await work
         except Exception as error:
-            self._tell_done(error)
+            self._tell_done(going, error)
             raise
-        self._tell_done(Refused(result.text) if type(result) is Err else None)
+        except BaseException:
+            self._tell_done(going, Refused("broken off"))
+            raise
+        self._tell_done(going, Refused(result.text) if type(result) is Err else None)
         return result
 
-    def _tell_begun(self) -> None:
+    def _tell_begun(self, going: list[Any]) -> None:
         if (tell := self._context.observers.step_begun) is not None:
-            tell(self._client, self._step)
+            tell(self._client, going[0])
 
-    def _tell_done(self, error: Exception | None) -> None:
+    def _tell_done(self, going: list[Any], error: Exception | None) -> None:
         if (tell := self._context.observers.step_done) is not None:
-            tell(self._client, self._step, monotonic() - self._step_began, error)
+            tell(self._client, going[0], monotonic() - going[1], error)
 
     async def failure(self, error: Exception) -> Err:
         """What the client is told of an exception, after those who should know were told."""
@@ -318,12 +325,13 @@ class Performer:
         if self._account is not None:
             return
         self._account = account
-        if self._step is not None:
+        if (going := self._login_step) is not None:
             if self._context.observers.traced:
-                self._tell_done(None)
-            self._end_step("ok", "open")
+                self._tell_done(going, None)
+            self._note_step(going, "ok")
+            going[:] = "open", monotonic()
             if self._context.observers.traced:
-                self._tell_begun()
+                self._tell_begun(going)
         self.admission.proven(self._login)
         refusal = self.admission.enter(account.name)
         if refusal is not None:
@@ -354,6 +362,7 @@ class Performer:
         self.admission.settled()
         if (notes := self._client.notes) is not None:
             notes.opened, notes.mechanism = time(), claim.mechanism
+            notes.before_login = len(notes.answers) // 3
         if (tell := context.observers.opened) is not None:
             tell(self._client, claim.mechanism)
         return account, maildrop.listing

@@ -537,7 +537,12 @@ class Pop3Server(Events):
             now = time.monotonic()
             crowded = self._guard.is_filling
             for connection in list(self._live.connections):
-                connection.check_time(now, crowded=crowded)
+                try:
+                    connection.check_time(now, crowded=crowded)
+                except Exception as error:
+                    client = connection.client
+                    where = f"looking after session {client.id}"
+                    self._live.spawn(self._hooks.report(error, client, where))
             if refreshing is None or refreshing.done():
                 # Not waited for: time limits hold while all worker threads are busy.
                 refreshing = self._live.spawn(self._refresh())
