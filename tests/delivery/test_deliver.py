@@ -12,7 +12,8 @@ import pytest
 from restante.accounts.contract import Account
 from restante.calls import Caller, OnThread
 from restante.delivery import Delivery, DeliveryObserver, Envelope, Outcome, Recipient
-from restante.stores.contract import Incoming, StoreError
+from restante.delivery.recipients import FULL
+from restante.stores.contract import Incoming, OverQuota, StoreError
 from restante.stores.maildir.store import Maildir
 from restante.threads import WorkerThreads
 from tests.answers import done
@@ -46,6 +47,9 @@ class Told(DeliveryObserver):
         self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
     ) -> None:
         self.lines.append(("not delivered", recipient, octets, reason, kept))
+
+    def refused(self, envelope: Envelope, recipient: str, reply: str) -> None:
+        self.lines.append(("refused", recipient, reply))
 
 
 async def deliver(delivery: Delivery, *blocks: bytes) -> list[Outcome]:
@@ -88,6 +92,33 @@ async def test_together_nobody_has_it_when_one_fails(
     assert store.mail("joe") == store.mail("ann") == []
     assert list(tmp_path.iterdir()) == []
     assert [line[0] for line in told.lines] == ["not delivered"] * 6
+
+
+NO_ROOM = OverQuota("over quota: 9 of 10 octets used", never=False)
+
+
+@pytest.mark.parametrize("step", [*STEPS, "joe_commit"])
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_maildrop_without_room_is_told_as_a_refusal(
+    step: str, together: bool, call: Caller
+) -> None:
+    store, told = FakeStore(**{step: NO_ROOM}), Told()
+    delivery = Delivery(store, [JOE, ANN], ENVELOPE, call=call, together=together, observer=told)
+    await deliver(delivery, b"one\r\n", b"two\r\n")
+    whose, other = (JOE, ANN) if step.startswith("joe") else (ANN, JOE)
+    lines = {line[1]: line for line in told.lines}
+    assert lines[whose.address] == ("refused", whose.address, str(FULL))
+    assert lines[other.address][0] == ("refused" if together else "delivered")
+
+
+async def test_a_failure_beside_a_full_maildrop_is_told_as_one(call: Caller) -> None:
+    store, told = FakeStore(joe_commit=NO_ROOM, ann_commit=SECRET_FAULT), Told()
+    delivery = Delivery(store, [JOE, ANN], ENVELOPE, call=call, observer=told)
+    await deliver(delivery, b"one\r\n")
+    assert [line[:2] for line in told.lines] == [
+        ("refused", "joe@example.org"),
+        ("not delivered", "ann@example.org"),
+    ]
 
 
 async def test_together_a_late_failure_is_kept_for_the_operator(

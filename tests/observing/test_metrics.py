@@ -301,6 +301,19 @@ def test_one_endpoint_for_all_workers(folder: Path, workers: int) -> None:
         assert scraped(server)["restante_reloads_total"] == 1
 
 
+def test_a_message_without_room_is_refused_and_raises_no_alarm(folder: Path) -> None:
+    write_config(folder, "[store]\nquota_octets = 10\n[metrics]\nport = 0\n")
+    with Server(folder) as server:
+        with smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as mail:
+            mail.ehlo("mta")
+            mail.docmd("MAIL FROM:<ann@example.org>")  # without SIZE
+            mail.docmd("RCPT TO:<joe>")
+            assert mail.data(MESSAGE)[0] == 552
+        found = scraped(server)
+    assert found["restante_deliveries_total|refused|smtp"] == 1
+    assert found["restante_deliveries_total|not_delivered|smtp"] == 0
+
+
 def test_a_worker_that_was_killed_loses_and_doubles_nothing(folder: Path) -> None:
     write_config(folder, "[server]\nworkers = 2\n[metrics]\nport = 0\n")
     with Server(folder) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -82,9 +83,14 @@ def test_a_lease_is_renewed_for_as_long_as_the_session_lasts() -> None:
 
 
 @pytest.mark.usefixtures("quick_sweep")
-def test_a_session_that_has_lost_its_lease_reads_on_and_removes_nothing() -> None:
+def test_a_session_that_has_lost_its_lease_reads_on_and_removes_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An operator has released it, or another node took over: the log warns, and no more."""
     store = Leases()
+    errors: list[Exception] = []
     with new_server(store) as server, Client(server.port) as client:
+        server.on("server_error")(lambda session, error: errors.append(error))
         client.log_in().ask("DELE 1")
         store.lease.taken_over = True
         until(lambda: store.lease.renewed)
@@ -95,6 +101,14 @@ def test_a_session_that_has_lost_its_lease_reads_on_and_removes_nothing() -> Non
             b"-ERR [SYS/TEMP] the maildrop was taken over by another session: nothing was removed"
         )
     assert store.committed == 0
+    assert errors == []
+    first, second = (each for each in caplog.records if each.levelno > logging.INFO)
+    assert first.getMessage().endswith(": the lease was lost: node-2 has it")
+    assert (second.levelno, second.exc_info) == (logging.WARNING, None)
+    session = first.getMessage().split(":")[0]
+    assert second.getMessage() == (
+        f"{session} has lost its lease, so nothing was removed: the lease of node-1 has ended"
+    )
 
 
 @pytest.mark.usefixtures("quick_sweep")

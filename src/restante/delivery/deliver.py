@@ -16,6 +16,7 @@ from restante.accounts.contract import Account
 from restante.calls import Caller, OnThread
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import DeliveryObserver, tell
+from restante.delivery.recipients import FULL, NEVER_FITS, Refusal
 from restante.protocol.listing import UniqueId
 from restante.stores.contract import Incoming, OverQuota, Store, StoreError
 
@@ -48,6 +49,20 @@ class Outcome(NamedTuple):
     def taken(self) -> bool:
         """Whether the sender may be told that we have the message."""
         return self.unique_id is not None or self.kept is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether this copy failed by itself, and not because its maildrop has no room."""
+        return bool(self.reason) and self.over_quota is None
+
+
+def no_room(outcomes: Sequence[Outcome]) -> Refusal | None:
+    """The one reply for these copies, if a maildrop without room is why some aren't taken."""
+    over = [each.over_quota for each in outcomes if not each.taken and each.over_quota is not None]
+    if not over:
+        return None
+    # Of several recipients, others may have room: they mustn't lose the message.
+    return NEVER_FITS if len(over) == len(outcomes) and all(e.never for e in over) else FULL
 
 
 @dataclass(slots=True)
@@ -137,8 +152,10 @@ class Delivery:
                 await self._keep(copy)
         await self.abort()
         outcomes = [self._outcome(recipient) for recipient in self._recipients]
-        for outcome in outcomes:
-            self._tell(outcome)
+        for group in [outcomes] if self._together else [[each] for each in outcomes]:
+            refusal = no_room(group)
+            for outcome in group:
+                self._tell(outcome, refusal)
         return outcomes
 
     async def abort(self) -> None:
@@ -252,13 +269,16 @@ class Delivery:
         copy = self._copies[recipient.account.maildrop_name]
         return Outcome(recipient, copy.unique_id, copy.kept, copy.reason, copy.over_quota)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Outcome, refusal: Refusal | None) -> None:
+        """refusal: what the sender is told, if some maildrop has no room."""
         observer, address = self._observer, outcome.recipient.address
         if observer is None:
             return
         if outcome.unique_id is not None:
             unique_id = outcome.unique_id
             tell(observer.delivered, self._envelope, address, self._octets, unique_id)
+        elif refusal is not None and not outcome.taken and not outcome.failed:
+            tell(observer.refused, self._envelope, address, str(refusal))
         else:
             reason, kept = outcome.reason or "another recipient's copy failed", outcome.kept
             kept_at = "" if kept is None else str(kept)

@@ -13,8 +13,7 @@ from restante.calls import Caller
 from restante.delivery.deliver import Delivery, Recipient
 from restante.delivery.envelope import Envelope
 from restante.delivery.observer import AccessLog, DeliveryObserver, tell
-from restante.delivery.recipients import THREADS, Recipients, Refusal
-from restante.delivery.session import FULL, NEVER_FITS
+from restante.delivery.recipients import FULL, NEVER_FITS, THREADS, Recipients, Refusal
 from restante.networks import A_HOST_NAME, check_host_name, own_host_name
 from restante.settings_fields import check_setting, suggest_settings
 from restante.stores.contract import OverQuota, Store, StoreError

@@ -45,7 +45,9 @@ class DeliveryObserver:
     def not_delivered(
         self, envelope: Envelope, recipient: str, octets: int, reason: str, kept: str
     ) -> None:
-        """A copy could not be put into the maildrop.
+        """A copy could not be put into the maildrop, by a fault on our side.
+
+        A maildrop that has no room for it is none: that is `refused`.
 
         kept: path of the copy that an operator must deliver, as the sender was told that all
             went well; empty when the sender was told to try again.
@@ -61,6 +63,8 @@ class DeliveryObserver:
         """A recipient or a message was refused, or a client was sent away.
 
         recipient: empty when it is about no one recipient. reply: what the client was told.
+        A message that has come may be refused as well: it is too large, or a recipient's
+        maildrop has no room; then others get it neither, where all have one reply (SMTP).
         """
 
     def logged_in(self, name: str, peer: str, mechanism: str, session: str) -> None:

@@ -51,6 +51,8 @@ UNKNOWN = Refusal(550, "5.1.1", "no such user here")
 DISABLED = Refusal(550, "5.2.1", "account disabled")
 FOREIGN = Refusal(550, "5.7.1", "relaying denied")
 UNCERTAIN = Refusal(451, "4.3.0", "accounts can't be looked up now, try again later")
+FULL = Refusal(452, "4.2.2", "mailbox full, try again later")
+NEVER_FITS = Refusal(552, "5.2.3", "message larger than the whole mailbox may be")
 
 
 @suggest_settings

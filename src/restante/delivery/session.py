@@ -17,7 +17,7 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from restante.accounts.contract import Account
-from restante.delivery.deliver import Outcome, Recipient
+from restante.delivery.deliver import Outcome, Recipient, no_room
 from restante.delivery.recipients import BAD_ADDRESS, Refusal, split_path
 from restante.protocol.claims import PasswordClaim
 from restante.protocol.limits import MAX_BAD_COMMANDS, MAX_FAILED_LOGINS
@@ -145,8 +145,6 @@ Effect: TypeAlias = (
 )
 
 TOO_BIG = Refusal(552, "5.3.4", "message too big")
-FULL = Refusal(452, "4.2.2", "mailbox full, try again later")
-NEVER_FITS = Refusal(552, "5.2.3", "message larger than the whole mailbox may be")
 TOO_MANY = Refusal(452, "4.5.3", "too many recipients")
 NO_HTTP = Refusal(421, "4.7.0", "this is no HTTP server")
 NOT_AHEAD = Refusal(503, "5.5.1", "nothing may follow STARTTLS")
@@ -247,17 +245,12 @@ class MailSession:
         self._waiting = False
         each = [[outcome] for outcome in outcomes]
         for group in each if self._protocol is Protocol.LMTP else [outcomes]:
-            failed = [outcome for outcome in group if not outcome.taken]
-            over = [outcome.over_quota for outcome in failed if outcome.over_quota is not None]
-            if not failed:
+            if all(outcome.taken for outcome in group):
                 self._reply(250, "2.0.0", "delivered")
-            elif not over:
-                self._reply(451, "4.3.0", f"not delivered (ref {reference})")
-            # For SMTP it is about all recipients, and others may have room.
-            elif len(over) == len(group) and all(error.never for error in over):
-                self._reply(*NEVER_FITS)
+            elif (refusal := no_room(group)) is not None:
+                self._reply(*refusal)
             else:
-                self._reply(*FULL)
+                self._reply(451, "4.3.0", f"not delivered (ref {reference})")
         self._end_of_message()
 
     def secured(self) -> None:

@@ -147,8 +147,8 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         "restante_deliveries", "counter",
-        "Copies of messages: delivered, kept (for the operator to deliver), not_delivered (the"
-        " sender tries again), refused.",
+        "Copies of messages: delivered, kept (for the operator to deliver), not_delivered (by"
+        " a fault here; the sender tries again), refused (also for want of room).",
         (("protocol", MAIL_PROTOCOLS), ("outcome", DELIVERY_OUTCOMES)),
     ),
     Family("restante_delivery_octets", "counter", "Octets of copies that were delivered."),

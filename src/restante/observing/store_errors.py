@@ -11,7 +11,7 @@ from restante.delivery.observer import DeliveryObserver
 from restante.protocol.states import State
 from restante.server.client import ClientSession
 from restante.server.server import Pop3Server
-from restante.stores.contract import LeaseLost, StoreError
+from restante.stores.contract import StoreError
 
 MAX_TEXT = 300
 """Characters of an error that are kept."""
@@ -54,7 +54,7 @@ class StoreErrors:
 
     async def _in_session(self, session: ClientSession | None, error: Exception) -> None:
         """Async, so that it is called on the event loop, like everything else that counts."""
-        if isinstance(error, LeaseLost | ConnectionError):
+        if isinstance(error, ConnectionError):
             return
         if session is not None and isinstance(error, StoreError | OSError):
             self.note(_BY_STATE[session.state.value], error)

@@ -217,6 +217,10 @@ class Performer:
                 return too_soon(error.seconds)
             case MessageGone():
                 return GONE
+            case LeaseLost():
+                text = "session %s has lost its lease, so nothing was removed: %s"
+                log.warning(text, self._client.id, error)
+                return LOST
         reference = await self._context.hooks.report(
             error, self._client, f"in session {self._client.id}"
         )
@@ -224,8 +228,6 @@ class Performer:
             code = "SYS/TEMP" if error.temporary else "SYS/PERM"
             values = {"count": error.remaining, "reference": reference}
             return Err("{count} deleted messages not removed (ref {reference})", code, values)
-        if isinstance(error, LeaseLost):
-            return LOST
         if isinstance(error, StoreError):
             return TRY_LATER if error.temporary else NEEDS_OPERATOR
         if isinstance(error, AccountError):
