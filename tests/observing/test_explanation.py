@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from restante.delivery import Envelope
 from restante.observing import Explanation, Finding, explain
 from tests.conftest import Authority
 from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched
@@ -328,3 +329,39 @@ def test_nothing_is_known_without_a_history(kept: Kept) -> None:
     found = explain(kept.history(), "joe")
     assert found.begins is None
     assert found.text() == "Account joe: there is no history yet.\n"
+
+
+def test_mail_that_was_refused_is_told(watched: Watched) -> None:
+    """For the account alone: by its address, and by those by which it has got mail."""
+    file = watched.put("1700000000.M1P1.host")
+    envelope = Envelope(protocol="LMTP", sender="ann@example.org", peer="192.0.2.9", queue_id="q")
+    tell = watched.writer.deliveries
+    tell.delivered(envelope, "info@example.org", 100, file.name)
+    watched.session(fetch=(1,))
+    for _ in range(3):
+        tell.refused(envelope, "joe@example.org", "452 4.2.2 mailbox full")
+    for _ in range(4):
+        tell.refused(envelope, "INFO@example.org", "452 4.2.2 mailbox full")
+    tell.refused(envelope, "joe@example.org", "552 5.3.4 message too big")
+    tell.refused(envelope, "ann@example.org", "452 4.2.2 mailbox full")
+    tell.refused(envelope, "", "421 4.7.0 too many connections")
+    tell.not_delivered(envelope, "joe@example.org", 100, "disk full", "")
+
+    found = watched.explained(is_for=lambda address: address == "joe@example.org")
+    assert kinds(found) == ["mail refused", "mail refused", "mail not delivered"]
+    full, big, failed = found.findings
+    assert re.fullmatch(
+        r"7 messages for it were refused between [-0-9: ]+ and [-0-9: ]+, as '452 4\.2\.2 mailbox"
+        r" full'\. Whoever sends it is to try again later, and each try counts here\.",
+        full.text,
+    )
+    assert len(full.lines) == 6
+    assert full.lines[0].endswith(
+        " refused: recipient='joe@example.org' sender='ann@example.org' peer=192.0.2.9"
+        " protocol=LMTP queue=q reply='452 4.2.2 mailbox full'"
+    )
+    assert full.lines[-1] == "    … and 2 more"
+    assert big.text.startswith("1 message for it was refused, as '552 5.3.4 message too big'.")
+    assert failed.text == "1 message for it could not be delivered, as 'disk full'."
+    assert "Nothing unusual" not in found.text()
+    assert kinds(watched.explained(since=4e9, is_for=lambda _: True)) == []

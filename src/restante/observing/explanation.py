@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -17,6 +17,7 @@ from restante.observing.history import (
     MAX_ROWS,
     Deletion,
     History,
+    PastDelivery,
     PastListing,
     PastSession,
     RefusedLogin,
@@ -46,11 +47,14 @@ Kind: TypeAlias = Literal[
     "fetched again",
     "new client",
     "refused",
+    "mail refused",
+    "mail not delivered",
 ]
 """What a finding is about: messages that a session deleted, or that it didn't delete as it left
 without QUIT; messages that another program removed, whose unique-ids changed, that came back, or
 that were put there; messages that a client fetched again; a client that was new and fetched what
-others had; logins that were refused."""
+others had; logins that were refused; mail that was refused, or that was taken and could not be put
+into the maildrop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,18 @@ def explain(
     *,
     since: float | None = None,
     pins: Mapping[str, str] | None = None,
+    is_for: Callable[[str], bool] | None = None,
 ) -> Explanation:
     """What an account's clients did, and what happened to its messages.
 
     since: tell only of what happened from this time on, in seconds since 1970. What happened
     before is still known to it. pins: unique-ids by key that `restante.pins` of a Maildir has
-    now; None: not known. Raises HistoryError when the history can't be read.
+    now; None: not known. is_for: whether the account gets the mail for an address; None: not
+    known. Mail for an address by which it has got mail before is its own in any case. Raises
+    HistoryError when the history can't be read.
     """
     story = _Story(history, account, {} if pins is None else pins)
-    return story.explanation(since)
+    return story.explanation(since, is_for or (lambda address: address == account))
 
 
 @dataclass(slots=True)
@@ -188,13 +195,14 @@ class _Story:
         self.gone: dict[str, tuple[int, float]] = {}  # octets, and by when
         self.earlier: dict[str, str] = {}  # the unique-id that a message had before
 
-    def explanation(self, since: float | None) -> Explanation:
+    def explanation(self, since: float | None, is_for: Callable[[str], bool]) -> Explanation:
         for listing, before in zip(self.listings[1:], self.listings, strict=False):
             self._compare(before, listing)
         for session in self.sessions:
             self._follow(session)
         for refused in self.history.refusals(account=self.account, limit=MAX_ROWS):
             self._refused(refused)
+        self._mail(since, is_for)
         findings = sorted(
             (each for each in self.findings if since is None or each.at >= since),
             key=lambda each: each.at,
@@ -541,8 +549,46 @@ class _Story:
         )
         self.findings.append(Finding("refused", refused.until, text, (line,)))
 
+    # Mail that didn't come in
+
+    def _mail(self, since: float | None, is_for: Callable[[str], bool]) -> None:
+        """Tell of mail for the account that was refused, or could not be delivered."""
+        known = self.history.addressed(
+            [*(self.history.listed(self.listings[0]) if self.listings else ()),
+             *(unique_id for each in self.listings for unique_id, _ in each.come or ())]
+        )  # fmt: skip
+        known = {address.lower() for address in known}
+        alike: dict[tuple[str, str], list[PastDelivery]] = defaultdict(list)
+        for outcome in ("refused", "not delivered"):
+            for each in self.history.deliveries(outcome=outcome, since=since, limit=MAX_ROWS)[::-1]:
+                if each.recipient.lower() in known or (each.recipient and is_for(each.recipient)):
+                    code = " ".join(each.reason.split()[:2]) if outcome == "refused" else ""
+                    alike[outcome, code].append(each)
+        for (outcome, _), mail in alike.items():
+            kind: Kind = "mail refused" if outcome == "refused" else "mail not delivered"
+            lines = _first(map(_mail_line, mail))
+            self.findings.append(
+                Finding(kind, mail[-1].at, _mail_words(outcome, mail), tuple(lines))
+            )
+
 
 # Words
+
+
+def _mail_words(outcome: str, mail: Sequence[PastDelivery]) -> str:
+    """mail: that had the same outcome, the newest last."""
+    number, last = len(mail), mail[-1]
+    if outcome == "refused":
+        what = f"{_messages(number)} for it {'was' if number == 1 else 'were'} refused"
+    else:
+        what = f"{_messages(number)} for it could not be delivered"
+    when = "" if number == 1 else f" between {_time(mail[0].at)} and {_time(last.at)}"
+    text = f"{what}{when}, as {last.reason!r}."
+    if outcome == "refused" and last.reason.startswith("4"):
+        text += " Whoever sends it is to try again later, and each try counts here."
+    elif outcome == "refused":
+        text += " Whoever sent it was told so, and need not try again."
+    return text
 
 
 def _described(known: _Known, there: Mapping[str, None]) -> Client:
@@ -678,6 +724,15 @@ def _retrieval_line(sent: Retrieval) -> str:
     return (
         f"{_time(sent.at)} fetched before: unique_id={sent.unique_id} peer={sent.address}"
         f" session={sent.session}"
+    )
+
+
+def _mail_line(mail: PastDelivery) -> str:
+    return (
+        f"{_time(mail.at)} {mail.outcome}: recipient={mail.recipient!r} sender={mail.sender!r}"
+        f" peer={mail.peer} protocol={mail.protocol}"
+        f"{f' queue={mail.queue_id}' if mail.queue_id else ''}"
+        f" {'reply' if mail.outcome == 'refused' else 'reason'}={mail.reason!r}"
     )
 
 
