@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import poplib
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,68 @@ def test_only_what_has_happened_since_is_told(watched: Watched) -> None:
     watched.session(fetch=(1,), delete=(1,))
     assert watched.explained(since=0).findings
     assert not watched.explained(since=4e9).findings
+
+
+def test_clients_and_their_sessions_are_those_of_the_time(watched: Watched) -> None:
+    watched.put("1700000000.M1P1.host")
+    watched.session(ANN, fetch=(1,))
+    watched.session(JOE, fetch=(1,))
+    begin = time.time()
+    watched.put("1700000001.M1P1.host")
+    watched.session(JOE, fetch=(2,), delete=(1,))
+
+    found = watched.explained(since=begin)
+    assert "This is what happened from " in found.text()
+    (client,) = found.clients
+    assert (client.number, client.address) == (2, JOE)
+    assert "1 session from" in client.text
+    assert "It fetched 1 message, deleted 1, left 1." in client.text
+    assert (client.deleted, client.left) == (("1700000000.M1P1.host",), ("1700000001.M1P1.host",))
+    assert client.missing == ()
+    assert len(client.sessions) == 1
+    assert found.as_json()["since"] == begin
+    assert [each.number for each in watched.explained().clients] == [1, 2]
+
+    later = watched.explained(since=4e9)
+    assert later.clients == ()
+    assert "No session of it has ended since then." in later.text()
+
+
+def test_polls_that_are_one_row_are_told_as_far_as_they_are_of_the_time(watched: Watched) -> None:
+    watched.session()
+    begin = time.time()
+    for _ in range(2):
+        watched.session()
+
+    assert "3 sessions from" in watched.explained().text()
+    (client,) = watched.explained(since=begin).clients
+    (poll,) = watched.history.sessions()
+    assert (poll.times, poll.since < begin) == (3, True)
+    assert "At least 1 session from" in client.text
+    assert "3" not in client.sessions[0].partition(": ")[2]
+
+
+def test_refused_logins_are_counted_in_the_time(watched: Watched) -> None:
+    def fail() -> None:
+        client = watched.connect()
+        client.user("joe")
+        with pytest.raises(poplib.error_proto, match="authentication failed"):
+            client.pass_("wrong one")
+        client.close()
+        watched.written()
+
+    def said() -> str:
+        return only(watched.explained(since=begin), "refused").text.partition(" refused")[0]
+
+    fail()
+    begin = time.time()
+    assert kinds(watched.explained(since=begin)) == []
+    fail()
+    assert said() == "A login was"
+    fail()
+    assert said() == "At least 1 login was"
+    begin = 0.0
+    assert said() == "3 logins were"
 
 
 def test_much_of_one_kind_is_shown_by_five_lines(watched: Watched) -> None:

@@ -83,6 +83,8 @@ class Client:
     text: what it is and does. sessions: its last ones, the newest last, a line each.
     left: unique-ids of what it fetched and left there. missing: of what is there and it has
     never fetched. deleted, refetched: of what it deleted, and fetched more than once.
+
+    All but `missing` is of the time that the explanation is of.
     """
 
     number: int
@@ -104,7 +106,8 @@ class Client:
 class Explanation:
     """What is known of an account. begins: since when; None: nothing is.
 
-    clients: in the order in which they were first seen. findings: the oldest first.
+    clients: in the order in which they were first seen. findings: the oldest first. since: only
+    clients that had sessions from then on, and what happened from then on; None: all.
     """
 
     account: str
@@ -112,6 +115,7 @@ class Explanation:
     begins: float | None
     clients: tuple[Client, ...]
     findings: tuple[Finding, ...]
+    since: float | None = None
 
     def text(self) -> str:
         """All of it for people."""
@@ -149,8 +153,8 @@ class _Known:
     number: int
     sessions: list[PastSession] = field(default_factory=list)
     fetched: dict[str, Retrieval] = field(default_factory=dict)
-    refetched: dict[str, None] = field(default_factory=dict)
-    deleted: dict[str, None] = field(default_factory=dict)
+    refetched: dict[str, float] = field(default_factory=dict)  # when at last
+    deleted: dict[str, float] = field(default_factory=dict)
 
     @property
     def last(self) -> PastSession:
@@ -200,8 +204,8 @@ class _Story:
             self._compare(before, listing)
         for session in self.sessions:
             self._follow(session)
-        for refused in self.history.refusals(account=self.account, limit=MAX_ROWS):
-            self._refused(refused)
+        for refused in self.history.refusals(account=self.account, since=since, limit=MAX_ROWS):
+            self._refused(refused, since)
         self._mail(since, is_for)
         findings = sorted(
             (each for each in self.findings if since is None or each.at >= since),
@@ -214,8 +218,13 @@ class _Story:
             self.account,
             self.maildrop,
             self.history.begins(),
-            tuple(_described(each, left) for each in self.clients.values()),
+            tuple(
+                _described(each, left, since)
+                for each in self.clients.values()
+                if since is None or any(session.until >= since for session in each.sessions)
+            ),
             tuple(findings),
+            since,
         )
 
     def deletions_since(self, listings: Sequence[PastListing]) -> Iterable[Deletion]:
@@ -417,8 +426,8 @@ class _Story:
             for old in [self._earlier_of(each.unique_id, client.fetched)]
             if old is not None
         ]
-        client.refetched.update((each.unique_id, None) for each in again)
-        client.refetched.update((each.unique_id, None) for each, _ in renamed)
+        client.refetched.update((each.unique_id, session.until) for each in again)
+        client.refetched.update((each.unique_id, session.until) for each, _ in renamed)
         if again:
             one = len(again) == 1
             text = (
@@ -496,7 +505,7 @@ class _Story:
 
     def _deleted(self, session: PastSession, client: _Known, deleted: Sequence[Deletion]) -> None:
         ids = [each.unique_id for each in deleted]
-        client.deleted.update((each, None) for each in ids)
+        client.deleted.update((each.unique_id, each.at) for each in deleted)
         fetched = [each for each in ids if each in client.fetched]
         text = f"{_capital(str(client))} deleted {_messages(len(ids))}"
         if not fetched:
@@ -535,8 +544,11 @@ class _Story:
                     client.number, session.session)
         )  # fmt: skip
 
-    def _refused(self, refused: RefusedLogin) -> None:
+    def _refused(self, refused: RefusedLogin, since: float | None) -> None:
         times = "A login was" if refused.times == 1 else f"{refused.times} logins were"
+        if since is not None and refused.since < since and refused.times > 1:
+            # Of those that are one row it is known when the first and the last was.
+            times = "A login was" if refused.times == 2 else "At least 1 login was"
         why = (
             "without a look at the password, because of too many failures before"
             if refused.reason == "held off"
@@ -591,38 +603,48 @@ def _mail_words(outcome: str, mail: Sequence[PastDelivery]) -> str:
     return text
 
 
-def _described(known: _Known, there: Mapping[str, None]) -> Client:
+def _described(known: _Known, there: Mapping[str, None], since: float | None) -> Client:
+    begin = float("-inf") if since is None else since
     last = known.last
-    left = tuple(each for each in known.fetched if each in there)
+    sessions = [each for each in known.sessions if each.until >= begin]
+    # Of polls that are one row it is known when the first and the last was.
+    cut = [each.times > 1 and each.since < begin for each in sessions]
+    sessions = [
+        replace(each, times=1, since=each.until) if is_cut else each
+        for each, is_cut in zip(sessions, cut, strict=True)
+    ]
+    fetched = tuple(each for each, sent in known.fetched.items() if sent.at >= begin)
+    refetched = tuple(each for each, at in known.refetched.items() if at >= begin)
+    deleted = tuple(each for each, at in known.deleted.items() if at >= begin)
+    left = tuple(each for each in fetched if each in there)
     missing = tuple(each for each in there if each not in known.fetched)
-    number = sum(each.times for each in known.sessions)
-    without_tls = sum(each.times for each in known.sessions if not each.tls)
+    number = sum(each.times for each in sessions)
+    without_tls = sum(each.times for each in sessions if not each.tls)
     if without_tls in (0, number):
         how = f"{'without' if without_tls else 'inside'} TLS"
     else:
         how = f"in {without_tls} of {number} sessions without TLS"
     later = dict.fromkeys(
-        verb for each in known.sessions for verb in each.commands
-        if verb not in each.greeting.split()
-    )  # fmt: skip
+        verb for each in sessions for verb in each.commands if verb not in each.greeting.split()
+    )
     text = (
         f"Logs in by {last.mechanism}, {how}. It says"
         f" {last.greeting or 'nothing'} first, and then {' '.join(later) or 'nothing'}."
-        f" {number} {'session' if number == 1 else 'sessions'} from"
-        f" {_time(known.sessions[0].since)} to {_time(last.until)}."
-        f" It fetched {_messages(len(known.fetched))}"
+        f" {'At least ' if any(cut) else ''}{number} {'session' if number == 1 else 'sessions'}"
+        f" from {_time(sessions[0].since)} to {_time(last.until)}."
+        f" It fetched {_messages(len(fetched))}"
     )
-    if known.refetched:
-        text += f" ({len(known.refetched)} of them again)"
-    text += f", deleted {len(known.deleted)}, left {len(left)}."
+    if refetched:
+        text += f" ({len(refetched)} of them again)"
+    text += f", deleted {len(deleted)}, left {len(left)}."
     if missing:
         text += f" {_capital(_messages(len(missing)))} on the server it has never fetched."
-    if len(known.fetched) > 1 and not known.deleted:
+    if len(fetched) > 1 and not known.deleted:
         text += " It leaves messages on the server."
     return Client(
         known.number, last.account, last.address, not without_tls, without_tls, last.mechanism,
-        last.greeting, text, tuple(map(_session_words, known.sessions[-SHOWN:])), left, missing,
-        tuple(known.deleted), tuple(known.refetched),
+        last.greeting, text, tuple(map(_session_words, sessions[-SHOWN:])), left, missing, deleted,
+        refetched,
     )  # fmt: skip
 
 
@@ -643,6 +665,8 @@ def _report(found: Explanation) -> str:
     if found.begins is None:
         return f"Account {found.account}{whose}: there is no history yet.\n"
     lines = [f"Account {found.account}{whose}. The history begins at {_time(found.begins)}.", ""]
+    if found.since is not None:
+        lines[0] += f" This is what happened from {_time(found.since)} on."
     if not found.clients:
         lines.append("No session of it has ended since then.")
     for client in found.clients:
