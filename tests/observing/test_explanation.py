@@ -39,6 +39,8 @@ def test_another_program_removes_a_message(watched: Watched) -> None:
     assert removed.unique_ids == ("1700000000.M1P1.host",)
     assert removed.text.startswith("1 message vanished between ")
     assert "No session deleted it: another program" in removed.text
+    assert removed.text.endswith("by hand, removed its file.")
+    assert watched.explained(files=False).findings[0].text.endswith("by hand, removed it.")
     last = watched.history.sessions(limit=1)[0]
     assert removed.lines[0].endswith(f"messages=1 octets=100 come=0 gone=1 session={last.session}")
     assert removed.lines[1] == "    gone: unique_id=1700000000.M1P1.host octets=120"
@@ -119,6 +121,7 @@ def test_unique_ids_changed_because_files_were_copied(watched: Watched) -> None:
     assert renamed.text.startswith("3 messages changed their unique-ids between ")
     assert "it is likely that the files were copied, restored or renamed" in renamed.text
     assert "each client downloads them again" in renamed.text
+    assert "file" not in watched.explained(files=False).findings[0].text
     assert renamed.lines[1] == (
         "    was: unique_id=1700000000.M1P1.host now: unique_id=1800000000.copied.elsewhere"
     )
@@ -147,6 +150,7 @@ def test_files_that_come_back_under_other_names(watched: Watched, tmp_path: Path
         "\n".join(restored.lines)
     )
     assert any("deleted: account='joe'" in line for line in restored.lines)
+    assert "file" not in only(watched.explained(files=False), "restored").text
 
 
 def test_files_that_come_back_under_their_names(watched: Watched) -> None:
@@ -159,8 +163,31 @@ def test_files_that_come_back_under_their_names(watched: Watched) -> None:
 
     found = watched.explained()
     assert kinds(found) == ["deleted", "restored", "fetched again"]
-    assert "came back" in only(found, "restored").text
-    assert only(found, "restored").text.endswith("It had been deleted by a session.")
+    text = only(found, "restored").text
+    assert "came back" in text
+    assert text.endswith(
+        "it was put back, most likely by `restante undelete`, or from a backup. It had been deleted"
+        " by a session."
+    )
+
+    # Where messages are no files, nobody puts a file back.
+    told = watched.explained(files=False)
+    assert only(told, "restored").text == text.replace(", or from a backup", "")
+
+
+def test_undelete_is_not_named_for_what_another_program_removed(watched: Watched) -> None:
+    file = watched.put("1700000000.M1P1.host")
+    octets = file.read_bytes()
+    watched.session()
+    file.unlink()
+    watched.session()
+    file.write_bytes(octets)
+    watched.session()
+
+    text = only(watched.explained(), "restored").text
+    assert text.endswith(
+        "it was put back, as from a backup, or by `restante undelete` if it had expired."
+    )
 
 
 def test_pins_that_were_lost(kept: Kept, tmp_path: Path) -> None:

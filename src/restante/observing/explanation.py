@@ -133,16 +133,18 @@ def explain(
     since: float | None = None,
     pins: Mapping[str, str] | None = None,
     is_for: Callable[[str], bool] | None = None,
+    files: bool = True,
 ) -> Explanation:
     """What an account's clients did, and what happened to its messages.
 
     since: tell only of what happened from this time on, in seconds since 1970. What happened
     before is still known to it. pins: unique-ids by key that `restante.pins` of a Maildir has
     now; None: not known. is_for: whether the account gets the mail for an address; None: not
-    known. Mail for an address by which it has got mail before is its own in any case. Raises
-    HistoryError when the history can't be read.
+    known. Mail for an address by which it has got mail before is its own in any case. files:
+    whether each message is a file, as in a Maildir: other programs may remove, rename and restore
+    them. Raises HistoryError when the history can't be read.
     """
-    story = _Story(history, account, {} if pins is None else pins)
+    story = _Story(history, account, {} if pins is None else pins, files=files)
     return story.explanation(since, is_for or (lambda address: address == account))
 
 
@@ -167,8 +169,11 @@ class _Known:
 class _Story:
     """Goes through what happened to one maildrop, from the oldest to the newest."""
 
-    def __init__(self, history: History, account: str, pins: Mapping[str, str]) -> None:
+    def __init__(
+        self, history: History, account: str, pins: Mapping[str, str], *, files: bool
+    ) -> None:
         self.history = history
+        self.files = files
         self.account = account
         self.maildrop = history.maildrop(account)
         self.pinned = frozenset(pins.values())
@@ -176,6 +181,7 @@ class _Story:
         if len({node for each in found for node in each.node.split(", ")}) == 1:
             found = [replace(each, node="") for each in found]  # nobody need be told which
         self.sessions = sorted(found, key=lambda each: each.since)
+        self.nodes = {each.number: each.node for each in self.sessions}
         self.listings = history.listings(account, limit=MAX_ROWS)[::-1]
         self.delivered = history.delivered_among(
             unique_id for each in self.listings for unique_id, _ in each.come or ()
@@ -317,10 +323,10 @@ class _Story:
         )
 
     def _removed(self, before: PastListing, listing: PastListing, gone: Mapping[str, int]) -> None:
+        what = ("its file" if len(gone) == 1 else "their files") if self.files else _them(gone)
         text = (
             f"{_messages(len(gone))} vanished {self._between(before, listing)}. No session deleted"
-            f" {_them(gone)}: another program, or somebody by hand, removed"
-            f" {'its file' if len(gone) == 1 else 'their files'}."
+            f" {_them(gone)}: another program, or somebody by hand, removed {what}."
         )
         self._add("removed", listing, text, _id_lines("gone", gone.items()), gone)
 
@@ -341,6 +347,8 @@ class _Story:
                 " restante.pins: given on purpose, as by a move from another server, or to tell"
                 " apart files with one name."
             )
+        elif not self.files:
+            text += "It is likely that they were put there anew, as by a move from another store."
         elif was_pinned and all(_named_at(new) is not None for _, new in pairs):
             text += (
                 "The old ones didn't come from file names: they had been pinned. restante.pins has"
@@ -358,15 +366,21 @@ class _Story:
     def _restored(self, before: PastListing, listing: PastListing, back: Mapping[str, int]) -> None:
         by_whom = [self.deleted[each][-1] for each in back if self.deleted[each]]
         one = len(back) == 1
+        if not self.files:
+            how = "most likely by `restante undelete`"
+        elif by_whom:
+            how = "most likely by `restante undelete`, or from a backup"
+        else:  # what other programs have removed can't be undeleted
+            how = f"as from a backup, or by `restante undelete` if {_it(back)} had expired"
         text = (
             f"{_messages(len(back))} that had gone came back {self._between(before, listing)}, with"
             f" the same {'unique-id' if one else 'unique-ids'}:"
-            f" {'its file was' if one else 'their files were'} put back, as from a backup."
+            f" {_it(back)} {'was' if one else 'were'} put back, {how}."
         )
         if by_whom:
             which = "It" if one else f"{len(by_whom)} of them"
             text += f" {which} had been deleted by a session."
-        lines = [*_id_lines("come", back.items()), *_first(map(_deletion_line, by_whom))]
+        lines = [*_id_lines("come", back.items()), *_first(map(self._deletion_line, by_whom))]
         self._add("restored", listing, text, lines, back)
 
     def _restored_renamed(
@@ -374,16 +388,20 @@ class _Story:
     ) -> None:
         one = len(pairs) == 1
         by_whom = [self.deleted[old][-1] for old, _ in pairs if self.deleted[old]]
+        if not self.files:
+            how = f"{'it was' if one else 'they were'} put there anew"
+        elif one:
+            how = "its file was restored under another name"
+        else:
+            how = "their files were restored under other names"
         text = (
             f"{_messages(len(pairs))} came {self._between(before, listing)} that this server didn't"
             f" deliver. {'It has the size' if one else 'They have the sizes'} of"
-            f" {'one' if one else 'as many'} that had gone: it is likely that"
-            f" {'its file was' if one else 'their files were'} restored under"
-            f" {'another name' if one else 'other names'}. To clients"
+            f" {'one' if one else 'as many'} that had gone: it is likely that {how}. To clients"
             f" {'it is a new message' if one else 'they are new messages'}."
         )
         lines = [f"    was: unique_id={old} now: unique_id={new}" for old, new in pairs]
-        proof = [*_first(lines), *_first(map(_deletion_line, by_whom))]
+        proof = [*_first(lines), *_first(map(self._deletion_line, by_whom))]
         self._add("restored", listing, text, proof, (new for _, new in pairs))
 
     def _put(self, before: PastListing, listing: PastListing, late: Mapping[str, int]) -> None:
@@ -497,7 +515,7 @@ class _Story:
         before: Sequence[Retrieval],
         unique_ids: Sequence[str],
     ) -> None:
-        lines = (_session_line(session), *_first(map(_retrieval_line, before)))
+        lines = (_session_line(session), *_first(map(self._retrieval_line, before)))
         self.findings.append(
             Finding(kind, session.since, text, lines, tuple(unique_ids),
                     self.clients[session.client].number, session.session)
@@ -527,10 +545,23 @@ class _Story:
         self.findings.append(
             Finding(
                 "deleted", deleted[0].at, text,
-                (_session_line(session), *_first(map(_deletion_line, deleted))),
+                (_session_line(session), *_first(map(self._deletion_line, deleted))),
                 tuple(ids), client.number, session.session,
             )
         )  # fmt: skip
+
+    def _retrieval_line(self, sent: Retrieval) -> str:
+        return (
+            f"{_time(sent.at)} fetched before: unique_id={sent.unique_id} peer={sent.address}"
+            f"{_node(self.nodes.get(sent.number, ''))} session={sent.session}"
+        )
+
+    def _deletion_line(self, deleted: Deletion) -> str:
+        return (
+            f"{_time(deleted.at)} deleted: account={deleted.account!r} peer={deleted.address}"
+            f"{_node(self.nodes.get(deleted.number, ''))}"
+            f" unique_id={deleted.unique_id} octets={deleted.octets} session={deleted.session}"
+        )
 
     def _not_deleted(self, session: PastSession, client: _Known) -> None:
         marked = session.commands["DELE"]
@@ -704,6 +735,10 @@ def _them(several: Sequence[str] | Mapping[str, int]) -> str:
     return "it" if len(several) == 1 else "them"
 
 
+def _it(several: Mapping[str, int]) -> str:
+    return "it" if len(several) == 1 else "they"
+
+
 def _some(number: int, of: Sequence[str]) -> str:
     """So many of those that were told of just before."""
     if number == len(of):
@@ -738,16 +773,8 @@ def _listing_line(listing: PastListing) -> str:
 def _session_line(session: PastSession) -> str:
     return (
         f"{_time(session.until)} session: account={session.account!r} peer={session.address}"
-        f"{f' node={session.node!r}' if session.node else ''}"
-        f" retrieved={session.retrieved} deleted={session.deleted} octets={session.octets}"
-        f" ended={session.ended!r} session={session.session}"
-    )
-
-
-def _retrieval_line(sent: Retrieval) -> str:
-    return (
-        f"{_time(sent.at)} fetched before: unique_id={sent.unique_id} peer={sent.address}"
-        f" session={sent.session}"
+        f"{_node(session.node)} retrieved={session.retrieved} deleted={session.deleted}"
+        f" octets={session.octets} ended={session.ended!r} session={session.session}"
     )
 
 
@@ -760,11 +787,8 @@ def _mail_line(mail: PastDelivery) -> str:
     )
 
 
-def _deletion_line(deleted: Deletion) -> str:
-    return (
-        f"{_time(deleted.at)} deleted: account={deleted.account!r} peer={deleted.address}"
-        f" unique_id={deleted.unique_id} octets={deleted.octets} session={deleted.session}"
-    )
+def _node(node: str) -> str:
+    return f" node={node!r}" if node else ""
 
 
 def _named_at(unique_id: str) -> float | None:

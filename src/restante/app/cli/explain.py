@@ -102,6 +102,7 @@ def explained(
         since=since,
         pins=pins_of(settings, history.maildrop(name)),
         is_for=lambda address: _is_for(settings, address, name, email),
+        files=settings.store.kind == "maildir",
     )
 
 
