@@ -28,6 +28,15 @@ def deliver(server: Server, count: int = 1) -> None:
             client.sendmail("ann@example.org", ["nobody@example.org"], MAIL)
 
 
+def refuse(server: Server, recipient: str, reply: str) -> None:
+    """Have mail refused."""
+    with (
+        smtplib.SMTP("127.0.0.1", server.port("smtp", "starttls"), timeout=20) as client,
+        pytest.raises(smtplib.SMTPException, match=reply),
+    ):
+        client.sendmail("ann@example.org", [recipient], MAIL)
+
+
 def fetch_all(server: Server, *, delete: bool = False) -> None:
     client = server.login()
     for number in range(1, client.stat()[0] + 1):
@@ -70,6 +79,21 @@ def test_all_workers_write_one_history(folder: Path) -> None:
     found = json.loads(restante("explain", "joe", "--json", cwd=folder).stdout)
     kinds = {each["kind"] for each in found["findings"]}
     assert kinds == {"fetched again", "removed", "deleted", "refused"}
+
+
+def test_mail_that_was_refused_is_told(folder: Path, call: Call) -> None:
+    write_config(folder, "[store]\nquota_messages = 1\n")
+    with Server(folder, "--workers", "1") as server:
+        deliver(server)
+        fetch_all(server)
+        for address in ("joe@example.org", "JOE+shop@example.org"):
+            refuse(server, address, "4.2.2")
+        said = call("explain", "joe")
+    assert "Nothing unusual has happened." not in said.out
+    assert "2 messages for it were refused between" in said.out
+    assert "recipient='joe@example.org' sender='ann@example.org' peer=127.0.0.1" in said.out
+    assert "4.2.2 mailbox full" in said.out
+    assert "nobody@example.org" not in said.out
 
 
 def test_one_key_switches_it_off(folder: Path, call: Call) -> None:

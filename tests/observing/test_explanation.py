@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import poplib
 import re
+import time
 from pathlib import Path
 
 import pytest
 
+from restante.delivery import Envelope
 from restante.observing import Explanation, Finding, explain
 from tests.conftest import Authority
 from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched
@@ -37,6 +39,8 @@ def test_another_program_removes_a_message(watched: Watched) -> None:
     assert removed.unique_ids == ("1700000000.M1P1.host",)
     assert removed.text.startswith("1 message vanished between ")
     assert "No session deleted it: another program" in removed.text
+    assert removed.text.endswith("by hand, removed its file.")
+    assert watched.explained(files=False).findings[0].text.endswith("by hand, removed it.")
     last = watched.history.sessions(limit=1)[0]
     assert removed.lines[0].endswith(f"messages=1 octets=100 come=0 gone=1 session={last.session}")
     assert removed.lines[1] == "    gone: unique_id=1700000000.M1P1.host octets=120"
@@ -117,6 +121,7 @@ def test_unique_ids_changed_because_files_were_copied(watched: Watched) -> None:
     assert renamed.text.startswith("3 messages changed their unique-ids between ")
     assert "it is likely that the files were copied, restored or renamed" in renamed.text
     assert "each client downloads them again" in renamed.text
+    assert "file" not in watched.explained(files=False).findings[0].text
     assert renamed.lines[1] == (
         "    was: unique_id=1700000000.M1P1.host now: unique_id=1800000000.copied.elsewhere"
     )
@@ -145,6 +150,7 @@ def test_files_that_come_back_under_other_names(watched: Watched, tmp_path: Path
         "\n".join(restored.lines)
     )
     assert any("deleted: account='joe'" in line for line in restored.lines)
+    assert "file" not in only(watched.explained(files=False), "restored").text
 
 
 def test_files_that_come_back_under_their_names(watched: Watched) -> None:
@@ -157,8 +163,31 @@ def test_files_that_come_back_under_their_names(watched: Watched) -> None:
 
     found = watched.explained()
     assert kinds(found) == ["deleted", "restored", "fetched again"]
-    assert "came back" in only(found, "restored").text
-    assert only(found, "restored").text.endswith("It had been deleted by a session.")
+    text = only(found, "restored").text
+    assert "came back" in text
+    assert text.endswith(
+        "it was put back, most likely by `restante undelete`, or from a backup. It had been deleted"
+        " by a session."
+    )
+
+    # Where messages are no files, nobody puts a file back.
+    told = watched.explained(files=False)
+    assert only(told, "restored").text == text.replace(", or from a backup", "")
+
+
+def test_undelete_is_not_named_for_what_another_program_removed(watched: Watched) -> None:
+    file = watched.put("1700000000.M1P1.host")
+    octets = file.read_bytes()
+    watched.session()
+    file.unlink()
+    watched.session()
+    file.write_bytes(octets)
+    watched.session()
+
+    text = only(watched.explained(), "restored").text
+    assert text.endswith(
+        "it was put back, as from a backup, or by `restante undelete` if it had expired."
+    )
 
 
 def test_pins_that_were_lost(kept: Kept, tmp_path: Path) -> None:
@@ -312,6 +341,68 @@ def test_only_what_has_happened_since_is_told(watched: Watched) -> None:
     assert not watched.explained(since=4e9).findings
 
 
+def test_clients_and_their_sessions_are_those_of_the_time(watched: Watched) -> None:
+    watched.put("1700000000.M1P1.host")
+    watched.session(ANN, fetch=(1,))
+    watched.session(JOE, fetch=(1,))
+    begin = time.time()
+    watched.put("1700000001.M1P1.host")
+    watched.session(JOE, fetch=(2,), delete=(1,))
+
+    found = watched.explained(since=begin)
+    assert "This is what happened from " in found.text()
+    (client,) = found.clients
+    assert (client.number, client.address) == (2, JOE)
+    assert "1 session from" in client.text
+    assert "It fetched 1 message, deleted 1, left 1." in client.text
+    assert (client.deleted, client.left) == (("1700000000.M1P1.host",), ("1700000001.M1P1.host",))
+    assert client.missing == ()
+    assert len(client.sessions) == 1
+    assert found.as_json()["since"] == begin
+    assert [each.number for each in watched.explained().clients] == [1, 2]
+
+    later = watched.explained(since=4e9)
+    assert later.clients == ()
+    assert "No session of it has ended since then." in later.text()
+
+
+def test_polls_that_are_one_row_are_told_as_far_as_they_are_of_the_time(watched: Watched) -> None:
+    watched.session()
+    begin = time.time()
+    for _ in range(2):
+        watched.session()
+
+    assert "3 sessions from" in watched.explained().text()
+    (client,) = watched.explained(since=begin).clients
+    (poll,) = watched.history.sessions()
+    assert (poll.times, poll.since < begin) == (3, True)
+    assert "At least 1 session from" in client.text
+    assert "3" not in client.sessions[0].partition(": ")[2]
+
+
+def test_refused_logins_are_counted_in_the_time(watched: Watched) -> None:
+    def fail() -> None:
+        client = watched.connect()
+        client.user("joe")
+        with pytest.raises(poplib.error_proto, match="authentication failed"):
+            client.pass_("wrong one")
+        client.close()
+        watched.written()
+
+    def said() -> str:
+        return only(watched.explained(since=begin), "refused").text.partition(" refused")[0]
+
+    fail()
+    begin = time.time()
+    assert kinds(watched.explained(since=begin)) == []
+    fail()
+    assert said() == "A login was"
+    fail()
+    assert said() == "At least 1 login was"
+    begin = 0.0
+    assert said() == "3 logins were"
+
+
 def test_much_of_one_kind_is_shown_by_five_lines(watched: Watched) -> None:
     files = [watched.put(f"17000000{number:02}.M1P1.host") for number in range(20)]
     watched.session()
@@ -328,3 +419,39 @@ def test_nothing_is_known_without_a_history(kept: Kept) -> None:
     found = explain(kept.history(), "joe")
     assert found.begins is None
     assert found.text() == "Account joe: there is no history yet.\n"
+
+
+def test_mail_that_was_refused_is_told(watched: Watched) -> None:
+    """For the account alone: by its address, and by those by which it has got mail."""
+    file = watched.put("1700000000.M1P1.host")
+    envelope = Envelope(protocol="LMTP", sender="ann@example.org", peer="192.0.2.9", queue_id="q")
+    tell = watched.writer.deliveries
+    tell.delivered(envelope, "info@example.org", 100, file.name)
+    watched.session(fetch=(1,))
+    for _ in range(3):
+        tell.refused(envelope, "joe@example.org", "452 4.2.2 mailbox full")
+    for _ in range(4):
+        tell.refused(envelope, "INFO@example.org", "452 4.2.2 mailbox full")
+    tell.refused(envelope, "joe@example.org", "552 5.3.4 message too big")
+    tell.refused(envelope, "ann@example.org", "452 4.2.2 mailbox full")
+    tell.refused(envelope, "", "421 4.7.0 too many connections")
+    tell.not_delivered(envelope, "joe@example.org", 100, "disk full", "")
+
+    found = watched.explained(is_for=lambda address: address == "joe@example.org")
+    assert kinds(found) == ["mail refused", "mail refused", "mail not delivered"]
+    full, big, failed = found.findings
+    assert re.fullmatch(
+        r"7 messages for it were refused between [-0-9: ]+ and [-0-9: ]+, as '452 4\.2\.2 mailbox"
+        r" full'\. Whoever sends it is to try again later, and each try counts here\.",
+        full.text,
+    )
+    assert len(full.lines) == 6
+    assert full.lines[0].endswith(
+        " refused: recipient='joe@example.org' sender='ann@example.org' peer=192.0.2.9"
+        " protocol=LMTP queue=q reply='452 4.2.2 mailbox full'"
+    )
+    assert full.lines[-1] == "    … and 2 more"
+    assert big.text.startswith("1 message for it was refused, as '552 5.3.4 message too big'.")
+    assert failed.text == "1 message for it could not be delivered, as 'disk full'."
+    assert "Nothing unusual" not in found.text()
+    assert kinds(watched.explained(since=4e9, is_for=lambda _: True)) == []

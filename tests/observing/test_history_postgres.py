@@ -77,6 +77,10 @@ def test_a_session_at_one_node_is_explained_at_another(kept: Kept, tmp_path: Pat
         assert " on a: " in first.sessions[0]
         assert " on b: " in second.sessions[0]
         assert " node='b' " in found.findings[1].lines[0]
+        (fetched_before,) = [line for line in found.findings[1].lines if "fetched before: " in line]
+        assert f"peer={JOE} node='a' session=" in fetched_before
+        (deleted,) = [line for line in found.findings[2].lines if "deleted: " in line]
+        assert f"peer={ANN} node='b' unique_id=" in deleted
         assert found == explain(a.history, "joe")
         assert [each.node for each in a.history.sessions()] == ["b", "a"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -17,6 +17,7 @@ from restante.observing.history import (
     MAX_ROWS,
     Deletion,
     History,
+    PastDelivery,
     PastListing,
     PastSession,
     RefusedLogin,
@@ -46,11 +47,14 @@ Kind: TypeAlias = Literal[
     "fetched again",
     "new client",
     "refused",
+    "mail refused",
+    "mail not delivered",
 ]
 """What a finding is about: messages that a session deleted, or that it didn't delete as it left
 without QUIT; messages that another program removed, whose unique-ids changed, that came back, or
 that were put there; messages that a client fetched again; a client that was new and fetched what
-others had; logins that were refused."""
+others had; logins that were refused; mail that was refused, or that was taken and could not be put
+into the maildrop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class Client:
     text: what it is and does. sessions: its last ones, the newest last, a line each.
     left: unique-ids of what it fetched and left there. missing: of what is there and it has
     never fetched. deleted, refetched: of what it deleted, and fetched more than once.
+
+    All but `missing` is of the time that the explanation is of.
     """
 
     number: int
@@ -100,7 +106,8 @@ class Client:
 class Explanation:
     """What is known of an account. begins: since when; None: nothing is.
 
-    clients: in the order in which they were first seen. findings: the oldest first.
+    clients: in the order in which they were first seen. findings: the oldest first. since: only
+    clients that had sessions from then on, and what happened from then on; None: all.
     """
 
     account: str
@@ -108,6 +115,7 @@ class Explanation:
     begins: float | None
     clients: tuple[Client, ...]
     findings: tuple[Finding, ...]
+    since: float | None = None
 
     def text(self) -> str:
         """All of it for people."""
@@ -124,15 +132,20 @@ def explain(
     *,
     since: float | None = None,
     pins: Mapping[str, str] | None = None,
+    is_for: Callable[[str], bool] | None = None,
+    files: bool = True,
 ) -> Explanation:
     """What an account's clients did, and what happened to its messages.
 
     since: tell only of what happened from this time on, in seconds since 1970. What happened
     before is still known to it. pins: unique-ids by key that `restante.pins` of a Maildir has
-    now; None: not known. Raises HistoryError when the history can't be read.
+    now; None: not known. is_for: whether the account gets the mail for an address; None: not
+    known. Mail for an address by which it has got mail before is its own in any case. files:
+    whether each message is a file, as in a Maildir: other programs may remove, rename and restore
+    them. Raises HistoryError when the history can't be read.
     """
-    story = _Story(history, account, {} if pins is None else pins)
-    return story.explanation(since)
+    story = _Story(history, account, {} if pins is None else pins, files=files)
+    return story.explanation(since, is_for or (lambda address: address == account))
 
 
 @dataclass(slots=True)
@@ -142,8 +155,8 @@ class _Known:
     number: int
     sessions: list[PastSession] = field(default_factory=list)
     fetched: dict[str, Retrieval] = field(default_factory=dict)
-    refetched: dict[str, None] = field(default_factory=dict)
-    deleted: dict[str, None] = field(default_factory=dict)
+    refetched: dict[str, float] = field(default_factory=dict)  # when at last
+    deleted: dict[str, float] = field(default_factory=dict)
 
     @property
     def last(self) -> PastSession:
@@ -156,8 +169,11 @@ class _Known:
 class _Story:
     """Goes through what happened to one maildrop, from the oldest to the newest."""
 
-    def __init__(self, history: History, account: str, pins: Mapping[str, str]) -> None:
+    def __init__(
+        self, history: History, account: str, pins: Mapping[str, str], *, files: bool
+    ) -> None:
         self.history = history
+        self.files = files
         self.account = account
         self.maildrop = history.maildrop(account)
         self.pinned = frozenset(pins.values())
@@ -165,6 +181,7 @@ class _Story:
         if len({node for each in found for node in each.node.split(", ")}) == 1:
             found = [replace(each, node="") for each in found]  # nobody need be told which
         self.sessions = sorted(found, key=lambda each: each.since)
+        self.nodes = {each.number: each.node for each in self.sessions}
         self.listings = history.listings(account, limit=MAX_ROWS)[::-1]
         self.delivered = history.delivered_among(
             unique_id for each in self.listings for unique_id, _ in each.come or ()
@@ -188,13 +205,14 @@ class _Story:
         self.gone: dict[str, tuple[int, float]] = {}  # octets, and by when
         self.earlier: dict[str, str] = {}  # the unique-id that a message had before
 
-    def explanation(self, since: float | None) -> Explanation:
+    def explanation(self, since: float | None, is_for: Callable[[str], bool]) -> Explanation:
         for listing, before in zip(self.listings[1:], self.listings, strict=False):
             self._compare(before, listing)
         for session in self.sessions:
             self._follow(session)
-        for refused in self.history.refusals(account=self.account, limit=MAX_ROWS):
-            self._refused(refused)
+        for refused in self.history.refusals(account=self.account, since=since, limit=MAX_ROWS):
+            self._refused(refused, since)
+        self._mail(since, is_for)
         findings = sorted(
             (each for each in self.findings if since is None or each.at >= since),
             key=lambda each: each.at,
@@ -206,8 +224,13 @@ class _Story:
             self.account,
             self.maildrop,
             self.history.begins(),
-            tuple(_described(each, left) for each in self.clients.values()),
+            tuple(
+                _described(each, left, since)
+                for each in self.clients.values()
+                if since is None or any(session.until >= since for session in each.sessions)
+            ),
             tuple(findings),
+            since,
         )
 
     def deletions_since(self, listings: Sequence[PastListing]) -> Iterable[Deletion]:
@@ -300,10 +323,10 @@ class _Story:
         )
 
     def _removed(self, before: PastListing, listing: PastListing, gone: Mapping[str, int]) -> None:
+        what = ("its file" if len(gone) == 1 else "their files") if self.files else _them(gone)
         text = (
             f"{_messages(len(gone))} vanished {self._between(before, listing)}. No session deleted"
-            f" {_them(gone)}: another program, or somebody by hand, removed"
-            f" {'its file' if len(gone) == 1 else 'their files'}."
+            f" {_them(gone)}: another program, or somebody by hand, removed {what}."
         )
         self._add("removed", listing, text, _id_lines("gone", gone.items()), gone)
 
@@ -324,6 +347,8 @@ class _Story:
                 " restante.pins: given on purpose, as by a move from another server, or to tell"
                 " apart files with one name."
             )
+        elif not self.files:
+            text += "It is likely that they were put there anew, as by a move from another store."
         elif was_pinned and all(_named_at(new) is not None for _, new in pairs):
             text += (
                 "The old ones didn't come from file names: they had been pinned. restante.pins has"
@@ -341,15 +366,21 @@ class _Story:
     def _restored(self, before: PastListing, listing: PastListing, back: Mapping[str, int]) -> None:
         by_whom = [self.deleted[each][-1] for each in back if self.deleted[each]]
         one = len(back) == 1
+        if not self.files:
+            how = "most likely by `restante undelete`"
+        elif by_whom:
+            how = "most likely by `restante undelete`, or from a backup"
+        else:  # what other programs have removed can't be undeleted
+            how = f"as from a backup, or by `restante undelete` if {_it(back)} had expired"
         text = (
             f"{_messages(len(back))} that had gone came back {self._between(before, listing)}, with"
             f" the same {'unique-id' if one else 'unique-ids'}:"
-            f" {'its file was' if one else 'their files were'} put back, as from a backup."
+            f" {_it(back)} {'was' if one else 'were'} put back, {how}."
         )
         if by_whom:
             which = "It" if one else f"{len(by_whom)} of them"
             text += f" {which} had been deleted by a session."
-        lines = [*_id_lines("come", back.items()), *_first(map(_deletion_line, by_whom))]
+        lines = [*_id_lines("come", back.items()), *_first(map(self._deletion_line, by_whom))]
         self._add("restored", listing, text, lines, back)
 
     def _restored_renamed(
@@ -357,16 +388,20 @@ class _Story:
     ) -> None:
         one = len(pairs) == 1
         by_whom = [self.deleted[old][-1] for old, _ in pairs if self.deleted[old]]
+        if not self.files:
+            how = f"{'it was' if one else 'they were'} put there anew"
+        elif one:
+            how = "its file was restored under another name"
+        else:
+            how = "their files were restored under other names"
         text = (
             f"{_messages(len(pairs))} came {self._between(before, listing)} that this server didn't"
             f" deliver. {'It has the size' if one else 'They have the sizes'} of"
-            f" {'one' if one else 'as many'} that had gone: it is likely that"
-            f" {'its file was' if one else 'their files were'} restored under"
-            f" {'another name' if one else 'other names'}. To clients"
+            f" {'one' if one else 'as many'} that had gone: it is likely that {how}. To clients"
             f" {'it is a new message' if one else 'they are new messages'}."
         )
         lines = [f"    was: unique_id={old} now: unique_id={new}" for old, new in pairs]
-        proof = [*_first(lines), *_first(map(_deletion_line, by_whom))]
+        proof = [*_first(lines), *_first(map(self._deletion_line, by_whom))]
         self._add("restored", listing, text, proof, (new for _, new in pairs))
 
     def _put(self, before: PastListing, listing: PastListing, late: Mapping[str, int]) -> None:
@@ -409,8 +444,8 @@ class _Story:
             for old in [self._earlier_of(each.unique_id, client.fetched)]
             if old is not None
         ]
-        client.refetched.update((each.unique_id, None) for each in again)
-        client.refetched.update((each.unique_id, None) for each, _ in renamed)
+        client.refetched.update((each.unique_id, session.until) for each in again)
+        client.refetched.update((each.unique_id, session.until) for each, _ in renamed)
         if again:
             one = len(again) == 1
             text = (
@@ -480,7 +515,7 @@ class _Story:
         before: Sequence[Retrieval],
         unique_ids: Sequence[str],
     ) -> None:
-        lines = (_session_line(session), *_first(map(_retrieval_line, before)))
+        lines = (_session_line(session), *_first(map(self._retrieval_line, before)))
         self.findings.append(
             Finding(kind, session.since, text, lines, tuple(unique_ids),
                     self.clients[session.client].number, session.session)
@@ -488,7 +523,7 @@ class _Story:
 
     def _deleted(self, session: PastSession, client: _Known, deleted: Sequence[Deletion]) -> None:
         ids = [each.unique_id for each in deleted]
-        client.deleted.update((each, None) for each in ids)
+        client.deleted.update((each.unique_id, each.at) for each in deleted)
         fetched = [each for each in ids if each in client.fetched]
         text = f"{_capital(str(client))} deleted {_messages(len(ids))}"
         if not fetched:
@@ -510,10 +545,23 @@ class _Story:
         self.findings.append(
             Finding(
                 "deleted", deleted[0].at, text,
-                (_session_line(session), *_first(map(_deletion_line, deleted))),
+                (_session_line(session), *_first(map(self._deletion_line, deleted))),
                 tuple(ids), client.number, session.session,
             )
         )  # fmt: skip
+
+    def _retrieval_line(self, sent: Retrieval) -> str:
+        return (
+            f"{_time(sent.at)} fetched before: unique_id={sent.unique_id} peer={sent.address}"
+            f"{_node(self.nodes.get(sent.number, ''))} session={sent.session}"
+        )
+
+    def _deletion_line(self, deleted: Deletion) -> str:
+        return (
+            f"{_time(deleted.at)} deleted: account={deleted.account!r} peer={deleted.address}"
+            f"{_node(self.nodes.get(deleted.number, ''))}"
+            f" unique_id={deleted.unique_id} octets={deleted.octets} session={deleted.session}"
+        )
 
     def _not_deleted(self, session: PastSession, client: _Known) -> None:
         marked = session.commands["DELE"]
@@ -527,8 +575,11 @@ class _Story:
                     client.number, session.session)
         )  # fmt: skip
 
-    def _refused(self, refused: RefusedLogin) -> None:
+    def _refused(self, refused: RefusedLogin, since: float | None) -> None:
         times = "A login was" if refused.times == 1 else f"{refused.times} logins were"
+        if since is not None and refused.since < since and refused.times > 1:
+            # Of those that are one row it is known when the first and the last was.
+            times = "A login was" if refused.times == 2 else "At least 1 login was"
         why = (
             "without a look at the password, because of too many failures before"
             if refused.reason == "held off"
@@ -541,42 +592,90 @@ class _Story:
         )
         self.findings.append(Finding("refused", refused.until, text, (line,)))
 
+    # Mail that didn't come in
+
+    def _mail(self, since: float | None, is_for: Callable[[str], bool]) -> None:
+        """Tell of mail for the account that was refused, or could not be delivered."""
+        known = self.history.addressed(
+            [*(self.history.listed(self.listings[0]) if self.listings else ()),
+             *(unique_id for each in self.listings for unique_id, _ in each.come or ())]
+        )  # fmt: skip
+        known = {address.lower() for address in known}
+        alike: dict[tuple[str, str], list[PastDelivery]] = defaultdict(list)
+        for outcome in ("refused", "not delivered"):
+            for each in self.history.deliveries(outcome=outcome, since=since, limit=MAX_ROWS)[::-1]:
+                if each.recipient.lower() in known or (each.recipient and is_for(each.recipient)):
+                    code = " ".join(each.reason.split()[:2]) if outcome == "refused" else ""
+                    alike[outcome, code].append(each)
+        for (outcome, _), mail in alike.items():
+            kind: Kind = "mail refused" if outcome == "refused" else "mail not delivered"
+            lines = _first(map(_mail_line, mail))
+            self.findings.append(
+                Finding(kind, mail[-1].at, _mail_words(outcome, mail), tuple(lines))
+            )
+
 
 # Words
 
 
-def _described(known: _Known, there: Mapping[str, None]) -> Client:
+def _mail_words(outcome: str, mail: Sequence[PastDelivery]) -> str:
+    """mail: that had the same outcome, the newest last."""
+    number, last = len(mail), mail[-1]
+    if outcome == "refused":
+        what = f"{_messages(number)} for it {'was' if number == 1 else 'were'} refused"
+    else:
+        what = f"{_messages(number)} for it could not be delivered"
+    when = "" if number == 1 else f" between {_time(mail[0].at)} and {_time(last.at)}"
+    text = f"{what}{when}, as {last.reason!r}."
+    if outcome == "refused" and last.reason.startswith("4"):
+        text += " Whoever sends it is to try again later, and each try counts here."
+    elif outcome == "refused":
+        text += " Whoever sent it was told so, and need not try again."
+    return text
+
+
+def _described(known: _Known, there: Mapping[str, None], since: float | None) -> Client:
+    begin = float("-inf") if since is None else since
     last = known.last
-    left = tuple(each for each in known.fetched if each in there)
+    sessions = [each for each in known.sessions if each.until >= begin]
+    # Of polls that are one row it is known when the first and the last was.
+    cut = [each.times > 1 and each.since < begin for each in sessions]
+    sessions = [
+        replace(each, times=1, since=each.until) if is_cut else each
+        for each, is_cut in zip(sessions, cut, strict=True)
+    ]
+    fetched = tuple(each for each, sent in known.fetched.items() if sent.at >= begin)
+    refetched = tuple(each for each, at in known.refetched.items() if at >= begin)
+    deleted = tuple(each for each, at in known.deleted.items() if at >= begin)
+    left = tuple(each for each in fetched if each in there)
     missing = tuple(each for each in there if each not in known.fetched)
-    number = sum(each.times for each in known.sessions)
-    without_tls = sum(each.times for each in known.sessions if not each.tls)
+    number = sum(each.times for each in sessions)
+    without_tls = sum(each.times for each in sessions if not each.tls)
     if without_tls in (0, number):
         how = f"{'without' if without_tls else 'inside'} TLS"
     else:
         how = f"in {without_tls} of {number} sessions without TLS"
     later = dict.fromkeys(
-        verb for each in known.sessions for verb in each.commands
-        if verb not in each.greeting.split()
-    )  # fmt: skip
+        verb for each in sessions for verb in each.commands if verb not in each.greeting.split()
+    )
     text = (
         f"Logs in by {last.mechanism}, {how}. It says"
         f" {last.greeting or 'nothing'} first, and then {' '.join(later) or 'nothing'}."
-        f" {number} {'session' if number == 1 else 'sessions'} from"
-        f" {_time(known.sessions[0].since)} to {_time(last.until)}."
-        f" It fetched {_messages(len(known.fetched))}"
+        f" {'At least ' if any(cut) else ''}{number} {'session' if number == 1 else 'sessions'}"
+        f" from {_time(sessions[0].since)} to {_time(last.until)}."
+        f" It fetched {_messages(len(fetched))}"
     )
-    if known.refetched:
-        text += f" ({len(known.refetched)} of them again)"
-    text += f", deleted {len(known.deleted)}, left {len(left)}."
+    if refetched:
+        text += f" ({len(refetched)} of them again)"
+    text += f", deleted {len(deleted)}, left {len(left)}."
     if missing:
         text += f" {_capital(_messages(len(missing)))} on the server it has never fetched."
-    if len(known.fetched) > 1 and not known.deleted:
+    if len(fetched) > 1 and not known.deleted:
         text += " It leaves messages on the server."
     return Client(
         known.number, last.account, last.address, not without_tls, without_tls, last.mechanism,
-        last.greeting, text, tuple(map(_session_words, known.sessions[-SHOWN:])), left, missing,
-        tuple(known.deleted), tuple(known.refetched),
+        last.greeting, text, tuple(map(_session_words, sessions[-SHOWN:])), left, missing, deleted,
+        refetched,
     )  # fmt: skip
 
 
@@ -597,6 +696,8 @@ def _report(found: Explanation) -> str:
     if found.begins is None:
         return f"Account {found.account}{whose}: there is no history yet.\n"
     lines = [f"Account {found.account}{whose}. The history begins at {_time(found.begins)}.", ""]
+    if found.since is not None:
+        lines[0] += f" This is what happened from {_time(found.since)} on."
     if not found.clients:
         lines.append("No session of it has ended since then.")
     for client in found.clients:
@@ -634,6 +735,10 @@ def _them(several: Sequence[str] | Mapping[str, int]) -> str:
     return "it" if len(several) == 1 else "them"
 
 
+def _it(several: Mapping[str, int]) -> str:
+    return "it" if len(several) == 1 else "they"
+
+
 def _some(number: int, of: Sequence[str]) -> str:
     """So many of those that were told of just before."""
     if number == len(of):
@@ -668,24 +773,22 @@ def _listing_line(listing: PastListing) -> str:
 def _session_line(session: PastSession) -> str:
     return (
         f"{_time(session.until)} session: account={session.account!r} peer={session.address}"
-        f"{f' node={session.node!r}' if session.node else ''}"
-        f" retrieved={session.retrieved} deleted={session.deleted} octets={session.octets}"
-        f" ended={session.ended!r} session={session.session}"
+        f"{_node(session.node)} retrieved={session.retrieved} deleted={session.deleted}"
+        f" octets={session.octets} ended={session.ended!r} session={session.session}"
     )
 
 
-def _retrieval_line(sent: Retrieval) -> str:
+def _mail_line(mail: PastDelivery) -> str:
     return (
-        f"{_time(sent.at)} fetched before: unique_id={sent.unique_id} peer={sent.address}"
-        f" session={sent.session}"
+        f"{_time(mail.at)} {mail.outcome}: recipient={mail.recipient!r} sender={mail.sender!r}"
+        f" peer={mail.peer} protocol={mail.protocol}"
+        f"{f' queue={mail.queue_id}' if mail.queue_id else ''}"
+        f" {'reply' if mail.outcome == 'refused' else 'reason'}={mail.reason!r}"
     )
 
 
-def _deletion_line(deleted: Deletion) -> str:
-    return (
-        f"{_time(deleted.at)} deleted: account={deleted.account!r} peer={deleted.address}"
-        f" unique_id={deleted.unique_id} octets={deleted.octets} session={deleted.session}"
-    )
+def _node(node: str) -> str:
+    return f" node={node!r}" if node else ""
 
 
 def _named_at(unique_id: str) -> float | None:

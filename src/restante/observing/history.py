@@ -466,12 +466,21 @@ class History:
 
     def delivered_among(self, unique_ids: Iterable[str]) -> set[str]:
         """Those of some unique-ids that mail got which came in by this server."""
+        return self._of_deliveries("unique_id", unique_ids)
+
+    def addressed(self, unique_ids: Iterable[str]) -> set[str]:
+        """The recipients of mail that came in by this server and got some unique-ids."""
+        return self._of_deliveries("recipient", unique_ids)
+
+    def _of_deliveries(self, column: str, unique_ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
         wanted = list(unique_ids)
         for at in range(0, len(wanted), MAX_ROWS):
-            some = wanted[at : at + MAX_ROWS]
-            rows = self._rows("SELECT unique_id FROM {deliveries} WHERE unique_id {among}", [some])
-            found.update(unique_id for (unique_id,) in rows)
+            rows = self._rows(
+                f"SELECT DISTINCT {column} FROM {{deliveries}} WHERE unique_id {{among}}",  # noqa: S608
+                [wanted[at : at + MAX_ROWS]],
+            )
+            found.update(text for (text,) in rows)
         return found
 
     def refusals(

@@ -6,7 +6,8 @@ import json
 import time
 from typing import Annotated
 
-from restante.accounts.contract import Account
+from restante.accounts.contract import Account, AccountError
+from restante.accounts.names import domain_key, name_key
 from restante.app.accounts import find_account
 from restante.app.cli.bans import parse_duration
 from restante.app.cli.command_line import Argument, Exit, Option, UsageError
@@ -22,6 +23,8 @@ from restante.app.config.settings import Settings
 from restante.app.history import flush_history, open_sessions, read_history
 from restante.app.logs import one_line
 from restante.app.maildrops import make_store
+from restante.delivery.recipients import split_address
+from restante.observing.explanation import Explanation
 from restante.observing.explanation import explain as explain_account
 from restante.observing.history import History
 from restante.observing.history_place import HistoryError
@@ -56,9 +59,8 @@ def explain(
     behind = flush_history(settings)
     try:
         with read_history(settings) as history:
-            name = _known_name(settings, history, account)
-            pins = pins_of(settings, history.maildrop(name))
-            found = explain_account(history, name, since=begin, pins=pins)
+            name, email = _known(settings, history, account)
+            found = explained(settings, history, name, email, since=begin)
     except HistoryError as error:
         complain(str(error))
         raise Exit(FAILED) from None
@@ -73,15 +75,51 @@ def explain(
         complain("history.enabled = false: nothing more is noted")
 
 
-def _known_name(settings: Settings, history: History, name: str) -> str:
-    """An account's name as its store has it. Exits when there is none."""
-    if history.sessions(account=name, limit=1):
-        return name
-    found = find_account(settings, name)
+def _known(settings: Settings, history: History, name: str) -> tuple[str, str]:
+    """An account's name as its store has it, and its address or "". Exits when there is none."""
+    has_sessions = bool(history.sessions(account=name, limit=1))
+    try:
+        found = find_account(settings, name)
+    except (AccountError, ImportError, OSError, ValueError):
+        if not has_sessions:
+            raise
+        found = None  # the history knows it
     if found is not None:
-        return found.name
+        return found.name, found.email
+    if has_sessions:
+        return name, ""
     complain(f"there is no account {name!r}, and no session of it in the history")
     raise Exit(FAILED)
+
+
+def explained(
+    settings: Settings, history: History, name: str, email: str, *, since: float | None = None
+) -> Explanation:
+    """The explanation of an account. email: its address, or "". Raises HistoryError."""
+    return explain_account(
+        history,
+        name,
+        since=since,
+        pins=pins_of(settings, history.maildrop(name)),
+        is_for=lambda address: _is_for(settings, address, name, email),
+        files=settings.store.kind == "maildir",
+    )
+
+
+def _is_for(settings: Settings, address: str, name: str, email: str) -> bool:
+    """Whether an account is likely to get the mail for an address, by its name and its own."""
+    delivery = settings.delivery
+    local, domain = split_address(address) or ("", "")
+    domains = {domain_key(each) for each in delivery.domains}
+    if domains and domain and domain_key(domain) not in domains:
+        return False
+    own = {name_key(each) for each in (name, email) if each}
+    base = local.partition(delivery.separator)[0] if delivery.separator else local
+    return any(
+        name_key(each) in own or (domain != "" and name_key(f"{each}@{domain}") in own)
+        for each in (local, base)
+        if each
+    )
 
 
 def pins_of(settings: Settings, maildrop: str) -> dict[str, str] | None:

@@ -10,14 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
-from restante.app.cli.explain import pins_of
+from restante.app.cli.explain import explained
 from restante.app.client_settings import ClientSettingsError, answer, as_it_listens
 from restante.app.console.accounts import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.shared import console_of
 from restante.app.history import flush_history, goes_on, read_history
 from restante.app.processes.admin_client import Wanted
-from restante.observing.explanation import explain
 from restante.observing.history_place import HistoryError
 
 PAGE = 100
@@ -46,8 +45,8 @@ def show(request: Request) -> Response:
         with read_history(console.settings) as history:
             if account is None and not history.sessions(account=name, limit=1):
                 raise HTTPException(404, f"There is no account {name!r}.")
-            pins = pins_of(console.settings, history.maildrop(name))
-            found = explain(history, name, pins=pins)
+            email = account.email if account else ""
+            found = explained(console.settings, history, name, email)
     except HistoryError as error:
         problem = f"The history can't be read: {error}"
     return console.page(
