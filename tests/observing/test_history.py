@@ -155,7 +155,7 @@ def test_commands_before_the_login_are_kept_within_bounds_too(watched: Watched) 
 def test_what_a_client_asks_of_auth_is_no_login(watched: Watched) -> None:
     client = watched.connect()
     client.capa()
-    client._longcmd("AUTH")
+    client._longcmd("AUTH")  # type: ignore[attr-defined]
     client.user("joe")
     client.pass_(PASSWORD)
     client.uidl()
