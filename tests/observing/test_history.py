@@ -233,6 +233,24 @@ def test_deliveries_are_searched(watched: Watched) -> None:
     )
     assert len(history.deliveries(recipient="JOE@example.org", sender="ann@example.com")) == 2
     assert [each.octets for each in history.deliveries(unique_id=A)] == [10]
+
+
+def test_case_does_not_matter_beyond_ascii_either(watched: Watched) -> None:
+    notes = watched.writer.deliveries
+    envelope = Envelope(protocol="ESMTP", sender="Äpfel@example.com", peer="192.0.2.1")
+    notes.delivered(envelope, "MÜLLER@example.org", 10, A)
+    for name in ("MÜLLER", "ann"):
+        watched.writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+    watched.written()
+    history = watched.history
+    for name in ("MÜLLER", "müller", "Müller"):
+        assert len(history.deliveries(search=name)) == 1
+        assert len(history.deliveries(recipient=f"{name}@EXAMPLE.org")) == 1
+        assert [each.account for each in history.refusals(account=name)] == ["MÜLLER"]
+    for name in ("äpfel", "ÄPFEL"):
+        assert len(history.deliveries(search=name)) == 1
+        assert len(history.deliveries(sender=f"{name}@example.com")) == 1
+    assert history.deliveries(search="muller") == []
     assert history.deliveries(queue_id=envelope.queue_id, until=1.0) == []
 
 

@@ -181,7 +181,9 @@ class HistoryFile(HistoryPlace):
     def _open(self) -> sqlite3.Connection:
         """A connection that can only read: who writes may be another user."""
         address = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+        database = sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+        database.create_function("lower", 1, str.lower, deterministic=True)  # its own: ASCII only
+        return database
 
     def write(self, add: Callable[[Tables], Awaitable[None]], bounds: Bounds) -> None:
         self._bounds = bounds
