@@ -235,6 +235,19 @@ def test_deliveries_are_searched(watched: Watched) -> None:
     assert [each.octets for each in history.deliveries(unique_id=A)] == [10]
 
 
+def test_text_that_no_database_takes_costs_no_record_wherever_it_is(kept: Kept) -> None:
+    """The last ones of many, too, which are written after the first."""
+    writer = kept.writer()
+    for number in range(150):
+        name = f"n{number}" if number < 149 else "\ud800"
+        writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+    writer.close()
+    assert writer.lost == 0
+    found = kept.history().refusals(limit=1000)
+    assert {"n0", "n148", "?"} < {each.account for each in found}
+    assert len(found) == 150
+
+
 def test_case_does_not_matter_beyond_ascii_either(watched: Watched) -> None:
     notes = watched.writer.deliveries
     envelope = Envelope(protocol="ESMTP", sender="Äpfel@example.com", peer="192.0.2.1")

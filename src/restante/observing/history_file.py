@@ -284,23 +284,18 @@ class _FileTables(Tables):
     ) -> None:
         # Out of a JSON text, rows would take three times as long. Row by row, other threads would
         # have their turn after each, and on a busy server there would be no end.
-        try:
-            self._insert(table, columns, rows)
-        except UnicodeEncodeError:
-            self._insert(table, columns, cleaned(rows))
-
-    def _insert(
-        self, table: Table, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
-    ) -> None:
         at = 0
         row = f"({', '.join('?' * len(columns))})"
         while at < len(rows):
             # The numbers are few, so that the statements are known to SQLite by then.
             number = min(MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
             marks = ", ".join([row] * number)
-            values = list(chain.from_iterable(rows[at : at + number]))
+            some = rows[at : at + number]
             statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608
-            self._database.execute(statement, values)
+            try:
+                self._database.execute(statement, list(chain.from_iterable(some)))
+            except UnicodeEncodeError:  # nothing of them has been inserted
+                self._database.execute(statement, list(chain.from_iterable(cleaned(some))))
             at += number
 
     async def run_each(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
