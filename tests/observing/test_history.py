@@ -233,6 +233,7 @@ def test_deliveries_are_searched(watched: Watched) -> None:
     )
     assert len(history.deliveries(recipient="JOE@example.org", sender="ann@example.com")) == 2
     assert [each.octets for each in history.deliveries(unique_id=A)] == [10]
+    assert history.deliveries(queue_id=envelope.queue_id, until=1.0) == []
 
 
 def test_text_that_no_database_takes_costs_no_record_wherever_it_is(kept: Kept) -> None:
@@ -264,7 +265,14 @@ def test_case_does_not_matter_beyond_ascii_either(watched: Watched) -> None:
         assert len(history.deliveries(search=name)) == 1
         assert len(history.deliveries(sender=f"{name}@example.com")) == 1
     assert history.deliveries(search="muller") == []
-    assert history.deliveries(queue_id=envelope.queue_id, until=1.0) == []
+
+
+def test_a_search_sees_beyond_a_zero(watched: Watched) -> None:
+    envelope = Envelope(protocol="ESMTP", sender="ann@example.com", peer="192.0.2.1")
+    watched.writer.deliveries.refused(envelope, "x\0y", "550 no such mailbox")
+    watched.written()
+    for text in ("x", "y", "ann@", "MAILBOX"):
+        assert len(watched.history.deliveries(search=text)) == 1
 
 
 def test_refused_logins_that_are_alike_are_one_row(watched: Watched) -> None:

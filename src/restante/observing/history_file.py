@@ -182,7 +182,7 @@ class HistoryFile(HistoryPlace):
         """A connection that can only read: who writes may be another user."""
         address = f"{self.path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
-        database.create_function("lower", 1, str.lower, deterministic=True)  # its own: ASCII only
+        database.create_function("lower", 1, _lower, deterministic=True)
         return database
 
     def write(self, add: Callable[[Tables], Awaitable[None]], bounds: Bounds) -> None:
@@ -329,6 +329,11 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     except StopIteration:
         return
     raise RuntimeError("what is written into a file waits for something else")
+
+
+def _lower(text: str) -> str:
+    """SQLite's own lowers ASCII only, and its LIKE sees no further than a zero."""
+    return text.lower().replace("\0", "\ufffd")
 
 
 def _is_damage(error: BaseException | None) -> bool:
