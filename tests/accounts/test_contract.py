@@ -20,11 +20,12 @@ pytestmark = pytest.mark.usefixtures("cheap_hashes")
 
 JOE = Account("joe", ("{PLAIN}geheim",))
 EVE = Account("eve", ("{PLAIN}geheim",), disabled=True)
+MULLER = Account("MÜLLER", ("{PLAIN}other",), display_name="Ägidius")
 
 
 class TestStaticAccounts(AccountStoreContract):
     def make_store(self, folder: Path) -> AccountStore:
-        return StaticAccounts([JOE, EVE])
+        return StaticAccounts([JOE, EVE, MULLER])
 
 
 class TestSqliteAccounts(AccountStoreContract):
@@ -33,6 +34,7 @@ class TestSqliteAccounts(AccountStoreContract):
         for name in ("joe", "eve"):
             store.add(name, "geheim")
         store.disable("eve")
+        store.add("MÜLLER", "other", display_name="Ägidius")
         return store
 
 

@@ -16,6 +16,7 @@ from restante.accounts.contract import AccountError, AccountStore
 from restante.accounts.database import DatabaseAccounts, ManagedDatabase
 from restante.accounts.names import AccountExists, NoSuchAccount
 from restante.accounts.rights import Rights
+from restante.stores.postgres.schema import upgrade
 from restante.testing.contracts import AccountStoreContract
 from tests.conftest import Authority
 from tests.needs import only_cpython
@@ -64,6 +65,7 @@ class TestContract(AccountStoreContract):
             for name in ("joe", "eve"):
                 managed.add(name, "geheim")
             managed.disable("eve")
+            managed.add("MÜLLER", "other", display_name="Ägidius")
         return made
 
 
@@ -144,6 +146,24 @@ def test_accounts_are_searched_a_page_at_a_time(
         assert [len(each.credentials) for each in found] == [3, 3, 3]
         assert store.search("", 10, 5)[0][-1].name == "user11"
         assert store.search("x_e", 0, 5) == ((), 0)
+
+
+def test_a_search_finds_letters_beyond_ascii_in_both_cases(
+    server: PostgresServer, managed: ManagedDatabase
+) -> None:
+    """Whatever the locale of the database: with `C` it knows the cases of ASCII only."""
+    server.execute("CREATE DATABASE plain TEMPLATE template0 LOCALE 'C'")
+    dsn = f"{server.dsn.removesuffix('/postgres')}/plain"
+    asyncio.run(upgrade(dsn))
+    with ManagedDatabase.opened(DatabaseAccounts(dsn)) as other:
+        for store in (managed, other):
+            for name, shown in {"MÜLLER": "Äpfel", "müßig": "", "ΟΔΟΣ": "", "жук": "İzmir"}.items():
+                store.add(name, "geheim", display_name=shown)
+            for text, name in {
+                "müller": "MÜLLER", "MÜLLER": "MÜLLER", "äPFEL": "MÜLLER", "MÜß": "müßig",
+                "οδος": "ΟΔΟΣ", "ЖУК": "жук", "İZ": "жук",
+            }.items():  # fmt: skip
+                assert [each.name for each in store.search(text, 0, 9)[0]] == [name]
 
 
 def test_a_server_lists_them_on_a_thread_while_it_looks_others_up(

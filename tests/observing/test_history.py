@@ -294,6 +294,45 @@ def test_deliveries_are_searched(watched: Watched) -> None:
     assert history.deliveries(queue_id=envelope.queue_id, until=1.0) == []
 
 
+def test_text_that_no_database_takes_costs_no_record_wherever_it_is(kept: Kept) -> None:
+    """The last ones of many, too, which are written after the first."""
+    writer = kept.writer()
+    for number in range(150):
+        name = f"n{number}" if number < 149 else "\ud800"
+        writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+    writer.close()
+    assert writer.lost == 0
+    found = kept.history().refusals(limit=1000)
+    assert {"n0", "n148", "?"} < {each.account for each in found}
+    assert len(found) == 150
+
+
+def test_case_does_not_matter_beyond_ascii_either(watched: Watched) -> None:
+    notes = watched.writer.deliveries
+    envelope = Envelope(protocol="ESMTP", sender="Äpfel@example.com", peer="192.0.2.1")
+    notes.delivered(envelope, "MÜLLER@example.org", 10, A)
+    for name in ("MÜLLER", "ann"):
+        watched.writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+    watched.written()
+    history = watched.history
+    for name in ("MÜLLER", "müller", "Müller"):
+        assert len(history.deliveries(search=name)) == 1
+        assert len(history.deliveries(recipient=f"{name}@EXAMPLE.org")) == 1
+        assert [each.account for each in history.refusals(account=name)] == ["MÜLLER"]
+    for name in ("äpfel", "ÄPFEL"):
+        assert len(history.deliveries(search=name)) == 1
+        assert len(history.deliveries(sender=f"{name}@example.com")) == 1
+    assert history.deliveries(search="muller") == []
+
+
+def test_a_search_sees_beyond_a_zero(watched: Watched) -> None:
+    envelope = Envelope(protocol="ESMTP", sender="ann@example.com", peer="192.0.2.1")
+    watched.writer.deliveries.refused(envelope, "x\0y", "550 no such mailbox")
+    watched.written()
+    for text in ("x", "y", "ann@", "MAILBOX"):
+        assert len(watched.history.deliveries(search=text)) == 1
+
+
 def test_refused_logins_that_are_alike_are_one_row(watched: Watched) -> None:
     for _ in range(3):
         client = watched.connect()

@@ -484,6 +484,21 @@ def test_text_that_no_database_takes_costs_no_record(kept: Kept) -> None:
     assert refused.account == "jo\ufffde ? é 🙂"
 
 
+def test_a_database_that_knows_the_cases_of_ascii_only(kept: Kept) -> None:
+    assert kept.server is not None
+    kept.server.execute("CREATE DATABASE ascii TEMPLATE template0 LOCALE 'C'")
+    dsn = f"{kept.server.dsn.removesuffix('/postgres')}/ascii"
+    asyncio.run(steps_of.upgrade(dsn, schema=kept.schema))
+    place = kept.place(dsn=dsn)
+    writer = HistoryWriter(place)
+    envelope = Envelope(protocol="ESMTP", sender="Äpfel@example.com", peer="192.0.2.1")
+    writer.deliveries.delivered(envelope, "MÜLLER@example.org", 10, A)
+    writer.close()
+    with History(place) as history:
+        assert len(history.deliveries(search="ÄPFEL")) == 1
+        assert len(history.deliveries(recipient="müller@example.org")) == 1
+
+
 @pytest.mark.peer
 def test_behind_pgbouncer(kept: Kept) -> None:
     """It gives each transaction another connection."""

@@ -29,6 +29,7 @@ from restante.accounts.names import (
     is_valid_name,
     name_key,
 )
+from restante.accounts.postgres_driver import UNICODE
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import SCHEMES, hash_password, split_credential
 
@@ -46,8 +47,6 @@ encode(sha256(convert_to(CAST(a AS TEXT) || coalesce((
 """
 """PostgreSQL's text for `AccountRow.version` of the row `a`. That an app password was used changes
 nothing."""
-
-_FITS = " WHERE lower(a.name || ' ' || a.email || ' ' || a.display_name) LIKE :pattern ESCAPE '\\'"
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -88,6 +87,11 @@ class AccountTables:
         prefix = f'"{schema}".' if schema else ""
         self.accounts, self.credentials = f"{prefix}accounts", f"{prefix}credentials"
         self._place = place
+        unicode = UNICODE if place else ""  # for SQLite, we have a `lower` of our own
+        self._fits = (
+            f" WHERE lower((a.name || ' ' || a.email || ' ' || a.display_name){unicode})"
+            f" LIKE lower(:pattern{unicode}) ESCAPE '\\'"
+        )
         self._list = self._select("NULL")
         version = ROW_VERSION.replace("{schema}.", prefix) if place else "NULL"
         self._find = self._select(version)
@@ -283,9 +287,9 @@ class AccountTables:
 
     def search(self, text: str, first: int, most: int) -> Steps[tuple[Sequence[Account], int]]:
         """Only the accounts that are given are read with their credentials."""
-        escaped = text.lower().replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        escaped = text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
         values: dict[str, object] = {"pattern": f"%{escaped}%"} if text else {}
-        fits = _FITS if text else ""
+        fits = self._fits if text else ""
         (row,) = yield Statement(f"SELECT count(*) FROM {self.accounts} a{fits}", values)
         rows = yield Statement(
             f"{self._list} WHERE a.id IN (SELECT a.id FROM {self.accounts} a{fits}"

@@ -13,6 +13,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 # access, resources, an operator's intervention.
 _TELLING = frozenset({"08", "25", "28", "3D", "42", "53", "57"})
 
+UNICODE = ' COLLATE pg_catalog."und-x-icu"'
+"""After a text in a statement: letters beyond ASCII have cases, too, whatever the locale of the
+database is. As ICU says, with which PostgreSQL comes in all common packages."""
+
 CONNECT_SECONDS = 60.0
 """Connecting takes no longer, however long a statement may take."""
 

@@ -440,13 +440,14 @@ class History:
         """Mail that came in, or didn't.
 
         search: a part of the recipient, the sender, the peer, the queue-id, the unique-id or
-        the reason. outcome: `delivered`, `not delivered` or `refused`. before: see `sessions`.
+        the reason. Case doesn't matter there, nor for recipient and sender. outcome: `delivered`,
+        `not delivered` or `refused`. before: see `sessions`.
         """
         columns = ("recipient", "sender", "peer", "queue_id", "unique_id", "reason")
         where, values = _where(
             ("outcome = ?", outcome),
-            ("lower(recipient) = lower(?)", recipient),
-            ("lower(sender) = lower(?)", sender),
+            (_SAME.format("recipient"), recipient),
+            (_SAME.format("sender"), sender),
             ("unique_id = ?", unique_id),
             ("queue_id = ?", queue_id),
             ("at >= ?", since),
@@ -454,9 +455,10 @@ class History:
             ("number < ?", before),
         )
         if search is not None:
-            any_of = " OR ".join(f"lower({each}) LIKE lower(?) ESCAPE '\\'" for each in columns)
-            where = f"({any_of}) AND {where}"
-            values = [*[f"%{_escaped(search)}%"] * len(columns), *values]
+            lines = " || '\n' || ".join(columns)
+            fits = f"lower(({lines}){{unicode}}) LIKE lower(?{{unicode}}) ESCAPE '\\'"
+            where = f"{fits} AND {where}"
+            values = [f"%{_escaped(search)}%", *values]
         rows = self._rows(
             f"SELECT {', '.join(PastDelivery.__slots__)} FROM {{deliveries}}"  # noqa: S608
             f" WHERE {where} ORDER BY number DESC LIMIT ?",
@@ -493,7 +495,7 @@ class History:
     ) -> list[RefusedLogin]:
         """Logins that were refused, those that happened last first."""
         where, values = _where(
-            ("lower(account) = lower(?)", account), ("address = ?", address), ("until >= ?", since)
+            (_SAME.format("account"), account), ("address = ?", address), ("until >= ?", since)
         )
         rows = self._rows(
             f"SELECT {', '.join(RefusedLogin.__slots__)} FROM {{refusals}}"  # noqa: S608
@@ -542,6 +544,10 @@ class History:
     def octets(self) -> int:
         """The size of all: of the file, or what the rows take in the database, about."""
         return self._place.octets()
+
+
+_SAME = "lower({}{{unicode}}) = lower(?{{unicode}})"
+"""A column and a value are the same but for case."""
 
 
 def _where(*conditions: tuple[str, Any]) -> tuple[str, list[Any]]:

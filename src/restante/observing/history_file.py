@@ -181,7 +181,9 @@ class HistoryFile(HistoryPlace):
     def _open(self) -> sqlite3.Connection:
         """A connection that can only read: who writes may be another user."""
         address = f"{self.path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+        database = sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None)
+        database.create_function("lower", 1, _lower, deterministic=True)
+        return database
 
     def write(self, add: Callable[[Tables], Awaitable[None]], bounds: Bounds) -> None:
         self._bounds = bounds
@@ -282,23 +284,18 @@ class _FileTables(Tables):
     ) -> None:
         # Out of a JSON text, rows would take three times as long. Row by row, other threads would
         # have their turn after each, and on a busy server there would be no end.
-        try:
-            self._insert(table, columns, rows)
-        except UnicodeEncodeError:
-            self._insert(table, columns, cleaned(rows))
-
-    def _insert(
-        self, table: Table, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]
-    ) -> None:
         at = 0
         row = f"({', '.join('?' * len(columns))})"
         while at < len(rows):
             # The numbers are few, so that the statements are known to SQLite by then.
             number = min(MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
             marks = ", ".join([row] * number)
-            values = list(chain.from_iterable(rows[at : at + number]))
+            some = rows[at : at + number]
             statement = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks}"  # noqa: S608
-            self._database.execute(statement, values)
+            try:
+                self._database.execute(statement, list(chain.from_iterable(some)))
+            except UnicodeEncodeError:  # nothing of them has been inserted
+                self._database.execute(statement, list(chain.from_iterable(cleaned(some))))
             at += number
 
     async def run_each(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
@@ -332,6 +329,11 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     except StopIteration:
         return
     raise RuntimeError("what is written into a file waits for something else")
+
+
+def _lower(text: str) -> str:
+    """SQLite's own lowers ASCII only, and its LIKE sees no further than a zero."""
+    return text.lower().replace("\0", "\ufffd")
 
 
 def _is_damage(error: BaseException | None) -> bool:

@@ -59,7 +59,8 @@ class Dialect:
     table: a table's name, with `{}` where ours goes. position: the function that gives the place
     of a text within another one, 0 if it isn't there. among: how a column is compared with a list
     of values. given: makes a subquery of columns and types, which gives the rows of a JSON text.
-    mark: makes the placeholder of the value with that number. node: a session's node.
+    mark: makes the placeholder of the value with that number. node: a session's node. unicode:
+    follows a text so that `lower` lowers all its letters.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Dialect:
         given: Callable[[Mapping[str, str]], str],
         mark: Callable[[int], str],
         node: str,
+        unicode: str = "",
     ) -> None:
         self._words = {
             **{name: table.format(name) for name in (*TABLES, "counts", "state")},
             "position": position,
             "among": among,
             "node": node,
+            "unicode": unicode,
             "given": _Given(given),
         }
         self._mark = mark
@@ -85,8 +88,8 @@ class Dialect:
     def text(self, statement: str) -> str:
         """A statement in this database's words.
 
-        In braces: a table's name, `position`, `among`, `node`, and `given:` with columns and
-        their types. `?` is a value. No other brace or question mark is in a statement.
+        In braces: a table's name, `position`, `among`, `node`, `unicode`, and `given:` with columns
+        and their types. `?` is a value. No other brace or question mark is in a statement.
         """
         text = self._texts.get(statement)
         if text is None:

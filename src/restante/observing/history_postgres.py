@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from restante.accounts.connections import Connection
+from restante.accounts.postgres_driver import UNICODE
 from restante.networks import own_host_name
 from restante.observing.history_place import (
     DAY,
@@ -180,6 +181,7 @@ class PostgresHistory(HistoryPlace):
             given=_given,
             mark=lambda number: f"${number}",
             node="node",
+            unicode=UNICODE,
         )
 
     def rows(self, statement: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:

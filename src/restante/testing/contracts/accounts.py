@@ -180,9 +180,10 @@ class AccountStoreContract:
             return
         assert [each.name for each in store.search("", 0, 1000)[0]] == names
         for name in names:
-            found, number = store.search(name.upper(), 0, 1000)
-            assert name in [each.name for each in found]
-            assert number == len(found)
+            for text in (name, name.upper(), name.lower()):
+                found, number = store.search(text, 0, 1000)
+                assert name in [each.name for each in found]
+                assert number == len(found)
         found, number = store.search("no such account", 0, 1000)
         assert (len(found), number) == (0, 0)
         some, number = store.search("", 1, 1)
