@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def make_store(settings: Settings) -> Store:
-    """The store. Nothing is opened yet, nor made.
+    """The store. Nothing is opened yet, nor made; `make_folder_of_mail` comes before its first use.
 
     Raises ValueError for what can't be, StoreError when a library is missing.
     """
@@ -36,6 +36,7 @@ def make_store(settings: Settings) -> Store:
             maildrops = settings.maildrops
             return Maildir(
                 settings.mail_folder,
+                make_root=False,
                 template=maildrops.template,
                 unique_ids=maildrops.unique_ids,
                 fsync=maildrops.fsync,

@@ -1,0 +1,71 @@
+"""The folder of mail goes away while the server runs, as when a disk isn't mounted any more."""
+
+from __future__ import annotations
+
+import os
+import poplib
+import re
+import signal
+import smtplib
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.app.support import Server, wait_until, write_config
+from tests.observing.test_metrics import children
+
+MESSAGE = b"Subject: hi\r\n\r\nhello\r\n"
+GONE = "the folder of mail {} is gone: mount or restore it"
+
+
+def send(server: Server) -> None:
+    port = server.port("smtp", "starttls")
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
+        client.sendmail("ann@example.org", ["joe"], MESSAGE)
+
+
+def is_refused(server: Server) -> None:
+    with pytest.raises(smtplib.SMTPResponseException, match="451"):
+        send(server)
+    with pytest.raises(poplib.error_proto, match=re.escape("[SYS/TEMP]")):
+        server.login()
+
+
+def ready(server: Server) -> str:
+    client = HTTPConnection("127.0.0.1", server.port("metrics", "none"), timeout=20)
+    client.request("GET", "/readyz")
+    text = client.getresponse().read().decode()
+    client.close()
+    return text
+
+
+def unique_ids(server: Server) -> list[bytes]:
+    session = server.login()
+    found: list[bytes] = session.uidl()[1]
+    session.quit()
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clients_wait_for_it_and_it_isnt_made_anew(folder: Path, workers: int) -> None:
+    write_config(folder, f"[server]\nworkers = {workers}\n[metrics]\nport = 0\n")
+    mail = folder / "data" / "mail"
+    with Server(folder) as server:
+        send(server)
+        before = unique_ids(server)
+        mail.rename(mail.with_name("away"))
+
+        is_refused(server)
+        if workers > 1:  # one that starts now hasn't seen it
+            pids = children(server.process.pid)
+            os.kill(pids[0], signal.SIGKILL)
+            wait_until(lambda: len({*children(server.process.pid)} - {*pids}) == 1, "another")
+            for _ in range(6):
+                is_refused(server)
+
+        assert not mail.exists()
+        mail.with_name("away").rename(mail)
+        assert unique_ids(server) == before
+        send(server)
+        assert len(unique_ids(server)) == 2
