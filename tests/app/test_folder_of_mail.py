@@ -69,3 +69,20 @@ def test_clients_wait_for_it_and_it_isnt_made_anew(folder: Path, workers: int) -
         assert unique_ids(server) == before
         send(server)
         assert len(unique_ids(server)) == 2
+
+
+def test_the_log_says_when_it_begins_why_and_when_it_is_over(folder: Path) -> None:
+    write_config(folder, "[server]\nworkers = 1\n[metrics]\nport = 0\n")
+    mail = folder / "data" / "mail"
+    begins, ends = "ERROR restante.app: The storage doesn't work", "The storage works again"
+    with Server(folder) as server:
+        for times in (1, 2):
+            mail.rename(mail.with_name("away"))
+            wait_until(lambda: "storage: failed" in ready(server), "the next look")
+            log = server.wait_for_log(begins, times)
+            assert GONE.format(mail) in log
+            assert str(mail) not in ready(server)
+            mail.with_name("away").rename(mail)
+            wait_until(lambda: "storage: ok" in ready(server), "the next look")
+            log = server.wait_for_log(ends, times)
+            assert (log.count(begins), log.count(ends)) == (times, times)
