@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.conftest import Call
 from tests.app.support import Server, wait_until, write_config
 from tests.observing.test_metrics import children
 
@@ -86,3 +87,36 @@ def test_the_log_says_when_it_begins_why_and_when_it_is_over(folder: Path) -> No
             wait_until(lambda: "storage: ok" in ready(server), "the next look")
             log = server.wait_for_log(ends, times)
             assert (log.count(begins), log.count(ends)) == (times, times)
+
+
+ANEW = "WARNING restante.app: The folder of mail {} wasn't there, and was made anew"
+
+
+def test_a_later_start_says_that_it_made_it_anew(folder: Path) -> None:
+    write_config(folder)
+    mail = folder / "data" / "mail"
+    anew = ANEW.format(mail)
+    with Server(folder, "--workers", "1") as server:
+        assert anew not in server.log.read_text()
+    with Server(folder, "--workers", "1") as server:
+        assert anew not in server.log.read_text()
+    mail.rename(mail.with_name("away"))
+    with Server(folder, "--workers", "1") as server:
+        server.wait_for_log(anew)
+        assert unique_ids(server) == []
+
+
+def test_commands_dont_make_it_anew_either(folder: Path, call: Call) -> None:
+    write_config(folder)
+    mail = folder / "data" / "mail"
+    assert call("deliver", "--to", "joe", given=MESSAGE).status == 0  # before the first start
+    with Server(folder, "--workers", "1"):
+        pass
+    mail.rename(mail.with_name("away"))
+
+    done = call("deliver", "--to", "joe", given=MESSAGE)
+
+    assert done.status == 75  # EX_TEMPFAIL: the mail system tries again
+    assert GONE.format(mail) in done.err
+    assert call("collect").status != 0
+    assert not mail.exists()
