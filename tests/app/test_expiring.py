@@ -11,7 +11,7 @@ import pytest
 
 from restante.accounts.account import Account
 from restante.app.config.load import load
-from restante.app.maildrops import make_store
+from restante.app.maildrops import make_folder_of_mail, make_store
 from restante.calls import finished
 from restante.stores.contract import Store
 from tests.app.conftest import Call
@@ -46,7 +46,9 @@ def there(store: Store, name: str) -> list[str]:
 
 def filled(folder: Path, config: str, *names: str) -> Store:
     write_config(folder, config)
-    store = make_store(load().settings)
+    settings = load().settings
+    make_folder_of_mail(settings)
+    store = make_store(settings)
     folder.joinpath("data").mkdir(exist_ok=True)
     for name in names:
         for days in (100, 40, 20, 5):

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def make_store(settings: Settings) -> Store:
-    """The store. Nothing is opened yet, nor made.
+    """The store. Nothing is opened yet, nor made; `make_folder_of_mail` comes before its first use.
 
     Raises ValueError for what can't be, StoreError when a library is missing.
     """
@@ -36,6 +36,7 @@ def make_store(settings: Settings) -> Store:
             maildrops = settings.maildrops
             return Maildir(
                 settings.mail_folder,
+                make_root=False,
                 template=maildrops.template,
                 unique_ids=maildrops.unique_ids,
                 fsync=maildrops.fsync,
@@ -121,12 +122,28 @@ def make_folder_of_mail(settings: Settings) -> None:
         make_private_folder(folder)
 
 
-@asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """The store, its folder made, and closed in the end.
+def lost_folder_of_mail(settings: Settings) -> Path | None:
+    """The folder that mail is written to, when a server has run here before and it isn't there."""
+    folder = folder_of_mail(settings)
+    if folder is None or folder.is_dir() or not settings.secret_file.exists():
+        return None
+    return folder
 
-    Raises as `make_store` does, and OSError.
+
+@asynccontextmanager
+async def opened_store(settings: Settings, *, new: bool = False) -> AsyncIterator[Store]:
+    """The store, closed in the end.
+
+    Its folder is made, unless a server has run here before: then it was there, and what makes it
+    anew is the server's start. new: it is made in any case.
+    Raises as `make_store` does, StoreError for a folder that is gone, OSError.
     """
+    lost = None if new else lost_folder_of_mail(settings)
+    if lost is not None:
+        raise StoreError(
+            f"the folder of mail {lost} is gone: mount or restore it; or, if all mail may be new,"
+            " make it"
+        )
     make_folder_of_mail(settings)
     store = make_store(settings)
     try:

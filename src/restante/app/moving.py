@@ -117,7 +117,7 @@ async def open_place(
 async def configured(settings: Settings, stack: AsyncExitStack) -> StorePlace:
     """The store and the accounts of a configuration. Raises as `opened_store` does."""
     accounts = await stack.enter_async_context(opened_accounts(settings))
-    store = await stack.enter_async_context(opened_store(settings))
+    store = await stack.enter_async_context(opened_store(settings, new=True))
     await answered(store.prepare())
     return StorePlace(shown_place(settings), store, accounts)
 

@@ -23,7 +23,7 @@ from restante.app.config.problem import ConfigError
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer, StartError
 from restante.app.files import allow_open_files, make_private_folder, write_file
-from restante.app.maildrops import make_folder_of_mail, shown_place
+from restante.app.maildrops import lost_folder_of_mail, make_folder_of_mail, shown_place
 from restante.app.processes.admin_client import ask
 from restante.app.processes.admin_single import SingleProcessAdmin
 from restante.app.processes.admin_socket import address_rows
@@ -66,10 +66,10 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
         raise
     allow_open_files()
     make_private_folder(settings.server.data)
-    make_folder_of_mail(settings)
+    made = _make_folder_of_mail(settings)
     logs.configure(format=settings.log.format, level=settings.log.level, file=settings.log.file)
-    for problem in found:
-        log.warning("%s", problem)
+    for told in [*found, *made]:
+        log.warning("%s", told)
     if first_start.make_development_certificate(settings):
         log.info("made a development certificate in %s", settings.development_certificate[0])
     password = first_start.make_first_account(loaded)
@@ -99,6 +99,18 @@ def serve(loaded: Loaded, reread: Callable[[], Loaded], ready_file: Path | None 
             console.close()
         if ready_file is not None:
             ready_file.unlink(missing_ok=True)
+
+
+def _make_folder_of_mail(settings: Settings) -> list[str]:
+    """Make it if it isn't there. Gives a warning if it must have been there before."""
+    lost = lost_folder_of_mail(settings)
+    make_folder_of_mail(settings)
+    if lost is None:
+        return []
+    return [
+        f"The folder of mail {lost} wasn't there, and was made anew: it is empty. If there is mail"
+        " for it, as on a disk that isn't mounted, stop the server and put that there"
+    ]
 
 
 def _listens_already(settings: Settings, ports: Sequence[int]) -> bool:

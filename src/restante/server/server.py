@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import ssl
 import sys
@@ -72,6 +73,8 @@ if TYPE_CHECKING:  # extras, which are loaded when they are used
     from restante.accounts.kerberos import Kerberos
     from restante.accounts.oauth import OAuth
 
+log = logging.getLogger("restante.server")
+
 SECRET_OCTETS = 32
 
 _MAKE_ONE = "make one by secrets.token_bytes(32), and keep it"
@@ -108,6 +111,9 @@ class Pop3Server(Events):
     Raises TypeError and ValueError for what can't be used, and OSError or ssl.SSLError for a
     certificate that can't be read.
     """
+
+    _schemes_told = True
+    """Whether the accounts answered when they were last asked for their schemes."""
 
     def __init__(
         self,
@@ -552,9 +558,14 @@ class Pop3Server(Events):
         try:
             held = await self.context.backend.held_schemes()
         except Exception as error:
-            where = "asking the accounts for their schemes"
-            await self._hooks.report(error, None, where)
+            if self._schemes_told:
+                where = "asking the accounts for their schemes"
+                await self._hooks.report(error, None, where)
+            self._schemes_told = False
         else:
+            if not self._schemes_told:
+                log.info("The accounts tell their schemes again")
+            self._schemes_told = True
             if held != self._schemes:
                 self._schemes = held
                 self._set_policies()

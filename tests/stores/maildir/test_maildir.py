@@ -584,5 +584,8 @@ def test_the_root_is_seen_to_be_usable(root: Path, store: Maildir) -> None:
     root.mkdir(exist_ok=True)
     store.check()()
     root.rmdir()
-    with pytest.raises(StoreError, match="isn't a folder"):
+    with pytest.raises(StoreError, match="is gone"):
+        store.check()()
+    root.write_bytes(b"")
+    with pytest.raises(StoreError, match="is no folder"):
         store.check()()

@@ -196,7 +196,7 @@ def test_a_full_disk_keeps_nobody_from_making_room(
 ) -> None:
     put(tmp_path, "1600000001.M1P1.host", b"a\r\n")
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(module, "make_folder", full)

@@ -262,17 +262,20 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def make_folder(folder: Path, fsync: bool) -> None:
-    """Make a folder and those above it, for the owner alone. Harmless if it is there."""
+def make_folder(folder: Path, fsync: bool, below: Path | None = None) -> None:
+    """Make a folder and those above it, for the owner alone. Harmless if it is there.
+
+    below: isn't made, nor is what is above it. Raises FileNotFoundError when it isn't there.
+    """
     try:
         folder.mkdir(0o700)
     except FileExistsError:
         return
     except FileNotFoundError:
-        if folder.parent == folder:  # a drive that isn't there
+        if folder.parent in (folder, below):  # a drive that isn't there, or `below`
             raise
-        make_folder(folder.parent, fsync)
-        make_folder(folder, fsync)
+        make_folder(folder.parent, fsync, below)
+        make_folder(folder, fsync, below)
         return
     if fsync:
         sync_folder(str(folder.parent))

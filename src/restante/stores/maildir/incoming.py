@@ -21,7 +21,7 @@ from restante.stores.maildir.file_names import new_name, own_unique_id
 from restante.stores.maildir.files import Folder, as_store_error
 from restante.stores.maildir.journal import note
 from restante.stores.maildir.measured import Measured
-from restante.stores.maildir.scan import made_folder_times, make_maildir
+from restante.stores.maildir.root import Root
 from restante.stores.maildir.size_file import change, reserve
 from restante.stores.maildir.steps import to_the_end
 
@@ -33,6 +33,7 @@ class MaildirIncoming(Incoming):
 
     Its methods wait for the disk: they are called on worker threads.
 
+    root: the folder above all maildrops; it makes what is missing of this one.
     quota: what the maildrop may hold; None: nothing is counted.
     micros: when it arrived, in microseconds since 1970; None: now.
     pin: gives the message of this file name the unique-id that it must have, and says which.
@@ -41,8 +42,10 @@ class MaildirIncoming(Incoming):
     def __init__(
         self,
         folder: str,
+        root: Root,
         fsync: bool,
         quota: Quota | None = None,
+        *,
         micros: int | None = None,
         pin: Callable[[str], AbstractContextManager[UniqueId]] | None = None,
     ) -> None:
@@ -57,11 +60,11 @@ class MaildirIncoming(Incoming):
         self._empty = True
         self._base = ""  # the file's name in new/, once the message is prepared
         with as_store_error("delivery"), ExitStack() as stack:
-            to_the_end(made_folder_times(folder, fsync))
+            to_the_end(root.made_folder_times(folder, fsync))
             try:
                 self._tmp = stack.enter_context(Folder(f"{folder}/tmp"))
             except FileNotFoundError:
-                make_maildir(folder, fsync)
+                root.make_maildir(folder, fsync)
                 self._tmp = stack.enter_context(Folder(f"{folder}/tmp"))
             self._new = stack.enter_context(Folder(f"{folder}/new"))
             self._name, self._file = self._create()

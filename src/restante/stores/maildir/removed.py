@@ -67,7 +67,7 @@ class RemovedFolder:
                 try:
                     self._open = Folder(path)
                 except FileNotFoundError:
-                    make_folder(Path(path), self._fsync)
+                    make_folder(Path(path), self._fsync, below=Path(self._folder))
                     self._open = Folder(path)
             source.rename_to(name, self._open, f"{self._time:x}.{in_cur}.{name}")
         except FileNotFoundError as error:

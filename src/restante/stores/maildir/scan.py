@@ -7,7 +7,6 @@ base names kept. Only what has come is read, and not even that if it was noted b
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
@@ -18,12 +17,11 @@ from contextlib import suppress
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
 from restante.stores.maildir.columns import EMPTY, IN_CUR, TWICE, Draft, Rows, marked
 from restante.stores.maildir.file_names import SUBFOLDERS, base_name, delivery_order, moment
-from restante.stores.maildir.files import Folder, NotAFile, folder_time, make_folder
+from restante.stores.maildir.files import Folder, NotAFile, folder_time
 from restante.stores.maildir.journal import journal_size, read_journal
 from restante.stores.maildir.measured import Measured, measure_open
 from restante.stores.maildir.steps import Steps
@@ -67,27 +65,6 @@ def folder_times(folder: str) -> tuple[int, int]:
     with suppress(FileNotFoundError):  # nobody needs it to read mail
         folder_time(f"{folder}/tmp")
     return folder_time(f"{folder}/new"), folder_time(f"{folder}/cur")
-
-
-def make_maildir(folder: str, fsync: bool) -> None:
-    """Make the folders of a Maildir, as far as they are missing. Raises OSError."""
-    for sub in ("tmp", *SUBFOLDERS):
-        make_folder(Path(folder, sub), fsync)
-
-
-def made_folder_times(folder: str, fsync: bool) -> Steps[tuple[int, int]]:
-    """As `folder_times`; makes what is missing of the Maildir."""
-    try:
-        return folder_times(folder)
-    except FileNotFoundError:
-        yield
-    try:
-        make_maildir(folder, fsync)
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        return 0, 0
-    return folder_times(folder)
 
 
 class Subfolders:

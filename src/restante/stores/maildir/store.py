@@ -63,14 +63,13 @@ from restante.stores.maildir.removed import (
     resting,
 )
 from restante.stores.maildir.restored import Arrivals, UsedIds
+from restante.stores.maildir.root import Root
 from restante.stores.maildir.scan import (
     READ_IN_PLACE,
     Subfolders,
     clean_tmp,
     folder_times,
     look,
-    made_folder_times,
-    make_maildir,
 )
 from restante.stores.maildir.snapshot import Snapshot
 from restante.stores.maildir.steps import Steps, begun, to_the_end
@@ -110,7 +109,8 @@ HALF = Stamp(UNTRUSTED, UNTRUSTED, 0, 0, NONE)
 class Maildir(Store):
     """A store of maildrops in Maildir format.
 
-    root: the folder above all maildrops.
+    root: the folder above all maildrops. It is made once. When it is gone after that, as when a
+        disk isn't mounted, it isn't made again: StoreError is raised until it is there.
     template: where each lies below it; see `restante.stores.maildir.location.Place`.
     unique_ids: "own" takes them from the files' names; "dovecot" gives the messages that
         Dovecot knows those its POP3 server gave them (`pop3_uidl_format` untouched), so
@@ -122,6 +122,7 @@ class Maildir(Store):
         file `maildirsize`, as Courier and Dovecot do; without a quota nothing is counted.
     undelete_days: how long a removed message rests in the maildrop, where `undelete` finds it;
         `collect` unlinks it after that. 0: messages are unlinked when they are removed.
+    make_root: False: `root` was made before, and is not to be made by this store.
 
     Its methods do in place what a few system calls do, as for a maildrop that is as it was or
     has few messages. The rest they return as `OnThread`; `restante.calls.finished` does it
@@ -139,10 +140,12 @@ class Maildir(Store):
         fsync: bool = True,
         quota: Quota = NO_QUOTA,
         undelete_days: float = 0.0,
+        make_root: bool = True,
     ) -> None:
         if unique_ids not in _KINDS:
             raise ValueError(f"unique_ids is 'own', 'dovecot' or 'courier', not {unique_ids!r}")
         self._place = Place(Path(root).absolute(), template)
+        self._root = Root(self._place.root, make=make_root)
         self._ids = _KINDS[unique_ids]
         self.fsync = fsync
         self.quota = quota
@@ -165,7 +168,11 @@ class Maildir(Store):
         Raises StoreError.
         """
         with as_store_error("listing maildrops"):
-            return self._place.names()
+            return self._names()
+
+    def _names(self) -> list[str]:
+        self._root.see_again()
+        return self._place.names()
 
     # Opening
 
@@ -198,7 +205,7 @@ class Maildir(Store):
                         lease = FolderLease(folder)
                     except FileNotFoundError:
                         yield
-                        make_maildir(folder, self.fsync)
+                        self._root.make_maildir(folder, self.fsync)
                         lease = FolderLease(folder)
                 refuse_if_case_is_ignored(folder, name)
                 snapshot = yield from self._current(name, folder, lease)
@@ -211,7 +218,7 @@ class Maildir(Store):
 
     def _current(self, name: str, folder: str, lease: FolderLease) -> Steps[Snapshot]:
         """What is there, by the index and by what of it this process remembers."""
-        times = yield from made_folder_times(folder, self.fsync)
+        times = yield from self._root.made_folder_times(folder, self.fsync)
         stamp = Stamp(*times, *pins_stamp(folder), self._ids)
         recent = self._recent.get(name)
         version = index_version(folder)
@@ -319,7 +326,9 @@ class Maildir(Store):
 
     def _check(self) -> None:
         root = self._place.root
-        if not (root.is_dir() and os.access(root, os.R_OK | os.W_OK | os.X_OK)):
+        with as_store_error("checking"):
+            self._root.see()
+        if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
             raise StoreError(f"{root} isn't a folder that this user can read and write to")
 
     # Looking without a lease
@@ -338,6 +347,7 @@ class Maildir(Store):
             try:
                 times = folder_times(folder)
             except FileNotFoundError:
+                self._root.see_again()
                 snapshot = Snapshot(folder, HALF, EMPTY, None, (0, 0))
             else:
                 snapshot = self._seen(folder, Stamp(*times, *pins_stamp(folder), self._ids))
@@ -386,7 +396,7 @@ class Maildir(Store):
         """Begin a message for the account's maildrop. Raises StoreError."""
         folder = str(self.folder(account))
         return self._incoming(
-            account, MaildirIncoming(folder, self.fsync, quota_for(account, self.quota))
+            account, MaildirIncoming(folder, self._root, self.fsync, quota_for(account, self.quota))
         )
 
     def _incoming(self, account: Account, incoming: MaildirIncoming) -> MaildirIncoming:
@@ -423,7 +433,8 @@ class Maildir(Store):
             finally:
                 lease.release()
 
-        return self._incoming(account, MaildirIncoming(folder, self.fsync, quota, micros, pinned))
+        incoming = MaildirIncoming(folder, self._root, self.fsync, quota, micros=micros, pin=pinned)
+        return self._incoming(account, incoming)
 
     def _ids_used(self, account: Account, folder: str) -> UsedIds:
         """The unique-ids of a maildrop that messages are restored to. Under its lease."""
@@ -524,7 +535,7 @@ class Maildir(Store):
         before = time.time_ns() - int(self.undelete_days * DAY * 1e9)
         count = 0
         with as_store_error("collecting"):
-            names = self._place.names()
+            names = self._names()
         for name in names:
             folder = str(self._place.folder(name))
             try:
@@ -546,7 +557,7 @@ class Maildir(Store):
         holders = lock_holders()
         found = []
         with as_store_error("leases"):
-            names = self._place.names() if holders else []
+            names = self._names() if holders else []
         for name in names:
             with suppress(FileNotFoundError, NotADirectoryError):
                 about = os.lstat(self._place.folder(name) / LOCK_FILE)
@@ -586,7 +597,7 @@ class Maildir(Store):
                 raise ValueError(f"not a unique-id: {unique_id!r}")
         folder = str(self.folder(account))
         with as_store_error("pinning"):
-            to_the_end(made_folder_times(folder, self.fsync))
+            to_the_end(self._root.made_folder_times(folder, self.fsync))
             lease = FolderLease(folder)
             try:
                 merged = {**read_pins(folder), **pins}
