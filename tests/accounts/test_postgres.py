@@ -138,6 +138,17 @@ def test_a_dsn_that_cant_be(dsn: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_host_that_isnt_there_is_named_with_its_key() -> None:
+    store = PostgresAccounts("postgresql://u:hush@nowhere.invalid/d", lookup=BY_NAME)
+    with pytest.raises(AccountError) as caught:
+        await store.lookup("joe")
+    said = str(caught.value)
+    assert said.startswith("PostgreSQL: nowhere.invalid: ")
+    assert said.endswith("; see the host in accounts.postgres.dsn (in a program, the argument dsn)")
+    assert "hush" not in said
+
+
+@pytest.mark.asyncio
 async def test_a_dsn_that_the_driver_cant_take() -> None:
     store = PostgresAccounts("postgresql://joe:se/cret@host:x/db", lookup=BY_NAME)
     with pytest.raises(AccountError, match=r"^PostgreSQL: dsn: can't be understood$"):

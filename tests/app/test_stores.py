@@ -441,7 +441,42 @@ def test_a_wrong_address_of_the_database_is_told_at_the_start(
 ) -> None:
     dsn = database.dsn.replace(old, new)
     text = f'[store]\nkind = "postgres"\n[store.postgres]\ndsn = "{dsn}"\n'
-    assert told in bad_start(folder, text)
+    said = bad_start(folder, text)
+    assert told in said
+    assert "ban store" not in said  # which is in the same database
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "database"])
+def test_a_malformed_address_of_the_database_is_told_once_with_its_place(
+    folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("RESTANTE_STORE__POSTGRES__PASSWORD", "geheim")
+    text = f'[store]\nkind = "postgres"\n[accounts]\nkind = "{kind}"\n'
+    (folder / "restante.toml").write_text(text + "[tls]\ndevelopment = true\n")
+    wrong = "mysql://joe:hush@127.0.0.1/mail"
+    told = "store.postgres.dsn: allowed: the address of the database (not of the form postgresql://"
+    for command in ("check-config",), ("db", "upgrade"), ("serve",):
+        first, *more = call(*command, "--set", f"store.postgres.dsn={wrong}").err.splitlines()
+        assert first.startswith(f"restante: --set: {told}")
+        assert more == ["restante: 1 mistake"] * (command == ("check-config",))
+        assert "hush" not in first
+    monkeypatch.setenv("RESTANTE_STORE__POSTGRES__DSN", wrong)
+    said = call("check-config").err
+    assert said.startswith(f"restante: RESTANTE_STORE__POSTGRES__DSN: {told}")
+    monkeypatch.delenv("RESTANTE_STORE__POSTGRES__DSN")
+    said = call("check-config").err  # there is none
+    assert said == "restante: restante.toml: store.postgres.dsn: is missing\nrestante: 1 mistake\n"
+
+
+def test_a_malformed_address_of_the_accounts_database_is_told_with_its_key(
+    folder: Path, call: Call
+) -> None:
+    for kind in "postgres", "mysql":
+        lookup = f"accounts.{kind}.lookup=SELECT name FROM users WHERE name = {{name}}"
+        given = "--set", f"accounts.{kind}.dsn=ldap://geheim", "--set", lookup
+        said = call("check-config", "--set", f"accounts.kind={kind}", *given).err
+        assert f"restante: --set: accounts.{kind}.dsn: not of the form {kind}" in said
+        assert "geheim" not in said
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class DatabaseAccounts(AccountStore):
         domains: Sequence[str] = (),
         scram: bool = True,
     ) -> None:
-        self._servers = Servers(dsn, writes=True)
+        self._servers = Servers(dsn, section="store.postgres", writes=True)
         self._password = password
         self._tls = tls
         self._timeout = timeout

@@ -29,7 +29,7 @@ class PostgresAccounts(SqlAccounts):
     backslashes: ClassVar[bool] = False
 
     def _read_dsn(self, dsn: str) -> None:
-        self._servers = Servers(dsn)
+        self._servers = Servers(dsn, section="accounts.postgres")
 
     async def _connect(self) -> Connection:
         return await self._servers.connect(self._driver, self._password, self._tls, self._timeout)

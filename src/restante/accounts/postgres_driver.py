@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from hashlib import sha256
 from types import ModuleType
@@ -17,6 +19,9 @@ UNICODE = ' COLLATE pg_catalog."und-x-icu"'
 """After a text in a statement: letters beyond ASCII have cases, too, whatever the locale of the
 database is. As ICU says, with which PostgreSQL comes in all common packages."""
 
+_PASSWORDS = frozenset({"password", "passfile", "service"})
+"""Options of a DSN that bring a password."""
+
 CONNECT_SECONDS = 60.0
 """Connecting takes no longer, however long a statement may take."""
 
@@ -26,6 +31,7 @@ class Servers:
 
     dsn: as of `PostgresStore`. writes: of several servers, one that only reads is of no use, if
         `target_session_attrs` doesn't say something else.
+    section: of the configuration, where the keys `dsn` and `password` are: errors name them.
 
     The server that was connected to last is tried first. One that doesn't answer within its share
     of the time is passed over, and so is one that `target_session_attrs` doesn't want.
@@ -33,7 +39,8 @@ class Servers:
     Raises ValueError, which doesn't quote `dsn`: it may hold a password.
     """
 
-    def __init__(self, dsn: str, *, writes: bool = False) -> None:
+    def __init__(self, dsn: str, *, section: str, writes: bool = False) -> None:
+        self._section = section
         try:
             url = urlsplit(dsn)
             options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=False))
@@ -51,14 +58,19 @@ class Servers:
         if options.get("target_session_attrs") == "prefer-standby":
             names = [hosts]  # all must be asked before one is chosen: the driver does that
         url = url._replace(query=urlencode(options))
+        self._has_password = bool(user.partition(":")[2]) or not _PASSWORDS.isdisjoint(options)
         self._urls = {name: urlunsplit(url._replace(netloc=f"{user}{at}{name}")) for name in names}
         self._order = [*self._urls]
 
     async def connect(
         self, driver: ModuleType, password: str | None, tls: ssl.SSLContext | None, seconds: float
     ) -> Any:
-        """A connection. seconds: for all servers together. Raises what the driver does."""
+        """A connection. seconds: for all servers together.
+
+        Raises what the driver does, and ConnectionError, which says what it is about.
+        """
         problems: list[str] = []
+        unknown = False
         order, share = self._order, min(seconds, CONNECT_SECONDS) / len(self._order)
         for name in order:
             try:
@@ -74,14 +86,40 @@ class Servers:
                 driver.CannotConnectNowError,
                 driver.TargetServerAttributeNotMatched,
             ) as error:
-                if len(order) == 1:
+                if len(order) == 1 and (
+                    isinstance(error, TimeoutError) or not isinstance(error, OSError)
+                ):
                     raise
-                problems.append(f"{name}: {explain(driver, error)}")
+                unknown = unknown or isinstance(error, socket.gaierror)
+                problem = explain(driver, error)
+                problems.append(f"{name}: {problem}" if name else problem)
+            except driver.InvalidPasswordError as error:
+                if password is not None or self._has_password or _has_password_elsewhere():
+                    raise
+                raise ConnectionError(self._no_password(explain(driver, error))) from None
             else:
                 if name != order[0]:
                     self._order = [name, *(other for other in order if other != name)]
                 return connection
+        if unknown:
+            key = f"{self._section}.dsn"
+            problems.append(f"see the host in {key} (in a program, the argument dsn)")
         raise ConnectionError("; ".join(problems))
+
+    def _no_password(self, problem: str) -> str:
+        key = f"{self._section}.password"
+        variable = f"RESTANTE_{key.replace('.', '__').upper()}"
+        return (
+            f"{problem}; no password was given: set {key} or, in the environment, {variable}"
+            " (in a program, the argument password)"
+        )
+
+
+def _has_password_elsewhere() -> bool:
+    """Whether the driver finds a password where libpq looks for one, as far as can be told."""
+    if any(os.environ.get(name) for name in ("PGPASSWORD", "PGPASSFILE", "PGSERVICE")):
+        return True
+    return os.path.isfile(os.path.expanduser("~/.pgpass"))  # noqa: PTH111, PTH113 - raises nothing
 
 
 def place_of(dsn: str, schema: str) -> bytes:

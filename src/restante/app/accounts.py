@@ -148,11 +148,11 @@ def _make_database(settings: Settings) -> DatabaseAccounts:
     from restante.accounts.database import DatabaseAccounts  # noqa: PLC0415 - an extra
 
     section = settings.store.postgres
-    if settings.store.kind != "postgres" or not section.dsn.text:
-        raise KeyMistake(
-            "accounts.kind",
-            'needs store.kind = "postgres" and store.postgres.dsn for accounts in the database',
-        )
+    if settings.store.kind != "postgres":
+        text = 'needs store.kind = "postgres" and store.postgres.dsn for accounts in the database'
+        raise KeyMistake("accounts.kind", text)
+    if not section.dsn.text:
+        raise KeyMistake("store.postgres.dsn", "is missing")
     return DatabaseAccounts(
         section.dsn.text,
         password=None if section.password is None else section.password.text,

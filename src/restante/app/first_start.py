@@ -55,7 +55,9 @@ def make_databases(settings: Settings) -> None:
     """
     read_secret(settings)
     if settings.bans_file is not None:
-        make_guard(settings).close()
+        guard = make_guard(settings)
+        guard.refresh()
+        guard.close()
     if settings.store.kind == "sqlite":
         prepare_store(settings)
     if "sqlite" in settings.accounts.kinds:

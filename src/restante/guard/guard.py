@@ -228,7 +228,8 @@ class Guard:
 
     def close(self) -> None:
         """Write what is left, and close the ban store."""
-        self.refresh()
+        if self._news != News():
+            self.refresh()
         if self._ban_store is not None:
             self._ban_store.close()
 

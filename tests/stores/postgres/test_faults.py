@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -201,7 +202,10 @@ async def test_a_dsn_that_leads_nowhere(own: PostgresServer) -> None:
         (f"postgresql://{USER}:wrong@localhost:{port}/postgres", "password authentication failed"),
         (f"postgresql://{USER}:x@localhost:1/postgres", "Connect call failed|refused"),
         (own.dsn.replace("/postgres", "/other").replace("/otherql", "/postgresql"), "3D000"),
-        (f"postgresql://{USER}:x@nowhere.invalid/postgres", "PostgreSQL: "),
+        (
+            f"postgresql://{USER}:x@nowhere.invalid:99/postgres",
+            r"PostgreSQL: nowhere\.invalid:99: .*; see the host in store\.postgres\.dsn",
+        ),
     ):
         store = PostgresStore(dsn)
         with pytest.raises(StoreError, match=says) as caught:
@@ -210,6 +214,33 @@ async def test_a_dsn_that_leads_nowhere(own: PostgresServer) -> None:
         assert caught.value.temporary
     with pytest.raises(ValueError, match=r"^dsn: not of the form"):
         PostgresStore("mysql://localhost/mail")
+
+
+async def test_a_password_that_was_forgotten(
+    own: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is no wrong one: the error says where it belongs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    dsn = f"postgresql://{USER}@localhost:{own.port}/postgres"
+
+    async def said(**given: str) -> str:
+        store = PostgresStore(**({"dsn": dsn} | given))  # type: ignore[arg-type]
+        with pytest.raises(StoreError) as caught:
+            await store.check()
+        await store.aclose()
+        return str(caught.value)
+
+    assert await said() == (
+        f'PostgreSQL: password authentication failed for user "{USER}" (SQLSTATE 28P01); no'
+        " password was given: set store.postgres.password or, in the environment,"
+        " RESTANTE_STORE__POSTGRES__PASSWORD (in a program, the argument password)"
+    )
+    wrong = f'PostgreSQL: password authentication failed for user "{USER}" (SQLSTATE 28P01)'
+    assert await said(password="wrong") == wrong
+    assert await said(dsn=dsn.replace("@", ":wrong@")) == wrong
+    assert await said(dsn=f"{dsn}?password=wrong") == wrong
+    monkeypatch.setenv("PGPASSWORD", "wrong")
+    assert await said() == wrong
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])

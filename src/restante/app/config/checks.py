@@ -28,6 +28,7 @@ from restante.app.accounts import (
 )
 from restante.app.config.load import Loaded
 from restante.app.config.problem import KeyMistake, Problem
+from restante.app.config.read_tables import hint_at
 from restante.app.config.settings import (
     AccountsSection,
     ClientsSection,
@@ -66,15 +67,23 @@ def check(loaded: Loaded) -> list[Problem]:
         for key, text in look(loaded.settings):
             if key not in broken:
                 value = _value(loaded.settings, key)
-                found.append(Problem(loaded.place(key), key, value, text, warning))
+                problem = Problem(loaded.place(key), key, value, text, warning)
+                if problem not in found:  # the store and its accounts may miss the same
+                    found.append(problem)
     found += _readable_secrets(loaded)
     return found
 
 
 def _told(key: str, error: Exception) -> Finding:
-    """The error as a finding: with its own key, if it says which, else with this one."""
+    """The error as a finding: with its own key, if it says which, else with this one.
+
+    What refuses an argument names it first, and the keys of a section have the arguments' names.
+    """
     if isinstance(error, KeyMistake):
         return error.key, error.text
+    name, colon, text = str(error).partition(": ")
+    if colon and name.isidentifier() and hint_at((*key.split("."), name)) is not None:
+        return f"{key}.{name}", text
     return key, str(error)
 
 

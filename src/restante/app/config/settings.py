@@ -84,6 +84,17 @@ def _check_schema(value: str) -> None:
         raise ValueError("")
 
 
+def _check_postgres_dsn(value: Secret) -> None:
+    """Raises ValueError, which doesn't quote it."""
+    from restante.accounts.postgres_driver import Servers  # noqa: PLC0415 - not for others
+
+    if value.text:
+        try:
+            Servers(value.text, section="store.postgres")
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("dsn: ")) from None
+
+
 def _check_node(value: str) -> None:
     if len(value) > 255 or not value.isprintable():
         raise ValueError("at most 255 characters that can be printed")
@@ -241,7 +252,7 @@ class SqliteStoreSection:
 
 @dataclass(frozen=True)
 class PostgresStoreSection:
-    dsn: Secret = described(Secret(""), "the address of the database")
+    dsn: Secret = described(Secret(""), "the address of the database", _check_postgres_dsn)
     password: Secret | None = described(None, "text")
     schema: str = described("restante", "1 to 63 of a-z, 0-9 and _, no digit first", _check_schema)
     max_connections: int = bounded(10, 1)

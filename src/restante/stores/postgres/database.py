@@ -54,7 +54,7 @@ class Database:
                 " first"
             )
         self.schema = schema
-        self._servers = Servers(dsn, writes=True)
+        self._servers = Servers(dsn, section="store.postgres", writes=True)
         self._password = password
         self._tls = tls
         self._timeout = timeout
