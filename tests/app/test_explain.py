@@ -114,6 +114,17 @@ def test_an_account_that_there_is_not(folder: Path, call: Call) -> None:
     assert "there is no account 'nobody'" in done.err
 
 
+def test_an_account_is_found_by_its_address(folder: Path, call: Call) -> None:
+    write_config(folder)
+    with Server(folder, "--workers", "1") as server:
+        server.login().quit()
+        said = call("explain", "joe@example.org")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("Account joe. The history begins at ")
+    assert "Client 1, 127.0.0.1" in said.out
+    assert "there is no account 'nobody@example.org'" in call("explain", "nobody@example.org").err
+
+
 def test_a_time_that_is_none(folder: Path, call: Call) -> None:
     write_config(folder)
     done = call("explain", "joe", "--since", "yesterday")

@@ -35,7 +35,7 @@ from restante.stores.maildir.store import Maildir
 
 def explain(
     *,
-    account: Annotated[str, Argument(help="The account's name.")],
+    account: Annotated[str, Argument(help="The account's name, or its e-mail address.")],
     since: Annotated[
         str | None, Option(help="How far back, such as 90m, 12h, 7d.  [all there is]")
     ] = None,
@@ -80,6 +80,8 @@ def _known(settings: Settings, history: History, name: str) -> tuple[str, str]:
     has_sessions = bool(history.sessions(account=name, limit=1))
     try:
         found = find_account(settings, name)
+        if found is None and not has_sessions and "@" in name:
+            found = find_account(settings, name, by_address=True)
     except (AccountError, ImportError, OSError, ValueError):
         if not has_sessions:
             raise
