@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -31,6 +32,42 @@ def test_python_m_restante_is_the_command(folder: Path) -> None:
         command, capture_output=True, text=True, check=True, cwd=folder, env=environment()
     )
     assert done.stdout == f"restante {__version__}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what closes a pipe differs elsewhere")
+@pytest.mark.parametrize("unbuffered", [True, False])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["user", "list"], ["user", "list", "--json"]]
+)
+def test_whoever_reads_no_further_ends_a_command_quietly(
+    folder: Path, arguments: list[str], unbuffered: bool
+) -> None:
+    """As `head` does, with output of any size."""
+    with SqliteAccounts(folder / "accounts.sqlite") as accounts:
+        for number in range(1 if unbuffered else 300):
+            accounts.add(f"joe{number}", credentials=["{PLAIN}secret"])
+    read, write = os.pipe()
+    os.close(read)
+    flags = ["-u"] if unbuffered else []
+    data = ["--data", str(folder)] if "list" in arguments else []
+    try:
+        done = subprocess.run(
+            [sys.executable, *flags, "-m", "restante", *arguments, *data],
+            stdout=write, stderr=subprocess.PIPE, cwd=folder, env=environment(),
+            timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (128 + 13, b"")
+
+
+def test_another_broken_pipe_is_an_error(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("restante.app.cli.main.execute", fails)
+    done = call("status")
+    assert (done.status, done.err) == (1, "restante: [Errno 32] Broken pipe\n")
 
 
 def test_help_names_every_command_and_what_it_does(call: Call) -> None:

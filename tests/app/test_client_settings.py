@@ -290,7 +290,13 @@ def test_the_command_prints_the_accounts_name(folder: Path, call: Call) -> None:
     assert load(folder / "restante.toml").problems == ()
     done = call("client-settings", "joe@example.org")
     assert done.status == 0, done.err
+    assert done.err == ""
     assert re.search(r"^User name +joseph$", done.out, re.M)
+    nobody = call("client-settings", "nobody@example.com")
+    assert (nobody.status, nobody.err) == (
+        0, "restante: no account has the address nobody@example.com: the user name is a guess\n"
+    )  # fmt: skip
+    assert "Incoming server" in nobody.out
     assert re.search(r"^Incoming server +mail\.example\.org$", done.out, re.M)
 
 

@@ -96,6 +96,23 @@ def test_mail_that_was_refused_is_told(folder: Path, call: Call) -> None:
     assert "nobody@example.org" not in said.out
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"), [("sqlite", "undelete`."), ("maildir", "undelete`, or from a backup.")]
+)
+def test_what_undelete_put_back_is_not_taken_for_a_backup(
+    folder: Path, call: Call, kind: str, said: str
+) -> None:
+    write_config(folder, f'[store]\nkind = "{kind}"\n')
+    with Server(folder, "--workers", "1") as server:
+        deliver(server)
+        fetch_all(server, delete=True)
+        fetch_all(server)
+        assert call("undelete", "joe", "--since", "1h").out == "1 message put back\n"
+        fetch_all(server)
+        told = " ".join(call("explain", "joe").out.split())
+    assert f"it was put back, most likely by `restante {said} It had been deleted" in told
+
+
 def test_one_key_switches_it_off(folder: Path, call: Call) -> None:
     write_config(folder, "[history]\nenabled = false\n")
     with Server(folder, "--workers", "1") as server:
@@ -112,6 +129,17 @@ def test_an_account_that_there_is_not(folder: Path, call: Call) -> None:
     done = call("explain", "nobody")
     assert (done.status, done.out) == (1, "")
     assert "there is no account 'nobody'" in done.err
+
+
+def test_an_account_is_found_by_its_address(folder: Path, call: Call) -> None:
+    write_config(folder)
+    with Server(folder, "--workers", "1") as server:
+        server.login().quit()
+        said = call("explain", "joe@example.org")
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("Account joe. The history begins at ")
+    assert "Client 1, 127.0.0.1" in said.out
+    assert "there is no account 'nobody@example.org'" in call("explain", "nobody@example.org").err
 
 
 def test_a_time_that_is_none(folder: Path, call: Call) -> None:

@@ -119,6 +119,27 @@ def test_what_is_refused(
     assert says in done.err
 
 
+@pytest.mark.parametrize(
+    "command", [["passwd", "--generate"], ["change", "--master"], ["remove"], ["disable"]]
+)
+def test_whose_address_was_given_for_a_name_is_told(
+    folder: Path, call: Call, command: list[str]
+) -> None:
+    (folder / "data").mkdir()
+    with database(folder) as accounts:
+        accounts.add("ann", "x", email="anna@example.org")
+    done = call("user", command[0], "anna@example.org", *command[1:])
+    assert (done.status, done.out) == (1, "")
+    assert done.err == (
+        "restante: no account 'anna@example.org': that is an address of the account 'ann'\n"
+    )
+    assert call("user", command[0], "x@example.org", *command[1:]).err == (
+        "restante: no account 'x@example.org'\n"
+    )
+    told = call("undelete", "anna@example.org", "--since", "1h")
+    assert "that is an address of the account 'ann'" in told.err
+
+
 def test_an_empty_password_is_refused(call: Call) -> None:
     done = call("user", "add", "joe", "--password-stdin")
     assert (done.status, done.err) == (1, "restante: password: can't be empty\n")

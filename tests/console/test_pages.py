@@ -292,6 +292,9 @@ def test_who_is_in_no_list_is_explained_by_the_exact_name(admin: Any) -> None:
     assert admin.get_by_label("Account by its exact name").input_value() == "removed"
     admin.get_by_role("button", name="Explain").click()
     assert admin.get_by_text("There is no account 'removed'.").is_visible()
+    admin.goto("/explain?account=ann@example.org")
+    assert admin.get_by_role("heading", name="ann", exact=True).is_visible()
+    assert admin.url.endswith("/explain?account=ann")
 
 
 def test_a_ban_is_made_and_lifted(admin: Any) -> None:

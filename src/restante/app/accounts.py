@@ -98,6 +98,15 @@ def find_account(settings: Settings, name: str, *, by_address: bool = False) -> 
     return asyncio.run(find())
 
 
+def whose_address(settings: Settings, name: str) -> str:
+    """What to add where there is no account of a name, but one that has it as its address; or "".
+
+    Raises as `find_account` does.
+    """
+    found = find_account(settings, name, by_address=True) if "@" in name else None
+    return "" if found is None else f": that is an address of the account {found.name!r}"
+
+
 def make_store_of(settings: Settings, kind: Kind) -> AccountStore:
     """One store. Raises as `make_accounts` does."""
     given = settings.accounts

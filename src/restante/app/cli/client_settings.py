@@ -20,6 +20,7 @@ from restante.app.cli.options import (
 from restante.app.client_settings import FORMS, ClientSettingsError, answer, as_it_listens
 from restante.app.config.settings import Settings
 from restante.app.errors import NoAnswer
+from restante.app.logs import one_line
 from restante.app.processes.admin_client import ask
 
 
@@ -46,6 +47,7 @@ def client_settings(
     with suppress(NoAnswer):
         settings = as_it_listens(settings, list(ask(settings.admin_socket, "addresses")))
     try:
+        answer(form, settings, address)  # what is no address is refused before it is looked up
         found, _ = answer(form, settings, address, login=_login(settings, address))
     except ClientSettingsError as error:
         complain(str(error))
@@ -54,12 +56,16 @@ def client_settings(
 
 
 def _login(settings: Settings, address: str) -> str | None:
-    """The name of the account that the address belongs to; None if none is found."""
+    """The name of the account that the address belongs to; None if none is found, which is told."""
     if settings.accounts.kinds == ("sqlite",) and not settings.accounts_file.exists():
+        account = None
+    else:
+        try:
+            account = find_account(settings, address, by_address=True)
+        except (AccountError, ImportError) as error:
+            complain(f"the account can't be looked up, its name is a guess: {error}")
+            return None
+    if account is None:
+        complain(f"no account has the address {one_line(address)}: the user name is a guess")
         return None
-    try:
-        account = find_account(settings, address, by_address=True)
-    except (AccountError, ImportError) as error:
-        complain(f"the account can't be looked up, its name is a guess: {error}")
-        return None
-    return None if account is None else account.name
+    return account.name

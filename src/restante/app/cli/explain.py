@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from restante.accounts.contract import Account, AccountError
@@ -35,7 +36,7 @@ from restante.stores.maildir.store import Maildir
 
 def explain(
     *,
-    account: Annotated[str, Argument(help="The account's name.")],
+    account: Annotated[str, Argument(help="The account's name, or its e-mail address.")],
     since: Annotated[
         str | None, Option(help="How far back, such as 90m, 12h, 7d.  [all there is]")
     ] = None,
@@ -80,6 +81,8 @@ def _known(settings: Settings, history: History, name: str) -> tuple[str, str]:
     has_sessions = bool(history.sessions(account=name, limit=1))
     try:
         found = find_account(settings, name)
+        if found is None and not has_sessions and "@" in name:
+            found = find_account(settings, name, by_address=True)
     except (AccountError, ImportError, OSError, ValueError):
         if not has_sessions:
             raise
@@ -101,25 +104,29 @@ def explained(
         name,
         since=since,
         pins=pins_of(settings, history.maildrop(name)),
-        is_for=lambda address: _is_for(settings, address, name, email),
+        is_for=_mail_of(settings, name, email),
         files=settings.store.kind == "maildir",
     )
 
 
-def _is_for(settings: Settings, address: str, name: str, email: str) -> bool:
+def _mail_of(settings: Settings, name: str, email: str) -> Callable[[str], bool]:
     """Whether an account is likely to get the mail for an address, by its name and its own."""
-    delivery = settings.delivery
-    local, domain = split_address(address) or ("", "")
-    domains = {domain_key(each) for each in delivery.domains}
-    if domains and domain and domain_key(domain) not in domains:
-        return False
+    separator = settings.delivery.separator
+    domains = {domain_key(each) for each in settings.delivery.domains}
     own = {name_key(each) for each in (name, email) if each}
-    base = local.partition(delivery.separator)[0] if delivery.separator else local
-    return any(
-        name_key(each) in own or (domain != "" and name_key(f"{each}@{domain}") in own)
-        for each in (local, base)
-        if each
-    )
+
+    def is_for(address: str) -> bool:
+        local, domain = split_address(address) or ("", "")
+        if domains and domain and domain_key(domain) not in domains:
+            return False
+        base = local.partition(separator)[0] if separator else local
+        return any(
+            name_key(each) in own or (domain != "" and name_key(f"{each}@{domain}") in own)
+            for each in (local, base)
+            if each
+        )
+
+    return is_for
 
 
 def pins_of(settings: Settings, maildrop: str) -> dict[str, str] | None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
 
 from restante import __version__
 from restante.app.cli.command_line import Exit, Group, Lazy, UsageError, execute
@@ -12,6 +17,9 @@ from restante.app.errors import NoAnswer, StartError
 from restante.extras import install_command
 
 _HERE = "restante.app.cli"
+
+HUNG_UP = 128 + 13
+"""Exit status when nobody reads on what is printed: a shell's for a command that SIGPIPE ended."""
 
 COMMANDS = Group(
     "A POP3 server, with SMTP and LMTP beside it.",
@@ -72,7 +80,36 @@ COMMANDS = Group(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line and give its exit status."""
+    """Run a command line and give its exit status.
+
+    Quietly, where whoever reads what is printed has gone, such as `head`.
+    """
+    try:
+        status = _status(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not (left := [each for each in (sys.stdout, sys.stderr) if _has_no_reader(each)]):
+            raise
+        for each in left:  # whatever is still to be written there, at the exit
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), each.fileno())
+        return HUNG_UP
+    return status
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether it is a pipe or a socket whose other end is closed."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    except AttributeError:  # a system without poll: it is likely
+        return True
+    except (OSError, ValueError):  # no file at all
+        return False
+
+
+def _status(arguments: Sequence[str]) -> int:
     if list(arguments[:1]) == ["deliver"]:
         from restante.app.cli.mail import run_safely  # noqa: PLC0415 - that command's own
 
@@ -109,6 +146,10 @@ def _outcome(command: Callable[[], None]) -> tuple[int, Sequence[str]]:
         return USAGE, [f"{error.name} is missing: {install_command('server')}"]
     except StartError as error:
         return FAILED, str(error).splitlines()
+    except BrokenPipeError as error:
+        if _has_no_reader(sys.stdout) or _has_no_reader(sys.stderr):
+            raise
+        return FAILED, [str(error)]
     except (NoAnswer, ValueError, OSError) as error:
         return FAILED, [str(error)]
     except Exception as error:

@@ -7,7 +7,7 @@ import time
 from datetime import datetime
 from typing import Annotated
 
-from restante.app.accounts import find_account
+from restante.app.accounts import find_account, whose_address
 from restante.app.cli.command_line import Argument, Exit, Option, UsageError
 from restante.app.cli.options import (
     FAILED,
@@ -52,7 +52,7 @@ def undelete(
     settings = load_for(config, data, sets).settings
     account = find_account(settings, name)
     if account is None:
-        complain(f"no account {name!r}")
+        complain(f"no account {name!r}{whose_address(settings, name)}")
         raise Exit(FAILED)
     if only_list:
         begin = time.time() - seconds

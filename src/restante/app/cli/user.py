@@ -17,7 +17,12 @@ from restante.accounts.names import NoSuchAccount
 from restante.accounts.quotas import octets_of
 from restante.accounts.rights import Rights
 from restante.accounts.schemes import split_credential
-from restante.app.accounts import make_static_accounts, managed_accounts, managed_kind
+from restante.app.accounts import (
+    make_static_accounts,
+    managed_accounts,
+    managed_kind,
+    whose_address,
+)
 from restante.app.cli.command_line import Argument, Exit, Group, Option, UsageError
 from restante.app.cli.live import JsonOption
 from restante.app.cli.options import (
@@ -76,7 +81,8 @@ _HEADINGS = (
 
 
 @contextmanager
-def _accounts(loaded: Loaded) -> Iterator[ManagedAccounts]:
+def _accounts(loaded: Loaded, name: str = "") -> Iterator[ManagedAccounts]:
+    """The accounts. name: the one that must be there; else it is said whose address that is."""
     if managed_kind(loaded.settings) is None:
         text = (
             'only accounts of kind "sqlite" or "database" are changed here;'
@@ -84,7 +90,10 @@ def _accounts(loaded: Loaded) -> Iterator[ManagedAccounts]:
         )
         raise ConfigError([Problem(loaded.place("accounts.kind"), "accounts.kind", "", text)])
     with managed_accounts(loaded.settings) as accounts:
-        yield accounts
+        try:
+            yield accounts
+        except NoSuchAccount as error:
+            raise NoSuchAccount(f"{error}{whose_address(loaded.settings, name)}") from None
 
 
 def chosen_password(from_stdin: bool, generate: bool) -> str:
@@ -212,7 +221,7 @@ def change(
     """Change what an account may; what isn't named stays as it is."""
     loaded = load_for(config, data, sets)
     _heeded(loaded, expire_days)
-    with _accounts(loaded) as accounts:
+    with _accounts(loaded, name) as accounts:
         account = accounts.lookup(name)
         if account is None:
             raise NoSuchAccount(f"no account {name!r}")
@@ -272,7 +281,7 @@ def passwd(
     ] = None,
 ) -> None:
     """Give an account a new password."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         password = chosen_password(password_stdin, generate)
         accounts.set_password(name, password, keep_secret=keep_secret)
     _show_generated(generate, password)
@@ -283,7 +292,7 @@ def remove(
 ) -> None:
     """Remove an account. Its mail stays where it is."""
     loaded = load_for(config, data, sets)
-    with _accounts(loaded) as accounts:
+    with _accounts(loaded, name) as accounts:
         removed = accounts.lookup(name)
         accounts.remove(name)
     if removed is not None and (there := _mail_there(loaded, removed)):
@@ -311,7 +320,7 @@ def disable(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
     """Keep an account from logging in and from getting mail."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         accounts.disable(name)
 
 
@@ -319,7 +328,7 @@ def enable(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
     """Take `disable` back."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         accounts.enable(name)
 
 
@@ -439,7 +448,7 @@ def add_app_password(
     sets: SetOption = None,
 ) -> None:
     """Make an app password up and show it this once."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         password = new_password()
         accounts.add_app_password(name, app, password)
     print(password)
@@ -449,7 +458,7 @@ def list_app_passwords(
     name: Name, config: ConfigOption = None, data: DataOption = None, sets: SetOption = None
 ) -> None:
     """List an account's app passwords, and when each was made and last used."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         for each in accounts.app_passwords(name):
             print(f"{one_line(each.name)}\t{_date(each.made)}\t{_date(each.used)}")
 
@@ -462,7 +471,7 @@ def remove_app_password(
     sets: SetOption = None,
 ) -> None:
     """Revoke an app password."""
-    with _accounts(load_for(config, data, sets)) as accounts:
+    with _accounts(load_for(config, data, sets), name) as accounts:
         accounts.remove_app_password(name, app)
 
 

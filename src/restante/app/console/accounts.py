@@ -51,6 +51,13 @@ class Accounts:
             raise NotThere(f"There is no account {name!r}.")
         return found
 
+    def by_address(self, address: str) -> Account | None:
+        """The account that has this address; None: none has."""
+        if not ("@" in address and len(address) <= MAX_NAME):
+            return None
+        found: Account | None = self._waiting.result(self._opened().lookup_address(address))
+        return found
+
     def recipient(self, address: str) -> Account:
         """The account that gets the mail for an address, as deliveries find it. Raises NotThere."""
         settings = self._settings.delivery

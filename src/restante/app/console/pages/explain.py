@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
@@ -34,16 +36,21 @@ def show(request: Request) -> Response:
         return console.page(
             request, "explain_whom.html", "explain", page=page, find=find, problem=problem
         )
-    try:
+    account = of_address = None
+    with suppress(NotThere, AccountError):
         account = console.accounts.find(name)
-    except (NotThere, AccountError):
-        account = None
+    if account is None:
+        with suppress(AccountError):
+            of_address = console.accounts.by_address(name)
     behind = flush_history(console.settings)
     found: Any = None
     problem = ""
     try:
         with read_history(console.settings) as history:
             if account is None and not history.sessions(account=name, limit=1):
+                if of_address is not None:
+                    query = urlencode({"account": of_address.name})
+                    return RedirectResponse(f"/explain?{query}", 303)
                 raise HTTPException(404, f"There is no account {name!r}.")
             email = account.email if account else ""
             found = explained(console.settings, history, name, email)
