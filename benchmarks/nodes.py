@@ -92,7 +92,10 @@ development = true
 [log]
 file = "{folder}/access.log"
 """
+# The history is where the box has it, so that statements are those of sessions.
 _STORE = """
+[history]
+place = "file"
 [store]
 kind = "postgres"
 [store.postgres]
