@@ -51,22 +51,10 @@ def keeps(store: PostgresStore) -> None:
     _replace(store.database, rows=keeping)
 
 
-def ignores_leases(store: PostgresStore) -> None:
-    """A session commits whether it has its lease or not."""
-    rows = store.database.rows
-
-    async def careless(statement: str, *arguments: Any) -> Any:
-        if statement is statements.COMMIT:
-            arguments = (arguments[0], None, arguments[2])
-        return await rows(statement, *arguments)
-
-    _replace(store.database, rows=careless)
-
-
 def _replace(of: Any, **methods: Any) -> None:
     vars(of).update(methods)
 
 
 FAULTS: dict[str, Callable[[PostgresStore], None]] = {
-    each.__name__: each for each in (loses, doubles, keeps, ignores_leases)
+    each.__name__: each for each in (loses, doubles, keeps)
 }
