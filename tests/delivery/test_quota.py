@@ -21,6 +21,7 @@ from restante.stores.postgres.schema import upgrade
 from restante.stores.sqlite.store import SqliteStore
 from tests.conftest import Authority
 from tests.delivery.helpers import Peer, listening
+from tests.needs import only_cpython
 from tests.postgres_server import PostgresServer, postgres
 
 pytestmark = pytest.mark.asyncio
@@ -38,7 +39,9 @@ def database(authority: Authority) -> Iterator[PostgresServer]:
         yield running
 
 
-@pytest_asyncio.fixture(params=["memory", "maildir", "sqlite", "postgres"])
+@pytest_asyncio.fixture(
+    params=["memory", "maildir", "sqlite", pytest.param("postgres", marks=only_cpython)]
+)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     match request.param:
         case "memory":
