@@ -30,6 +30,7 @@ from restante.stores.postgres.schema import steps
 from tests.app.conftest import Call
 from tests.app.support import PASSWORD, Server, restante, wait_until, write_config
 from tests.conftest import Authority
+from tests.needs import only_cpython
 from tests.postgres_server import PostgresServer, postgres
 from tests.stores.blobs.radosgw import Radosgw
 
@@ -446,6 +447,7 @@ def test_a_wrong_address_of_the_database_is_told_at_the_start(
     assert "ban store" not in said  # which is in the same database
 
 
+@only_cpython  # without asyncpg that is told
 @pytest.mark.parametrize("kind", ["sqlite", "database"])
 def test_a_malformed_address_of_the_database_is_told_once_with_its_place(
     folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -468,6 +470,7 @@ def test_a_malformed_address_of_the_database_is_told_once_with_its_place(
     assert said == "restante: restante.toml: store.postgres.dsn: is missing\nrestante: 1 mistake\n"
 
 
+@only_cpython  # without asyncpg that is told
 def test_a_malformed_address_of_the_accounts_database_is_told_with_its_key(
     folder: Path, call: Call
 ) -> None:
