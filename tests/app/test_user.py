@@ -233,7 +233,7 @@ def on_a_terminal(folder: Path, columns: int) -> str:
         os.execve(
             sys.executable,
             [sys.executable, "-c", program],
-            {**environment(), "COLUMNS": str(columns)},
+            {**environment(), "TERM": "xterm", "COLUMNS": str(columns)},
         )
     seen = b""
     while select.select([terminal], [], [], 20)[0]:
