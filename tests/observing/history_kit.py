@@ -23,10 +23,10 @@ from restante.observing import (
     HistoryWriter,
     PostgresHistory,
     explain,
-    history_writer,
 )
 from restante.observing.history_file import HistoryFile
 from restante.observing.history_place import HistoryPlace
+from restante.observing.history_records import EndedSession
 from restante.protocol.listing import Listing
 from restante.stores import Maildir
 from tests.postgres_server import PostgresServer
@@ -43,11 +43,11 @@ def record(
     opened: float = 0.0,
     ended: str = "QUIT",
     sent: tuple[int, ...] = (),
-) -> history_writer.EndedSession:
+) -> EndedSession:
     """A session as an observer gives it to the thread."""
     at = opened or time.time()
     listing = Listing(ids, [100] * len(ids))
-    notes = history_writer.EndedSession(f"s-{at}", Account(account), JOE, listing, at)
+    notes = EndedSession(f"s-{at}", Account(account), JOE, listing, at)
     notes.mechanism = "USER"
     notes.ended = ended
     notes.sent = [(number, None) for number in sent]

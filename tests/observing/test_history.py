@@ -20,6 +20,8 @@ from restante.observing import (
     history_postgres,
     history_writer,
 )
+from restante.observing.history_observers import MOST_VERBS
+from restante.observing.history_records import LoginRefused
 from restante.server import Notes
 from tests.observing.history_kit import ANN, JOE, PASSWORD, Kept, Watched, record
 from tests.server.kit import until
@@ -140,7 +142,7 @@ def test_polls_of_very_many_commands_take_no_more_memory_than_others(watched: Wa
     assert row.commands == {"USER": 1, "PASS": 1, "NOOP": 3000, "QUIT": 1}
     assert row.times == 2
     (poll,) = watched.writer._polls.values()
-    assert len(poll.verbs) == history_writer.MOST_VERBS
+    assert len(poll.verbs) == MOST_VERBS
     assert poll.verbs is poll.first.verbs
 
 
@@ -309,7 +311,7 @@ def test_text_that_no_database_takes_costs_no_record_wherever_it_is(kept: Kept) 
     writer = kept.writer()
     for number in range(150):
         name = f"n{number}" if number < 149 else "\ud800"
-        writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+        writer.put(LoginRefused(time.time(), name, JOE, "USER", "failed"))
     writer.close()
     assert writer.lost == 0
     found = kept.history().refusals(limit=1000)
@@ -322,7 +324,7 @@ def test_case_does_not_matter_beyond_ascii_either(watched: Watched) -> None:
     envelope = Envelope(protocol="ESMTP", sender="Äpfel@example.com", peer="192.0.2.1")
     notes.delivered(envelope, "MÜLLER@example.org", 10, A)
     for name in ("MÜLLER", "ann"):
-        watched.writer.put(history_writer.LoginRefused(time.time(), name, JOE, "USER", "failed"))
+        watched.writer.put(LoginRefused(time.time(), name, JOE, "USER", "failed"))
     watched.written()
     history = watched.history
     for name in ("MÜLLER", "müller", "Müller"):
@@ -390,7 +392,7 @@ def test_what_is_too_old_is_removed(kept: Kept, monkeypatch: pytest.MonkeyPatch)
     for at in (old, now):  # the second looks for what is too old
         writer = kept.writer(days=10.0)
         writer.put(record([A, B], opened=at, sent=(1,)))
-        writer.put(history_writer.LoginRefused(at, "joe", JOE, "USER", "failed"))
+        writer.put(LoginRefused(at, "joe", JOE, "USER", "failed"))
         writer.close()
     writer = kept.writer(days=10.0)
     writer.put(record([A, B], opened=now, ended="idle"))
@@ -411,7 +413,7 @@ def test_attackers_do_not_push_out_what_is_known(
     envelope = Envelope(protocol="SMTP", sender="x@y")
     writer.deliveries.delivered(envelope, "joe", 1, A)
     for number in range(300):
-        writer.put(history_writer.LoginRefused(time.time(), f"n{number}", JOE, "USER", "failed"))
+        writer.put(LoginRefused(time.time(), f"n{number}", JOE, "USER", "failed"))
         writer.deliveries.refused(envelope, f"n{number}@y", "550 no")
     writer.close()
     history = kept.history()

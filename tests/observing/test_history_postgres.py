@@ -26,7 +26,7 @@ from restante.observing import (
     history_postgres,
 )
 from restante.observing.history_place import TABLES, Bounds, Tables, packed
-from restante.observing.history_writer import LoginRefused
+from restante.observing.history_records import LoginRefused
 from restante.protocol.listing import Listing
 from restante.stores.postgres import schema as steps_of
 from restante.stores.postgres.database import Database

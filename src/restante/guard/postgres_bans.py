@@ -16,9 +16,7 @@ from restante.guard.ban_store import (
     new_writer,
 )
 from restante.stores.contract import StoreError
-from restante.stores.postgres.database import Database
 from restante.stores.postgres.plain import PlainDatabase
-from restante.stores.postgres.schema import check
 
 _LAST = "SELECT bans, known, failures FROM {schema}.guard_numbers"
 
@@ -105,18 +103,12 @@ class PostgresBanStore(BanStore):
         writer: int | None = None,
     ) -> None:
         try:
-            self._database = Database(
-                dsn,
-                password=password,
-                schema=schema,
-                max_connections=1,
-                timeout=timeout,
-                tls=tls,
-                check=check,
+            self._plain = PlainDatabase(
+                dsn, password=password, schema=schema, timeout=timeout, tls=tls
             )
         except StoreError as error:
             raise BanStoreError(str(error)) from None
-        self._plain = PlainDatabase(self._database)
+        self._database = self._plain.database
         self._writer = new_writer() if writer is None else writer
         self._seen = dict.fromkeys(("bans", "known", "failures"), 0)
         self._unread = True

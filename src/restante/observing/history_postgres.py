@@ -23,7 +23,6 @@ from restante.observing.history_place import (
 from restante.stores.contract import StoreError
 from restante.stores.postgres.database import Database
 from restante.stores.postgres.plain import PlainDatabase
-from restante.stores.postgres.schema import check
 
 T = TypeVar("T")
 
@@ -160,18 +159,11 @@ class PostgresHistory(HistoryPlace):
         node: str | None = None,
     ) -> None:
         try:
-            database = Database(
-                dsn,
-                password=password,
-                schema=schema,
-                max_connections=1,
-                timeout=timeout,
-                tls=tls,
-                check=check,
+            self._plain = PlainDatabase(
+                dsn, password=password, schema=schema, timeout=timeout, tls=tls
             )
         except StoreError as error:
             raise HistoryError(str(error)) from None
-        self._plain = PlainDatabase(database)
         self.sum_seconds = timeout / 2
         self.node = own_host_name() if node is None else node
         self.dialect = Dialect(

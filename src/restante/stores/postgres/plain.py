@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from threading import Lock
 from typing import TypeVar
 
 from restante.stores.contract import StoreError
 from restante.stores.postgres.database import Database
+from restante.stores.postgres.schema import check
 
 T = TypeVar("T")
 
@@ -16,11 +18,30 @@ T = TypeVar("T")
 class PlainDatabase:
     """Uses a database on whichever thread calls, one at a time, in an event loop of its own.
 
-    The thread must have no event loop that runs.
+    dsn, password, schema, timeout, tls: as of `PostgresStore`. It has one connection of its own.
+
+    The thread must have no event loop that runs. Raises ValueError for an argument that can't be,
+    StoreError when asyncpg isn't installed.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.database = database
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        password: str | None,
+        schema: str,
+        timeout: float,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.database = Database(
+            dsn,
+            password=password,
+            schema=schema,
+            max_connections=1,
+            timeout=timeout,
+            tls=tls,
+            check=check,
+        )
         self._lock = Lock()
         self._runner: asyncio.Runner | None = None
 
