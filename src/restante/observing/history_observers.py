@@ -79,7 +79,7 @@ class SessionHistory(Observer):
             and self._count_poll(
                 (account.name, session.peer_ip or "unix"),
                 notes.answers[::3],
-                (
+                (  # as `EndedSession.how` has it
                     session.ended,
                     notes.mechanism,
                     session.tls,
