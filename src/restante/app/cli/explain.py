@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Annotated
 
-from restante.accounts.contract import Account, AccountError
-from restante.accounts.names import domain_key, name_key
+from restante.accounts.contract import AccountError
 from restante.app.accounts import find_account
 from restante.app.cli.bans import parse_duration
 from restante.app.cli.command_line import Argument, Exit, Option, UsageError
@@ -21,17 +19,11 @@ from restante.app.cli.options import (
     load_for,
 )
 from restante.app.config.settings import Settings
+from restante.app.explained import explained
 from restante.app.history import flush_history, open_sessions, read_history
 from restante.app.logs import one_line
-from restante.app.maildrops import make_store
-from restante.delivery.recipients import split_address
-from restante.observing.explanation import Explanation
-from restante.observing.explanation import explain as explain_account
 from restante.observing.history import History
 from restante.observing.history_place import HistoryError
-from restante.stores.contract import StoreError
-from restante.stores.maildir.pins import read_pins
-from restante.stores.maildir.store import Maildir
 
 
 def explain(
@@ -93,48 +85,3 @@ def _known(settings: Settings, history: History, name: str) -> tuple[str, str]:
         return name, ""
     complain(f"there is no account {name!r}, and no session of it in the history")
     raise Exit(FAILED)
-
-
-def explained(
-    settings: Settings, history: History, name: str, email: str, *, since: float | None = None
-) -> Explanation:
-    """The explanation of an account. email: its address, or "". Raises HistoryError."""
-    return explain_account(
-        history,
-        name,
-        since=since,
-        pins=pins_of(settings, history.maildrop(name)),
-        is_for=_mail_of(settings, name, email),
-        files=settings.store.kind == "maildir",
-    )
-
-
-def _mail_of(settings: Settings, name: str, email: str) -> Callable[[str], bool]:
-    """Whether an account is likely to get the mail for an address, by its name and its own."""
-    separator = settings.delivery.separator
-    domains = {domain_key(each) for each in settings.delivery.domains}
-    own = {name_key(each) for each in (name, email) if each}
-
-    def is_for(address: str) -> bool:
-        local, domain = split_address(address) or ("", "")
-        if domains and domain and domain_key(domain) not in domains:
-            return False
-        base = local.partition(separator)[0] if separator else local
-        return any(
-            name_key(each) in own or (domain != "" and name_key(f"{each}@{domain}") in own)
-            for each in (local, base)
-            if each
-        )
-
-    return is_for
-
-
-def pins_of(settings: Settings, maildrop: str) -> dict[str, str] | None:
-    """Unique-ids that are pinned in a Maildir, by key; None if they can't be read."""
-    try:
-        store = make_store(settings)
-        if isinstance(store, Maildir):
-            return read_pins(str(store.folder(Account(maildrop))))
-    except (StoreError, OSError, ValueError):
-        pass
-    return None

@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from restante.accounts.contract import AccountError
-from restante.app.cli.explain import explained
 from restante.app.client_settings import ClientSettingsError, answer, as_it_listens
 from restante.app.console.accounts import NotThere
 from restante.app.console.pages.accounts import known_accounts
 from restante.app.console.shared import console_of
+from restante.app.explained import explained
 from restante.app.history import flush_history, goes_on, read_history
 from restante.app.processes.admin_client import Wanted
 from restante.observing.history_place import HistoryError
